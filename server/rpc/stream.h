@@ -1,0 +1,33 @@
+#pragma once
+/*
+ * A stream of messages between a handler and a client, whatever the door: gRPC messages, a REST
+ * body in chunks (`data` fields), or WebSocket frames. send and recv block with backpressure.
+ * One thread may send while another receives.
+ */
+#include "sdk/base/error.h"
+#include <protobuf-c/protobuf-c.h>
+
+typedef struct Stream Stream;
+
+/* Sends one message of the method's output type. -1 when the client is gone (ERROR_CANCELLED). */
+int stream_send(Stream *stream, const void *message, Error **err);
+/* Next message of the input type: 1 and *ret_message (valid until the next recv on this stream),
+ * 0 at the end of the client's side, -1 on failure. timeout_ms -1 waits for ever; expiry is
+ * ERROR_TIMEOUT. */
+int stream_recv(Stream *stream, int timeout_ms, const void **ret_message, Error **err);
+/* Half-close towards the client, after the last send; the handler may go on receiving. */
+int stream_close_send(Stream *stream, Error **err);
+/* Wakes any blocked send and recv, from another thread, with ERROR_CANCELLED. */
+void stream_cancel(Stream *stream);
+/* RAW replies over REST only, before the first send: length of the whole body (Content-Length, else
+ * chunked), and a file whose rest is sent with sendfile/splice where the door can. */
+void stream_set_length(Stream *stream, uint64_t length);
+/* Sends `length` bytes of fd from offset as `data` of output messages: splice or sendfile where the
+ * door can (plain unix REST), else 256 KiB chunks. */
+int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
+/* Writes everything still to be received into fd (file upload); returns the bytes in *ret_written.
+ * More than `limit` bytes is ERROR_TOO_LARGE; limit UINT64_MAX is none. */
+int stream_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
+/* RAW replies: answer with the sync envelope and this one message as metadata instead of a body
+ * (directory listings). gRPC clients just get the message. */
+int stream_send_sync(Stream *stream, const void *message, Error **err);
