@@ -1,0 +1,55 @@
+#pragma once
+/*
+ * Managed networks: rows of the database that the host is made to look like. The table knows all of
+ * them; a Network is one, with its own lock, taken by the functions here. Host work (bridge,
+ * dnsmasq, nftables) is in the files beside this one. Not for nics: server/device asks here.
+ * Start with network_table_start() after the database; everything is safe from any thread.
+ */
+#include "sdk/base/error.h"
+#include "sdk/base/map.h"
+#include "server/daemon.h"
+
+typedef struct NetworkTable NetworkTable;
+typedef struct Network Network;
+
+/* Loads all networks and brings up those that are not; what fails to start is logged and shown with
+ * status "Errored", it does not fail the daemon. A second call after a crash adopts what still runs. */
+int network_table_start(Daemon *d, Error **err);
+/* Forgets the table; bridges and dnsmasq go on, so that instances keep their network. */
+void network_table_stop(Daemon *d);
+/* Takes every bridge, dnsmasq and rule away as well (daemon shutdown with the host). */
+void network_table_shutdown(Daemon *d);
+
+/* project is what the client asked for; the effective one follows from features.networks.
+ * ERROR_NOT_FOUND "Network not found". */
+int network_get(Daemon *d, const char *project, const char *name, Network **ret_network, Error **err);
+Network *network_ref(Network *network);
+void network_unref(Network *network);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Network, network_unref)
+
+int64_t network_id(const Network *network);
+const char *network_name(const Network *network);
+const char *network_project(const Network *network); /* effective */
+const char *network_type(const Network *network);    /* "bridge" */
+/* The host interface that nics join: the bridge, or the parent of a macvlan or physical network. */
+const char *network_bridge_name(const Network *network);
+Config *network_config(Network *network);            /* a copy, to free */
+/* The interface mtu that nics of this network get; 0: the kernel's. */
+unsigned network_mtu(Network *network);
+
+/* One nic as its network must know it: for DHCP, DNS and filters. Strings are borrowed. */
+typedef struct NetworkNic {
+	const char *project, *instance, *device;
+	const char *host_name;       /* NULL while the instance is stopped */
+	const char *hwaddr;
+	const char *ipv4, *ipv6;     /* static addresses, NULL: dynamic; "none" with filtering */
+	gboolean mac_filtering, ipv4_filtering, ipv6_filtering;
+} NetworkNic;
+
+/* Static DHCP entry (and name) of a nic: written and taken up by dnsmasq at once. Refuses addresses
+ * outside the network's subnets and those of another nic. */
+int network_lease_update(Network *network, const NetworkNic *nic, Error **err);
+void network_lease_remove(Network *network, const NetworkNic *nic);
+
+/* The default name dnsmasq and clients use ("dns.domain"), "incus" when not set. */
+char *network_domain(Network *network);
