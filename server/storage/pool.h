@@ -1,0 +1,91 @@
+#pragma once
+/*
+ * Storage pools and the volumes in them, above the drivers.
+ *
+ * Words. A *pool* is a place with a driver (`dir`, later btrfs, lvm, zfs, ...), mounted at
+ * INCUS_DIR/storage-pools/NAME. A *volume* is a directory tree (or, for machines, a block file) in
+ * it: `container` and `virtual-machine` volumes are the roots of instances, `image` volumes are
+ * unpacked images that new roots are cloned from, `custom` volumes belong to users and are attached
+ * with disk devices. On disk a volume is called NAME in project "default" and PROJECT_NAME in any
+ * other (custom volumes always carry their project), below the folder of its type:
+ *
+ *   storage-pools/POOL/containers/[PROJECT_]NAME/{rootfs,templates,metadata.yaml,backup.yaml}
+ *   storage-pools/POOL/custom/PROJECT_NAME/      storage-pools/POOL/images/FINGERPRINT/
+ *   containers/[PROJECT_]NAME -> storage-pools/POOL/containers/[PROJECT_]NAME
+ *
+ * States. A volume exists when its storage_volumes row does. The row is written after the tree is
+ * whole and removed before the tree is: a tree without a row is an accident, and pool_table_start()
+ * removes it. Mounts are counted by this layer; a driver sees only the first and the last.
+ *
+ * Who does what. This layer holds rows, names, locks, reference counts and the symlink in
+ * containers/; a driver (driver.h) knows only paths. Instances' rows, backup.yaml and devices are
+ * the instance layer's. Everything here blocks and may be called from any thread; calls on one
+ * volume are serialised here, calls on different volumes run side by side.
+ */
+#include "sdk/base/arena.h"
+#include "sdk/base/error.h"
+#include "sdk/base/map.h"
+#include "server/daemon.h"
+
+typedef struct Pool Pool;
+typedef struct PoolTable PoolTable;
+struct Operation;
+
+/* Loads every pool from the database, mounts them, and removes what a crash left: trees without a
+ * row, unfinished unpackings, dangling symlinks. A pool that does not mount is kept with status
+ * "Unavailable" and a log line; the others go on. */
+int pool_table_start(Daemon *d, Error **err);
+void pool_table_stop(Daemon *d);
+
+/* ERROR_NOT_FOUND "Storage pool not found". */
+int pool_get(Daemon *d, const char *name, Pool **ret_pool, Error **err);
+Pool *pool_ref(Pool *pool);
+void pool_unref(Pool *pool);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pool, pool_unref)
+
+const char *pool_name(const Pool *pool);
+const char *pool_driver(const Pool *pool);
+int64_t pool_id(const Pool *pool);
+/* storage-pools/NAME, absolute. */
+const char *pool_path(const Pool *pool);
+/* "Created", "Pending", "Errored", "Unavailable". */
+const char *pool_status(const Pool *pool);
+Config *pool_config(Pool *pool); /* a copy */
+
+/* Root volumes of instances. `type` is "container" or "virtual-machine". Create makes the tree, the
+ * storage_volumes row and the symlink in containers/ or virtual-machines/; on failure nothing is
+ * left. volume_config may be NULL (the pool's `volume.*` defaults are applied here). An instance
+ * that exists already is ERROR_EXISTS. */
+int pool_instance_create(Pool *p, const char *project, const char *name, const char *type,
+    const Config *volume_config, Error **err);
+/* The image must be in INCUS_DIR/images. op may be NULL; its progress goes there and its
+ * cancellation is noticed. */
+int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
+    const char *type, const char *fingerprint, struct Operation *op, Error **err);
+/* Succeeds when there is nothing left to delete. Must not be mounted. */
+int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
+    Error **err);
+int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type,
+    const char *new_name, Error **err);
+/* *ret_path (g_free) is the directory with rootfs/ metadata.yaml templates/ backup.yaml. Counted:
+ * one unmount for each mount. ret_path may be NULL. */
+int pool_instance_mount(Pool *p, const char *project, const char *name, const char *type,
+    char **ret_path, Error **err);
+int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type,
+    Error **err);
+/* Bytes; -1 when the driver cannot tell (dir without project quotas). */
+int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
+    int64_t *ret_used, int64_t *ret_total, Error **err);
+/* 0 removes the limit. dir without project quotas accepts and notes it in the log. */
+int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
+    int64_t bytes, Error **err);
+
+/* For disk devices with pool= and source=: the directory to bind, mounted and counted until
+ * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
+ * ERROR_NOT_FOUND "Storage volume not found". */
+int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path,
+    Error **err);
+int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error **err);
+
+/* Removes the unpacked copies of an image from every pool, with their rows. */
+int pool_image_delete(Daemon *d, const char *fingerprint, Error **err);
