@@ -1,0 +1,105 @@
+#pragma once
+/*
+ * Devices of instances: one table row per type, with validation, cold start, hot plug and live
+ * change. A device sees its instance through DeviceHost, which the instance layer fills; it never
+ * includes server/instance. Not for the machines' hardware lists (server/sys).
+ *
+ * Life of a device: validate (at every change of configuration) -> start (before the container) ->
+ * stop (after it ended); or attach/detach while it runs. start and attach undo what they did when
+ * they fail; stop must succeed on half-started devices and after a crash of the daemon.
+ */
+#include "sdk/base/error.h"
+#include "sdk/base/map.h"
+#include "server/daemon.h"
+#include <sys/types.h>
+
+/* One contiguous range of an id map, as in /proc/PID/uid_map and gid_map alike. */
+typedef struct IdRange {
+	gboolean is_uid, is_gid;
+	uint32_t inside, outside, count;
+} IdRange;
+
+/* What a device may know and do of its instance. Borrowed for the length of the call; the instance's
+ * lock is held by the caller. */
+typedef struct DeviceHost DeviceHost;
+struct DeviceMount;
+struct DeviceHost {
+	Daemon *daemon;
+	const char *project, *instance; /* names */
+	const char *type;               /* "container" or "virtual-machine" */
+	const Config *config;           /* expanded configuration */
+	const Devices *devices;         /* expanded devices */
+	gboolean running;
+	pid_t init_pid;                 /* 0 when not running */
+	const GArray *idmap;            /* of IdRange; empty when privileged */
+	void *instance_private;
+	/* Value of "volatile.KEY", NULL when unset; valid until the next set. `key` is without prefix:
+	 * "eth0.hwaddr". */
+	const char *(*volatile_get)(const DeviceHost *host, const char *key);
+	/* Stores "volatile.KEY" in memory and database; an empty or NULL value removes it. */
+	int (*volatile_set)(const DeviceHost *host, const char *key, const char *value, Error **err);
+	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
+	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
+	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
+};
+
+/* A mount that the container gets before its init runs. */
+typedef struct DeviceMount {
+	char *source;        /* absolute host path; opened without following magic links */
+	char *target;        /* path inside the container, made when missing */
+	char *propagation;   /* "private" (default, NULL), "shared", "slave", "rshared", ... */
+	char *filesystem;    /* NULL: bind; else "tmpfs", ... with `options` */
+	char *options;
+	gboolean readonly, recursive, optional;
+	gboolean shift;      /* idmap the source with the container's map */
+	gboolean is_file;    /* the source is not a directory */
+} DeviceMount;
+
+void device_mount_free(DeviceMount *mount);
+
+/* What a device adds to the start of a container. */
+typedef struct DeviceStart {
+	GPtrArray *lxc_config; /* char *: key, value, key, value, ...; without line breaks */
+	GPtrArray *mounts;     /* DeviceMount * */
+	unsigned n_nics;       /* next N for lxc.net.N; a nic takes one and increments */
+} DeviceStart;
+
+/* Appends one liblxc setting; value is a format. */
+void device_start_config(DeviceStart *start, const char *key, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+typedef struct DeviceType {
+	const char *type;      /* "nic", "disk", "none" */
+	/* Every key, with value checks. host NULL: a device of a profile. */
+	int (*validate)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	/* The device enters an instance's configuration (instance may be stopped): volatile keys,
+	 * static leases. May be NULL. */
+	int (*add)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	/* It left the configuration or the instance is deleted; never fails. May be NULL. */
+	void (*remove)(const DeviceHost *host, const char *name, const Config *config);
+	int (*start)(const DeviceHost *host, const char *name, const Config *config, DeviceStart *out,
+	    Error **err);
+	/* After the container started (init exists); may be NULL. */
+	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
+	/* Hot plug into and out of a running container. NULL: needs a restart (ERROR_INVALID). */
+	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	int (*detach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	/* True when update can carry old to new on a running instance; else detach and attach. */
+	gboolean (*can_update)(const char *name, const Config *old_config, const Config *new_config);
+	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
+	    const Config *new_config, Error **err);
+} DeviceType;
+
+extern const DeviceType device_disk, device_none;
+extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
+
+/* By config "type". Unknown: ERROR_INVALID; known to Incus but not built here: ERROR_UNSUPPORTED. */
+int device_type_find(const Config *config, const DeviceType **ret_type, Error **err);
+/* Checks the names and every device. host NULL: devices of a profile. */
+int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err);
+/* Root disk (type=disk, path=/, pool set): its name and config; ERROR_INVALID when there is none
+ * ("No root device could be found") or more than one. ret_name may be NULL; results are borrowed. */
+int device_root_disk(const Devices *devices, const char **ret_name, Config **ret_config, Error **err);
+/* Names in the order devices start (disks by path depth, then the others by name); g_free. */
+const char **device_sorted(const Devices *devices, guint *ret_n);

@@ -1,0 +1,81 @@
+#pragma once
+/*
+ * Instances: the table of all of them, held in memory as the database has them, each with one lock
+ * and its running state. Flows (create, start, stop, ...) are in the files beside this one:
+ * create.h, power.h, update.h, state.h, exec.h, console.h, file.h. Not for wire formats: handlers in server/api do that.
+ *
+ * Locks: the table's lock guards membership only and is never held while an instance's is waited for.
+ * An instance has two: `change` (one flow at a time; held for the flow's length) and a short one for
+ * its fields. Getters copy under the short lock, so they never wait for a flow.
+ */
+#include "sdk/base/arena.h"
+#include "sdk/base/error.h"
+#include "sdk/base/map.h"
+#include "server/daemon.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct Instance Instance;
+typedef struct InstanceTable InstanceTable;
+struct Pb__Instance;
+
+typedef enum InstanceType { INSTANCE_CONTAINER = 0, INSTANCE_MACHINE = 1 } InstanceType;
+typedef enum InstanceStatus {
+	INSTANCE_STOPPED = 102, INSTANCE_RUNNING = 103, INSTANCE_STARTING = 106, INSTANCE_STOPPING = 107,
+	INSTANCE_FROZEN = 110, INSTANCE_ERROR = 112,
+} InstanceStatus; /* values are Incus's status codes */
+
+/* Loads all rows, removes half-made instances, finds running containers again and watches them.
+ * After pool_table_start and network_table_start. */
+int instance_table_start(Daemon *d, Error **err);
+void instance_table_stop(Daemon *d); /* containers go on */
+/* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready. */
+void instance_autostart(Daemon *d);
+/* Stops every running instance (boot.stop.priority, boot.host_shutdown_timeout) and notes that they ran. */
+void instance_shutdown_all(Daemon *d);
+
+/* ERROR_NOT_FOUND "Instance not found". */
+int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err);
+/* New references (Instance *), sorted by project and name; project NULL: all. */
+GPtrArray *instance_list(Daemon *d, const char *project);
+Instance *instance_ref(Instance *instance);
+void instance_unref(Instance *instance);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Instance, instance_unref)
+
+int64_t instance_id(const Instance *instance);
+/* Names change by rename: the strings are interned and stay valid. */
+const char *instance_name(const Instance *instance);
+const char *instance_project(const Instance *instance);
+InstanceType instance_type(const Instance *instance);
+const char *instance_type_name(InstanceType type); /* "container", "virtual-machine" */
+InstanceStatus instance_status(Instance *instance);
+const char *instance_status_name(InstanceStatus status); /* "Running" */
+gboolean instance_running(Instance *instance);     /* Frozen counts as running */
+pid_t instance_init_pid(Instance *instance);       /* 0 when not running */
+/* "NAME" in project default, else "PROJECT_NAME": names of files, logs, cgroups. */
+char *instance_file_name(const Instance *instance);
+char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
+char *instance_log_path(Instance *instance);       /* logs/[PROJECT_]NAME */
+
+/* Copies, to free. Local ones include volatile.*; expanded ones are profiles with local on top. */
+Config *instance_config(Instance *instance);
+Config *instance_expanded_config(Instance *instance);
+Devices *instance_devices(Instance *instance);
+Devices *instance_expanded_devices(Instance *instance);
+char **instance_profiles(Instance *instance);      /* g_strfreev */
+/* One expanded value, g_free; NULL when unset. */
+char *instance_expanded_get(Instance *instance, const char *key);
+/* `key` without "volatile."; get gives a copy or NULL. set goes to memory and database; NULL removes. */
+char *instance_volatile_get(Instance *instance, const char *key);
+int instance_volatile_set(Instance *instance, const char *key, const char *value, Error **err);
+
+/* After a profile was changed, renamed or deleted in the database (api/profile.c): expands every
+ * instance using it again and applies the difference live. Failures of single instances are collected
+ * in one error; the profile stays changed. check first, with the new content, before storing:
+ * refuses what an instance using it could not carry (root disk missing, bad devices). */
+int instance_profile_changed(Daemon *d, const char *project, const char *profile, Error **err);
+int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
+    const Devices *devices, Error **err);
+
+/* Fills the message as GET /1.0/instances/NAME shows it. */
+void instance_render(Instance *instance, Arena *arena, struct Pb__Instance *out);
