@@ -13,7 +13,8 @@ typedef struct NetworkTable NetworkTable;
 typedef struct Network Network;
 
 /* Loads all networks and brings up those that are not; what fails to start is logged and shown with
- * status "Errored", it does not fail the daemon. A second call after a crash adopts what still runs. */
+ * status "Errored", it does not fail the daemon. A second call after a crash adopts what still
+ * runs. */
 int network_table_start(Daemon *d, Error **err);
 /* Forgets the table; bridges and dnsmasq go on, so that instances keep their network. */
 void network_table_stop(Daemon *d);
@@ -22,7 +23,8 @@ void network_table_shutdown(Daemon *d);
 
 /* project is what the client asked for; the effective one follows from features.networks.
  * ERROR_NOT_FOUND "Network not found". */
-int network_get(Daemon *d, const char *project, const char *name, Network **ret_network, Error **err);
+int network_get(
+    Daemon *d, const char *project, const char *name, Network **ret_network, Error **err);
 Network *network_ref(Network *network);
 void network_unref(Network *network);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Network, network_unref)
@@ -33,16 +35,16 @@ const char *network_project(const Network *network); /* effective */
 const char *network_type(const Network *network);    /* "bridge" */
 /* The host interface that nics join: the bridge, or the parent of a macvlan or physical network. */
 const char *network_bridge_name(const Network *network);
-Config *network_config(Network *network);            /* a copy, to free */
+Config *network_config(Network *network); /* a copy, to free */
 /* The interface mtu that nics of this network get; 0: the kernel's. */
 unsigned network_mtu(Network *network);
 
 /* One nic as its network must know it: for DHCP, DNS and filters. Strings are borrowed. */
 typedef struct NetworkNic {
 	const char *project, *instance, *device;
-	const char *host_name;       /* NULL while the instance is stopped */
+	const char *host_name; /* NULL while the instance is stopped */
 	const char *hwaddr;
-	const char *ipv4, *ipv6;     /* static addresses, NULL: dynamic; "none" with filtering */
+	const char *ipv4, *ipv6; /* static addresses, NULL: dynamic; "none" with filtering */
 	gboolean mac_filtering, ipv4_filtering, ipv6_filtering;
 } NetworkNic;
 
