@@ -3,6 +3,7 @@
  * The roots of everything: one struct of opaque handles that requests and operations carry. Only
  * server/main.c and server/daemon.c fill it. A module takes from it what it needs.
  */
+#include "sdk/base/error.h"
 #include <glib.h>
 
 typedef struct Daemon {
@@ -24,4 +25,16 @@ typedef struct Daemon {
 	gint ready;           /* atomic: /internal/ready */
 	gint shutting_down;   /* atomic */
 	gint64 start_us;
+	GMutex stop_lock;
+	GCond stop_changed;
+	int stop_state;       /* 0 running, 1 asked for, 2 instances stopped */
+	gboolean stop_force;
 } Daemon;
+
+/* Starts every part in order; on failure everything started is stopped again. */
+int daemon_start(Daemon *daemon, Error **err);
+/* Stops the parts in the reverse order; running containers go on unless stop_instances. */
+void daemon_stop(Daemon *daemon, gboolean stop_instances, gboolean force);
+/* PUT /internal/shutdown: asks the main thread to stop all instances and the daemon, and returns when
+ * the instances are stopped and the operations done; the process ends soon after the reply. */
+void daemon_shutdown(Daemon *daemon, gboolean force);

@@ -21,6 +21,8 @@ typedef struct Event {
 
 EventHub *event_hub_new(void);
 void event_hub_free(EventHub *hub);
+/* Every listener gets what is queued, then ERROR_CANCELLED. Listeners must be freed before the hub. */
+void event_hub_close(EventHub *hub);
 /* Lifecycle: action "instance-started", source "/1.0/instances/c1" (project is appended), context
  * JSON object or NULL. caller NULL: the daemon itself. */
 void event_lifecycle(EventHub *hub, const char *project, const char *action, const char *source,

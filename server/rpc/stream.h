@@ -9,6 +9,9 @@
 
 typedef struct Stream Stream;
 
+/* Accepts the client: WebSocket upgrade reply, gRPC initial metadata. Errors returned by a handler before
+ * it are plain HTTP or gRPC errors. The first send or recv implies it. */
+int stream_open(Stream *stream, Error **err);
 /* Sends one message of the method's output type. -1 when the client is gone (ERROR_CANCELLED). */
 int stream_send(Stream *stream, const void *message, Error **err);
 /* Next message of the input type: 1 and *ret_message (valid until the next recv on this stream),

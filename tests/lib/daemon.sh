@@ -1,0 +1,93 @@
+# A private daemon for one test script: `. tests/lib/daemon.sh; start_daemon; ...`. Sourced by bash.
+# BIN_DIR names the programs (ctest sets it). Everything lives in one short folder that is removed at the end, whatever
+# happens; containers, bridges and mounts that the test made go with it. Failures print the daemon's log.
+set -eEuo pipefail
+export LC_ALL=C.UTF-8 TZ=UTC
+: "${BIN_DIR:?BIN_DIR: the folder with incus and incusd}"
+LIB_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+PATH=$BIN_DIR:$PATH
+TEST_DIR=$(mktemp -d /var/tmp/it.XXXXXX)
+export INCUS_DIR=$TEST_DIR/d INCUS_CONF=$TEST_DIR/c
+mkdir -p "$INCUS_DIR" "$INCUS_CONF"; chmod 711 "$TEST_DIR" "$INCUS_DIR"
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:log_path=$TEST_DIR/asan}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$TEST_DIR/ubsan}
+DAEMON_PID=
+TEST_STEP="start"
+
+step() { TEST_STEP="$*"; echo "-- $*"; }
+fail() { echo "FAILED at \"$TEST_STEP\": $*" >&2; exit 1; }
+skip() { echo "SKIPPED: $*"; exit 77; }
+
+start_daemon() { # arguments go to incusd
+	incusd --logfile "$TEST_DIR/incusd.log" --debug "$@" >"$TEST_DIR/incusd.out" 2>&1 </dev/null &
+	DAEMON_PID=$!
+	incus admin waitready --timeout=60 || fail "incusd does not get ready"
+}
+
+stop_daemon() { # leaves instances running
+	[ -n "$DAEMON_PID" ] || return 0
+	kill -TERM "$DAEMON_PID" 2>/dev/null || true
+	wait "$DAEMON_PID" 2>/dev/null || { local rc=$?; [ $rc = 143 ] || echo "incusd ended with status $rc" >&2; }
+	DAEMON_PID=
+}
+
+kill_daemon() { # -9
+	kill -9 "$DAEMON_PID"; wait "$DAEMON_PID" 2>/dev/null || true
+	DAEMON_PID=
+}
+
+# A pool "default" (dir) and the profile's root disk; the busybox image as alias "bb".
+basic_setup() {
+	incus storage create default dir
+	incus profile device add default root disk path=/ pool=default
+	import_image
+}
+import_image() {
+	"$LIB_DIR/make-image" "$TEST_DIR/image" >/dev/null
+	incus image import "$TEST_DIR/image/busybox.tar.gz" --alias bb
+}
+
+# eq ACTUAL EXPECTED [WHAT]; contains TEXT PART; refuses COMMAND... (it must fail and say "Error:"), its text is in $ERROR
+eq() { [ "$1" = "$2" ] || fail "${3:-value}: got \"$1\", expected \"$2\""; }
+contains() { case $1 in *"$2"*) ;; *) fail "\"$1\" does not contain \"$2\"" ;; esac; }
+refuses() {
+	if ERROR=$("$@" 2>&1 >/dev/null </dev/null); then fail "succeeded, but should be refused: $*"; fi
+	case $ERROR in *Error:*) ;; *) fail "no \"Error:\" from: $* (got \"$ERROR\")" ;; esac
+}
+rest() { # METHOD PATH [curl arguments]: the body
+	local verb=$1 path=$2; shift 2
+	curl -s --unix-socket "$INCUS_DIR/unix.socket" -X "$verb" "http://incus$path" "$@"
+}
+state_of() { incus list -f csv -c s "^$1\$"; }
+wait_until() { # SECONDS COMMAND...: for what has no event to wait for
+	local end=$((SECONDS + $1)); shift
+	until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not come true: $*"; sleep 0.05; done
+}
+
+cleanup() {
+	local rc=$1 left
+	trap - EXIT ERR INT TERM
+	set +eE
+	if [ "$rc" != 0 ] && [ "$rc" != 77 ]; then
+		echo "---- incusd.out"; tail -30 "$TEST_DIR/incusd.out" 2>/dev/null
+		echo "---- incusd.log"; tail -60 "$TEST_DIR/incusd.log" 2>/dev/null
+	fi
+	if [ -n "$DAEMON_PID" ] && kill -0 "$DAEMON_PID" 2>/dev/null; then
+		kill -PWR "$DAEMON_PID"
+		for _ in $(seq 300); do kill -0 "$DAEMON_PID" 2>/dev/null || break; sleep 0.1; done
+		kill -9 "$DAEMON_PID" 2>/dev/null
+		wait "$DAEMON_PID" 2>/dev/null
+	fi
+	# what a failed test left: processes with this folder in their command line or environment roots, then mounts
+	for p in $(pgrep -f "$TEST_DIR/d"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
+	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
+	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
+	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* 2>/dev/null)
+	if [ -n "$left" ]; then echo "$left" | head -150; echo "FAILED: the sanitizers reported errors"; rc=99; fi
+	rm -rf --one-file-system "$TEST_DIR"
+	[ "$rc" = 0 ] && echo "PASSED"
+	exit "$rc"
+}
+trap 'cleanup $?' EXIT
+trap 'echo "FAILED at \"$TEST_STEP\": line $LINENO: $BASH_COMMAND" >&2' ERR
+trap 'exit 130' INT TERM
