@@ -1,6 +1,6 @@
 #pragma once
 /*
- * The method table that the generator makes from api/incus/v1/*.proto, as both ends see it: types,
+ * The method table that the generator makes from api/incus/v1, as both ends see it: types,
  * kind of call, REST route, envelope, access. The server adds handlers (server/rpc/method.h).
  */
 #include <protobuf-c/protobuf-c.h>

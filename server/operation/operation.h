@@ -5,6 +5,7 @@
  */
 #include "sdk/base/error.h"
 #include "server/rpc/request.h"
+#include "server/rpc/stream.h"
 #include "incus/v1/operation.pb-c.h"
 
 typedef struct Operation Operation;
@@ -21,7 +22,7 @@ typedef struct OperationSpec {
 	/* NULL: cannot be cancelled. Returns at once; run notices through operation_cancelled(). */
 	void (*cancel)(Operation *op, void *data);
 	/* WEBSOCKET: a client connected with this secret; runs on the connection's thread until done. */
-	int (*connect)(Operation *op, void *data, const char *secret, struct Stream *stream, Error **err);
+	int (*connect)(Operation *op, void *data, const char *secret, Stream *stream, Error **err);
 	void *data;
 	GDestroyNotify destroy;    /* of data, after run and the last reader */
 	/* Resources: kind ("instances", "images"), URL, ... NULL-terminated pairs; strings are copied. */
