@@ -23,7 +23,7 @@ void arena_defer(Arena *arena, GDestroyNotify destroy, void *data);
 
 /* `Pb__Thing *t = arena_message(a, Pb__Thing, pb__thing);` gives an initialised message. */
 #define arena_message(arena, Type, type)                                                           \
-	({                                                                                         \
+	__extension__({                                                                            \
 		Type *arena_m = arena_alloc((arena), sizeof(Type));                                \
 		type##__init(arena_m);                                                             \
 		arena_m;                                                                           \
