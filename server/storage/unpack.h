@@ -1,0 +1,40 @@
+#pragma once
+/*
+ * Unpacks archives that strangers made into a fresh directory, without ever leaving it. Names are
+ * checked (no absolute path, no ".."), every parent is opened with openat2 beneath the directory and
+ * without following links, nothing is replaced by a link, hard links point only at what the archive
+ * itself made, and device nodes other than the harmless ones every /dev has are left out. Owners,
+ * modes, times, sparse files, ACLs, file capabilities and user.* attributes are kept.
+ *
+ * libarchive's own disk writer is not used: its checks look at a path before they use it and want
+ * the process's working directory; openat2 does both at once and from any thread.
+ */
+#include "sdk/base/error.h"
+#include <glib.h>
+#include <stdint.h>
+
+struct Operation;
+
+typedef enum UnpackShape {
+	UNPACK_TREE,     /* all entries */
+	UNPACK_IMAGE,    /* metadata.yaml (a file), rootfs/ and templates/ (directories); others are skipped */
+	UNPACK_METADATA, /* as UNPACK_IMAGE without rootfs/ */
+} UnpackShape;
+
+typedef struct UnpackOptions {
+	UnpackShape shape;
+	uint64_t limit;           /* bytes of content; 0: none */
+	struct Operation *op;     /* progress and cancellation; may be NULL */
+	const char *stage, *what; /* of the progress: "create_instance_from_image_unpack", "Unpacking image" */
+} UnpackOptions;
+
+/* Unpacks the tar archive in archive_fd, of any known compression, into directory_fd (empty, or
+ * holding only what an earlier call put there). What was unpacked before a failure stays: the
+ * caller removes the directory. */
+int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *options, Error **err);
+/* Unpacks a root file system: a tar archive into the directory, or a squashfs through unsquashfs. */
+int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *options, Error **err);
+/* The content of the regular file `name` at the top of the archive: ERROR_NOT_FOUND when it is not
+ * there, ERROR_INVALID when it is no regular file or longer than limit. */
+int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_content,
+    size_t *ret_length, Error **err);

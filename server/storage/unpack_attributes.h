@@ -1,0 +1,15 @@
+#pragma once
+/*
+ * Gives a file the owner, mode, times, extended attributes and ACLs of an archive entry. Only
+ * attributes that mean nothing to the host's own security are taken: user.*, file capabilities and
+ * POSIX ACLs.
+ */
+#include <archive_entry.h>
+#include <time.h>
+
+/* 0 or -1 with errno. Unsupported attributes are left out silently: file systems differ. */
+int attributes_set_fd(int fd, struct archive_entry *entry);
+/* For what cannot be opened (symbolic links, nodes). */
+int attributes_set_at(int directory_fd, const char *name, struct archive_entry *entry);
+/* Access and modification time; UTIME_OMIT where the archive has none. */
+void attributes_times(struct archive_entry *entry, struct timespec ret_times[2]);
