@@ -13,9 +13,11 @@
  *   storage-pools/POOL/custom/PROJECT_NAME/      storage-pools/POOL/images/FINGERPRINT/
  *   containers/[PROJECT_]NAME -> storage-pools/POOL/containers/[PROJECT_]NAME
  *
- * States. A volume exists when its storage_volumes row does. The row is written after the tree is
- * whole and removed before the tree is: a tree without a row is an accident, and pool_table_start()
- * removes it. Mounts are counted by this layer; a driver sees only the first and the last.
+ * States. A volume exists when its storage_volumes row does. Its tree is made in unfinished/ and moved
+ * to its place once the row is written; it is moved to deleted/ before the row is removed. So at
+ * start, what stands in these two folders is either moved back to its place, because it has a row, or
+ * removed; trees in other places are never touched, whoever put them there. Mounts are counted
+ * by this layer; a driver sees only the first and the last.
  *
  * Who does what. This layer holds rows, names, locks, reference counts and the symlink in
  * containers/; a driver (driver.h) knows only paths. Instances' rows, backup.yaml and devices are
@@ -31,14 +33,16 @@ typedef struct Pool Pool;
 typedef struct PoolTable PoolTable;
 struct Operation;
 
-/* Loads every pool from the database, mounts them, and removes what a crash left: trees without a
- * row, unfinished unpackings, dangling symlinks. A pool that does not mount is kept with status
+/* Loads every pool from the database, mounts them, and settles what a crash left (States above); links
+ * in containers/ are made again. A pool that does not mount is kept with status
  * "Unavailable" and a log line; the others go on. */
 int pool_table_start(Daemon *d, Error **err);
 void pool_table_stop(Daemon *d);
 
 /* ERROR_NOT_FOUND "Storage pool not found". */
 int pool_get(Daemon *d, const char *name, Pool **ret_pool, Error **err);
+/* New references (Pool *), in no order; free with g_ptr_array_unref. */
+GPtrArray *pool_list(Daemon *d);
 Pool *pool_ref(Pool *pool);
 void pool_unref(Pool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pool, pool_unref)

@@ -1,14 +1,13 @@
 #include "server/storage/unpack.h"
+#include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
 #include "server/storage/archive_source.h"
 #include "server/storage/unpack_attributes.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64 };
@@ -38,9 +37,7 @@ static void dir_times_clear(void *data)
 
 static int open_beneath(int root, const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
-	return (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof how);
+	return file_openat(root, *path ? path : ".", flags, 0, FILE_LINKS_NONE);
 }
 
 /* "./a//b/" becomes "a/b", the top becomes "". NULL for names that leave the directory. */
@@ -251,7 +248,7 @@ static int unpack_symlink(int parent, const char *base, const char *path, struct
 /* The nodes that every container's own /dev has: they give access to nothing. Others would be doors
  * to the host's devices for whoever gets at the tree, so they are left out. 0:0 is overlayfs's
  * "nothing here". */
-static gboolean node_is_harmless(mode_t mode, dev_t dev)
+gboolean unpack_node_is_harmless(mode_t mode, dev_t dev)
 {
 	if (S_ISFIFO(mode))
 		return TRUE;
@@ -267,7 +264,7 @@ static int unpack_node(int parent, const char *base, const char *path, struct ar
 {
 	mode_t mode = archive_entry_filetype(entry);
 	dev_t dev = archive_entry_rdev(entry);
-	if (!node_is_harmless(mode, dev))
+	if (!unpack_node_is_harmless(mode, dev))
 		return 0;
 	if (mknodat(parent, base, mode | 0600, S_ISFIFO(mode) ? 0 : dev) < 0) {
 		if (errno == EPERM) /* a user namespace: as for the other devices */

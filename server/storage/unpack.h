@@ -12,6 +12,7 @@
 #include "sdk/base/error.h"
 #include <glib.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct Operation;
 
@@ -38,3 +39,5 @@ int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *optio
  * there, ERROR_INVALID when it is no regular file or longer than limit. */
 int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_content,
     size_t *ret_length, Error **err);
+/* Fifos and the few character devices that are the same in every /dev. */
+gboolean unpack_node_is_harmless(mode_t mode, dev_t dev);

@@ -1,0 +1,159 @@
+#include "server/storage/driver.h"
+#include "sdk/base/file.h"
+#include "sdk/base/names.h"
+#include "sdk/base/own.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* The plainest driver: a volume is a directory of any file system. With `source=` the pool is a bind
+ * mount of that directory. Cloning reflinks where the file system can (xfs, btrfs), else copies. */
+
+static const char *dir_version(void)
+{
+	return "1";
+}
+
+static gboolean has_foreign_source(const DriverPool *pool)
+{
+	const char *source = config_get(pool->config, "source");
+	return source && strcmp(source, pool->path) != 0;
+}
+
+static int source_check_empty(const char *source, Error **err)
+{
+	autodir DIR *dir = opendir(source);
+	if (!dir)
+		return error_set(err, ERROR_INVALID, "Source path \"%s\" cannot be opened: %s", source, strerror(errno));
+	for (struct dirent *d; (d = readdir(dir));)
+		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+			return error_set(err, ERROR_INVALID, "Source path \"%s\" isn't empty", source);
+	return 0;
+}
+
+static int dir_pool_create(DriverPool *pool, Error **err)
+{
+	const char *source = config_get(pool->config, "source");
+	if (!source) {
+		config_set(pool->config, "source", pool->path);
+		return 0;
+	}
+	struct stat st;
+	if (name_check_absolute_path(source, err) < 0)
+		return error_prefix(err, "Invalid value for \"source\"");
+	if (stat(source, &st) < 0 || !S_ISDIR(st.st_mode))
+		return error_set(err, ERROR_INVALID, "Source path \"%s\" does not exist or is not a directory", source);
+	return has_foreign_source(pool) ? source_check_empty(source, err) : 0;
+}
+
+static int dir_pool_delete(DriverPool *pool, Error **err)
+{
+	/* What is left in a foreign source is the pool's folders; the directory itself is the user's. */
+	autofd int fd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = fd < 0 ? NULL : fdopendir(dup(fd));
+	if (!dir)
+		return errno == ENOENT ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot open storage pool \"%s\"", pool->name);
+	for (struct dirent *d; (d = readdir(dir));)
+		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
+		    file_remove_all(fd, d->d_name, err) < 0)
+			return -1;
+	return 0;
+}
+
+static gboolean is_mount_of(const char *path, const char *source)
+{
+	struct stat a, b;
+	return stat(path, &a) == 0 && stat(source, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int dir_pool_mount(DriverPool *pool, Error **err)
+{
+	if (!has_foreign_source(pool))
+		return 0;
+	const char *source = config_get(pool->config, "source");
+	if (is_mount_of(pool->path, source)) /* from before a restart */
+		return 0;
+	if (mount(source, pool->path, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot mount \"%s\" as storage pool \"%s\"", source, pool->name);
+	return 0;
+}
+
+static int dir_pool_unmount(DriverPool *pool, Error **err)
+{
+	if (!has_foreign_source(pool) || !is_mount_of(pool->path, config_get(pool->config, "source")))
+		return 0;
+	if (umount2(pool->path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot unmount storage pool \"%s\"", pool->name);
+	return 0;
+}
+
+static int dir_pool_resources(DriverPool *pool, DriverResources *ret, Error **err)
+{
+	struct statvfs st;
+	if (statvfs(pool->path, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot measure storage pool \"%s\"", pool->name);
+	*ret = (DriverResources){
+		.space_total = (uint64_t)st.f_blocks * st.f_frsize,
+		.space_used = (uint64_t)(st.f_blocks - st.f_bfree) * st.f_frsize,
+		.inodes_total = st.f_files,
+		.inodes_used = st.f_files - st.f_ffree,
+	};
+	return 0;
+}
+
+static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	if (mkdir(volume->path, 0700) < 0)
+		return errno == EEXIST
+		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
+		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
+	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
+	return 0;
+}
+
+static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	if (file_remove_all(AT_FDCWD, volume->path, err) < 0)
+		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
+	return 0;
+}
+
+static int dir_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
+{
+	if (renameat2(AT_FDCWD, volume->path, AT_FDCWD, to->path, RENAME_NOREPLACE) < 0)
+		return errno == EEXIST
+		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name)
+		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot rename volume \"%s\"", volume->name);
+	return 0;
+}
+
+/* Plain directories have no counters: walking the tree is what `info` and `state` cost here. */
+static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+{
+	autofd int fd = file_open_directory(volume->path, err);
+	uint64_t bytes;
+	if (fd < 0 || file_usage(fd, &bytes, err) < 0)
+		return -1;
+	*ret_used = (int64_t)bytes;
+	*ret_total = -1;
+	return 0;
+}
+
+const StorageDriver driver_dir = {
+	.name = "dir",
+	.version = dir_version,
+	.pool_create = dir_pool_create,
+	.pool_delete = dir_pool_delete,
+	.pool_mount = dir_pool_mount,
+	.pool_unmount = dir_pool_unmount,
+	.pool_resources = dir_pool_resources,
+	.volume_create = dir_volume_create,
+	.volume_delete = dir_volume_delete,
+	.volume_rename = dir_volume_rename,
+	.volume_usage = dir_volume_usage,
+};

@@ -1,0 +1,185 @@
+#include "server/storage/image_volume.h"
+#include "sdk/base/file.h"
+#include "sdk/base/log.h"
+#include "sdk/base/own.h"
+#include "server/operation/operation.h"
+#include "server/storage/pool_private.h"
+#include "server/storage/unpack.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int unpack_unified(const char *file, int target, const UnpackOptions *options, Error **err)
+{
+	autofd int fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? error_set(err, ERROR_NOT_FOUND, "Image file \"%s\" is missing", file)
+				       : error_errno(err, ERROR_INTERNAL, errno, "Cannot read the image file \"%s\"", file);
+	return unpack_archive(fd, target, options, err);
+}
+
+/* An unpacked image has these, each really of its kind: nothing later follows a link out of it. */
+static int check_layout(int target, Error **err)
+{
+	static const struct {
+		const char *name;
+		mode_t type;
+		gboolean required;
+	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, TRUE }, { "templates", S_IFDIR, FALSE } };
+	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+		struct stat st;
+		if (fstatat(target, parts[i].name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != ENOENT)
+				return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the unpacked image");
+			if (parts[i].required)
+				return error_set(err, ERROR_INVALID, "The image has no \"%s\"", parts[i].name);
+			continue;
+		}
+		if ((st.st_mode & S_IFMT) != parts[i].type)
+			return error_set(err, ERROR_INVALID, "\"%s\" of the image is not a %s", parts[i].name,
+			    parts[i].type == S_IFDIR ? "directory" : "regular file");
+	}
+	return 0;
+}
+
+static int unpack_image(Pool *pool, const char *fingerprint, int target, Operation *op, Error **err)
+{
+	g_autofree char *file = g_build_filename(pool->daemon->dir, "images", fingerprint, NULL);
+	g_autofree char *rootfs = g_strconcat(file, ".rootfs", NULL);
+	gboolean split = access(rootfs, F_OK) == 0;
+	UnpackOptions options = { .shape = split ? UNPACK_METADATA : UNPACK_IMAGE, .op = op,
+		.stage = "create_instance_from_image_unpack", .what = "Unpacking image" };
+	if (unpack_unified(file, target, &options, err) < 0)
+		return -1;
+	if (split) {
+		if (file_mkdir_beneath(target, "rootfs", 0755, FALSE, err) < 0)
+			return -1;
+		autofd int root = file_open_beneath(target, "rootfs", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
+		options.shape = UNPACK_TREE;
+		if (root < 0 || unpack_rootfs(rootfs, root, &options, err) < 0)
+			return -1;
+	}
+	if (check_layout(target, err) < 0)
+		return -1;
+	return file_mkdir_beneath(target, "templates", 0755, FALSE, err);
+}
+
+static int create_unpacked(Pool *pool, const Volume *image, Operation *op, Error **err)
+{
+	g_autoptr(Config) config = volume_effective_config(pool, NULL);
+	g_autoptr(DriverCall) call = driver_call_new(pool, image, PLACE_UNFINISHED, config);
+	if (access(call->path, F_OK) == 0 && pool->driver->volume_delete(&call->pool, &call->volume, err) < 0)
+		return -1;
+	if (pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
+		return -1;
+	autofd int target = file_open_directory(call->path, err);
+	if (target < 0 || unpack_image(pool, image->name, target, op, err) < 0 ||
+	    volume_row_insert(pool, image, "", config, err) < 0) {
+		volume_destroy(pool, image, PLACE_UNFINISHED, NULL);
+		return -1;
+	}
+	if (volume_move(pool, image, PLACE_UNFINISHED, PLACE_OWN, err) == 0)
+		return 0;
+	volume_row_delete(pool, image, NULL);
+	volume_destroy(pool, image, PLACE_UNFINISHED, NULL);
+	return -1;
+}
+
+/* TRUE when the unpacked image is there: row and tree. */
+static int present(Pool *pool, const Volume *image, gboolean *ret_present, Error **err)
+{
+	Error *inner = NULL;
+	if (volume_row_find(pool, image, NULL, NULL, &inner) < 0) {
+		if (inner->kind != ERROR_NOT_FOUND)
+			return error_propagate(err, inner);
+		error_free(inner);
+		*ret_present = FALSE;
+		return 0;
+	}
+	*ret_present = access(image->path, F_OK) == 0;
+	/* A row whose tree somebody removed: begin again. */
+	return *ret_present ? 0 : volume_row_delete(pool, image, err);
+}
+
+/* Gives the image's lock, shared, with the image unpacked. */
+static int ensure(Pool *pool, const Volume *image, Operation *op, VolumeLock **ret_lock, Error **err)
+{
+	gboolean there;
+	for (;;) {
+		VolumeLock *lock = volume_lock(pool->locks, image->path, TRUE);
+		if (present(pool, image, &there, err) < 0) {
+			volume_unlock(lock);
+			return -1;
+		}
+		if (there) {
+			*ret_lock = lock;
+			return 0;
+		}
+		volume_unlock(lock);
+		g_autoptr(VolumeLock) alone = volume_lock(pool->locks, image->path, FALSE);
+		if (present(pool, image, &there, err) < 0 || (!there && create_unpacked(pool, image, op, err) < 0))
+			return -1;
+	}
+}
+
+static gboolean copy_cancelled(void *op)
+{
+	return op && operation_cancelled(op);
+}
+
+static int copy_tree(const char *from, const char *to, Operation *op, Error **err)
+{
+	autofd int source = file_open_directory(from, err);
+	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
+	FileCopy options = { .cancelled = op ? copy_cancelled : NULL, .data = op };
+	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
+}
+
+static int clone(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
+{
+	g_autoptr(DriverCall) from = driver_call_new(pool, image, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
+	if (access(to->path, F_OK) == 0 && pool->driver->volume_delete(&to->pool, &to->volume, err) < 0)
+		return -1;
+	if (pool->driver->volume_clone)
+		return pool->driver->volume_clone(&to->pool, &from->volume, &to->volume, err);
+	if (pool->driver->volume_create(&to->pool, &to->volume, err) < 0)
+		return -1;
+	if (copy_tree(from->path, to->path, op, err) == 0)
+		return 0;
+	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
+	return -1;
+}
+
+int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume, Operation *op, Error **err)
+{
+	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
+	g_autoptr(VolumeLock) lock = NULL;
+	if (ensure(pool, image, op, &lock, err) < 0)
+		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
+	return clone(pool, image, volume, op, err);
+}
+
+int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)
+{
+	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, FALSE);
+	if (access(image->path, F_OK) == 0 && volume_move(pool, image, PLACE_OWN, PLACE_DELETED, err) < 0)
+		return -1;
+	if (volume_row_delete(pool, image, err) < 0)
+		return -1;
+	return volume_destroy(pool, image, PLACE_DELETED, err);
+}
+
+int pool_image_delete(Daemon *d, const char *fingerprint, Error **err)
+{
+	g_autoptr(GPtrArray) pools = pool_list(d);
+	for (guint i = 0; i < pools->len; i++) {
+		Pool *pool = pools->pdata[i];
+		if (pool->driver && image_volume_delete(pool, fingerprint, err) < 0)
+			return -1;
+	}
+	return 0;
+}

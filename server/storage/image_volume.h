@@ -1,0 +1,14 @@
+#pragma once
+/*
+ * Unpacked images in pools: made by the first instance from an image, cloned by all others, removed
+ * with the image. Their rows have type image and belong to project "default".
+ */
+#include "server/storage/volume.h"
+
+struct Operation;
+
+/* Makes the tree of `volume` in PLACE_UNFINISHED from the image; unpacks it into the pool first when it is
+ * not there. ERROR_NOT_FOUND when INCUS_DIR/images lacks its files. Nothing is left on failure. */
+int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume,
+    struct Operation *op, Error **err);
+int image_volume_delete(Pool *pool, const char *fingerprint, Error **err);

@@ -1,0 +1,245 @@
+#include "server/storage/pool.h"
+#include "sdk/base/file.h"
+#include "sdk/base/log.h"
+#include "server/db/db.h"
+#include "server/storage/pool_private.h"
+#include "server/storage/volume.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description, Config *config)
+{
+	Pool *pool = g_new0(Pool, 1);
+	pool->refs = 1;
+	pool->daemon = d;
+	pool->id = id;
+	pool->name = g_strdup(name);
+	pool->path = g_strdup_printf("%s/storage-pools/%s", d->dir, name);
+	pool->driver_name = g_strdup(driver);
+	pool->description = g_strdup(description);
+	pool->config = config_copy(config);
+	pool->status = "Pending";
+	pool->locks = volume_locks_new();
+	pool->mounts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_mutex_init(&pool->lock);
+	return pool;
+}
+
+Pool *pool_ref(Pool *pool)
+{
+	g_atomic_int_inc(&pool->refs);
+	return pool;
+}
+
+void pool_unref(Pool *pool)
+{
+	if (!pool || !g_atomic_int_dec_and_test(&pool->refs))
+		return;
+	g_free(pool->name);
+	g_free(pool->path);
+	g_free(pool->driver_name);
+	g_free(pool->description);
+	g_hash_table_unref(pool->config);
+	g_hash_table_unref(pool->mounts);
+	volume_locks_free(pool->locks);
+	g_mutex_clear(&pool->lock);
+	g_free(pool);
+}
+
+const char *pool_name(const Pool *pool)
+{
+	return pool->name;
+}
+
+const char *pool_driver(const Pool *pool)
+{
+	return pool->driver_name;
+}
+
+int64_t pool_id(const Pool *pool)
+{
+	return pool->id;
+}
+
+const char *pool_path(const Pool *pool)
+{
+	return pool->path;
+}
+
+const char *pool_status(const Pool *pool)
+{
+	return pool->status;
+}
+
+void pool_set_status(Pool *pool, const char *status)
+{
+	pool->status = status;
+}
+
+int64_t pool_member(const Pool *pool)
+{
+	return 1;
+}
+
+Config *pool_config(Pool *pool)
+{
+	g_mutex_lock(&pool->lock);
+	Config *config = config_copy(pool->config);
+	g_mutex_unlock(&pool->lock);
+	return config;
+}
+
+int pool_get(Daemon *d, const char *name, Pool **ret_pool, Error **err)
+{
+	g_mutex_lock(&d->pools->lock);
+	Pool *pool = g_hash_table_lookup(d->pools->pools, name);
+	if (pool)
+		*ret_pool = pool_ref(pool);
+	g_mutex_unlock(&d->pools->lock);
+	return pool ? 0 : error_set(err, ERROR_NOT_FOUND, "Storage pool not found");
+}
+
+void pool_table_add(PoolTable *table, Pool *pool)
+{
+	g_mutex_lock(&table->lock);
+	g_hash_table_replace(table->pools, pool->name, pool);
+	g_mutex_unlock(&table->lock);
+}
+
+void pool_table_remove(PoolTable *table, const char *name)
+{
+	g_mutex_lock(&table->lock);
+	g_hash_table_remove(table->pools, name);
+	g_mutex_unlock(&table->lock);
+}
+
+GPtrArray *pool_list(Daemon *d)
+{
+	GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)pool_unref);
+	g_mutex_lock(&d->pools->lock);
+	g_autoptr(GList) pools = g_hash_table_get_values(d->pools->pools);
+	for (GList *l = pools; l; l = l->next)
+		g_ptr_array_add(list, pool_ref(l->data));
+	g_mutex_unlock(&d->pools->lock);
+	return list;
+}
+
+int pool_open(Pool *pool, Error **err)
+{
+	if (file_mkdir_all(pool->path, 0711, err) < 0)
+		return -1;
+	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
+	return pool->driver->pool_mount(&call->pool, err) < 0 ? -1 : pool_make_folders(pool, err);
+}
+
+typedef struct LoadCall {
+	Daemon *daemon;
+	GPtrArray *pools;
+} LoadCall;
+
+static int load_rows(Tx *tx, LoadCall *load, Error **err)
+{
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT id, name, driver, coalesce(description, ''), state FROM storage_pools ORDER BY name", "") < 0)
+		return -1;
+	g_autoptr(Config) none = config_new();
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		g_ptr_array_add(load->pools,
+		    pool_new(load->daemon, rows_int(rows, 0), rows_text(rows, 1), rows_text(rows, 2), rows_text(rows, 3), none));
+	return more;
+}
+
+static int load_tx(Tx *tx, void *data, Error **err)
+{
+	LoadCall *load = data;
+	g_ptr_array_set_size(load->pools, 0);
+	if (load_rows(tx, load, err) < 0)
+		return -1;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT storage_pool_id, key, value FROM storage_pools_config WHERE node_id IS NULL OR node_id = ?",
+		"i", (int64_t)1) < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		for (guint i = 0; i < load->pools->len; i++) {
+			Pool *pool = load->pools->pdata[i];
+			if (pool->id == rows_int(rows, 0))
+				config_set(pool->config, rows_text(rows, 1), rows_text(rows, 2));
+		}
+	return more;
+}
+
+static void start_pool(Pool *pool)
+{
+	Error *err = NULL;
+	if (driver_find(pool->driver_name, &pool->driver, &err) == 0 && pool_open(pool, &err) == 0 &&
+	    pool_repair(pool, &err) == 0) {
+		pool->status = "Created";
+		return;
+	}
+	log_error("Storage pool not available", "pool", pool->name, "err", err->message);
+	error_free(err);
+	pool->status = "Unavailable";
+}
+
+static int make_top_folders(Daemon *d, Error **err)
+{
+	static const char *const folders[] = { "storage-pools", "containers", "containers-snapshots", "custom",
+		"custom-snapshots", "virtual-machines", "virtual-machines-snapshots" };
+	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		g_autofree char *path = g_build_filename(d->dir, folders[i], NULL);
+		if (file_mkdir_all(path, 0711, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int pool_table_start(Daemon *d, Error **err)
+{
+	g_autoptr(GPtrArray) pools = g_ptr_array_new();
+	LoadCall load = { .daemon = d, .pools = pools };
+	g_ptr_array_set_free_func(pools, (GDestroyNotify)pool_unref);
+	if (make_top_folders(d, err) < 0 || db_read(d->db, load_tx, &load, err) < 0)
+		return error_prefix(err, "Cannot load storage pools");
+	PoolTable *table = g_new0(PoolTable, 1);
+	g_mutex_init(&table->lock);
+	g_mutex_init(&table->change);
+	table->pools = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
+	d->pools = table;
+	for (guint i = 0; i < pools->len; i++) {
+		start_pool(pools->pdata[i]);
+		pool_table_add(table, pool_ref(pools->pdata[i]));
+	}
+	return 0;
+}
+
+static void stop_pool(Pool *pool)
+{
+	if (!pool->driver)
+		return;
+	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
+	Error *err = NULL;
+	if (pool->driver->pool_unmount(&call->pool, &err) == 0)
+		return;
+	log_warn("Storage pool not unmounted", "pool", pool->name, "err", err->message);
+	error_free(err);
+}
+
+void pool_table_stop(Daemon *d)
+{
+	if (!d->pools)
+		return;
+	GHashTableIter iter;
+	void *pool;
+	g_hash_table_iter_init(&iter, d->pools->pools);
+	while (g_hash_table_iter_next(&iter, NULL, &pool))
+		stop_pool(pool);
+	g_hash_table_unref(d->pools->pools);
+	g_mutex_clear(&d->pools->lock);
+	g_mutex_clear(&d->pools->change);
+	g_clear_pointer(&d->pools, g_free);
+}

@@ -1,0 +1,39 @@
+#pragma once
+/* The inside of a Pool, for the files of this folder alone. */
+#include "server/storage/driver.h"
+#include "server/storage/pool.h"
+#include "server/storage/volume_lock.h"
+
+struct Pool {
+	gint refs;
+	Daemon *daemon;
+	int64_t id;
+	char *name, *path;
+	const StorageDriver *driver; /* NULL: this build lacks it */
+	char *driver_name;
+	VolumeLocks *locks;
+	GMutex lock; /* guards what follows */
+	Config *config;
+	char *description;
+	const char *status;
+	GHashTable *mounts; /* path -> count */
+};
+
+struct PoolTable {
+	GMutex lock; /* of the map; never held while a pool's is taken */
+	GMutex change; /* one create, update or delete at a time; taken before all others */
+	GHashTable *pools;
+};
+
+Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description, Config *config);
+void pool_table_add(PoolTable *table, Pool *pool); /* takes the reference */
+void pool_table_remove(PoolTable *table, const char *name);
+/* Mounts it and makes the folders in it. */
+int pool_open(Pool *pool, Error **err);
+void pool_set_status(Pool *pool, const char *status);
+/* INCUS_DIR/storage-pools/NAME/FOLDER for every folder a pool has. */
+int pool_make_folders(Pool *pool, Error **err);
+/* What a crash left in it (VolumePlace). */
+int pool_repair(Pool *pool, Error **err);
+/* The member whose rows these are. */
+int64_t pool_member(const Pool *pool);

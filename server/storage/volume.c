@@ -1,0 +1,187 @@
+#include "server/storage/volume.h"
+#include "server/storage/pool_private.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+	const char *folder, *name;
+} types[] = {
+	[VOLUME_CONTAINER] = { "containers", "container" },
+	[VOLUME_IMAGE] = { "images", "image" },
+	[VOLUME_CUSTOM] = { "custom", "custom" },
+	[VOLUME_MACHINE] = { "virtual-machines", "virtual-machine" },
+};
+
+static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/" };
+
+const char *volume_folder(VolumeType type)
+{
+	return types[type].folder;
+}
+
+const char *volume_type_name(VolumeType type)
+{
+	return types[type].name;
+}
+
+int volume_type_parse(const char *name, VolumeType *ret_type, Error **err)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
+		if (strcmp(types[i].name, name) == 0) {
+			*ret_type = (VolumeType)i;
+			return 0;
+		}
+	return error_set(err, ERROR_INVALID, "Invalid storage volume type \"%s\"", name);
+}
+
+Volume *volume_new(const Pool *pool, VolumeType type, const char *project, const char *name)
+{
+	Volume *volume = g_new0(Volume, 1);
+	volume->type = type;
+	/* Images are the same for every project. */
+	volume->project = g_strdup(type == VOLUME_IMAGE ? "default" : project);
+	volume->name = g_strdup(name);
+	gboolean prefix = type == VOLUME_CUSTOM || (type != VOLUME_IMAGE && strcmp(project, "default") != 0);
+	volume->disk_name = prefix ? g_strdup_printf("%s_%s", project, name) : g_strdup(name);
+	volume->path = volume_path(pool, volume, PLACE_OWN);
+	return volume;
+}
+
+void volume_free(Volume *volume)
+{
+	if (!volume)
+		return;
+	g_free(volume->project);
+	g_free(volume->name);
+	g_free(volume->disk_name);
+	g_free(volume->path);
+	g_free(volume);
+}
+
+char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
+{
+	return g_strdup_printf("%s/%s%s/%s", pool->path, places[place], types[volume->type].folder, volume->disk_name);
+}
+
+DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config)
+{
+	DriverCall *call = g_new0(DriverCall, 1);
+	call->config = pool_config(pool);
+	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path, .config = call->config };
+	call->empty = config_new();
+	if (volume) {
+		call->path = volume_path(pool, volume, place);
+		call->volume = (DriverVolume){ .type = volume->type, .name = volume->disk_name, .path = call->path,
+			.config = config ? config : call->empty };
+	}
+	return call;
+}
+
+void driver_call_free(DriverCall *call)
+{
+	if (!call)
+		return;
+	g_hash_table_unref(call->config);
+	g_hash_table_unref(call->empty);
+	g_free(call->path);
+	g_free(call);
+}
+
+int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace to, Error **err)
+{
+	g_autoptr(DriverCall) source = driver_call_new(pool, volume, from, NULL);
+	g_autoptr(DriverCall) target = driver_call_new(pool, volume, to, NULL);
+	return pool->driver->volume_rename(&source->pool, &source->volume, &target->volume, err);
+}
+
+int volume_destroy(Pool *pool, const Volume *volume, VolumePlace place, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	return pool->driver->volume_delete(&call->pool, &call->volume, err);
+}
+
+Config *volume_effective_config(Pool *pool, const Config *config)
+{
+	g_autoptr(Config) defaults = pool_config(pool);
+	Config *result = config_new();
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, defaults);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		if (g_str_has_prefix(key, "volume."))
+			config_set(result, (const char *)key + strlen("volume."), value);
+	if (!config)
+		return result;
+	g_hash_table_iter_init(&iter, (GHashTable *)config);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		config_set(result, key, value);
+	return result;
+}
+
+/* Adds to the count of mounts and gives what it was; -1 with nothing counted gives 0. */
+static int mounts_change(Pool *pool, const Volume *volume, int by)
+{
+	g_mutex_lock(&pool->lock);
+	int count = GPOINTER_TO_INT(g_hash_table_lookup(pool->mounts, volume->path));
+	int now = MAX(count + by, 0);
+	if (now)
+		g_hash_table_replace(pool->mounts, g_strdup(volume->path), GINT_TO_POINTER(now));
+	else
+		g_hash_table_remove(pool->mounts, volume->path);
+	g_mutex_unlock(&pool->lock);
+	return count;
+}
+
+gboolean volume_mounted(Pool *pool, const Volume *volume)
+{
+	return mounts_change(pool, volume, 0) > 0;
+}
+
+int volume_mount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (access(volume->path, F_OK) < 0)
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
+		return 0;
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	if (pool->driver->volume_mount(&call->pool, &call->volume, err) == 0)
+		return 0;
+	mounts_change(pool, volume, -1);
+	return -1;
+}
+
+int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (mounts_change(pool, volume, -1) != 1 || !pool->driver->volume_unmount)
+		return 0;
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	if (pool->driver->volume_unmount(&call->pool, &call->volume, err) == 0)
+		return 0;
+	mounts_change(pool, volume, 1);
+	return -1;
+}
+
+static char *link_path(Pool *pool, const Volume *volume)
+{
+	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, types[volume->type].folder, volume->disk_name);
+}
+
+int volume_link(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autofree char *link = link_path(pool, volume);
+	if (symlink(volume->path, link) == 0)
+		return 0;
+	/* One from before, to this or to a tree that is gone. */
+	if (errno == EEXIST && unlink(link) == 0 && symlink(volume->path, link) == 0)
+		return 0;
+	return error_errno(err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", link);
+}
+
+void volume_unlink(Pool *pool, const Volume *volume)
+{
+	g_autofree char *link = link_path(pool, volume);
+	unlink(link);
+}

@@ -1,0 +1,128 @@
+#include "server/storage/volume.h"
+#include "server/storage/pool_private.h"
+
+/* One transaction on one volume's row; every function below fills what its statement needs. */
+typedef struct RowCall {
+	Pool *pool;
+	const Volume *volume;
+	const char *description, *new_name;
+	const Config *config;
+	gboolean want_config;
+	int64_t id;
+	Config *loaded;
+} RowCall;
+
+static int find_id(Tx *tx, RowCall *call, Error **err)
+{
+	Error *inner = NULL;
+	int r = tx_int(tx, &call->id, &inner,
+	    "SELECT v.id FROM storage_volumes v JOIN projects p ON p.id = v.project_id"
+	    " WHERE v.storage_pool_id = ? AND v.type = ? AND v.name = ? AND p.name = ?",
+	    "iiss", call->pool->id, (int64_t)call->volume->type, call->volume->name, call->volume->project);
+	if (r == 0)
+		return 0;
+	if (inner->kind != ERROR_NOT_FOUND)
+		return error_propagate(err, inner);
+	error_free(inner);
+	return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+}
+
+static int find_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	g_clear_pointer(&call->loaded, g_hash_table_unref);
+	if (find_id(tx, call, err) < 0)
+		return -1;
+	if (!call->want_config)
+		return 0;
+	return tx_config_load(tx, "storage_volumes_config", "storage_volume_id", call->id, &call->loaded, err);
+}
+
+int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .want_config = ret_config != NULL };
+	if (db_read(pool->daemon->db, find_tx, &call, err) < 0) {
+		g_clear_pointer(&call.loaded, g_hash_table_unref);
+		return -1;
+	}
+	if (ret_id)
+		*ret_id = call.id;
+	if (ret_config)
+		*ret_config = call.loaded;
+	return 0;
+}
+
+static int insert_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	const Volume *v = call->volume;
+	int64_t project;
+	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s", v->project) < 0)
+		return error_prefix(err, "Project \"%s\"", v->project);
+	if (tx_insert(tx, &call->id, err,
+		"INSERT INTO storage_volumes (name, storage_pool_id, node_id, type, description, project_id,"
+		" content_type, creation_date) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		"siiisiit", v->name, call->pool->id, pool_member(call->pool), (int64_t)v->type,
+		call->description ? call->description : "", project,
+		(int64_t)(v->type == VOLUME_MACHINE), (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
+		return -1;
+	return call->config
+	    ? tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err)
+	    : 0;
+}
+
+int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .description = description, .config = config };
+	Error *inner = NULL;
+	if (db_tx(pool->daemon->db, insert_tx, &call, &inner) == 0)
+		return 0;
+	if (inner->kind != ERROR_EXISTS)
+		return error_propagate(err, inner);
+	error_free(inner);
+	return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name);
+}
+
+static int delete_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	return tx_exec(tx, err,
+	    "DELETE FROM storage_volumes WHERE storage_pool_id = ? AND type = ? AND name = ?"
+	    " AND project_id = (SELECT id FROM projects WHERE name = ?)",
+	    "iiss", call->pool->id, (int64_t)call->volume->type, call->volume->name, call->volume->project);
+}
+
+int volume_row_delete(Pool *pool, const Volume *volume, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume };
+	return db_tx(pool->daemon->db, delete_tx, &call, err);
+}
+
+static int rename_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	if (find_id(tx, call, err) < 0)
+		return -1;
+	return tx_exec(tx, err, "UPDATE storage_volumes SET name = ? WHERE id = ?", "si", call->new_name, call->id);
+}
+
+int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .new_name = new_name };
+	return db_tx(pool->daemon->db, rename_tx, &call, err);
+}
+
+static int update_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	if (find_id(tx, call, err) < 0 ||
+	    tx_exec(tx, err, "UPDATE storage_volumes SET description = ? WHERE id = ?", "si", call->description, call->id) < 0)
+		return -1;
+	return tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err);
+}
+
+int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .description = description ? description : "", .config = config };
+	return db_tx(pool->daemon->db, update_tx, &call, err);
+}
