@@ -38,6 +38,8 @@ const char *rows_text(Rows *rows, int column);
 int64_t rows_int(Rows *rows, int column);
 double rows_double(Rows *rows, int column);
 gboolean rows_null(Rows *rows, int column);
+/* A DATETIME column, however it was written, as seconds since 1970; 0 for NULL and what is no time. */
+int64_t rows_time(Rows *rows, int column);
 int rows_columns(Rows *rows);
 const char *rows_column_name(Rows *rows, int column);
 /* First column of the first row; ERROR_NOT_FOUND (message "Not found") without rows. */
