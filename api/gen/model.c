@@ -244,7 +244,7 @@ static const char *c_package(const Google__Protobuf__FileDescriptorProto *proto)
 		if ((key & 7) == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
 			at += length;
 	}
-	return proto->package;
+	return proto->package ? proto->package : "";
 }
 
 static gboolean is_ours(const Gen *gen, const char *name)
