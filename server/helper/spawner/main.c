@@ -1,0 +1,106 @@
+#include "server/helper/spawner/spawner.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+	SpawnOp op;
+	void (*run)(Job *job);
+} jobs[] = {
+	{ SPAWN_START, job_start },
+	{ SPAWN_NETLINK, job_netlink },
+	{ SPAWN_EXEC, job_exec },
+	{ SPAWN_FILES, job_files },
+	{ SPAWN_MOUNT, job_mount },
+	{ SPAWN_UNMOUNT, job_unmount },
+	{ SPAWN_CONSOLE, job_console },
+	{ SPAWN_CONSOLE_LOG, job_console_log },
+	{ SPAWN_SHIFT, job_shift },
+};
+
+void job_answer(Job *job, Packet *packet)
+{
+	packet_send(job->answer, packet);
+	packet->n_fds = 0; /* ours stay open: the child's end closes them */
+	packet_free(packet);
+}
+
+_Noreturn void job_fail(Job *job, int error, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	Packet *packet = packet_new(0);
+	packet->error = error ? error : EIO;
+	packet_add(packet, text);
+	packet_send(job->answer, packet);
+	_exit(1);
+}
+
+static _Noreturn void run_job(Packet *request)
+{
+	Job job = { .request = request, .answer = packet_take_fd(request, 0) };
+	signal(SIGCHLD, SIG_DFL);
+	for (unsigned i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++)
+		if ((uint32_t)jobs[i].op == request->op) {
+			jobs[i].run(&job);
+			_exit(0);
+		}
+	job_fail(&job, ENOSYS, "Unknown request %u", request->op);
+}
+
+/* Standard input is nothing; output is the daemon's error stream. */
+static void settle(void)
+{
+	umask(022);
+	if (chdir("/") < 0)
+		_exit(1);
+	prctl(PR_SET_NAME, "incus-spawner");
+	/* Monitors and exec children that lose their parent become ours and are reaped by the kernel. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGCHLD, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = SIGHUP; i <= SIGTERM; i++)
+		if (i == SIGHUP || i == SIGINT || i == SIGTERM)
+			signal(i, SIG_IGN);
+	host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "incus-spawner is started by incusd\n");
+		return 2;
+	}
+	int control = atoi(argv[1]);
+	fcntl(control, F_SETFD, FD_CLOEXEC);
+	settle();
+	Packet *request = packet_new(0);
+	while (packet_recv(control, request) > 0) {
+		if (request->n_fds == 0)
+			continue;
+		pid_t child = fork();
+		if (child == 0) {
+			close(control);
+			run_job(request);
+		}
+		if (child < 0) {
+			Job job = { .request = request, .answer = request->fds[0] };
+			Packet *packet = packet_new(0);
+			packet->error = errno;
+			packet_add(packet, "Cannot fork");
+			job_answer(&job, packet);
+		}
+	}
+	packet_free(request);
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* Mounts that enter or leave a running container. */
+#include "server/helper/spawner/spawner.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Makes the target and the folders above it, as the container's root. */
+static int target_make(const char *target, int is_file)
+{
+	char path[4096];
+	size_t length = strlen(target);
+	if (length >= sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(path, target, length + 1);
+	for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
+		*at = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -1;
+		*at = '/';
+	}
+	if (!is_file)
+		return mkdir(path, 0755) < 0 && errno != EEXIST ? -1 : 0;
+	int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+void job_mount(Job *job)
+{
+	MountSpec spec;
+	mount_spec_read(job->request, &spec);
+	const char *idmap = packet_next(job->request);
+	int pidfd = packet_take_fd(job->request, 1);
+	struct stat st;
+	int source = source_open(spec.source);
+	if (source < 0 || fstat(source, &st) < 0)
+		job_fail(job, errno, "Cannot open \"%s\": %s", spec.source, strerror(errno));
+	int userns = spec.shift && *idmap ? userns_open(idmap) : -1;
+	int tree = tree_clone(source, spec.recursive, spec.readonly, userns);
+	if (tree < 0)
+		job_fail(job, errno, "Cannot clone the mount of \"%s\": %s", spec.source, strerror(errno));
+	if (namespaces_enter(pidfd, CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		job_fail(job, errno, "Cannot enter the container: %s", strerror(errno));
+	if (target_make(spec.target, !S_ISDIR(st.st_mode)) < 0)
+		job_fail(job, errno, "Cannot make \"%s\": %s", spec.target, strerror(errno));
+	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, spec.target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		job_fail(job, errno, "Cannot mount on \"%s\": %s", spec.target, strerror(errno));
+	job_answer(job, packet_new(0));
+}
+
+void job_unmount(Job *job)
+{
+	const char *target = packet_next(job->request);
+	int pidfd = packet_take_fd(job->request, 1);
+	if (namespaces_enter(pidfd, CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		job_fail(job, errno, "Cannot enter the container: %s", strerror(errno));
+	if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+		job_fail(job, errno, "Cannot unmount \"%s\": %s", target, strerror(errno));
+	job_answer(job, packet_new(0));
+}

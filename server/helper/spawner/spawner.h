@@ -1,0 +1,56 @@
+#pragma once
+/*
+ * incus-spawner: does for incusd what needs fork, setns or liblxc. One thread; every request is
+ * handled in a child of its own, which answers on the request's socket and exits. It holds no state
+ * but the user namespaces it made for id maps, so it can die and be started again at any time.
+ */
+#include "server/helper/packet.h"
+
+/* One request, in its child. `answer` is the request's socket. */
+typedef struct Job {
+	Packet *request;
+	int answer;
+} Job;
+
+void job_start(Job *job);
+void job_netlink(Job *job);
+void job_exec(Job *job);
+void job_files(Job *job);
+void job_mount(Job *job);
+void job_unmount(Job *job);
+void job_console(Job *job);
+void job_console_log(Job *job);
+void job_shift(Job *job);
+
+/* Answers with errno and a message and ends the child. */
+_Noreturn void job_fail(Job *job, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Sends `packet` as the answer and frees it. */
+void job_answer(Job *job, Packet *packet);
+
+/* One mount as SPAWN_START and SPAWN_MOUNT carry it; strings are borrowed from the packet. */
+typedef struct MountSpec {
+	const char *source, *target, *propagation, *filesystem, *options;
+	int readonly, recursive, shift, is_file, optional;
+} MountSpec;
+
+void mount_spec_read(Packet *packet, MountSpec *ret_spec);
+
+/* fd of a new user namespace with the given map ("u 0 1000000 1000000000\ng ..."); -1 with errno. */
+
+int userns_open(const char *idmap);
+/* O_PATH fd of a host path, not through magic links; -1 with errno. */
+int source_open(const char *path);
+/* Detached clone of the tree at `source` (an O_PATH fd), idmapped when userns >= 0; -1 with errno. */
+int tree_clone(int source, int recursive, int readonly, int userns);
+/* A mount namespace of our own in which nothing we mount is seen outside. 0 or -1. */
+int mntns_private(void);
+int pidfd_open_pid(pid_t pid);
+unsigned long long pid_start_time(pid_t pid);
+/* Enters namespaces (CLONE_NEW*) of the process behind pidfd; as root of its user namespace when that
+ * is among them. 0 or -1. */
+int namespaces_enter(int pidfd, int flags);
+/* An O_PATH fd of the host's /proc, opened before any container is entered, so that fds can be opened
+ * again by number. */
+extern int host_proc;
+/* Opens fd (perhaps O_PATH) again with flags, whatever /proc the container has. */
+int fd_reopen(int fd, int flags);

@@ -1,0 +1,229 @@
+/*
+ * Starting a container. The child takes a mount namespace of its own, puts the finished root file
+ * system (idmapped) and the sources of all mounts there, and lets liblxc daemonize a monitor in it:
+ * when the monitor ends, the mounts are gone, and the host never saw them.
+ */
+#include "server/helper/spawner/spawner.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/netlink.h>
+#include <linux/openat2.h>
+#include <lxc/lxccontainer.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void mount_spec_read(Packet *packet, MountSpec *ret_spec)
+{
+	MountSpec spec = { .source = packet_next(packet), .target = packet_next(packet) };
+	spec.propagation = packet_next(packet);
+	spec.filesystem = packet_next(packet);
+	spec.options = packet_next(packet);
+	const char *flags = packet_next(packet);
+	spec.readonly = strstr(flags, "ro,") != NULL;
+	spec.recursive = strstr(flags, "rec,") != NULL;
+	spec.shift = strstr(flags, "shift,") != NULL;
+	spec.is_file = strstr(flags, "file,") != NULL;
+	spec.optional = strstr(flags, "opt,") != NULL;
+	*ret_spec = spec;
+}
+
+int source_open(const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
+	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+static void stage_tree(Job *job, int tree, const char *at)
+{
+	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		job_fail(job, errno, "Cannot mount on \"%s\"", at);
+	close(tree);
+}
+
+/* Clones `source` and mounts it on `at`; `at` is made as folder or file like the source. */
+static void stage_source(Job *job, const MountSpec *spec, int userns, const char *at)
+{
+	struct stat st;
+	int source = source_open(spec->source);
+	if (source < 0 || fstat(source, &st) < 0)
+		job_fail(job, errno, "Cannot open \"%s\"", spec->source);
+	int tree = tree_clone(source, spec->recursive, spec->readonly, spec->shift ? userns : -1);
+	if (tree < 0)
+		job_fail(job, errno, "Cannot %s \"%s\"", spec->shift ? "map the owners of" : "clone the mount of",
+		    spec->source);
+	if (S_ISDIR(st.st_mode))
+		mkdir(at, 0755);
+	else
+		close(open(at, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	stage_tree(job, tree, at);
+	close(source);
+}
+
+/* fstab's escapes for the fields of lxc.mount.entry. */
+static void escape(char *to, size_t size, const char *from)
+{
+	size_t n = 0;
+	for (; *from && n + 5 < size; from++)
+		if (strchr(" \t\\\n", *from))
+			n += (size_t)snprintf(to + n, size - n, "\\%03o", (unsigned char)*from);
+		else
+			to[n++] = *from;
+	to[n] = '\0';
+}
+
+static void configure(Job *job, struct lxc_container *c, const char *key, const char *value)
+{
+	if (!c->set_config_item(c, key, value))
+		job_fail(job, EINVAL, "Failed to set LXC config: %s=%s", key, value);
+}
+
+static void configure_mount(Job *job, struct lxc_container *c, const MountSpec *spec, const char *staged)
+{
+	char source[8192], target[8192], line[20000];
+	escape(source, sizeof(source), *staged ? staged : spec->source);
+	const char *inside = spec->target;
+	while (*inside == '/')
+		inside++;
+	escape(target, sizeof(target), inside);
+	snprintf(line, sizeof(line), "%s %s %s %s%s%s%s,create=%s%s%s 0 0", source, target,
+	    *spec->filesystem ? spec->filesystem : "none", *spec->filesystem ? "" : "bind",
+	    !*spec->filesystem && spec->recursive ? ",rbind" : "", *spec->options ? "," : "", spec->options,
+	    spec->is_file ? "file" : "dir", spec->optional ? ",optional" : "",
+	    spec->readonly ? ",ro" : "");
+	char *clean = *spec->filesystem ? strstr(line, " ,create") : NULL;
+	if (clean)
+		memmove(clean + 1, clean + 2, strlen(clean + 2) + 1);
+	configure(job, c, "lxc.mount.entry", line);
+	if (*spec->propagation) {
+		snprintf(line, sizeof(line), "none %s none %s 0 0", target, spec->propagation);
+		configure(job, c, "lxc.mount.entry", line);
+	}
+}
+
+/* The payload's cgroup, the same path in every hierarchy: liblxc's name for it is its start. */
+static void cgroup_path(pid_t pid, char *ret, size_t size)
+{
+	char path[64], line[4096];
+	*ret = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		char *at = strstr(line, "lxc.payload.");
+		char *start = at ? strchr(strchr(line, ':') + 1, ':') : NULL;
+		if (!start)
+			continue;
+		at[strcspn(at, "/\n")] = '\0';
+		snprintf(ret, size, "%s", start + 1);
+		break;
+	}
+	if (file)
+		fclose(file);
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64], line[256];
+	int parent = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	FILE *file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "PPid: %d", &parent) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return parent;
+}
+
+/* A socket made inside the network namespace keeps showing it without entering it again. */
+static int netlink_inside(int pidfd)
+{
+	if (setns(pidfd, CLONE_NEWNET) < 0)
+		return -1;
+	return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+}
+
+static void answer_started(Job *job, struct lxc_container *c)
+{
+	Packet *packet = packet_new(0);
+	char cgroup[4096];
+	pid_t init = c->init_pid(c);
+	pid_t monitor = init > 0 ? parent_of(init) : 0;
+	int init_fd = init > 0 ? pidfd_open_pid(init) : -1;
+	int monitor_fd = monitor > 1 ? pidfd_open_pid(monitor) : -1;
+	if (init_fd < 0 || monitor_fd < 0)
+		job_fail(job, ECHILD, "The container ended at once");
+	packet->n[0] = init;
+	packet->n[1] = monitor;
+	packet->n[2] = (int64_t)pid_start_time(init);
+	packet->n[3] = (int64_t)pid_start_time(monitor);
+	cgroup_path(init, cgroup, sizeof(cgroup));
+	packet_add(packet, cgroup);
+	packet_add_fd(packet, init_fd);
+	packet_add_fd(packet, monitor_fd);
+	int netlink = netlink_inside(init_fd);
+	if (netlink >= 0)
+		packet_add_fd(packet, netlink);
+	job_answer(job, packet);
+}
+
+void job_start(Job *job)
+{
+	Packet *rq = job->request;
+	const char *name = packet_next(rq), *lxcpath = packet_next(rq), *rootfs = packet_next(rq);
+	const char *state = packet_next(rq), *idmap = packet_next(rq);
+	int userns = *idmap ? userns_open(idmap) : -1;
+	if (*idmap && userns < 0)
+		job_fail(job, errno, "Cannot make a user namespace with the instance's id map");
+	/* Without newuidmap in reach liblxc writes the maps itself: /etc/subuid was checked by incusd. */
+	setenv("PATH", "/nonexistent", 1);
+	setsid();
+	if (mntns_private() < 0)
+		job_fail(job, errno, "Cannot make a mount namespace");
+	char path[4096], staged[4200];
+	snprintf(path, sizeof(path), "%s/mounts", state);
+	if (mount("none", path, "tmpfs", MS_NODEV | MS_NOSUID, "mode=0711,size=1m") < 0)
+		job_fail(job, errno, "Cannot mount \"%s\"", path);
+	MountSpec root = { .source = rootfs, .shift = rq->n[0] != 0, .recursive = 0 };
+	snprintf(staged, sizeof(staged), "%s/rootfs", path);
+	stage_source(job, &root, userns, staged);
+
+	struct lxc_container *c = lxc_container_new(name, lxcpath);
+	if (!c)
+		job_fail(job, ENOMEM, "Cannot make a container object");
+	c->clear_config(c);
+	char value[4300];
+	snprintf(value, sizeof(value), "dir:%s", staged);
+	configure(job, c, "lxc.rootfs.path", value);
+	for (int64_t i = 0; i < rq->n[1]; i++) {
+		const char *key = packet_next(rq);
+		configure(job, c, key, packet_next(rq));
+	}
+	for (int64_t i = 0; i < rq->n[2]; i++) {
+		MountSpec spec;
+		mount_spec_read(rq, &spec);
+		snprintf(staged, sizeof(staged), "%s/%d", path, (int)i);
+		if (*spec.filesystem)
+			staged[0] = '\0';
+		else
+			stage_source(job, &spec, userns, staged);
+		configure_mount(job, c, &spec, staged);
+	}
+	if (userns >= 0)
+		close(userns);
+	c->want_daemonize(c, true);
+	c->want_close_all_fds(c, true);
+	/* The daemonized monitor must not hold the answer's socket. */
+	fcntl(job->answer, F_SETFD, FD_CLOEXEC);
+	if (!c->start(c, 0, NULL))
+		job_fail(job, ECANCELED, "Failed to run the container's init");
+	answer_started(job, c);
+}
