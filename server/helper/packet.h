@@ -27,8 +27,9 @@ typedef enum SpawnOp {
 	 * interactive, width, height. fds: stdin, stdout, stderr unless interactive.
 	 * -> n[0] pid; fds: pidfd, pty when interactive. Then a second packet: n[0] wait status. */
 	SPAWN_EXEC,
-	/* fds: pidfd of init (running), or strings: rootfs, idmap lines (stopped; n[0] set).
-	 * -> an empty packet; then the socket takes FILE_* requests until it is closed. */
+	/* fds: pidfd of init (running), or strings: rootfs, idmap lines (stopped; n[0] set; n[1]: its
+	 * owners are shifted on disk). -> an empty packet; then the socket takes FILE_* requests until it
+	 * is closed; or, with n[2] and a stream socket as last fd, SFTP is spoken on that. */
 	SPAWN_FILES,
 	/* fds: pidfd of init; strings: one mount of 6 as in SPAWN_START, idmap lines. */
 	SPAWN_MOUNT,

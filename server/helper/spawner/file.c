@@ -3,6 +3,7 @@
  * (running), or a mount namespace whose root is the instance's rootfs, idmapped (stopped). Nothing in
  * the tree can lead out of it. The daemon gets open fds and moves the data itself.
  */
+#include "server/helper/spawner/sftp.h"
 #include "server/helper/spawner/spawner.h"
 #include <dirent.h>
 #include <errno.h>
@@ -302,6 +303,7 @@ static void enter_rootfs(Job *job, const char *rootfs, const char *idmap, int sh
 void job_files(Job *job)
 {
 	Packet *rq = job->request;
+	int sftp = rq->n[2] ? packet_take_fd(rq, rq->n_fds - 1) : -1;
 	umask(0);
 	if (rq->n[0]) {
 		const char *rootfs = packet_next(rq);
@@ -311,5 +313,8 @@ void job_files(Job *job)
 		job_fail(job, errno, "Cannot enter the container: %s", strerror(errno));
 	}
 	job_answer(job, packet_new(0));
-	serve(job);
+	if (sftp >= 0)
+		sftp_serve(sftp);
+	else
+		serve(job);
 }
