@@ -25,6 +25,7 @@ typedef struct Daemon {
 	gint ready;           /* atomic: /internal/ready */
 	gint shutting_down;   /* atomic */
 	gint64 start_us;
+	GThread *autostart;
 	GMutex stop_lock;
 	GCond stop_changed;
 	int stop_state;       /* 0 running, 1 asked for, 2 instances stopped */
