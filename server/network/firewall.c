@@ -183,11 +183,22 @@ int firewall_network_remove(const char *bridge, Error **err)
 	return run(s->str, err);
 }
 
-/* Chain names allow letters, digits and "/_.-"; a slash in a device name would be fine, other
- * characters device names do not have. */
+/* Chain names allow letters, digits and "/_.-"; what else a project's name may hold is written in
+ * hexadecimal, so that it cannot end the word. */
 static char *filter_chain(const char *direction, const char *instance, const char *device)
 {
-	return g_strdup_printf("%s.%s.%s", direction, instance, device);
+	GString *s = g_string_new(direction);
+	const char *const parts[] = {instance, device};
+	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+		g_string_append_c(s, '.');
+		for (const char *c = parts[i]; *c; c++) {
+			if (g_ascii_isalnum(*c) || strchr("/_.-", *c))
+				g_string_append_c(s, *c);
+			else
+				g_string_append_printf(s, "_x%02x", (uint8_t)*c);
+		}
+	}
+	return g_string_free(s, FALSE);
 }
 
 static const Hook filter_hooks[] = {

@@ -53,5 +53,29 @@ typedef struct NetworkNic {
 int network_lease_update(Network *network, const NetworkNic *nic, Error **err);
 void network_lease_remove(Network *network, const NetworkNic *nic);
 
+/* Changes of networks go one at a time: hold this around check-and-change. Readers never wait for it. */
+void network_change_lock(Daemon *d);
+void network_change_unlock(Daemon *d);
+
+typedef struct NetworkSpec {
+	const char *project;     /* as the client asked */
+	const char *name, *description, *type; /* type NULL or "": "bridge" */
+	const Config *config;
+} NetworkSpec;
+
+/* Each with the change lock held; each leaves host and database as they were when it fails. */
+int network_create(Daemon *d, const NetworkSpec *spec, Error **err);
+/* Takes the whole new configuration; description NULL leaves it. */
+int network_update(Daemon *d, Network *network, const char *description, const Config *config, Error **err);
+int network_rename(Daemon *d, Network *network, const char *new_name, Error **err);
+int network_delete(Daemon *d, Network *network, Error **err);
+
+/* New references (Network *) of one effective project in order of name; project NULL: all. */
+GPtrArray *network_list(Daemon *d, const char *project);
+char *network_description(Network *network); /* to free */
+const char *network_status(Network *network); /* "Created", "Pending", "Errored" */
+/* INCUS_DIR/networks/NAME; to free. */
+char *network_directory(Network *network);
+
 /* The default name dnsmasq and clients use ("dns.domain"), "incus" when not set. */
 char *network_domain(Network *network);

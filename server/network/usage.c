@@ -232,7 +232,12 @@ static void add_instance(const Load *load, const Owner *owner, GPtrArray *uses)
 	for (guint i = 0; profiles && i < profiles->len; i++)
 		overlay(devices, load->profile_rows, g_array_index(profiles, int64_t, i));
 	overlay(devices, load->instance_rows, owner->id);
-	g_autoptr(GPtrArray) sorted = g_hash_table_get_values_as_ptr_array(devices);
+	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+	GHashTableIter iter;
+	void *value;
+	g_hash_table_iter_init(&iter, devices);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		g_ptr_array_add(sorted, value);
 	g_ptr_array_sort(sorted, by_device);
 	for (guint i = 0; i < sorted->len; i++) {
 		const Row *row = g_ptr_array_index(sorted, i);
