@@ -56,7 +56,7 @@ const char *incus_client_project(const incus_client *client); /* "" when not set
 const char *incus_client_target(const incus_client *client);
 /* Longest time of a unary call; 0 (at first) is for ever. */
 void incus_client_set_timeout(incus_client *client, int timeout_ms);
-/* ETag that the object of the next UpdateX, PatchX and DeleteX calls must have; NULL: any. */
+/* ETag that the object of UpdateX and PatchX calls must have from now on; NULL: any. */
 void incus_client_set_if_match(incus_client *client, const char *etag);
 /* PEM of the certificate that the server showed; NULL over the unix socket. */
 const char *incus_client_server_certificate(const incus_client *client);

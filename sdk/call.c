@@ -1,0 +1,219 @@
+/* Unary calls, and what they share with streams: requests, replies, deadlines, errors. */
+#include <incus/call.h>
+#include "sdk/client.h"
+#include "google/rpc/error_details.pb-c.h"
+#include "google/rpc/status.pb-c.h"
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/slice.h>
+#include <grpc/support/time.h>
+#include <string.h>
+
+const struct SchemaMethod *incus_method(const char *name)
+{
+	for (unsigned i = 0; i < schema_n_methods; i++)
+		if (strcmp(schema_methods[i].name, name) == 0)
+			return &schema_methods[i];
+	return NULL;
+}
+
+void incus_message_free(void *message)
+{
+	if (message)
+		protobuf_c_message_free_unpacked(message, NULL);
+}
+
+void call_start_init(incus_client *client, const SchemaMethod *method, CallStart *start)
+{
+	memset(start, 0, sizeof *start);
+	start->deadline = gpr_inf_future(GPR_CLOCK_REALTIME);
+	if (method->kind == METHOD_UNARY && client->timeout_ms > 0)
+		start->deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+		    gpr_time_from_millis(client->timeout_ms, GPR_TIMESPAN));
+	if (*client->if_match) {
+		start->entries[0].key = grpc_slice_from_static_string("if-match");
+		start->entries[0].value = grpc_slice_from_copied_string(client->if_match);
+		start->n_entries = 1;
+	}
+}
+
+void call_start_clear(CallStart *start)
+{
+	for (size_t i = 0; i < start->n_entries; i++)
+		grpc_slice_unref(start->entries[i].value);
+}
+
+static void *field_of(const ProtobufCMessage *message, const char *name, ProtobufCType type)
+{
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
+	if (!field || field->type != type || field->label == PROTOBUF_C_LABEL_REPEATED)
+		return NULL;
+	return (char *)message + field->offset;
+}
+
+/* Where the `start` of a oneof is, NULL when that is not what the message holds. */
+static ProtobufCMessage **start_of(const ProtobufCMessage *message)
+{
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "start");
+	if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE || !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+		return NULL;
+	if (*(const uint32_t *)((const char *)message + field->quantifier_offset) != field->id)
+		return NULL;
+	return (ProtobufCMessage **)((char *)message + field->offset);
+}
+
+static void fill_defaults(const incus_client *client, ProtobufCMessage *message)
+{
+	char **project = field_of(message, "project", PROTOBUF_C_TYPE_STRING);
+	char **target = field_of(message, "target", PROTOBUF_C_TYPE_STRING);
+	const protobuf_c_boolean *all = field_of(message, "all_projects", PROTOBUF_C_TYPE_BOOL);
+	if (project && (!*project || !**project) && !(all && *all))
+		*project = client->project;
+	if (target && (!*target || !**target))
+		*target = client->target;
+}
+
+grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *message)
+{
+	/* The caller's message is const: the defaults stand in a copy of its outermost structure, and
+	 * of the `start` that the first message of ExecInstance and ConsoleInstance is. */
+	g_autofree ProtobufCMessage *copy = g_memdup2(message, message->descriptor->sizeof_message);
+	g_autofree ProtobufCMessage *inner = NULL;
+	ProtobufCMessage **start = start_of(copy);
+	if (start) {
+		inner = g_memdup2(*start, (*start)->descriptor->sizeof_message);
+		fill_defaults(client, inner);
+		*start = inner;
+	}
+	fill_defaults(client, copy);
+	grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(copy));
+	protobuf_c_message_pack(copy, GRPC_SLICE_START_PTR(slice));
+	grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+	grpc_slice_unref(slice);
+	return buffer;
+}
+
+ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
+    incus_error **err)
+{
+	grpc_byte_buffer_reader reader;
+	if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer)) {
+		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
+		return NULL;
+	}
+	grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+	ProtobufCMessage *message =
+	    protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
+	grpc_slice_unref(slice);
+	grpc_byte_buffer_reader_destroy(&reader);
+	if (!message)
+		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
+	return message;
+}
+
+/* The name of the error in a google.rpc.Status, NULL when it has none. The caller's to free. */
+static char *reason_of(const grpc_metadata_array *trailers)
+{
+	for (size_t i = 0; i < trailers->count; i++) {
+		if (grpc_slice_str_cmp(trailers->metadata[i].key, "grpc-status-details-bin") != 0)
+			continue;
+		grpc_slice value = trailers->metadata[i].value;
+		Google__Rpc__Status *status =
+		    google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(value), GRPC_SLICE_START_PTR(value));
+		char *name = NULL;
+		for (size_t k = 0; status && k < status->n_details && !name; k++) {
+			const Google__Protobuf__Any *any = status->details[k];
+			if (!g_str_has_suffix(any->type_url, "/google.rpc.ErrorInfo"))
+				continue;
+			Google__Rpc__ErrorInfo *info =
+			    google__rpc__error_info__unpack(NULL, any->value.len, any->value.data);
+			if (info)
+				name = g_strdup(info->reason);
+			google__rpc__error_info__free_unpacked(info, NULL);
+		}
+		google__rpc__status__free_unpacked(status, NULL);
+		return name;
+	}
+	return NULL;
+}
+
+int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers, incus_error **err)
+{
+	if (status == GRPC_STATUS_OK)
+		return 0;
+	g_autofree char *name = reason_of(trailers);
+	g_autofree char *message = grpc_slice_to_c_string(details);
+	ErrorKind kind = name ? error_kind_from_name(name) : error_kind_from_grpc(status);
+	if (!name && status == GRPC_STATUS_UNAVAILABLE)
+		return sdk_error(err, kind, "The connection to the server was lost");
+	sdk_error(err, kind, "%s", *message ? message : error_row(kind)->name);
+	return -1;
+}
+
+typedef struct Unary {
+	grpc_metadata_array headers, trailers;
+	grpc_byte_buffer *request, *reply;
+	grpc_status_code status;
+	grpc_slice details;
+} Unary;
+
+static void unary_run(incus_client *client, const SchemaMethod *method, Unary *unary)
+{
+	CallStart start;
+	call_start_init(client, method, &start);
+	grpc_completion_queue *queue = grpc_completion_queue_create_for_pluck(NULL);
+	grpc_call *call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue,
+	    grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
+	grpc_op ops[6] = {
+		{ .op = GRPC_OP_SEND_INITIAL_METADATA },
+		{ .op = GRPC_OP_SEND_MESSAGE },
+		{ .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },
+		{ .op = GRPC_OP_RECV_INITIAL_METADATA },
+		{ .op = GRPC_OP_RECV_MESSAGE },
+		{ .op = GRPC_OP_RECV_STATUS_ON_CLIENT },
+	};
+	ops[0].data.send_initial_metadata.count = start.n_entries;
+	ops[0].data.send_initial_metadata.metadata = start.entries;
+	ops[1].data.send_message.send_message = unary->request;
+	ops[3].data.recv_initial_metadata.recv_initial_metadata = &unary->headers;
+	ops[4].data.recv_message.recv_message = &unary->reply;
+	ops[5].data.recv_status_on_client.trailing_metadata = &unary->trailers;
+	ops[5].data.recv_status_on_client.status = &unary->status;
+	ops[5].data.recv_status_on_client.status_details = &unary->details;
+	unary->status = GRPC_STATUS_INTERNAL;
+	unary->details = grpc_empty_slice();
+	if (grpc_call_start_batch(call, ops, 6, call, NULL) == GRPC_CALL_OK)
+		grpc_completion_queue_pluck(queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	grpc_call_unref(call);
+	grpc_completion_queue_shutdown(queue);
+	grpc_completion_queue_destroy(queue);
+	call_start_clear(&start);
+}
+
+int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in, void **ret,
+    incus_error **err)
+{
+	g_autofree ProtobufCMessage *empty = NULL;
+	if (!in) {
+		empty = g_malloc0(method->input->sizeof_message);
+		method->input->message_init(empty);
+		in = empty;
+	}
+	Unary unary = { 0 };
+	unary.request = call_pack(client, in);
+	grpc_metadata_array_init(&unary.headers);
+	grpc_metadata_array_init(&unary.trailers);
+	unary_run(client, method, &unary);
+	int result = call_status(unary.status, unary.details, &unary.trailers, err);
+	if (result == 0 && ret) {
+		*ret = call_unpack(method->output, unary.reply, err);
+		result = *ret ? 0 : -1;
+	}
+	grpc_byte_buffer_destroy(unary.request);
+	grpc_byte_buffer_destroy(unary.reply);
+	grpc_metadata_array_destroy(&unary.headers);
+	grpc_metadata_array_destroy(&unary.trailers);
+	grpc_slice_unref(unary.details);
+	return result;
+}

@@ -1,0 +1,59 @@
+#pragma once
+/*
+ * Inside of a client, for the other files of sdk/. Not installed.
+ */
+#include <incus/client.h>
+#include "sdk/base/error.h"
+#include "sdk/base/schema.h"
+#include <glib.h>
+#include <grpc/grpc.h>
+#include <openssl/types.h>
+#include <protobuf-c/protobuf-c.h>
+
+struct incus_client {
+	grpc_channel *channel;
+	char *url;
+	char *project, *target, *if_match; /* "" when not set */
+	int timeout_ms;
+	char *server_certificate;  /* PEM, NULL over the unix socket */
+	struct Pump *pump;         /* TLS only */
+};
+
+/* sdk/tls.c: a TLS connection to host:port that speaks HTTP/2. */
+int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify, SSL **ret_ssl,
+    incus_error **err);
+char *tls_certificate_pem(X509 *certificate);
+/* SHA-256 of the DER form, lower-case hexadecimal. */
+void tls_certificate_fingerprint(X509 *certificate, char ret[65]);
+/* Splits "https://host:port", "host", "[v6]:port"; port is "8443" when there is none. */
+int tls_parse_url(const char *url, char **ret_host, char **ret_port, incus_error **err);
+
+/* sdk/pump.c: carries bytes between a TLS connection and one end of a socket pair on a thread of its
+ * own until either side ends. Takes both. */
+typedef struct Pump Pump;
+Pump *pump_start(SSL *ssl, int fd);
+void pump_stop(Pump *pump);
+
+/* sdk/call.c */
+/* Metadata and deadline of a call; the caller frees the entries with call_metadata_free(). */
+typedef struct CallStart {
+	grpc_metadata entries[1];
+	size_t n_entries;
+	gpr_timespec deadline;
+} CallStart;
+void call_start_init(incus_client *client, const SchemaMethod *method, CallStart *start);
+void call_start_clear(CallStart *start);
+/* The message on the wire, with the client's project and target where it has none. */
+grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *message);
+/* NULL and *err for what is no such message. */
+ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
+    incus_error **err);
+/* Puts a final status into *err; 0 when it was OK. */
+int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers, incus_error **err);
+
+/* sdk/error.c */
+int sdk_error(incus_error **err, ErrorKind kind, const char *format, ...) G_GNUC_PRINTF(3, 4);
+int sdk_error_errno(incus_error **err, ErrorKind kind, int errno_value, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+/* Takes a library error over. */
+int sdk_error_take(incus_error **err, Error *error);
