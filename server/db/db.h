@@ -12,7 +12,11 @@ typedef struct Db Db;
 typedef struct Tx Tx;
 typedef struct Rows Rows;
 
-int db_open(const char *directory, Db **ret_db, Error **err); /* migrates; repairs after a crash */
+/* `directory` is INCUS_DIR: the global database is database/global/db.bin in it, that of this host
+ * database/local.db. Makes what is missing, runs database/patch.{global,local}.sql (once) and the
+ * migrations that are due; SQLite's journal repairs what a crash left. */
+int db_open(const char *directory, Db **ret_db, Error **err);
+/* Nobody may be using it. */
 void db_close(Db *db);
 
 /* Runs fn in BEGIN IMMEDIATE ... COMMIT. fn may run again after a RETRY, so it must reset what it
@@ -20,10 +24,14 @@ void db_close(Db *db);
 int db_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 /* The same, read only (DEFERRED, its own snapshot): runs beside writers. */
 int db_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
+/* The same on the database of this host alone (tables config, patches, raft_nodes, certificates). */
+int db_local_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
+int db_local_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 
 /* Parameters by format: 's' const char * (NULL is SQL NULL), 'i' int64_t, 'd' double,
  * 'b' const void *, size_t, 't' int64_t seconds since 1970 stored as Incus stores DATETIME.
- * Integers must be passed as int64_t: cast literals. A constraint violation is ERROR_EXISTS. */
+ * Integers must be passed as int64_t: cast literals. 't' of 0 is NULL. A value that must be unique
+ * and is there already is ERROR_EXISTS, other violated constraints are ERROR_INVALID. */
 int tx_exec(Tx *tx, Error **err, const char *sql, const char *format, ...);
 /* As tx_exec; gives last_insert_rowid. */
 int tx_insert(Tx *tx, int64_t *ret_id, Error **err, const char *sql, const char *format, ...);

@@ -20,5 +20,5 @@ int64_t rows_time(Rows *rows, int column)
 		*space = '\0';
 	g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
 	g_autoptr(GDateTime) when = g_date_time_new_from_iso8601(copy, utc);
-	return when ? g_date_time_to_unix(when) : 0;
+	return when ? MAX(0, g_date_time_to_unix(when)) : 0; /* year 1 is "never" too */
 }
