@@ -4,7 +4,9 @@
  * project that the client works in.
  */
 #include "sdk/base/error.h"
+#include "sdk/base/map.h"
 #include "server/daemon.h"
+#include "server/db/db.h"
 
 /* The keys "features.images", ... in this order. */
 typedef enum ProjectFeature {
@@ -19,3 +21,33 @@ typedef enum ProjectFeature {
 /* `project` itself when the feature is on there, else "default". *ret_project is to free.
  * ERROR_NOT_FOUND "Project not found". */
 int project_effective(Daemon *d, const char *project, ProjectFeature feature, char **ret_project, Error **err);
+/* The same inside a transaction, as the row's id in `projects`. */
+int project_effective_id(Tx *tx, const char *project, ProjectFeature feature, int64_t *ret_id, Error **err);
+
+typedef struct Project {
+	int64_t id;
+	char *name, *description;
+	Config *config;
+	char **used_by;   /* URLs; NULL when not asked for */
+} Project;
+void project_free(Project *project);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Project, project_free)
+
+int project_get(Daemon *d, const char *name, gboolean used_by, Project **ret_project, Error **err);
+/* In order of name; elements Project *. */
+int project_list(Daemon *d, gboolean used_by, GPtrArray **ret_projects, Error **err);
+/* Where a feature was not said, images, profiles, storage volumes and buckets are its own. With
+ * profiles of its own it gets an empty "default". */
+int project_create(Daemon *d, const char *name, const char *description, const Config *config, Error **err);
+/* Replaces both. Features can only change while the project is empty. */
+int project_update(Daemon *d, const char *name, const char *description, const Config *config, Error **err);
+int project_rename(Daemon *d, const char *name, const char *new_name, Error **err);
+int project_delete(Daemon *d, const char *name, Error **err);
+
+/* Asked before an instance is made or changed, again after every merge of configuration:
+ * limits.instances, limits.containers, limits.virtual-machines and restricted.*. `creating`: one
+ * more would be there; else an existing one changes. `type` "container" or "virtual-machine". */
+int project_allow_instance(Daemon *d, const char *project, const char *type, gboolean creating,
+    const Config *expanded_config, const Devices *expanded_devices, Error **err);
+/* restricted.* alone, for profiles of a restricted project. */
+int project_allow_profile(Daemon *d, const char *project, const Config *config, const Devices *devices, Error **err);
