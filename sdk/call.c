@@ -152,6 +152,8 @@ int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata
 }
 
 typedef struct Unary {
+	grpc_completion_queue *queue;
+	grpc_call *call; /* owns the slices of the trailers */
 	grpc_metadata_array headers, trailers;
 	grpc_byte_buffer *request, *reply;
 	grpc_status_code status;
@@ -162,8 +164,8 @@ static void unary_run(incus_client *client, const SchemaMethod *method, Unary *u
 {
 	CallStart start;
 	call_start_init(client, method, &start);
-	grpc_completion_queue *queue = grpc_completion_queue_create_for_pluck(NULL);
-	grpc_call *call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue,
+	unary->queue = grpc_completion_queue_create_for_pluck(NULL);
+	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, unary->queue,
 	    grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
 	grpc_op ops[6] = {
 		{ .op = GRPC_OP_SEND_INITIAL_METADATA },
@@ -183,12 +185,21 @@ static void unary_run(incus_client *client, const SchemaMethod *method, Unary *u
 	ops[5].data.recv_status_on_client.status_details = &unary->details;
 	unary->status = GRPC_STATUS_INTERNAL;
 	unary->details = grpc_empty_slice();
-	if (grpc_call_start_batch(call, ops, 6, call, NULL) == GRPC_CALL_OK)
-		grpc_completion_queue_pluck(queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-	grpc_call_unref(call);
-	grpc_completion_queue_shutdown(queue);
-	grpc_completion_queue_destroy(queue);
+	if (grpc_call_start_batch(unary->call, ops, 6, unary, NULL) == GRPC_CALL_OK)
+		grpc_completion_queue_pluck(unary->queue, unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 	call_start_clear(&start);
+}
+
+static void unary_clear(Unary *unary)
+{
+	grpc_byte_buffer_destroy(unary->request);
+	grpc_byte_buffer_destroy(unary->reply);
+	grpc_metadata_array_destroy(&unary->headers);
+	grpc_metadata_array_destroy(&unary->trailers);
+	grpc_slice_unref(unary->details);
+	grpc_call_unref(unary->call);
+	grpc_completion_queue_shutdown(unary->queue);
+	grpc_completion_queue_destroy(unary->queue);
 }
 
 int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in, void **ret,
@@ -210,10 +221,6 @@ int incus_call_unary(incus_client *client, const struct SchemaMethod *method, co
 		*ret = call_unpack(method->output, unary.reply, err);
 		result = *ret ? 0 : -1;
 	}
-	grpc_byte_buffer_destroy(unary.request);
-	grpc_byte_buffer_destroy(unary.reply);
-	grpc_metadata_array_destroy(&unary.headers);
-	grpc_metadata_array_destroy(&unary.trailers);
-	grpc_slice_unref(unary.details);
+	unary_clear(&unary);
 	return result;
 }
