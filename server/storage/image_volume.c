@@ -137,7 +137,7 @@ static int copy_tree(const char *from, const char *to, Operation *op, Error **er
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
-static int clone_volume(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
+static int clone_image(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
 {
 	g_autoptr(DriverCall) from = driver_call_new(pool, image, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
@@ -159,7 +159,7 @@ int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume
 	g_autoptr(VolumeLock) lock = NULL;
 	if (ensure(pool, image, op, &lock, err) < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
-	return clone_volume(pool, image, volume, op, err);
+	return clone_image(pool, image, volume, op, err);
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)

@@ -1,0 +1,185 @@
+#include "server/storage/custom_volume.h"
+#include "sdk/base/names.h"
+#include "server/storage/pool_config.h"
+#include "server/storage/pool_private.h"
+#include <string.h>
+#include <unistd.h>
+
+typedef struct ProjectCall {
+	const char *project;
+	char *value;
+} ProjectCall;
+
+static int feature_tx(Tx *tx, void *data, Error **err)
+{
+	ProjectCall *call = data;
+	g_clear_pointer(&call->value, g_free);
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT c.value FROM projects p LEFT JOIN projects_config c"
+		" ON c.project_id = p.id AND c.key = 'features.storage.volumes' WHERE p.name = ?",
+		"s", call->project) < 0)
+		return -1;
+	int more = rows_next(rows, err);
+	if (more == 0)
+		return error_set(err, ERROR_NOT_FOUND, "Project not found");
+	if (more > 0)
+		call->value = g_strdup(rows_text(rows, 0));
+	return MIN(more, 0);
+}
+
+int custom_project(Daemon *d, const char *project, char **ret_effective, Error **err)
+{
+	ProjectCall call = { .project = project };
+	gboolean plain = strcmp(project, "default") == 0;
+	if (!plain && db_read(d->db, feature_tx, &call, err) < 0)
+		return -1;
+	gboolean own = plain || (call.value && g_ascii_strcasecmp(call.value, "true") == 0);
+	*ret_effective = g_strdup(own ? project : "default");
+	g_free(call.value);
+	return 0;
+}
+
+static int check_pool(Pool *pool, Error **err)
+{
+	if (!pool->driver || strcmp(pool->status, "Created") != 0)
+		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+	return 0;
+}
+
+static int check_new(Pool *pool, const Volume *volume, Error **err)
+{
+	Error *inner = NULL;
+	if (volume_row_find(pool, volume, NULL, NULL, &inner) == 0)
+		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
+	if (inner->kind != ERROR_NOT_FOUND)
+		return error_propagate(err, inner);
+	error_free(inner);
+	return 0;
+}
+
+static int check_content(Pool *pool, const char *content_type, Error **err)
+{
+	if (!content_type || !*content_type || strcmp(content_type, "filesystem") == 0)
+		return 0;
+	if (strcmp(content_type, "block") == 0 || strcmp(content_type, "iso") == 0)
+		return error_set(err, ERROR_UNSUPPORTED, "Storage driver \"%s\" has no volumes of content type \"%s\" yet", pool->driver_name, content_type);
+	return error_set(err, ERROR_INVALID, "Invalid content type \"%s\"", content_type);
+}
+
+int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
+{
+	if (check_pool(pool, err) < 0)
+		return -1;
+	if (name_check_volume(name, err) < 0)
+		return error_prefix(err, "Invalid storage volume name");
+	if (check_content(pool, content_type, err) < 0 || volume_config_check(pool->driver_name, config, err) < 0)
+		return -1;
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (check_new(pool, volume, err) < 0)
+		return -1;
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, effective);
+	if (access(call->path, F_OK) == 0 && pool->driver->volume_delete(&call->pool, &call->volume, err) < 0)
+		return -1;
+	if (pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
+		return -1;
+	if (volume_row_insert(pool, volume, description, effective, err) < 0) {
+		volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
+		return -1;
+	}
+	if (volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) == 0)
+		return 0;
+	volume_row_delete(pool, volume, NULL);
+	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
+	return -1;
+}
+
+int custom_update(Pool *pool, const char *project, const char *name, const char *description, const Config *config, Error **err)
+{
+	if (check_pool(pool, err) < 0 || volume_config_check(pool->driver_name, config, err) < 0)
+		return -1;
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	return volume_row_update(pool, volume, description, config, err);
+}
+
+static int check_unused(Pool *pool, const char *project, const char *name, Error **err)
+{
+	g_autoptr(Arena) arena = arena_new();
+	VolumeQuery query = { .project = project, .type = "custom", .name = name };
+	Pb__StorageVolume **volumes;
+	size_t n;
+	if (volume_describe(pool, &query, arena, &n, &volumes, err) < 0)
+		return -1;
+	if (n == 0)
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	if (volumes[0]->n_used_by > 0)
+		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
+	return 0;
+}
+
+int custom_delete(Pool *pool, const char *project, const char *name, Error **err)
+{
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (check_pool(pool, err) < 0 || check_unused(pool, project, name, err) < 0)
+		return -1;
+	if (volume_mounted(pool, volume))
+		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
+	if (access(volume->path, F_OK) == 0 && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
+		return -1;
+	if (volume_row_delete(pool, volume, err) < 0)
+		return -1;
+	return volume_destroy(pool, volume, PLACE_DELETED, err);
+}
+
+int custom_rename(Pool *pool, const char *project, const char *name, const char *new_name, Error **err)
+{
+	if (name_check_volume(new_name, err) < 0)
+		return error_prefix(err, "Invalid storage volume name");
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, project, new_name);
+	if (strcmp(name, new_name) == 0)
+		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
+	gboolean ordered = strcmp(volume->path, renamed->path) < 0;
+	g_autoptr(VolumeLock) first = volume_lock(pool->locks, ordered ? volume->path : renamed->path, FALSE);
+	g_autoptr(VolumeLock) second = volume_lock(pool->locks, ordered ? renamed->path : volume->path, FALSE);
+	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 || check_unused(pool, project, name, err) < 0)
+		return -1;
+	g_autoptr(DriverCall) from = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
+	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
+		return -1;
+	if (volume_row_rename(pool, volume, new_name, err) == 0)
+		return 0;
+	pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL);
+	return -1;
+}
+
+static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)
+{
+	g_autofree char *effective = NULL;
+	if (check_pool(p, err) < 0 || custom_project(p->daemon, project, &effective, err) < 0)
+		return -1;
+	*ret = volume_new(p, VOLUME_CUSTOM, effective, name);
+	return 0;
+}
+
+int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (attach_volume(p, project, volume_name, &volume, err) < 0 || volume_row_find(p, volume, NULL, NULL, err) < 0 ||
+	    volume_mount(p, volume, err) < 0)
+		return -1;
+	if (ret_path)
+		*ret_path = g_strdup(volume->path);
+	return 0;
+}
+
+int pool_custom_unmount(Pool *p, const char *project, const char *volume_name, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	return attach_volume(p, project, volume_name, &volume, err) < 0 ? -1 : volume_unmount(p, volume, err);
+}

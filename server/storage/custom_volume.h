@@ -1,0 +1,28 @@
+#pragma once
+/*
+ * Custom volumes and the description of all volumes of a pool.
+ */
+#include "server/storage/volume.h"
+#include "incus/v1/storage.pb-c.h"
+
+/* The project whose custom volumes `project` uses (features.storage.volumes). g_free. */
+int custom_project(Daemon *d, const char *project, char **ret_effective, Error **err);
+
+/* project is the effective one in all of these. content_type "" or "filesystem"; others are
+ * ERROR_UNSUPPORTED on drivers without them. */
+int custom_create(Pool *pool, const char *project, const char *name, const char *description,
+    const char *content_type, const Config *config, Error **err);
+int custom_update(Pool *pool, const char *project, const char *name, const char *description,
+    const Config *config, Error **err);
+/* ERROR_INVALID "The storage volume is still in use" while a device names it. */
+int custom_delete(Pool *pool, const char *project, const char *name, Error **err);
+int custom_rename(Pool *pool, const char *project, const char *name, const char *new_name, Error **err);
+
+typedef struct VolumeQuery {
+	const char *project;     /* the request's; NULL: all projects */
+	const char *type, *name; /* NULL: any */
+} VolumeQuery;
+
+/* Volumes with configuration and users, sorted by type and name. Four statements whatever the number. */
+int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *ret_n,
+    Pb__StorageVolume ***ret_volumes, Error **err);

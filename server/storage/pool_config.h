@@ -1,0 +1,16 @@
+#pragma once
+/*
+ * Which keys a pool and its volumes may have, by driver: one table, from which unknown keys and bad
+ * values are refused.
+ */
+#include "sdk/base/error.h"
+#include "sdk/base/map.h"
+
+/* Keys of the pool and, as `volume.*`, the defaults of its volumes. */
+int pool_config_check(const char *driver, const Config *config, Error **err);
+/* Keys of a custom volume. */
+int volume_config_check(const char *driver, const Config *config, Error **err);
+/* Each member of a cluster has its own value. */
+gboolean pool_config_is_local(const char *key);
+/* May not be changed once the pool exists. */
+gboolean pool_config_is_fixed(const char *key);
