@@ -411,3 +411,34 @@ int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_
 	}
 	return more < 0 ? -1 : error_set(err, ERROR_NOT_FOUND, "The archive holds no \"%s\"", name);
 }
+
+int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err)
+{
+	g_autoptr(ArchiveSource) source = NULL;
+	if (archive_source_open(archive_fd, &source, err) < 0)
+		return -1;
+	struct archive_entry *entry;
+	int more;
+	while ((more = archive_source_next(source, &entry, err)) > 0) {
+		g_autofree char *path = name_normalise(archive_entry_pathname(entry));
+		if (!path)
+			return refuse(err, archive_entry_pathname(entry), "has a name that leaves the directory");
+		mode_t type = archive_entry_hardlink(entry) ? 0 : archive_entry_filetype(entry);
+		gboolean top = strcmp(path, "rootfs") == 0;
+		if (top && type != AE_IFDIR)
+			return refuse(err, path, "of an image must be a directory");
+		if (strcmp(path, "templates") == 0 && type != AE_IFDIR)
+			return refuse(err, path, "of an image must be a directory");
+		if (top || g_str_has_prefix(path, "rootfs/")) {
+			*ret_content = IMAGE_CONTENT_CONTAINER;
+			return 0;
+		}
+		if (strcmp(path, "rootfs.img") != 0)
+			continue;
+		if (type != AE_IFREG)
+			return refuse(err, path, "of an image must be a regular file");
+		*ret_content = IMAGE_CONTENT_MACHINE;
+		return 0;
+	}
+	return more < 0 ? -1 : error_set(err, ERROR_INVALID, "The archive holds neither \"rootfs\" nor \"rootfs.img\"");
+}

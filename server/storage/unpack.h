@@ -39,5 +39,9 @@ int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *optio
  * there, ERROR_INVALID when it is no regular file or longer than limit. */
 int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_content,
     size_t *ret_length, Error **err);
+typedef enum ImageContent { IMAGE_CONTENT_CONTAINER, IMAGE_CONTENT_MACHINE } ImageContent;
+/* What a unified image holds: rootfs/ or rootfs.img. ERROR_INVALID when it has neither, or one of
+ * the wrong kind. Reads no further than the first of them. */
+int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err);
 /* Fifos and the few character devices that are the same in every /dev. */
 gboolean unpack_node_is_harmless(mode_t mode, dev_t dev);

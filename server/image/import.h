@@ -1,0 +1,32 @@
+#pragma once
+/*
+ * One image on its way in: its file or two files are written to a temporary folder while a thread
+ * hashes them, then checked, described by their metadata.yaml, moved to their place and given a row.
+ * Freeing it before image_import_finish() has succeeded leaves nothing behind.
+ */
+#include "server/image/image.h"
+
+struct Operation;
+typedef struct ImageImport ImageImport;
+
+/* What the uploader says about the image; NULL or "" is unsaid. */
+typedef struct ImageImportOptions {
+	const char *project;
+	const char *filename;
+	const char *fingerprint; /* must be this */
+	gboolean public, auto_update;
+	int64_t expires_at;      /* seconds since 1970, 0: as the metadata says */
+	const Config *properties; /* over those of the metadata; may be NULL */
+	char **profiles;         /* NULL-terminated, may be NULL: "default" */
+} ImageImportOptions;
+
+int image_import_new(Daemon *d, ImageImport **ret_import, Error **err);
+void image_import_free(ImageImport *import);
+/* Begins the next file: "" for a unified image; "metadata", then "rootfs" or "rootfs.img". */
+int image_import_part(ImageImport *import, const char *part, const char *filename, Error **err);
+int image_import_write(ImageImport *import, const void *data, size_t length, Error **err);
+/* Gives the image as stored. Once, after the last byte. */
+int image_import_finish(ImageImport *import, const ImageImportOptions *options, Arena *arena,
+    Pb__Image **ret_image, Error **err);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageImport, image_import_free)
