@@ -53,6 +53,18 @@ typedef struct NetworkNic {
 int network_lease_update(Network *network, const NetworkNic *nic, Error **err);
 void network_lease_remove(Network *network, const NetworkNic *nic);
 
+typedef struct NetworkLease {
+	char *project, *hostname, *hwaddr, *address;
+	const char *type;            /* "static", "dynamic", "gateway" */
+} NetworkLease;
+/* Gateway, static entries and what dnsmasq gave, in order of address: of nics in `project` and, for
+ * project "default", of strangers. Array of NetworkLease *. */
+int network_leases(Network *network, const char *project, GPtrArray **ret_leases, Error **err);
+
+/* Filters of a nic by its `filtering` fields: set after the host side exists, or taken away. */
+int network_filter_set(Network *network, const NetworkNic *nic, Error **err);
+void network_filter_remove(const NetworkNic *nic);
+
 /* Changes of networks go one at a time: hold this around check-and-change. Readers never wait for it. */
 void network_change_lock(Daemon *d);
 void network_change_unlock(Daemon *d);
