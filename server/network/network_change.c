@@ -156,6 +156,15 @@ int network_create(Daemon *d, const NetworkSpec *spec, Error **err)
 	return 0;
 }
 
+/* The caller looked it up before it had the change lock: it may be gone by now. */
+static int check_present(Daemon *d, Network *network, Error **err)
+{
+	g_mutex_lock(&d->networks->lock);
+	gboolean present = g_ptr_array_find(d->networks->networks, network, NULL);
+	g_mutex_unlock(&d->networks->lock);
+	return present ? 0 : error_set(err, ERROR_NOT_FOUND, "Network not found");
+}
+
 static gboolean same_config(const Config *a, const Config *b)
 {
 	GHashTableIter iter;
@@ -197,7 +206,7 @@ int network_update(Daemon *d, Network *network, const char *description, const C
 	g_autoptr(Config) old = network_config(network);
 	g_autoptr(Config) config = config_copy(wanted);
 	drop_empty(config);
-	if (bridge_config_check(config, err) < 0 || resolve_auto(d, config, err) < 0 ||
+	if (check_present(d, network, err) < 0 || bridge_config_check(config, err) < 0 || resolve_auto(d, config, err) < 0 ||
 	    apply_new(d, network, description, old, config, err) < 0)
 		return -1;
 	g_mutex_lock(&network->lock);
@@ -229,7 +238,7 @@ int network_rename(Daemon *d, Network *network, const char *new_name, Error **er
 	const char *old_name = network_name(network);
 	if (strcmp(old_name, new_name) == 0)
 		return 0;
-	if (check_name(new_name, err) < 0 || check_unused(d, network, err) < 0)
+	if (check_present(d, network, err) < 0 || check_name(new_name, err) < 0 || check_unused(d, network, err) < 0)
 		return -1;
 	if (netlink_exists(new_name))
 		return error_set(err, ERROR_EXISTS, "Network interface \"%s\" already exists", new_name);
@@ -258,7 +267,7 @@ int network_rename(Daemon *d, Network *network, const char *new_name, Error **er
 int network_delete(Daemon *d, Network *network, Error **err)
 {
 	NetworkSetup setup;
-	if (check_unused(d, network, err) < 0)
+	if (check_present(d, network, err) < 0 || check_unused(d, network, err) < 0)
 		return -1;
 	/* Pending in the database: a crash from here on ends the work at the next start. */
 	if (network_row_set_state(d, network->id, NETWORK_PENDING, err) < 0)
