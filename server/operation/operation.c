@@ -353,6 +353,17 @@ static void reap_locked(OperationTable *table)
 	}
 }
 
+Caller *caller_daemon(void)
+{
+	Caller *caller = g_new0(Caller, 1);
+	caller->kind = CALLER_UNIX;
+	caller->username = g_strdup("");
+	caller->fingerprint = g_strdup("");
+	caller->address = g_strdup("@");
+	caller->admin = TRUE;
+	return caller;
+}
+
 static Operation *operation_new(Daemon *daemon, Request *rq, const OperationSpec *spec)
 {
 	Operation *op = g_new0(Operation, 1);
