@@ -43,6 +43,9 @@ void instance_unref(Instance *instance);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Instance, instance_unref)
 
 int64_t instance_id(const Instance *instance);
+Daemon *instance_daemon(const Instance *instance);
+/* The folder exec-output/ beneath the instance's path, made when missing: an O_DIRECTORY fd, or -1. */
+int instance_exec_output_open(Instance *instance, Error **err);
 /* Names change by rename: the strings are interned and stay valid. */
 const char *instance_name(const Instance *instance);
 const char *instance_project(const Instance *instance);

@@ -1,0 +1,146 @@
+/* Handlers of ExecService. */
+#include "incus/v1/handlers.h"
+#include "server/daemon.h"
+#include "server/event/event.h"
+#include "server/instance/exec_session.h"
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void tell(Request *rq, Instance *instance)
+{
+	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
+	event_lifecycle(rq->daemon->events, instance_project(instance), "instance-exec", url, NULL,
+	    rq->caller);
+}
+
+int api_start_exec(Request *rq, const Pb__StartExecRequest *in, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Instance) instance = NULL;
+	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
+	    exec_session_create(rq, instance, in->exec, out, err) < 0)
+		return -1;
+	tell(rq, instance);
+	return 0;
+}
+
+/* One command on one gRPC stream: this thread sends output, another takes what the client sends. */
+typedef struct Attached {
+	Stream *stream;
+	ExecProcess process;
+	int stop_fd;
+	gint ended; /* atomic: the status has been sent */
+} Attached;
+
+static int send_output(void *data, int which, const uint8_t *bytes, size_t length)
+{
+	Attached *attached = data;
+	Pb__ExecInstanceOutput message = PB__EXEC_INSTANCE_OUTPUT__INIT;
+	ProtobufCBinaryData binary = {length, (uint8_t *)bytes};
+	message.message_case = which == 1 ? PB__EXEC_INSTANCE_OUTPUT__MESSAGE_OUTPUT
+					  : PB__EXEC_INSTANCE_OUTPUT__MESSAGE_ERROR;
+	if (which == 1)
+		message.output = binary;
+	else
+		message.error = binary;
+	return stream_send(attached->stream, &message, NULL);
+}
+
+static void take(Attached *attached, const Pb__ExecInstanceInput *message)
+{
+	ExecProcess *process = &attached->process;
+	switch (message->message_case) {
+	case PB__EXEC_INSTANCE_INPUT__MESSAGE_INPUT:
+		exec_write(process, message->input.data, message->input.len, attached->stop_fd);
+		break;
+	case PB__EXEC_INSTANCE_INPUT__MESSAGE_INPUT_EOF:
+		if (!process->pty && process->input >= 0) {
+			close(process->input);
+			process->input = -1;
+		}
+		break;
+	case PB__EXEC_INSTANCE_INPUT__MESSAGE_RESIZE:
+		exec_resize(process, (int)message->resize->width, (int)message->resize->height);
+		break;
+	case PB__EXEC_INSTANCE_INPUT__MESSAGE_SIGNAL:
+		exec_signal(process, message->signal);
+		break;
+	default:
+		break;
+	}
+}
+
+/* A client half-closes its stream after the status, so recv ends by itself; one that has gone before
+ * leaves its command to be killed. */
+static gpointer take_input(gpointer data)
+{
+	Attached *attached = data;
+	const void *message;
+	int got;
+	while ((got = stream_recv(attached->stream, -1, &message, NULL)) == 1)
+		take(attached, message);
+	if (got < 0 && !g_atomic_int_get(&attached->ended))
+		exec_signal(&attached->process, SIGKILL);
+	return NULL;
+}
+
+static int send_started(Attached *attached, Error **err)
+{
+	Pb__ExecInstanceOutput message = PB__EXEC_INSTANCE_OUTPUT__INIT;
+	Pb__ExecStarted started = PB__EXEC_STARTED__INIT;
+	started.pid = attached->process.pid;
+	message.message_case = PB__EXEC_INSTANCE_OUTPUT__MESSAGE_STARTED;
+	message.started = &started;
+	return stream_send(attached->stream, &message, err);
+}
+
+static int send_status(Attached *attached, int code, Error **err)
+{
+	Pb__ExecInstanceOutput message = PB__EXEC_INSTANCE_OUTPUT__INIT;
+	message.message_case = PB__EXEC_INSTANCE_OUTPUT__MESSAGE_EXIT_CODE;
+	message.exit_code = code;
+	return stream_send(attached->stream, &message, err);
+}
+
+static int attach(Attached *attached, Error **err)
+{
+	int code = -1;
+	guint64 one = 1;
+	GThread *thread = g_thread_new("exec-input", take_input, attached);
+	int result = send_started(attached, err);
+	if (result < 0)
+		exec_signal(&attached->process, SIGKILL);
+	if (exec_pump(&attached->process, send_output, attached, &code, result == 0 ? err : NULL) < 0)
+		result = -1;
+	g_atomic_int_set(&attached->ended, 1);
+	if (write(attached->stop_fd, &one, sizeof(one)) < 0)
+		g_warn_if_reached();
+	if (result == 0)
+		result = send_status(attached, code, err);
+	if (result < 0)
+		stream_cancel(attached->stream);
+	g_thread_join(thread);
+	return result;
+}
+
+int api_exec_instance(Request *rq, const Pb__ExecInstanceInput *in, Stream *stream, Error **err)
+{
+	g_autoptr(Instance) instance = NULL;
+	if (in->message_case != PB__EXEC_INSTANCE_INPUT__MESSAGE_START || !in->start->exec)
+		return error_set(err, ERROR_INVALID, "The first message must say what to run");
+	const char *project = *in->start->project ? in->start->project : rq->project;
+	if (!caller_has_project(rq->caller, project))
+		return error_set(err, ERROR_FORBIDDEN, "not authorized");
+	if (instance_get(rq->daemon, project, in->start->name, &instance, err) < 0)
+		return -1;
+	Attached attached = {.stream = stream, .process = EXEC_PROCESS_INIT,
+	    .stop_fd = eventfd(0, EFD_CLOEXEC)};
+	int result = exec_start(instance, in->start->exec, NULL, &attached.process, err);
+	if (result == 0) {
+		tell(rq, instance);
+		result = attach(&attached, err);
+	}
+	exec_process_close(&attached.process);
+	close(attached.stop_fd);
+	return result;
+}

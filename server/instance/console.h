@@ -1,0 +1,18 @@
+#pragma once
+/*
+ * The text console of a running container: its terminal, and the ring buffer of what it has shown.
+ */
+#include "server/instance/instance.h"
+
+typedef struct Console {
+	int terminal;   /* the pty's master */
+	int keep_alive; /* liblxc gives the console to somebody else once this is closed */
+} Console;
+
+/* ERROR_INVALID unless running; ERROR_BUSY while somebody else is attached. */
+int console_open(Instance *instance, Console *ret_console, Error **err);
+void console_close(Console *console);
+void console_resize(Console *console, int columns, int rows);
+/* A file with what was shown, from offset 0; for a stopped container the file that liblxc left. */
+int console_log_open(Instance *instance, int *ret_fd, uint64_t *ret_size, Error **err);
+int console_log_clear(Instance *instance, Error **err);
