@@ -1,6 +1,7 @@
 #include "server/image/alias.h"
 #include "sdk/base/names.h"
 #include "server/db/db.h"
+#include "server/project/project.h"
 #include <string.h>
 
 typedef struct AliasCall {
@@ -41,7 +42,7 @@ static int list_tx(Tx *tx, void *data, Error **err)
 static int load(Daemon *d, AliasCall *call, Error **err)
 {
 	g_autofree char *project = NULL;
-	if (image_project(d, call->project, &project, err) < 0)
+	if (project_effective(d, call->project, PROJECT_IMAGES, &project, err) < 0)
 		return -1;
 	call->project = project;
 	call->found = g_ptr_array_new();
@@ -88,7 +89,7 @@ static int change(Daemon *d, AliasCall *call, int (*fn)(Tx *, void *, Error **),
 			return -1;
 		call->target = image->fingerprint;
 	}
-	if (image_project(d, call->project, &project, err) < 0)
+	if (project_effective(d, call->project, PROJECT_IMAGES, &project, err) < 0)
 		return -1;
 	call->project = project;
 	const char *name = call->new_name ? call->new_name : call->name;

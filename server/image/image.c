@@ -6,6 +6,7 @@
 #include "server/db/db.h"
 #include "server/image/alias.h"
 #include "server/image/metadata.h"
+#include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <fcntl.h>
 #include <string.h>
@@ -25,40 +26,6 @@ void image_files_unlock(void)
 char *image_path(Daemon *d, const char *fingerprint, gboolean rootfs)
 {
 	return g_strdup_printf("%s/images/%s%s", d->dir, fingerprint, rootfs ? ".rootfs" : "");
-}
-
-typedef struct ProjectCall {
-	const char *project;
-	char *value;
-} ProjectCall;
-
-static int feature_tx(Tx *tx, void *data, Error **err)
-{
-	ProjectCall *call = data;
-	g_clear_pointer(&call->value, g_free);
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err,
-		"SELECT c.value FROM projects p LEFT JOIN projects_config c"
-		" ON c.project_id = p.id AND c.key = 'features.images' WHERE p.name = ?", "s", call->project) < 0)
-		return -1;
-	int more = rows_next(rows, err);
-	if (more == 0)
-		return error_set(err, ERROR_NOT_FOUND, "Project not found");
-	if (more > 0)
-		call->value = g_strdup(rows_text(rows, 0));
-	return MIN(more, 0);
-}
-
-int image_project(Daemon *d, const char *project, char **ret_effective, Error **err)
-{
-	ProjectCall call = { .project = project };
-	gboolean plain = strcmp(project, "default") == 0;
-	if (!plain && db_read(d->db, feature_tx, &call, err) < 0)
-		return -1;
-	gboolean own = plain || (call.value && g_ascii_strcasecmp(call.value, "true") == 0);
-	*ret_effective = g_strdup(own ? project : "default");
-	g_free(call.value);
-	return 0;
 }
 
 int image_get(Daemon *d, const char *project, const char *fingerprint, gboolean public_only, Arena *arena, Pb__Image **ret_image, Error **err)
@@ -126,7 +93,7 @@ static int touch_tx(Tx *tx, void *data, Error **err)
 static int run(Daemon *d, RowCall *call, int (*fn)(Tx *, void *, Error **), Error **err)
 {
 	g_autofree char *effective = NULL;
-	if (image_project(d, call->project, &effective, err) < 0)
+	if (project_effective(d, call->project, PROJECT_IMAGES, &effective, err) < 0)
 		return -1;
 	call->project = effective;
 	return db_tx(d->db, fn, call, err);

@@ -17,9 +17,6 @@
  * before listeners. */
 int image_start(Daemon *d, Error **err);
 
-/* The project whose images `project` uses (features.images). g_free. */
-int image_project(Daemon *d, const char *project, char **ret_effective, Error **err);
-
 typedef struct ImageQuery {
 	const char *project;     /* the caller's; NULL: all projects */
 	const char *fingerprint; /* start of it; NULL: any */

@@ -1,6 +1,7 @@
 #include "server/db/db.h"
 #include "server/image/image.h"
 #include "server/image/metadata.h"
+#include "server/project/project.h"
 #include <string.h>
 
 typedef struct Listed {
@@ -192,7 +193,7 @@ static void finish(Listed *image, Arena *arena)
 int image_list(Daemon *d, const ImageQuery *asked, Arena *arena, size_t *ret_n, Pb__Image ***ret_images, Error **err)
 {
 	g_autofree char *project = NULL;
-	if (asked->project && image_project(d, asked->project, &project, err) < 0)
+	if (asked->project && project_effective(d, asked->project, PROJECT_IMAGES, &project, err) < 0)
 		return -1;
 	g_autofree char *pattern = asked->fingerprint ? g_strconcat(asked->fingerprint, "%", NULL) : NULL;
 	g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func(listed_free);

@@ -1,44 +1,10 @@
 #include "server/storage/custom_volume.h"
 #include "sdk/base/names.h"
+#include "server/project/project.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include <string.h>
 #include <unistd.h>
-
-typedef struct ProjectCall {
-	const char *project;
-	char *value;
-} ProjectCall;
-
-static int feature_tx(Tx *tx, void *data, Error **err)
-{
-	ProjectCall *call = data;
-	g_clear_pointer(&call->value, g_free);
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err,
-		"SELECT c.value FROM projects p LEFT JOIN projects_config c"
-		" ON c.project_id = p.id AND c.key = 'features.storage.volumes' WHERE p.name = ?",
-		"s", call->project) < 0)
-		return -1;
-	int more = rows_next(rows, err);
-	if (more == 0)
-		return error_set(err, ERROR_NOT_FOUND, "Project not found");
-	if (more > 0)
-		call->value = g_strdup(rows_text(rows, 0));
-	return MIN(more, 0);
-}
-
-int custom_project(Daemon *d, const char *project, char **ret_effective, Error **err)
-{
-	ProjectCall call = { .project = project };
-	gboolean plain = strcmp(project, "default") == 0;
-	if (!plain && db_read(d->db, feature_tx, &call, err) < 0)
-		return -1;
-	gboolean own = plain || (call.value && g_ascii_strcasecmp(call.value, "true") == 0);
-	*ret_effective = g_strdup(own ? project : "default");
-	g_free(call.value);
-	return 0;
-}
 
 static int check_pool(Pool *pool, Error **err)
 {
@@ -161,7 +127,7 @@ int custom_rename(Pool *pool, const char *project, const char *name, const char 
 static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)
 {
 	g_autofree char *effective = NULL;
-	if (check_pool(p, err) < 0 || custom_project(p->daemon, project, &effective, err) < 0)
+	if (check_pool(p, err) < 0 || project_effective(p->daemon, project, PROJECT_STORAGE_VOLUMES, &effective, err) < 0)
 		return -1;
 	*ret = volume_new(p, VOLUME_CUSTOM, effective, name);
 	return 0;

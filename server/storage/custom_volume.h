@@ -5,9 +5,6 @@
 #include "server/storage/volume.h"
 #include "incus/v1/storage.pb-c.h"
 
-/* The project whose custom volumes `project` uses (features.storage.volumes). g_free. */
-int custom_project(Daemon *d, const char *project, char **ret_effective, Error **err);
-
 /* project is the effective one in all of these. content_type "" or "filesystem"; others are
  * ERROR_UNSUPPORTED on drivers without them. */
 int custom_create(Pool *pool, const char *project, const char *name, const char *description,

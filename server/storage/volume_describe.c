@@ -1,4 +1,5 @@
 #include "server/storage/custom_volume.h"
+#include "server/project/project.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
 #include <string.h>
@@ -155,7 +156,7 @@ int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *
 			return -1;
 		call.type = (int64_t)type;
 	}
-	if (query->project && custom_project(pool->daemon, query->project, &custom, err) < 0)
+	if (query->project && project_effective(pool->daemon, query->project, PROJECT_STORAGE_VOLUMES, &custom, err) < 0)
 		return -1;
 	call.custom_project = custom;
 	g_autoptr(GPtrArray) volumes = call.volumes = g_ptr_array_new_with_free_func(described_free);

@@ -1,0 +1,234 @@
+#include "sdk/base/map.h"
+#include "sdk/base/names.h"
+#include "server/daemon.h"
+#include "server/event/event.h"
+#include "server/image/import.h"
+#include "server/image/multipart.h"
+#include "server/operation/operation.h"
+#include "server/rpc/method.h"
+#include "incus/v1/handlers.h"
+#include <jansson.h>
+#include <string.h>
+
+enum { JSON_MAX = 1024 * 1024 };
+
+/* Everything that outlives the request. */
+typedef struct Upload {
+	ImageImport *import;
+	ImageImportOptions options;
+	char *project, *filename, *fingerprint;
+	Config *properties;
+	char **profiles;
+} Upload;
+
+static void upload_free(void *data)
+{
+	Upload *upload = data;
+	image_import_free(upload->import);
+	g_free(upload->project);
+	g_free(upload->filename);
+	g_free(upload->fingerprint);
+	g_hash_table_unref(upload->properties);
+	g_strfreev(upload->profiles);
+	g_free(upload);
+}
+
+/* "a=1&b=2", URL-encoded. Calls `add` for each. */
+static int parse_query(const char *text, void (*add)(void *data, const char *key, const char *value), void *data, Error **err)
+{
+	g_auto(GStrv) pairs = g_strsplit(text, "&", -1);
+	for (int i = 0; pairs[i]; i++) {
+		if (!*pairs[i])
+			continue;
+		for (char *p = pairs[i]; *p; p++)
+			*p = *p == '+' ? ' ' : *p;
+		char *equals = strchr(pairs[i], '=');
+		if (equals)
+			*equals = '\0';
+		g_autofree char *key = g_uri_unescape_string(pairs[i], NULL);
+		g_autofree char *value = g_uri_unescape_string(equals ? equals + 1 : "", NULL);
+		if (!key || !value || !g_utf8_validate(key, -1, NULL) || !g_utf8_validate(value, -1, NULL))
+			return error_set(err, ERROR_INVALID, "Malformed URL-encoded image header");
+		add(data, key, value);
+	}
+	return 0;
+}
+
+static void add_property(void *config, const char *key, const char *value)
+{
+	config_set(config, key, value);
+}
+
+static void add_profile(void *list, const char *key, const char *value)
+{
+	if (strcmp(key, "profile") == 0 && *value)
+		g_ptr_array_add(list, g_strdup(value));
+}
+
+static int read_options(Request *rq, const Pb__CreateImageRequest *in, Upload *upload, Error **err)
+{
+	upload->properties = config_new();
+	upload->project = g_strdup(rq->project);
+	upload->filename = g_strdup(in->filename);
+	upload->fingerprint = g_strdup(in->fingerprint);
+	if (*in->fingerprint && name_check_fingerprint(in->fingerprint, err) < 0)
+		return -1;
+	g_autoptr(GPtrArray) profiles = g_ptr_array_new_with_free_func(g_free);
+	if (parse_query(in->properties, add_property, upload->properties, err) < 0 ||
+	    parse_query(in->profiles, add_profile, profiles, err) < 0)
+		return -1;
+	g_ptr_array_add(profiles, NULL);
+	upload->profiles = (char **)g_ptr_array_steal(profiles, NULL);
+	upload->options = (ImageImportOptions){
+		.project = upload->project, .filename = upload->filename, .fingerprint = upload->fingerprint,
+		.public = strcmp(in->public_, "1") == 0 || g_ascii_strcasecmp(in->public_, "true") == 0,
+		.properties = upload->properties, .profiles = upload->profiles,
+	};
+	return 0;
+}
+
+static int run_import(Operation *op, void *data, Error **err)
+{
+	Upload *upload = data;
+	Daemon *d = operation_daemon(op);
+	g_autoptr(Arena) arena = arena_new();
+	Pb__Image *image;
+	if (image_import_finish(upload->import, &upload->options, arena, &image, err) < 0)
+		return -1;
+	g_autofree char *fingerprint = g_strdup_printf("\"%s\"", image->fingerprint);
+	g_autofree char *size = g_strdup_printf("\"%" G_GINT64_FORMAT "\"", (gint64)image->size);
+	g_autofree char *source = g_strdup_printf("/1.0/images/%s", image->fingerprint);
+	operation_set_metadata(op, "fingerprint", fingerprint);
+	operation_set_metadata(op, "size", size);
+	event_lifecycle(d->events, upload->project, "image-created", source, NULL, operation_caller(op));
+	return 0;
+}
+
+static int start_operation(Request *rq, Upload *upload, Stream *stream, Error **err)
+{
+	Pb__Operation reply = PB__OPERATION__INIT;
+	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Downloading image", .run = run_import,
+		.data = upload, .destroy = upload_free };
+	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0)
+		return -1;
+	return stream_send(stream, &reply, err);
+}
+
+static int part_begins(void *import, const char *name, const char *filename, Error **err)
+{
+	return image_import_part(import, name, filename, err);
+}
+
+static int part_content(void *import, const void *bytes, size_t length, Error **err)
+{
+	return image_import_write(import, bytes, length, err);
+}
+
+/* One message of the upload: gRPC clients name the parts, REST clients send a body. */
+static int take(Upload *upload, Multipart *multipart, const Pb__CreateImageRequest *message, Error **err)
+{
+	if (multipart)
+		return multipart_feed(multipart, message->data.data, message->data.len, err);
+	if (*message->part && image_import_part(upload->import, message->part, message->part_filename, err) < 0)
+		return -1;
+	return message->data.len ? image_import_write(upload->import, message->data.data, message->data.len, err) : 0;
+}
+
+static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipart *multipart, Stream *stream, Error **err)
+{
+	const void *next = first;
+	int more = 1;
+	gboolean named = multipart || *first->part;
+	if (!named && image_import_part(upload->import, "", first->filename, err) < 0)
+		return -1;
+	while (more > 0) {
+		if (take(upload, multipart, next, err) < 0)
+			return -1;
+		more = stream_recv(stream, -1, &next, err);
+	}
+	if (more < 0)
+		return -1;
+	return multipart ? multipart_end(multipart, err) : 0;
+}
+
+static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, const Pb__CreateImageRequest *first, Stream *stream, Error **err)
+{
+	g_autoptr(Multipart) multipart = NULL;
+	Upload *upload = g_new0(Upload, 1);
+	int r = read_options(rq, in, upload, err);
+	if (r == 0)
+		r = image_import_new(rq->daemon, &upload->import, err);
+	if (r == 0 && g_ascii_strncasecmp(in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
+		MultipartSink sink = { .part = part_begins, .content = part_content, .data = upload->import };
+		r = multipart_new(in->content_type, &sink, &multipart, err);
+	}
+	if (r == 0)
+		r = receive(first, upload, multipart, stream, err);
+	if (r == 0)
+		return start_operation(rq, upload, stream, err); /* takes the upload, whatever comes */
+	upload_free(upload);
+	return -1;
+}
+
+static int create_from_source(const char *type, Error **err)
+{
+	static const char *const known[] = { "image", "url", "instance", "container", "virtual-machine", "snapshot", NULL };
+	if (!g_strv_contains(known, type))
+		return error_set(err, ERROR_INVALID, "Invalid images JSON");
+	return error_set(err, ERROR_UNSUPPORTED, "Image source \"%s\" is not supported by this server", type);
+}
+
+/* A REST body that says where the image comes from. */
+static int create_from_json(const Pb__CreateImageRequest *first, Stream *stream, Error **err)
+{
+	g_autoptr(GByteArray) body = g_byte_array_new();
+	const void *next = first;
+	int more = 1;
+	while (more > 0) {
+		const Pb__CreateImageRequest *message = next;
+		if (body->len + message->data.len > JSON_MAX)
+			return error_set(err, ERROR_TOO_LARGE, "The request is too large");
+		if (message->data.len)
+			g_byte_array_append(body, message->data.data, (guint)message->data.len);
+		more = stream_recv(stream, -1, &next, err);
+	}
+	if (more < 0)
+		return -1;
+	json_error_t problem;
+	json_t *document = json_loadb((const char *)body->data, body->len, JSON_REJECT_DUPLICATES, &problem);
+	if (!document)
+		return error_set(err, ERROR_INVALID, "Invalid images JSON: %s", problem.text);
+	const char *type = json_string_value(json_object_get(json_object_get(document, "source"), "type"));
+	int r = create_from_source(type ? type : "", err);
+	json_decref(document);
+	return r;
+}
+
+/* Clients of Incus send JSON without saying so, and files as application/octet-stream. */
+static gboolean is_json(const Pb__CreateImageRequest *in, const Pb__CreateImageRequest *first)
+{
+	const char *type = in->content_type;
+	if (g_str_has_prefix(type, "application/octet-stream") || g_ascii_strncasecmp(type, "multipart/", 10) == 0)
+		return FALSE;
+	return g_str_has_prefix(type, "application/json") || (first->data.len > 0 && first->data.data[0] == '{');
+}
+
+int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stream, Error **err)
+{
+	if (rq->caller->kind == CALLER_UNTRUSTED || !caller_has_project(rq->caller, rq->project))
+		return error_set(err, ERROR_FORBIDDEN, "not authorized");
+	if (in->image && in->image->source && *in->image->source->type)
+		return create_from_source(in->image->source->type, err);
+	/* REST gives the headers first, without bytes: what follows decides. */
+	const void *first = in;
+	if (in->data.len == 0 && !*in->part) {
+		int more = stream_recv(stream, -1, &first, err);
+		if (more < 0)
+			return -1;
+		if (more == 0)
+			return error_set(err, ERROR_INVALID, "Invalid image: it is empty");
+	}
+	if (rq->rest && is_json(in, first))
+		return create_from_json(first, stream, err);
+	return create_from_upload(rq, in, first, stream, err);
+}

@@ -1,0 +1,110 @@
+#include "server/image/export.h"
+#include "sdk/base/own.h"
+#include "server/storage/archive_source.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct ExportFile {
+	const char *part;     /* "" for a unified image */
+	const char *filename;
+	int fd;
+	uint64_t size;
+} ExportFile;
+
+static int open_file(Daemon *d, const char *fingerprint, gboolean rootfs, ExportFile *ret, Error **err)
+{
+	g_autofree char *path = image_path(d, fingerprint, rootfs);
+	struct stat st;
+	ret->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the files of image \"%.12s\"", fingerprint);
+	ret->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int send_text(Stream *stream, Pb__ImageFile *message, const char *text, Error **err)
+{
+	message->data.data = (uint8_t *)text;
+	message->data.len = strlen(text);
+	return stream_send(stream, message, err);
+}
+
+static int send_unified(Request *rq, const ExportFile *file, Stream *stream, Error **err)
+{
+	Pb__ImageFile head = PB__IMAGE_FILE__INIT;
+	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)file->size);
+	head.part_filename = (char *)file->filename;
+	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
+	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", file->filename);
+	stream_set_length(stream, file->size);
+	if (stream_send(stream, &head, err) < 0)
+		return -1;
+	return stream_send_file(stream, file->fd, 0, file->size, err);
+}
+
+/* gRPC: a message begins each part. */
+static int send_parts(Request *rq, const ExportFile *files, Stream *stream, Error **err)
+{
+	for (int i = 0; i < 2; i++) {
+		Pb__ImageFile head = PB__IMAGE_FILE__INIT;
+		head.part = (char *)files[i].part;
+		head.part_filename = (char *)files[i].filename;
+		head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)files[i].size);
+		if (stream_send(stream, &head, err) < 0 || stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* REST: one multipart/form-data body, its length known beforehand. */
+static int send_multipart(Request *rq, const ExportFile *files, Stream *stream, Error **err)
+{
+	char *heads[2], *end;
+	char *boundary = arena_printf(rq->arena, "%08x%08x%08x%08x", g_random_int(), g_random_int(), g_random_int(), g_random_int());
+	uint64_t length = 0;
+	for (int i = 0; i < 2; i++) {
+		heads[i] = arena_printf(rq->arena,
+		    "%s--%s\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"%s\"\r\nContent-Type: application/octet-stream\r\n\r\n",
+		    i ? "\r\n" : "", boundary, files[i].part, files[i].filename);
+		length += strlen(heads[i]) + files[i].size;
+	}
+	end = arena_printf(rq->arena, "\r\n--%s--\r\n", boundary);
+	stream_set_length(stream, length + strlen(end));
+	for (int i = 0; i < 2; i++) {
+		Pb__ImageFile message = PB__IMAGE_FILE__INIT;
+		if (i == 0)
+			message.content_type = arena_printf(rq->arena, "multipart/form-data; boundary=%s", boundary);
+		if (send_text(stream, &message, heads[i], err) < 0 || stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
+			return -1;
+	}
+	Pb__ImageFile last = PB__IMAGE_FILE__INIT;
+	return send_text(stream, &last, end, err);
+}
+
+int image_export(Request *rq, const Pb__Image *image, Stream *stream, Error **err)
+{
+	ExportFile files[2] = { { .fd = -1 }, { .fd = -1 } };
+	g_autofree char *rootfs = image_path(rq->daemon, image->fingerprint, TRUE);
+	gboolean split = access(rootfs, F_OK) == 0;
+	gboolean machine = strcmp(image->type, "virtual-machine") == 0;
+	int r = open_file(rq->daemon, image->fingerprint, FALSE, &files[0], err);
+	if (r == 0 && split)
+		r = open_file(rq->daemon, image->fingerprint, TRUE, &files[1], err);
+	if (r == 0) {
+		const char *extension = archive_kind_extension(archive_kind_of_fd(files[0].fd));
+		files[0].part = split ? "metadata" : "";
+		files[0].filename = arena_printf(rq->arena, "%s%s%s", split ? "meta-" : "", image->fingerprint, extension);
+		if (split) {
+			extension = archive_kind_extension(archive_kind_of_fd(files[1].fd));
+			files[1].part = machine ? "rootfs.img" : "rootfs";
+			files[1].filename = arena_printf(rq->arena, "%s%s", image->fingerprint, extension);
+		}
+		r = !split ? send_unified(rq, &files[0], stream, err)
+			   : rq->rest ? send_multipart(rq, files, stream, err) : send_parts(rq, files, stream, err);
+	}
+	own_close_fd(&files[0].fd);
+	own_close_fd(&files[1].fd);
+	return r;
+}
