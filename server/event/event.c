@@ -68,6 +68,16 @@ static gboolean listener_wants(const EventListener *listener, const char *type, 
 	return !listener->project || !*project || g_str_equal(listener->project, project);
 }
 
+gboolean event_hub_wants(EventHub *hub, const char *type)
+{
+	gboolean wanted = FALSE;
+	g_mutex_lock(&hub->lock);
+	for (guint i = 0; i < hub->listeners->len && !wanted; i++)
+		wanted = listener_wants(hub->listeners->pdata[i], type, "");
+	g_mutex_unlock(&hub->lock);
+	return wanted;
+}
+
 static void listener_push(EventListener *listener, Event *event)
 {
 	if (listener->count == RING_SIZE) {

@@ -28,6 +28,8 @@ void event_hub_close(EventHub *hub);
 void event_lifecycle(EventHub *hub, const char *project, const char *action, const char *source,
     const char *context_json, const Caller *caller);
 void event_send(EventHub *hub, const char *type, const char *project, const char *metadata_json);
+/* True when somebody listens to this type, so that costly events are made only then. */
+gboolean event_hub_wants(EventHub *hub, const char *type);
 /* types: NULL-terminated, NULL for all; project NULL for all projects. */
 EventListener *event_listen(EventHub *hub, const char *const *types, const char *project);
 /* Next event: 1, 0 on timeout, -1 when dropped for slowness or the hub is closing. */

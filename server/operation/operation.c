@@ -223,6 +223,8 @@ static char *changed_locked(Operation *op)
 	op->updated_us = g_get_real_time();
 	op->version++;
 	g_cond_broadcast(&op->changed);
+	if (!event_hub_wants(op->daemon->events, "operation"))
+		return NULL;
 	g_autoptr(Arena) arena = arena_new();
 	Pb__Operation message = PB__OPERATION__INIT;
 	fill_locked(op, arena, &message);
@@ -231,7 +233,8 @@ static char *changed_locked(Operation *op)
 
 static void send_event(Operation *op, char *json)
 {
-	event_send(op->daemon->events, "operation", op->project, json);
+	if (json)
+		event_send(op->daemon->events, "operation", op->project, json);
 	g_free(json);
 }
 
@@ -335,8 +338,7 @@ void operation_start_held(Operation *op)
 		json = changed_locked(op);
 	}
 	g_mutex_unlock(&op->table->lock);
-	if (json)
-		send_event(op, json);
+	send_event(op, json);
 }
 
 static void reap_locked(OperationTable *table)
@@ -420,8 +422,7 @@ int operation_create(Daemon *daemon, Request *rq, const OperationSpec *spec, Ope
 		fill_locked(op, rq->arena, out);
 	g_mutex_unlock(&table->lock);
 	send_event(op, pending);
-	if (running)
-		send_event(op, running);
+	send_event(op, running);
 	if (ret_op)
 		*ret_op = g_steal_pointer(&op);
 	return 0;
