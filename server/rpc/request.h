@@ -47,6 +47,8 @@ gboolean request_cancelled(const Request *rq);
 /* 0, or ERROR_PRECONDITION when the client sent If-Match and `object` (the method's etag fields of
  * this message) hashes differently. Call under the object's lock. */
 int request_check_etag(Request *rq, const void *object, Error **err);
+/* Overrides the Location of a CREATED or OPERATION reply (the schema's template otherwise). Copied. */
+void request_set_location(Request *rq, const char *url);
 /* Sets the message and arena for a reply string: shorthand used everywhere. */
 static inline char *request_strdup(Request *rq, const char *text)
 {

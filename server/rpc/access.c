@@ -1,0 +1,62 @@
+#include "server/rpc/access.h"
+#include "server/rpc/method.h"
+#include <string.h>
+
+/* Kinds of objects outside projects: any trusted caller may look, only administrators change. */
+static const char *const shared_objects[] = { "server", "storage_pool", "certificate", "warning", "cluster", "cluster_group", "cluster_member", NULL };
+
+static int refuse(Error **err)
+{
+	return error_set(err, ERROR_FORBIDDEN, "not authorized");
+}
+
+static gboolean only_looks(const char *entitlement)
+{
+	return !entitlement || g_str_has_prefix(entitlement, "can_view");
+}
+
+int access_check_admin(const Request *rq, Error **err)
+{
+	const Caller *caller = rq->caller;
+	return caller->kind != CALLER_UNTRUSTED && caller->admin && !caller->metrics_only ? 0 : refuse(err);
+}
+
+int access_check_object(const Request *rq, const char *object, const char *entitlement, const char *project, Error **err)
+{
+	const Caller *caller = rq->caller;
+	if (object && !strcmp(object, "public"))
+		return 0;
+	if (caller->kind == CALLER_UNTRUSTED)
+		return refuse(err);
+	if (caller->metrics_only)
+		return object && !strcmp(object, "metrics") ? 0 : refuse(err);
+	if (caller->admin)
+		return 0;
+	/* Restricted: a method that says nothing of its object is for administrators. */
+	if (!object || !strcmp(object, "admin"))
+		return refuse(err);
+	if (!strcmp(object, "authenticated") || !strcmp(object, "operation"))
+		return 0; /* the handler compares the operation's project and owner */
+	if (!strcmp(object, "certificate") && entitlement && !strcmp(entitlement, "can_edit"))
+		return 0; /* the handler lets callers change only their own key */
+	if (g_strv_contains(shared_objects, object))
+		return only_looks(entitlement) ? 0 : refuse(err);
+	if (!strcmp(object, "project"))
+		return only_looks(entitlement) ? 0 : refuse(err);
+	return project && caller_has_project(caller, project) ? 0 : refuse(err);
+}
+
+/* "/internal" is for the host itself and for members of the cluster. */
+static gboolean is_internal(const SchemaMethod *schema)
+{
+	return schema->http_path && g_str_has_prefix(schema->http_path, "/internal/");
+}
+
+int access_check(const Request *rq, Error **err)
+{
+	const SchemaMethod *schema = rq->method->schema;
+	CallerKind kind = rq->caller->kind;
+	if (is_internal(schema) && (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
+		return refuse(err);
+	return access_check_object(rq, schema->object, schema->entitlement, rq->project, err);
+}

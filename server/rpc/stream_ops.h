@@ -1,0 +1,25 @@
+#pragma once
+/*
+ * What a door implements to be a Stream: the table behind server/rpc/stream.h. Private to server/rpc.
+ */
+#include "server/rpc/stream.h"
+
+typedef struct StreamOps {
+	int (*send)(Stream *stream, const ProtobufCMessage *message, Error **err);
+	int (*recv)(Stream *stream, int timeout_ms, const void **ret_message, Error **err);
+	void (*cancel)(Stream *stream);
+	/* NULL in the rest means: generic, through send and recv. */
+	int (*close_send)(Stream *stream, Error **err);
+	void (*set_length)(Stream *stream, uint64_t length);
+	int (*send_file)(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
+	int (*recv_file)(Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
+	int (*send_sync)(Stream *stream, const ProtobufCMessage *message, Error **err);
+} StreamOps;
+
+struct Stream {
+	const StreamOps *ops;
+	const ProtobufCMessageDescriptor *input, *output;
+	Arena *arena; /* lives as long as the call */
+};
+
+enum { STREAM_CHUNK = 256 * 1024 };
