@@ -1,4 +1,5 @@
 #include "server/rpc/access.h"
+#include "server/rpc/field.h"
 #include "server/rpc/method.h"
 #include <string.h>
 
@@ -41,8 +42,11 @@ int access_check_object(const Request *rq, const char *object, const char *entit
 		return 0; /* the handler lets callers change only their own key */
 	if (g_strv_contains(shared_objects, object))
 		return only_looks(entitlement) ? 0 : refuse(err);
-	if (!strcmp(object, "project"))
-		return only_looks(entitlement) ? 0 : refuse(err);
+	/* A project itself is looked at (the handler compares the name); things are made in it. */
+	if (!strcmp(object, "project") && only_looks(entitlement))
+		return 0;
+	if (!strcmp(object, "project") && !strcmp(entitlement, "can_edit") && !project)
+		return refuse(err);
 	return project && caller_has_project(caller, project) ? 0 : refuse(err);
 }
 
@@ -58,5 +62,6 @@ int access_check(const Request *rq, Error **err)
 	CallerKind kind = rq->caller->kind;
 	if (is_internal(schema) && (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
 		return refuse(err);
-	return access_check_object(rq, schema->object, schema->entitlement, rq->project, err);
+	gboolean in_project = field_find(schema->input, "project", strlen("project")) || schema->kind == METHOD_BIDI;
+	return access_check_object(rq, schema->object, schema->entitlement, in_project ? rq->project : NULL, err);
 }

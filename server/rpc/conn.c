@@ -14,8 +14,6 @@ Conn *conn_new(int fd, struct ssl_st *ssl, Caller *caller)
 	conn->fd = fd;
 	conn->ssl = ssl;
 	conn->caller = caller;
-	conn->deadline_us = G_MAXINT64;
-	conn->link.data = conn;
 	g_mutex_init(&conn->tls);
 	return conn;
 }

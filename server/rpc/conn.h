@@ -21,12 +21,6 @@ typedef struct Conn {
 	size_t start, end, capacity;
 	gint cancelled;      /* atomic */
 	GByteArray *memory;  /* in process: what was written */
-	struct Reactor *reactor;
-	int stage;           /* private to listener.c */
-	int64_t deadline_us; /* of the stage; G_MAXINT64 none */
-	int64_t seen_us;     /* last time it was parked */
-	GList link;          /* in the listener's list of all connections */
-	gboolean linked;
 } Conn;
 
 Conn *conn_new(int fd, struct ssl_st *ssl, Caller *caller); /* takes all three */

@@ -23,6 +23,7 @@ typedef struct Exchange {
 	/* Reply. */
 	gboolean begun, chunked, ended;
 	int status;
+	void *upgraded;         /* the WebSocket that took the connection over */
 	GString *headers;       /* extra lines, each with CRLF; NULL none */
 } Exchange;
 

@@ -16,7 +16,7 @@ void identity_stop(Daemon *daemon);
 int identity_reload(Daemon *daemon, Error **err);
 
 /* Caller of a unix socket: administrator for root and for members of daemon->group. */
-Caller *identity_unix_caller(int fd);
+Caller *identity_unix_caller(Daemon *daemon, int fd);
 /* Caller with this certificate (DER), NULL when it showed none. `address` is copied. Looked up again
  * for each request of a long connection through identity_refresh(). */
 Caller *identity_tls_caller(Daemon *daemon, const void *der, size_t length, const char *address);

@@ -20,6 +20,7 @@ typedef struct Caller {
 	gboolean metrics_only;
 	char **projects;      /* restricted callers: the projects they may use; NULL when admin */
 	uint32_t uid;         /* unix only */
+	int generation;       /* of the trust store that decided this; server/rpc/identity.h */
 } Caller;
 
 const char *caller_protocol(const Caller *caller); /* "unix", "tls", "cluster", "oidc", "" */

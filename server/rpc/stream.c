@@ -3,6 +3,11 @@
 #include <errno.h>
 #include <unistd.h>
 
+int stream_open(Stream *stream, Error **err)
+{
+	return stream->ops->open(stream, err);
+}
+
 int stream_send(Stream *stream, const void *message, Error **err)
 {
 	return stream->ops->send(stream, message, err);

@@ -8,6 +8,7 @@ typedef struct StreamOps {
 	int (*send)(Stream *stream, const ProtobufCMessage *message, Error **err);
 	int (*recv)(Stream *stream, int timeout_ms, const void **ret_message, Error **err);
 	void (*cancel)(Stream *stream);
+	int (*open)(Stream *stream, Error **err);
 	/* NULL in the rest means: generic, through send and recv. */
 	int (*close_send)(Stream *stream, Error **err);
 	void (*set_length)(Stream *stream, uint64_t length);
