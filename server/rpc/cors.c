@@ -8,7 +8,7 @@ void cors_headers(Exchange *ex)
 		{ "core.https_allowed_methods", "Access-Control-Allow-Methods" },
 		{ "core.https_allowed_headers", "Access-Control-Allow-Headers" },
 	};
-	const ServerConfig *config = ex->daemon->config;
+	ServerConfig *config = ex->daemon->config;
 	if (!config || !http_header(&ex->head, "Origin"))
 		return;
 	g_autofree char *origin = server_config_get(config, rows[0].key);

@@ -1,4 +1,5 @@
 #include "server/rpc/exchange.h"
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 

@@ -129,7 +129,7 @@ int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buf
 	grpc_byte_buffer_reader_destroy(&reader);
 	const uint8_t *data = GRPC_SLICE_START_PTR(slice);
 	size_t length = GRPC_SLICE_LENGTH(slice);
-	int result = wire_scan(descriptor, data, length, err);
+	int result = wire_check(descriptor, data, length, err);
 	if (result == 0) {
 		*ret_message = protobuf_c_message_unpack(descriptor, arena_allocator(arena), length, data);
 		if (!*ret_message)

@@ -2,6 +2,7 @@
 /*
  * What a door implements to be a Stream: the table behind server/rpc/stream.h. Private to server/rpc.
  */
+#include "sdk/base/arena.h"
 #include "server/rpc/stream.h"
 
 typedef struct StreamOps {

@@ -4,6 +4,7 @@
  * details, reflection, health), for which no code is generated.
  */
 #include <glib.h>
+#include <stdint.h>
 
 void wire_out_varint_field(GByteArray *out, unsigned number, uint64_t value);
 void wire_out_bytes(GByteArray *out, unsigned number, const void *data, size_t length);
