@@ -1,0 +1,106 @@
+/*
+ * incus completion: thin scripts for the shells, and the hidden command they ask. What can follow
+ * comes from the command table, so a new command is completed as soon as it exists.
+ */
+#include "cli/command.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char bash_script[] =
+    "# bash completion for incus\n"
+    "_incus() {\n"
+    "\tlocal IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]}\n"
+    "\tCOMPREPLY=($(incus __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null))\n"
+    "\t[ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$word\"))\n"
+    "\t[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *[:/=] ]] || compopt -o nospace\n"
+    "}\n"
+    "complete -F _incus incus\n";
+
+static const char zsh_script[] =
+    "#compdef incus\n"
+    "_incus() {\n"
+    "\tlocal -a found\n"
+    "\tfound=(${(f)\"$(incus __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
+    "\tif (( ${#found} )); then compadd -- $found; else _files; fi\n"
+    "}\n"
+    "compdef _incus incus\n";
+
+static const char fish_script[] =
+    "# fish completion for incus\n"
+    "function __incus_complete\n"
+    "\tset -l words (commandline -opc) (commandline -ct)\n"
+    "\tincus __complete $words[2..-1] 2>/dev/null\n"
+    "end\n"
+    "complete -c incus -a '(__incus_complete)'\n";
+
+static int completion_run(Cli *cli, Error **err)
+{
+	static const struct {
+		const char *shell, *script;
+	} scripts[] = { { "bash", bash_script }, { "zsh", zsh_script }, { "fish", fish_script } };
+	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++) {
+		if (strcmp(scripts[i].shell, cli->args[0]) != 0)
+			continue;
+		fputs(scripts[i].script, stdout);
+		return 0;
+	}
+	return error_set(
+	    err, ERROR_INVALID, "Unknown shell \"%s\": use bash, zsh or fish", cli->args[0]);
+}
+
+static void offer(const char *candidate, const char *prefix)
+{
+	if (g_str_has_prefix(candidate, prefix))
+		puts(candidate);
+}
+
+static void offer_flags(const Flag *flags, const char *prefix)
+{
+	for (const Flag *f = flags; f && f->name; f++) {
+		g_autofree char *flag = g_strdup_printf("--%s", f->name);
+		if (!f->hidden)
+			offer(flag, prefix);
+	}
+}
+
+static int complete_run(Cli *cli, Error **err)
+{
+	const Command *command = NULL, *child, *c;
+	const char *last = cli->n_args > 0 ? cli->args[cli->n_args - 1] : "";
+	for (int i = 0; i + 1 < cli->n_args; i++) {
+		if (cli->args[i][0] == '-')
+			continue;
+		child = command_child(command ? command->path : "", cli->args[i]);
+		if (!child)
+			break;
+		command = child;
+	}
+	if (*last == '-') {
+		offer_flags(command ? command->flags : NULL, last);
+		offer_flags(global_flags, last);
+		return 0;
+	}
+	for (unsigned i = 0; (c = command_at(i)); i++)
+		if (command_is_child(c, command ? command->path : "") && !command_hidden(c))
+			offer(command_word(c), last);
+	return 0;
+}
+
+const Command completion_commands[] = {
+	{ .path = "completion",
+	    .usage = "<bash|zsh|fish>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Print a completion script for a shell",
+	    .examples = "incus completion bash > /etc/bash_completion.d/incus\n"
+			"incus completion zsh > /usr/share/zsh/vendor-completions/_incus\n"
+			"incus completion fish > ~/.config/fish/completions/incus.fish",
+	    .run = completion_run },
+	{ .path = "__complete",
+	    .usage = "[--] <words>...",
+	    .max_args = -1,
+	    .summary = "Print what may follow the words",
+	    .run = complete_run,
+	    .hidden = true },
+	{ 0 },
+};
