@@ -4,13 +4,28 @@
  */
 #include "cli/command.h"
 
-#define COMMAND_FAMILIES(X)                                                                        \
-	X(alias)                                                                                   \
-	X(completion)                                                                              \
-	X(help)                                                                                    \
-	X(manpage)                                                                                 \
-	X(remote)                                                                                  \
-	X(version)
+#define COMMAND_FAMILIES(X) \
+	X(action) \
+	X(admin) \
+	X(alias) \
+	X(completion) \
+	X(config) \
+	X(console) \
+	X(delete) \
+	X(exec) \
+	X(help) \
+	X(manpage) \
+	X(network) \
+	X(operation) \
+	X(profile) \
+	X(project) \
+	X(query) \
+	X(remote) \
+	X(storage) \
+	X(template) \
+	X(trust) \
+	X(version) \
+	X(volume)
 
 #define FAMILY(name) extern const Command name##_commands[];
 COMMAND_FAMILIES(FAMILY)

@@ -4,7 +4,7 @@
 #include "cli/alias.h"
 #include "cli/command.h"
 #include "cli/conf.h"
-#include "cli/connect.h"
+#include "cli/server.h"
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
 		    g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref) };
 	argv = alias_expand(&cli, &argc, argv);
 	int code = argv ? run(&cli, argc, argv) : 1;
-	connect_close(&cli);
+	server_close_all(&cli);
 	conf_free(cli.conf);
 	g_hash_table_unref(cli.values);
 	arena_free(cli.arena);

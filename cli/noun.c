@@ -97,6 +97,15 @@ static int put_yaml(const Object *object, const char *text, size_t length, Error
 	return object_put(object, data, err);
 }
 
+/* What others say of the object is no part of the text to edit. */
+static void drop_derived(json_t *data)
+{
+	static const char *const derived[] = { "expanded_config", "expanded_devices", "state", "snapshots",
+		"backups", "environment", "api_extensions" };
+	for (size_t i = 0; i < G_N_ELEMENTS(derived); i++)
+		json_object_del(data, derived[i]);
+}
+
 int object_edit(const Object *object, Error **err)
 {
 	Cli *cli = object->server->cli;
@@ -110,6 +119,7 @@ int object_edit(const Object *object, Error **err)
 	json_t *data = object_get(object, err);
 	if (!data)
 		return -1;
+	drop_derived(data);
 	g_autofree char *yaml = yaml_from_json(data);
 	g_autofree char *text =
 	    g_strconcat(object->noun->edit_help ? object->noun->edit_help : "", yaml, NULL);

@@ -85,7 +85,8 @@ static int list(Cli *cli, Error **err)
 	size_t i;
 	json_array_foreach (profiles, i, profile)
 		table_add(table, json_get_text(profile, "name"), json_get_text(profile, "description"),
-		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(profile, "used_by"))));
+		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(profile, "used_by"))),
+		    NULL);
 	table_sort(table);
 	return output_list(cli, table, profiles, err);
 }

@@ -10,7 +10,7 @@
 const Noun project_noun = {
 	.title = "Project",
 	.method = "Project",
-	.body = "project",
+	.body = "body",
 	.edit_help = "# The project as YAML. Lines that begin with # are left out.\n"
 		     "#\n"
 		     "# config:\n"
@@ -115,7 +115,8 @@ static int list(Cli *cli, Error **err)
 		    feature(project, "features.profiles"), feature(project, "features.storage.volumes"),
 		    feature(project, "features.storage.buckets"), feature(project, "features.networks"),
 		    feature(project, "features.networks.zones"), json_get_text(project, "description"),
-		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(project, "used_by"))));
+		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(project, "used_by"))),
+		    NULL);
 	}
 	table_sort(table);
 	return output_list(cli, table, projects, err);

@@ -231,7 +231,7 @@ char *table_text(const Table *table, const char *format, bool header)
 			add_csv(out, g_ptr_array_index(table->rows, r));
 		return g_string_free(out, FALSE);
 	}
-	bool boxed = strcmp(format, "table") == 0;
+	bool lines = strcmp(format, "table") == 0, boxed = lines || strcmp(format, "box") == 0;
 	g_autofree guint *widths = column_widths(table, n);
 	if (boxed)
 		add_border(out, widths, n);
@@ -241,7 +241,7 @@ char *table_text(const Table *table, const char *format, bool header)
 		add_border(out, widths, n);
 	for (guint r = 0; r < table->rows->len; r++) {
 		add_row(out, g_ptr_array_index(table->rows, r), widths, n, boxed);
-		if (boxed)
+		if (lines || (boxed && r + 1 == table->rows->len))
 			add_border(out, widths, n);
 	}
 	return g_string_free(out, FALSE);

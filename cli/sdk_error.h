@@ -1,0 +1,9 @@
+#pragma once
+/*
+ * Errors of the SDK as errors of this program.
+ */
+#include "sdk/base/error.h"
+#include <incus/client.h>
+
+/* Takes `error`; returns -1. */
+int sdk_error(Error **err, incus_error *error);

@@ -1,0 +1,121 @@
+#include "cli/stream.h"
+#include "cli/message.h"
+#include "cli/sdk_error.h"
+#include "sdk/base/schema.h"
+#include "incus/v1/common.pb-c.h"
+#include <errno.h>
+#include <incus/call.h>
+#include <unistd.h>
+
+/* A Stream is the SDK's; the type only keeps commands from its header. */
+static incus_stream *sdk(Stream *stream)
+{
+	return (incus_stream *)stream;
+}
+
+Stream *stream_open(Server *server, const char *name, const ProtobufCMessage *first, Error **err)
+{
+	const SchemaMethod *method = server_method(name);
+	incus_stream *stream = NULL;
+	incus_error *problem = NULL;
+	if (!method) {
+		error_set(err, ERROR_UNSUPPORTED, "This version has no \"%s\"", name);
+		return NULL;
+	}
+	if (incus_stream_open(server->client, method, first, &stream, &problem) < 0) {
+		sdk_error(err, problem);
+		return NULL;
+	}
+	return (Stream *)stream;
+}
+
+int stream_send(Stream *stream, const ProtobufCMessage *message, Error **err)
+{
+	incus_error *problem = NULL;
+	return incus_stream_send(sdk(stream), message, &problem) < 0 ? sdk_error(err, problem) : 0;
+}
+
+int stream_end(Stream *stream, Error **err)
+{
+	incus_error *problem = NULL;
+	return incus_stream_close_send(sdk(stream), &problem) < 0 ? sdk_error(err, problem) : 0;
+}
+
+int stream_finish(Stream *stream, ProtobufCMessage **ret_reply, Error **err)
+{
+	incus_error *problem = NULL;
+	void *reply = NULL;
+	if (incus_stream_finish(sdk(stream), &reply, &problem) < 0)
+		return sdk_error(err, problem);
+	if (ret_reply)
+		*ret_reply = reply;
+	else
+		incus_message_free(reply);
+	return 0;
+}
+
+int stream_receive(Stream *stream, ProtobufCMessage **ret_message, Error **err)
+{
+	incus_error *problem = NULL;
+	void *message = NULL;
+	*ret_message = NULL;
+	if (incus_stream_recv(sdk(stream), -1, &message, &problem) < 0)
+		return sdk_error(err, problem);
+	*ret_message = message;
+	return 0;
+}
+
+void stream_message_free(ProtobufCMessage *message)
+{
+	incus_message_free(message);
+}
+
+void stream_cancel(Stream *stream)
+{
+	incus_stream_cancel(sdk(stream));
+}
+
+void stream_close(Stream *stream)
+{
+	incus_stream_free(sdk(stream));
+}
+
+int write_all(int fd, const void *data, size_t length, Error **err)
+{
+	const char *at = data;
+	while (length > 0) {
+		ssize_t n = write(fd, at, length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot write");
+		at += n;
+		length -= n;
+	}
+	return 0;
+}
+
+int stream_to_fd(Server *server, const char *name, json_t *request, int fd, Error **err)
+{
+	const SchemaMethod *method = server_method(name);
+	ProtobufCMessage *message = NULL;
+	json_t *in = server_keep(server->cli, request);
+	if (!method)
+		return error_set(err, ERROR_UNSUPPORTED, "This version has no \"%s\"", name);
+	ProtobufCMessage *first = message_from_json(method->input, in, server->cli->arena, err);
+	if (!first)
+		return -1;
+	g_autoptr(Stream) stream = stream_open(server, name, first, err);
+	if (!stream)
+		return -1;
+	while (stream_receive(stream, &message, err) == 0) {
+		if (!message)
+			return 0;
+		const Pb__Blob *blob = (const Pb__Blob *)message;
+		int result = write_all(fd, blob->data.data, blob->data.len, err);
+		stream_message_free(message);
+		if (result < 0)
+			return -1;
+	}
+	return -1;
+}

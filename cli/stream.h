@@ -1,0 +1,29 @@
+#pragma once
+/*
+ * Streaming calls: messages of the schema both ways. One thread may send while another receives.
+ */
+#include "cli/server.h"
+
+typedef struct Stream Stream;
+
+/* `first` is sent at once; NULL sends nothing. For calls that take one message, also ends sending. */
+Stream *stream_open(Server *server, const char *method, const ProtobufCMessage *first, Error **err);
+int stream_send(Stream *stream, const ProtobufCMessage *message, Error **err);
+/* No more is sent. */
+int stream_end(Stream *stream, Error **err);
+/* The next message, for stream_message_free(); NULL without an error at the end. */
+int stream_receive(Stream *stream, ProtobufCMessage **ret_message, Error **err);
+/* Client streams: ends sending and takes the reply; ret_reply may be NULL. */
+int stream_finish(Stream *stream, ProtobufCMessage **ret_reply, Error **err);
+void stream_message_free(ProtobufCMessage *message);
+/* From any thread: whoever waits on the stream fails. */
+void stream_cancel(Stream *stream);
+/* Cancels what still runs, and frees. */
+void stream_close(Stream *stream);
+
+/* Calls a method that sends Pb__Blob and writes what they hold to `fd`. */
+int stream_to_fd(Server *server, const char *method, json_t *request, int fd, Error **err);
+/* However short the writes. */
+int write_all(int fd, const void *data, size_t length, Error **err);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stream, stream_close)
