@@ -21,7 +21,7 @@ typedef struct Escape {
 static int send_bytes(Stream *stream, const uint8_t *bytes, size_t length)
 {
 	Pb__ConsoleInstanceInput in = PB__CONSOLE_INSTANCE_INPUT__INIT;
-	in.input_case = PB__CONSOLE_INSTANCE_INPUT__INPUT_DATA;
+	in.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA;
 	in.data = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
 	return length > 0 ? stream_send(stream, &in.base, NULL) : 0;
 }
@@ -61,7 +61,7 @@ static void send_resize(Stream *stream, uint32_t width, uint32_t height)
 	Pb__WindowSize size = PB__WINDOW_SIZE__INIT;
 	size.width = width;
 	size.height = height;
-	in.input_case = PB__CONSOLE_INSTANCE_INPUT__INPUT_RESIZE;
+	in.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_RESIZE;
 	in.resize = &size;
 	stream_send(stream, &in.base, NULL);
 }
@@ -74,9 +74,9 @@ static int receive(Stream *stream, Error **err)
 			return 0;
 		const Pb__ConsoleInstanceOutput *out = (const Pb__ConsoleInstanceOutput *)message;
 		int result = 0;
-		if (out->output_case == PB__CONSOLE_INSTANCE_OUTPUT__OUTPUT_DATA)
+		if (out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_DATA)
 			result = write_all(STDOUT_FILENO, out->data.data, out->data.len, err);
-		else if (out->output_case == PB__CONSOLE_INSTANCE_OUTPUT__OUTPUT_ATTACHED)
+		else if (out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_ATTACHED)
 			fputs("To detach from the console, press: <ctrl>+a q\n\r", stdout), fflush(stdout);
 		stream_message_free(message);
 		if (result < 0)
@@ -100,7 +100,7 @@ int console_attach(const Object *instance, const char *type, Error **err)
 	request.name = (char *)instance->name;
 	request.project = (char *)(instance->server->project ? instance->server->project : "");
 	request.console = &post;
-	start.input_case = PB__CONSOLE_INSTANCE_INPUT__INPUT_START;
+	start.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_START;
 	start.start = &request;
 	g_autoptr(Stream) stream = stream_open(instance->server, "ConsoleInstance", &start.base, err);
 	if (!stream)

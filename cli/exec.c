@@ -15,16 +15,16 @@
 static int send_stdin(Stream *stream, const uint8_t *bytes, size_t length, void *user)
 {
 	Pb__ExecInstanceInput in = PB__EXEC_INSTANCE_INPUT__INIT;
-	in.input_case = PB__EXEC_INSTANCE_INPUT__INPUT_STDIN;
-	in.stdin_ = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
+	in.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_INPUT;
+	in.input = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
 	return stream_send(stream, &in.base, NULL);
 }
 
 static void send_end(Stream *stream, void *user)
 {
 	Pb__ExecInstanceInput in = PB__EXEC_INSTANCE_INPUT__INIT;
-	in.input_case = PB__EXEC_INSTANCE_INPUT__INPUT_STDIN_EOF;
-	in.stdin_eof = TRUE;
+	in.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_INPUT_EOF;
+	in.input_eof = TRUE;
 	stream_send(stream, &in.base, NULL);
 }
 
@@ -34,7 +34,7 @@ static void send_resize(Stream *stream, uint32_t width, uint32_t height)
 	Pb__WindowSize size = PB__WINDOW_SIZE__INIT;
 	size.width = width;
 	size.height = height;
-	in.input_case = PB__EXEC_INSTANCE_INPUT__INPUT_RESIZE;
+	in.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_RESIZE;
 	in.resize = &size;
 	stream_send(stream, &in.base, NULL);
 }
@@ -42,7 +42,7 @@ static void send_resize(Stream *stream, uint32_t width, uint32_t height)
 static void send_signal(Stream *stream, int number)
 {
 	Pb__ExecInstanceInput in = PB__EXEC_INSTANCE_INPUT__INIT;
-	in.input_case = PB__EXEC_INSTANCE_INPUT__INPUT_SIGNAL;
+	in.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_SIGNAL;
 	in.signal = number;
 	stream_send(stream, &in.base, NULL);
 }
@@ -123,13 +123,13 @@ static int receive(Stream *stream, Error **err)
 	while (stream_receive(stream, &message, err) == 0 && message) {
 		const Pb__ExecInstanceOutput *out = (const Pb__ExecInstanceOutput *)message;
 		Error *ignored = NULL;
-		if (out->output_case == PB__EXEC_INSTANCE_OUTPUT__OUTPUT_STDOUT)
-			write_all(STDOUT_FILENO, out->stdout_.data, out->stdout_.len, &ignored);
-		else if (out->output_case == PB__EXEC_INSTANCE_OUTPUT__OUTPUT_STDERR)
-			write_all(STDERR_FILENO, out->stderr_.data, out->stderr_.len, &ignored);
-		else if (out->output_case == PB__EXEC_INSTANCE_OUTPUT__OUTPUT_EXIT_CODE)
+		if (out->message_case == PB__EXEC_INSTANCE_OUTPUT__MESSAGE_OUTPUT)
+			write_all(STDOUT_FILENO, out->output.data, out->output.len, &ignored);
+		else if (out->message_case == PB__EXEC_INSTANCE_OUTPUT__MESSAGE_ERROR)
+			write_all(STDERR_FILENO, out->error.data, out->error.len, &ignored);
+		else if (out->message_case == PB__EXEC_INSTANCE_OUTPUT__MESSAGE_EXIT_CODE)
 			code = out->exit_code;
-		bool done = out->output_case == PB__EXEC_INSTANCE_OUTPUT__OUTPUT_EXIT_CODE;
+		bool done = out->message_case == PB__EXEC_INSTANCE_OUTPUT__MESSAGE_EXIT_CODE;
 		stream_message_free(message);
 		error_free(ignored);
 		if (done)
@@ -155,7 +155,7 @@ static int exec_run(Cli *cli, Error **err)
 	request.name = (char *)instance.name;
 	request.project = (char *)(instance.server->project ? instance.server->project : "");
 	request.exec = &post;
-	start.input_case = PB__EXEC_INSTANCE_INPUT__INPUT_START;
+	start.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_START;
 	start.start = &request;
 	g_autoptr(Stream) stream = stream_open(instance.server, "ExecInstance", &start.base, err);
 	if (!stream)

@@ -13,8 +13,15 @@
 	X(console) \
 	X(delete) \
 	X(exec) \
+	X(file) \
 	X(help) \
+	X(image) \
+	X(image_alias) \
+	X(info) \
+	X(launch) \
+	X(list) \
 	X(manpage) \
+	X(monitor) \
 	X(network) \
 	X(operation) \
 	X(profile) \

@@ -65,10 +65,7 @@ static int create(Cli *cli, Error **err)
 	Object network;
 	if (object_parse_named(cli, &network_noun, cli->args[0], &network, err) < 0)
 		return -1;
-	json_t *data = read_stdin_yaml(cli, err);
-	if (!data && err && *err)
-		return -1;
-	data = data ? object_writable(&network, data) : server_keep(cli, json_object());
+	json_t *data = server_keep(cli, json_object());
 	if (read_pairs(cli, 1, false, json_member(data, "config"), err) < 0)
 		return -1;
 	json_object_set_new(data, "type", json_string(flag_string(cli, "type")));

@@ -65,11 +65,7 @@ static int create(Cli *cli, Error **err)
 	Object profile;
 	if (object_parse_named(cli, &profile_noun, cli->args[0], &profile, err) < 0)
 		return -1;
-	json_t *data = read_stdin_yaml(cli, err);
-	if (!data && err && *err)
-		return -1;
-	data = data ? object_writable(&profile, data) : server_keep(cli, json_object());
-	return object_create(&profile, data, err);
+	return object_create(&profile, server_keep(cli, json_object()), err);
 }
 
 static int list(Cli *cli, Error **err)
@@ -254,8 +250,7 @@ static const Flag copy_flags[] = {
 	    .flags = copy_flags, .summary = "Copy a profile", .run = copy,                         \
 	    .complete = "profile" },                                                               \
 	{ .path = top " create", .usage = "[<remote>:]<profile>", .min_args = 1, .max_args = 1,    \
-	    .summary = "Create a profile, from YAML on the standard input when given",             \
-	    .examples = "incus profile create p1 < p1.yaml", .run = create },                      \
+	    .summary = "Create a profile", .run = create },                                        \
 	{ .path = top " delete", .aliases = "rm", .usage = "[<remote>:]<profile>", .min_args = 1,  \
 	    .max_args = 1, .summary = "Delete a profile", .run = delete, .complete = "profile" },  \
 	{ .path = top " device", .summary = "Manage devices of profiles" },                        \

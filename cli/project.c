@@ -73,10 +73,7 @@ static int create(Cli *cli, Error **err)
 	const char *const *pairs = flag_list(cli, "config", &n);
 	if (object_parse_named(cli, &project_noun, cli->args[0], &project, err) < 0)
 		return -1;
-	json_t *data = read_stdin_yaml(cli, err);
-	if (!data && err && *err)
-		return -1;
-	data = data ? object_writable(&project, data) : server_keep(cli, json_object());
+	json_t *data = server_keep(cli, json_object());
 	for (unsigned i = 0; i < n; i++)
 		if (read_pair(pairs[i], json_member(data, "config"), err) < 0)
 			return -1;

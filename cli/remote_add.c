@@ -91,7 +91,7 @@ static int dial(const Conf *conf, const char *url, const char *server_pem, incus
 		.client_key = cert ? key : NULL,
 		.server_certificate = server_pem,
 		.insecure = server_pem == NULL };
-	return incus_connect_tls(url, &tls, ret, &problem) < 0 ? sdk_error(err, problem) : 0;
+	return incus_connect_tls(url, &tls, ret, &problem) < 0 ? error_from_sdk(err, problem) : 0;
 }
 
 /* The token to give to the server: from the flag, or asked for. */

@@ -6,4 +6,4 @@
 #include <incus/client.h>
 
 /* Takes `error`; returns -1. */
-int sdk_error(Error **err, incus_error *error);
+int error_from_sdk(Error **err, incus_error *error);

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int sdk_error(Error **err, incus_error *error)
+int error_from_sdk(Error **err, incus_error *error)
 {
 	error_set(err, error_kind_from_name(error->name), "%s", error->message);
 	incus_error_free(error);
@@ -80,7 +80,7 @@ static int connect_tls(const Conf *conf, const Remote *remote, incus_client **re
 		.server_certificate = server };
 	if (incus_connect_tls(remote->addr, &tls, ret, &problem) == 0)
 		return 0;
-	return sdk_error(err, problem);
+	return error_from_sdk(err, problem);
 }
 
 static const char *project_of(Cli *cli, const Remote *remote)
@@ -199,7 +199,7 @@ json_t *server_call(Server *server, const char *name, json_t *request, Error **e
 	if (!message)
 		return NULL;
 	if (incus_call_unary(server->client, method, message, &reply, &problem) < 0) {
-		sdk_error(err, problem);
+		error_from_sdk(err, problem);
 		return NULL;
 	}
 	json_t *out = server_keep(server->cli, message_to_json(reply, true));
@@ -291,7 +291,7 @@ static Pb__Operation *follow(Server *server, incus_stream *stream, const char *i
 			continue;
 		}
 		if (result < 0) {
-			sdk_error(err, problem);
+			error_from_sdk(err, problem);
 			return NULL;
 		}
 		if (result == 0) {
@@ -320,7 +320,7 @@ json_t *server_wait(Server *server, const json_t *operation, const char *label, 
 	if (json_get_int(operation, "status_code") == 200)
 		return (json_t *)operation;
 	if (incus_stream_open(server->client, incus_method("WatchOperation"), &in, &stream, &problem) < 0) {
-		sdk_error(err, problem);
+		error_from_sdk(err, problem);
 		return NULL;
 	}
 	struct sigaction old, own = { .sa_handler = count_interrupt };

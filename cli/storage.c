@@ -51,10 +51,7 @@ static int create(Cli *cli, Error **err)
 	Object pool;
 	if (object_parse_named(cli, &storage_noun, cli->args[0], &pool, err) < 0)
 		return -1;
-	json_t *data = read_stdin_yaml(cli, err);
-	if (!data && err && *err)
-		return -1;
-	data = data ? object_writable(&pool, data) : server_keep(cli, json_object());
+	json_t *data = server_keep(cli, json_object());
 	if (read_pairs(cli, 2, false, json_member(data, "config"), err) < 0)
 		return -1;
 	json_object_set_new(data, "driver", json_string(cli->args[1]));

@@ -23,7 +23,7 @@ Stream *stream_open(Server *server, const char *name, const ProtobufCMessage *fi
 		return NULL;
 	}
 	if (incus_stream_open(server->client, method, first, &stream, &problem) < 0) {
-		sdk_error(err, problem);
+		error_from_sdk(err, problem);
 		return NULL;
 	}
 	return (Stream *)stream;
@@ -32,13 +32,13 @@ Stream *stream_open(Server *server, const char *name, const ProtobufCMessage *fi
 int stream_send(Stream *stream, const ProtobufCMessage *message, Error **err)
 {
 	incus_error *problem = NULL;
-	return incus_stream_send(sdk(stream), message, &problem) < 0 ? sdk_error(err, problem) : 0;
+	return incus_stream_send(sdk(stream), message, &problem) < 0 ? error_from_sdk(err, problem) : 0;
 }
 
 int stream_end(Stream *stream, Error **err)
 {
 	incus_error *problem = NULL;
-	return incus_stream_close_send(sdk(stream), &problem) < 0 ? sdk_error(err, problem) : 0;
+	return incus_stream_close_send(sdk(stream), &problem) < 0 ? error_from_sdk(err, problem) : 0;
 }
 
 int stream_finish(Stream *stream, ProtobufCMessage **ret_reply, Error **err)
@@ -46,7 +46,7 @@ int stream_finish(Stream *stream, ProtobufCMessage **ret_reply, Error **err)
 	incus_error *problem = NULL;
 	void *reply = NULL;
 	if (incus_stream_finish(sdk(stream), &reply, &problem) < 0)
-		return sdk_error(err, problem);
+		return error_from_sdk(err, problem);
 	if (ret_reply)
 		*ret_reply = reply;
 	else
@@ -60,7 +60,7 @@ int stream_receive(Stream *stream, ProtobufCMessage **ret_message, Error **err)
 	void *message = NULL;
 	*ret_message = NULL;
 	if (incus_stream_recv(sdk(stream), -1, &message, &problem) < 0)
-		return sdk_error(err, problem);
+		return error_from_sdk(err, problem);
 	*ret_message = message;
 	return 0;
 }

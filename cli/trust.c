@@ -7,7 +7,6 @@
 #include "sdk/base/x509.h"
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define NO_TIME "0001-01-01T00:00:00Z"
 
@@ -105,11 +104,9 @@ static int add(Cli *cli, Error **err)
 
 static const char *local_date(Cli *cli, int64_t seconds)
 {
-	char text[64];
-	struct tm parts;
-	time_t when = seconds;
-	strftime(text, sizeof(text), "%b %e, %Y at %-I:%M%P (%Z)", localtime_r(&when, &parts));
-	return arena_strdup(cli->arena, text);
+	g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(seconds);
+	g_autofree char *text = when ? g_date_time_format(when, "%b %-d, %Y at %-I:%M%P (%Z)") : NULL;
+	return arena_strdup(cli->arena, text ? text : "");
 }
 
 /* All running token operations, as rows {ClientName, Token, ExpiresAt}. */

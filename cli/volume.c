@@ -65,10 +65,7 @@ static int parse_volume(Cli *cli, Object *ret, Error **err)
 static int create(Cli *cli, Error **err)
 {
 	PARSE_VOLUME;
-	json_t *data = read_stdin_yaml(cli, err);
-	if (!data && err && *err)
-		return -1;
-	data = data ? object_writable(&volume, data) : server_keep(cli, json_object());
+	json_t *data = server_keep(cli, json_object());
 	if (read_pairs(cli, 2, false, json_member(data, "config"), err) < 0)
 		return -1;
 	json_object_set_new(data, "type", json_string(json_get_text(volume.key, "type")));

@@ -1,6 +1,7 @@
 #include "cli/yaml.h"
 #include <ctype.h>
 #include <glib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <yaml.h>
 

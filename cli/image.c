@@ -1,0 +1,398 @@
+/*
+ * incus image: showing, changing, deleting and copying images. Transfers of files are in
+ * image_import.c and image_export.c, the list in image_list.c.
+ */
+#include "cli/image.h"
+#include "cli/image_commands.h"
+#include "cli/noun.h"
+#include "cli/output.h"
+#include "sdk/base/units.h"
+#include <stdio.h>
+#include <string.h>
+
+const Noun image_noun = {
+	.title = "Image",
+	.method = "Image",
+	.body = "image",
+	.edit_help = "# The image as YAML. Lines that begin with # are left out.\n"
+		     "#\n"
+		     "# public: false\n"
+		     "# properties:\n"
+		     "#   description: An example\n",
+};
+
+const char *image_resolve(Server *server, const char *image)
+{
+	json_t *alias = server_call(server, "GetImageAlias", json_pack("{s:s}", "name", image), NULL);
+	return alias ? json_get_text(alias, "target") : image;
+}
+
+int image_parse(Cli *cli, const char *argument, Object *ret, Error **err)
+{
+	if (object_parse(cli, &image_noun, argument, ret, err) < 0)
+		return -1;
+	if (!*ret->name)
+		return error_set(err, ERROR_INVALID, "Image identifier missing");
+	json_object_del(ret->key, "name");
+	json_object_set_new(ret->key, "fingerprint", json_string(image_resolve(ret->server, ret->name)));
+	return 0;
+}
+
+/* ---- sources of instances ---- */
+
+static char *pinned_certificate(const Conf *conf, const Remote *remote)
+{
+	g_autofree char *path = conf_server_cert_path(conf, remote->name);
+	char *pem = NULL;
+	g_file_get_contents(path, &pem, NULL, NULL);
+	return pem;
+}
+
+/* A secret for an image that is not public. */
+static const char *image_secret(Server *from, const char *fingerprint)
+{
+	json_t *operation =
+	    server_call(from, "CreateImageSecret", json_pack("{s:s}", "fingerprint", fingerprint), NULL);
+	return json_get_text(json_object_get(operation, "metadata"), "secret");
+}
+
+/* What another server needs to fetch an image of `remote`. */
+json_t *image_remote_source(Cli *cli, const Remote *remote, const char *image, Error **err)
+{
+	json_t *source = json_pack("{s:s, s:s, s:s, s:s}", "type", "image", "mode", "pull", "server",
+	    remote->addr, "protocol", remote->protocol);
+	if (strcmp(remote->protocol, "simplestreams") == 0) {
+		json_object_set_new(source, "alias", json_string(image));
+		return source;
+	}
+	Server *from = server_get(cli, remote->name, err);
+	if (!from) {
+		json_decref(source);
+		return NULL;
+	}
+	const char *fingerprint = image_resolve(from, image);
+	json_t *data = server_call(from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
+	if (!data) {
+		json_decref(source);
+		return NULL;
+	}
+	fingerprint = json_get_text(data, "fingerprint");
+	g_autofree char *pem = pinned_certificate(cli->conf, remote);
+	json_object_set_new(source, "fingerprint", json_string(fingerprint));
+	json_object_set_new(source, "certificate", json_string(pem ? pem : ""));
+	if (!json_is_true(json_object_get(data, "public")))
+		json_object_set_new(source, "secret", json_string(image_secret(from, fingerprint)));
+	return source;
+}
+
+json_t *image_source(Cli *cli, Server *server, const char *argument, Error **err)
+{
+	const char *remote_name, *image;
+	target_split(cli, argument, &remote_name, &image);
+	if (!*remote_name)
+		remote_name = conf_default_remote(cli->conf);
+	if (cli->force_local)
+		remote_name = "local";
+	const Remote *remote = conf_remote(cli->conf, remote_name);
+	if (!remote) {
+		error_set(err, ERROR_NOT_FOUND, "The remote \"%s\" doesn't exist", remote_name);
+		return NULL;
+	}
+	if (!*image) {
+		error_set(err, ERROR_INVALID, "Image identifier missing");
+		return NULL;
+	}
+	if (remote == server->remote)
+		return json_pack("{s:s, s:s}", "type", "image", "fingerprint", image_resolve(server, image));
+	return image_remote_source(cli, remote, image, err);
+}
+
+/* ---- info ---- */
+
+static void print_time(const char *label, const char *text)
+{
+	int64_t seconds;
+	int32_t nanoseconds;
+	if (units_parse_time(text, &seconds, &nanoseconds, NULL) < 0 || seconds <= 0) {
+		if (strcmp(label, "    Expires") == 0 || strcmp(label, "    Last used") == 0)
+			printf("%s: never\n", label);
+		return;
+	}
+	g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(seconds);
+	g_autofree char *spelled = g_date_time_format(when, "%Y/%m/%d %H:%M %Z");
+	printf("%s: %s\n", label, spelled);
+}
+
+static void print_list(const char *title, const json_t *list, const char *key)
+{
+	size_t i;
+	json_t *item;
+	if (json_array_size(list) == 0)
+		return;
+	printf("%s:\n", title);
+	json_array_foreach (list, i, item)
+		printf("    - %s\n", key ? json_get_text(item, key) : json_string_value(item));
+}
+
+static const char *yes_no(const json_t *value)
+{
+	return json_is_true(value) ? "yes" : "no";
+}
+
+static int info(Cli *cli, Error **err)
+{
+	Object image;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	json_t *data = object_get(&image, err), *value;
+	const char *key;
+	if (!data)
+		return -1;
+	printf("Fingerprint: %s\n", json_get_text(data, "fingerprint"));
+	printf("Size: %.2fMiB\n", (double)json_get_int(data, "size") / (1 << 20));
+	printf("Architecture: %s\n", json_get_text(data, "architecture"));
+	printf("Type: %s\n", json_get_text(data, "type"));
+	printf("Public: %s\nTimestamps:\n", yes_no(json_object_get(data, "public")));
+	print_time("    Created", json_get_text(data, "created_at"));
+	print_time("    Uploaded", json_get_text(data, "uploaded_at"));
+	print_time("    Expires", json_get_text(data, "expires_at"));
+	print_time("    Last used", json_get_text(data, "last_used_at"));
+	puts("Properties:");
+	json_object_foreach (json_object_get(data, "properties"), key, value)
+		printf("    %s: %s\n", key, json_string_value(value));
+	print_list("Aliases", json_object_get(data, "aliases"), "name");
+	printf("Cached: %s\n", yes_no(json_object_get(data, "cached")));
+	printf("Auto update: %s\n",
+	    json_is_true(json_object_get(data, "auto_update")) ? "enabled" : "disabled");
+	const json_t *source = json_object_get(data, "update_source");
+	if (json_is_object(source))
+		printf("Source:\n    Server: %s\n    Protocol: %s\n    Alias: %s\n", json_get_text(source, "server"),
+		    json_get_text(source, "protocol"), json_get_text(source, "alias"));
+	print_list("Profiles", json_object_get(data, "profiles"), NULL);
+	return 0;
+}
+
+/* ---- simple verbs ---- */
+
+static int show(Cli *cli, Error **err)
+{
+	Object image;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	return object_show(&image, err);
+}
+
+static int edit(Cli *cli, Error **err)
+{
+	Object image;
+	return image_parse(cli, cli->args[0], &image, err) < 0 ? -1 : object_edit(&image, err);
+}
+
+static int delete(Cli *cli, Error **err)
+{
+	for (int i = 0; i < cli->n_args; i++) {
+		Object image;
+		if (image_parse(cli, cli->args[i], &image, err) < 0 ||
+		    !server_do(image.server, "DeleteImage", json_copy(image.key), "Deleting the image", err))
+			return -1;
+	}
+	return 0;
+}
+
+static int refresh(Cli *cli, Error **err)
+{
+	for (int i = 0; i < cli->n_args; i++) {
+		Object image;
+		if (image_parse(cli, cli->args[i], &image, err) < 0)
+			return -1;
+		json_t *done =
+		    server_do(image.server, "RefreshImage", json_copy(image.key), "Refreshing the image", err);
+		if (!done)
+			return -1;
+		bool fresh = json_is_true(json_object_get(json_object_get(done, "metadata"), "refreshed"));
+		puts(fresh ? "Image refreshed successfully!" : "Image already up to date.");
+	}
+	return 0;
+}
+
+/* ---- properties ---- */
+
+static int get_property(Cli *cli, Error **err)
+{
+	Object image;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	json_t *data = object_get(&image, err);
+	if (!data)
+		return -1;
+	const json_t *value = json_object_get(json_object_get(data, "properties"), cli->args[1]);
+	if (!value)
+		return error_set(err, ERROR_NOT_FOUND, "Property not found");
+	puts(json_string_value(value));
+	return 0;
+}
+
+static int set_property(Cli *cli, Error **err)
+{
+	Object image;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	json_t *data = object_get(&image, err);
+	if (!data)
+		return -1;
+	json_object_set_new(json_member(data, "properties"), cli->args[1], json_string(cli->args[2]));
+	return object_put(&image, data, err);
+}
+
+static int unset_property(Cli *cli, Error **err)
+{
+	Object image;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	json_t *data = object_get(&image, err);
+	if (!data)
+		return -1;
+	if (json_object_del(json_member(data, "properties"), cli->args[1]) < 0)
+		return error_set(err, ERROR_NOT_FOUND, "Property not found");
+	return object_put(&image, data, err);
+}
+
+/* ---- copy ---- */
+
+static json_t *aliases_to_make(Cli *cli, Server *from, const char *image)
+{
+	unsigned n;
+	const char *const *given = flag_list(cli, "alias", &n);
+	json_t *aliases = json_array(), *data = NULL, *alias;
+	size_t k;
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(aliases, json_pack("{s:s}", "name", given[i]));
+	if (flag_bool(cli, "copy-aliases") && from)
+		data = server_call(
+		    from, "GetImage", json_pack("{s:s}", "fingerprint", image_resolve(from, image)), NULL);
+	json_array_foreach (json_object_get(data, "aliases"), k, alias)
+		json_array_append(aliases, alias);
+	return aliases;
+}
+
+static int copy(Cli *cli, Error **err)
+{
+	const char *remote_name, *image;
+	unsigned n;
+	const char *const *profiles = flag_list(cli, "profile", &n);
+	Server *to = server_of_argument(cli, 1, err);
+	if (!to)
+		return -1;
+	if (strcmp(flag_string(cli, "mode"), "pull") != 0)
+		return error_set(err, ERROR_UNSUPPORTED, "Image copies in mode \"%s\" are not supported: use pull",
+		    flag_string(cli, "mode"));
+	target_split(cli, cli->args[0], &remote_name, &image);
+	const Remote *remote =
+	    conf_remote(cli->conf, *remote_name ? remote_name : conf_default_remote(cli->conf));
+	if (!remote)
+		return error_set(err, ERROR_NOT_FOUND, "The remote \"%s\" doesn't exist", remote_name);
+	json_t *source = image_remote_source(cli, remote, image, err);
+	if (!source)
+		return -1;
+	bool incus = strcmp(remote->protocol, "incus") == 0;
+	if (flag_bool(cli, "vm"))
+		json_object_set_new(source, "image_type", json_string("virtual-machine"));
+	json_t *post = json_pack("{s:o, s:b, s:b, s:o}", "source", source, "public", flag_bool(cli, "public"),
+	    "auto_update", flag_bool(cli, "auto-update"), "aliases",
+	    aliases_to_make(cli, incus ? server_get(cli, remote->name, NULL) : NULL, image));
+	json_t *names = json_array();
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(names, json_string(profiles[i]));
+	json_object_set_new(post, "profiles", names);
+	if (!image_create(to, post, flag_string(cli, "target-project"), "Copying the image", err))
+		return -1;
+	if (!cli->quiet)
+		puts("Image copied successfully!");
+	return 0;
+}
+
+static const Flag vm_flags[] = {
+	{ "vm", 0, FLAG_BOOL, NULL, "Look for a virtual machine image" },
+	FLAG_END,
+};
+static const Flag copy_flags[] = {
+	{ "alias", 0, FLAG_LIST, NULL, "Alias to make for the copy" },
+	{ "auto-update", 0, FLAG_BOOL, NULL, "Keep the copy up to date with the source" },
+	{ "copy-aliases", 0, FLAG_BOOL, NULL, "Make the aliases of the source" },
+	{ "mode", 0, FLAG_STRING, "pull", "Who moves the data: pull" },
+	{ "profile", 'p', FLAG_LIST, NULL, "Profile for instances of the copy" },
+	{ "public", 0, FLAG_BOOL, NULL, "Make the copy public" },
+	{ "target-project", 0, FLAG_STRING, NULL, "Project to copy to" },
+	{ "vm", 0, FLAG_BOOL, NULL, "Copy the virtual machine image" },
+	FLAG_END,
+};
+static const Flag import_flags[] = {
+	{ "alias", 0, FLAG_LIST, NULL, "Alias to make" },
+	{ "public", 0, FLAG_BOOL, NULL, "Make the image public" },
+	FLAG_END,
+};
+static const Flag list_flags[] = {
+	{ "columns", 'c', FLAG_STRING, "lfpdatsu", "Columns" },
+	FLAG_FORMAT,
+	FLAG_END,
+};
+
+const Command image_commands[] = {
+	{ .path = "image", .summary = "Manage images" },
+	{ .path = "image copy", .aliases = "cp", .usage = "[<remote>:]<image> <remote>:", .min_args = 2,
+	    .max_args = 2, .flags = copy_flags, .summary = "Copy an image to another server",
+	    .run = copy, .complete = "image,remote" },
+	{ .path = "image delete", .aliases = "rm", .usage = "[<remote>:]<image> [[<remote>:]<image>...]",
+	    .min_args = 1, .max_args = -1, .summary = "Delete images", .run = delete,
+	    .complete = "image" },
+	{ .path = "image edit", .usage = "[<remote>:]<image>", .min_args = 1, .max_args = 1,
+	    .summary = "Edit an image as YAML", .run = edit, .complete = "image" },
+	{ .path = "image export", .usage = "[<remote>:]<image> [<target>]", .min_args = 1,
+	    .max_args = 2, .flags = vm_flags, .summary = "Save the files of an image",
+	    .help = "The target is a directory, or a file name without its ending. Without it the files are\n"
+		    "named after the fingerprint and put into the current directory.",
+	    .run = image_export, .complete = "image" },
+	{ .path = "image get-property", .usage = "[<remote>:]<image> <key>", .min_args = 2,
+	    .max_args = 2, .summary = "Print one property of an image", .run = get_property,
+	    .complete = "image" },
+	{ .path = "image import",
+	    .usage = "<tarball>|<directory>|<URL> [<rootfs tarball>] [<remote>:] [key=value...]",
+	    .min_args = 1, .max_args = -1, .flags = import_flags,
+	    .summary = "Make an image from files, a directory or a URL",
+	    .help = "A directory holds metadata.yaml and rootfs/ as they are in an image; root must pack it.",
+	    .examples = "incus image import busybox.tar.xz --alias busybox\n"
+			"incus image import incus.tar.xz rootfs.squashfs",
+	    .run = image_import },
+	{ .path = "image info", .usage = "[<remote>:]<image>", .min_args = 1, .max_args = 1,
+	    .flags = vm_flags, .summary = "Tell about an image", .run = info, .complete = "image" },
+	{ .path = "image list", .aliases = "ls", .usage = "[<remote>:] [<filter>...]", .max_args = -1,
+	    .flags = list_flags, .summary = "List images",
+	    .help = "A filter is part of an alias or the start of a fingerprint, or a property and its value\n"
+		    "(os=Debian). What passes every filter is listed.\n"
+		    "\n"
+		    "Columns:\n"
+		    "  l - Shortest alias, and how many more there are\n"
+		    "  L - All aliases\n"
+		    "  f - Fingerprint (short)\n"
+		    "  F - Fingerprint\n"
+		    "  p - Whether it is public\n"
+		    "  d - Description\n"
+		    "  e - Project\n"
+		    "  a - Architecture\n"
+		    "  s - Size\n"
+		    "  u - When it was uploaded\n"
+		    "  t - Type",
+	    .run = image_list, .complete = "remote" },
+	{ .path = "image refresh", .usage = "[<remote>:]<image> [[<remote>:]<image>...]", .min_args = 1,
+	    .max_args = -1, .summary = "Fetch newer versions of images", .run = refresh,
+	    .complete = "image" },
+	{ .path = "image set-property", .usage = "[<remote>:]<image> <key> <value>", .min_args = 3,
+	    .max_args = 3, .summary = "Set a property of an image", .run = set_property,
+	    .complete = "image" },
+	{ .path = "image show", .usage = "[<remote>:]<image>", .min_args = 1, .max_args = 1,
+	    .flags = vm_flags, .summary = "Show an image", .run = show, .complete = "image" },
+	{ .path = "image unset-property", .usage = "[<remote>:]<image> <key>", .min_args = 2,
+	    .max_args = 2, .summary = "Unset a property of an image", .run = unset_property,
+	    .complete = "image" },
+	{ 0 },
+};

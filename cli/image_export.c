@@ -1,0 +1,135 @@
+#include "cli/image_commands.h"
+#include "cli/progress.h"
+#include "cli/stream.h"
+#include "incus/v1/image.pb-c.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The file being written; its name is known once its first bytes tell what it is. */
+typedef struct Export {
+	const char *fingerprint;
+	const char *target; /* NULL: named after the fingerprint, in the current directory */
+	bool directory;     /* target is one */
+	bool split;
+	bool rootfs; /* the second file of a split image */
+	int fd;
+	char *path;
+	uint64_t done, total;
+	Progress progress;
+} Export;
+
+static const char *extension_of(const uint8_t *data, size_t length)
+{
+	static const struct {
+		size_t offset;
+		const char *magic;
+		size_t length;
+		const char *extension;
+	} kinds[] = { { 0, "\x1f\x8b", 2, ".tar.gz" }, { 0, "BZh", 3, ".tar.bz2" },
+		{ 0, "\xfd" "7zXZ", 5, ".tar.xz" }, { 0, "\x28\xb5\x2f\xfd", 4, ".tar.zst" },
+		{ 0, "\x5d\x00\x00", 3, ".tar.lzma" }, { 0, "hsqs", 4, ".squashfs" },
+		{ 0, "QFI\xfb", 4, ".qcow2" }, { 257, "ustar", 5, ".tar" } };
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+		if (length >= kinds[i].offset + kinds[i].length &&
+		    memcmp(data + kinds[i].offset, kinds[i].magic, kinds[i].length) == 0)
+			return kinds[i].extension;
+	return "";
+}
+
+/* "meta-FP.tar.xz" and "FP.squashfs", or "TARGET.tar.xz" and "TARGET.root.squashfs". */
+static char *name_file(const Export *export, const char *extension)
+{
+	bool meta = export->split && !export->rootfs;
+	if (export->target && !export->directory)
+		return g_strconcat(export->target, export->rootfs ? ".root" : "", extension, NULL);
+	g_autofree char *name = g_strconcat(meta ? "meta-" : "", export->fingerprint, extension, NULL);
+	return export->target ? g_build_filename(export->target, name, NULL) : g_steal_pointer(&name);
+}
+
+static int close_file(Export *export, Error **err)
+{
+	int result = 0;
+	if (export->fd >= 0 && close(export->fd) < 0)
+		result = error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", export->path);
+	export->fd = -1;
+	g_clear_pointer(&export->path, g_free);
+	return result;
+}
+
+static int open_file(Export *export, const Pb__ImageFile *file, Error **err)
+{
+	export->path = name_file(export, extension_of(file->data.data, file->data.len));
+	export->fd = open(export->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (export->fd < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", export->path);
+	return 0;
+}
+
+static int take(Export *export, const Pb__ImageFile *file, Error **err)
+{
+	if (*file->size)
+		export->total += g_ascii_strtoull(file->size, NULL, 10);
+	if (*file->part) {
+		if (close_file(export, err) < 0)
+			return -1;
+		export->split = true;
+		export->rootfs = strcmp(file->part, "metadata") != 0;
+	}
+	if (file->data.len == 0)
+		return 0;
+	if (export->fd < 0 && open_file(export, file, err) < 0)
+		return -1;
+	export->done += file->data.len;
+	progress_bytes(&export->progress, export->done, export->total);
+	return write_all(export->fd, file->data.data, file->data.len, err);
+}
+
+static int receive(Export *export, Stream *stream, Error **err)
+{
+	ProtobufCMessage *message;
+	while (stream_receive(stream, &message, err) == 0) {
+		if (!message)
+			return close_file(export, err);
+		int result = take(export, (const Pb__ImageFile *)message, err);
+		stream_message_free(message);
+		if (result < 0)
+			return -1;
+	}
+	return -1;
+}
+
+int image_export(Cli *cli, Error **err)
+{
+	Object image;
+	Export export = { .fd = -1, .target = cli->n_args > 1 ? cli->args[1] : NULL };
+	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
+	if (image_parse(cli, cli->args[0], &image, err) < 0)
+		return -1;
+	json_t *data = object_get(&image, err); /* the whole fingerprint names the files */
+	if (!data)
+		return -1;
+	export.fingerprint = json_get_text(data, "fingerprint");
+	export.directory = export.target && g_file_test(export.target, G_FILE_TEST_IS_DIR);
+	in.fingerprint = (char *)export.fingerprint;
+	in.project = (char *)(image.server->project ? image.server->project : "");
+	g_autoptr(Stream) stream = stream_open(image.server, "ExportImage", &in.base, err);
+	if (!stream)
+		return -1;
+	progress_start(&export.progress, cli->quiet ? NULL : "Exporting the image");
+	int result = receive(&export, stream, err);
+	progress_end(&export.progress);
+	if (result < 0) {
+		if (export.path)
+			g_unlink(export.path);
+		close_file(&export, NULL);
+		return -1;
+	}
+	if (!cli->quiet)
+		puts("Image exported successfully!");
+	return 0;
+}

@@ -1,0 +1,259 @@
+#include "cli/image_commands.h"
+#include "cli/message.h"
+#include "cli/progress.h"
+#include "cli/stream.h"
+#include "sdk/base/own.h"
+#include "sdk/base/spawn.h"
+#include "incus/v1/image.pb-c.h"
+#include "incus/v1/operation.pb-c.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHUNK (256 * 1024)
+
+typedef struct Import {
+	Cli *cli;
+	Server *server;
+	const char *image;  /* file, directory or URL */
+	const char *rootfs; /* NULL: unified */
+	json_t *properties;
+	uint64_t done, total;
+	Progress progress;
+} Import;
+
+/* ---- arguments ---- */
+
+/* After the image come, in any order: a rootfs file, "remote:", and properties. */
+static int parse(Import *import, Error **err)
+{
+	Cli *cli = import->cli;
+	const char *remote = NULL;
+	for (int i = 0; i < cli->n_args; i++) {
+		const char *arg = cli->args[i];
+		struct stat st;
+		if (i > 0 && strchr(arg, '=') && stat(arg, &st) < 0) {
+			if (read_pair(arg, import->properties, err) < 0)
+				return -1;
+		} else if (g_str_has_suffix(arg, ":") && !strchr(arg, '/')) {
+			remote = arena_strndup(cli->arena, arg, strlen(arg) - 1);
+		} else if (!import->image) {
+			import->image = arg;
+		} else if (!import->rootfs) {
+			import->rootfs = arg;
+		} else {
+			return error_set(err, ERROR_INVALID, "Unexpected argument \"%s\"", arg);
+		}
+	}
+	if (!import->image)
+		return error_set(err, ERROR_INVALID, "Missing image file");
+	import->server = server_get(cli, remote, err);
+	return import->server ? 0 : -1;
+}
+
+/* ---- the request ---- */
+
+static char *query_text(const json_t *properties)
+{
+	GString *out = g_string_new(NULL);
+	const char *key;
+	json_t *value;
+	json_object_foreach ((json_t *)properties, key, value) {
+		g_autofree char *k = g_uri_escape_string(key, NULL, FALSE);
+		g_autofree char *v = g_uri_escape_string(json_string_value(value), NULL, FALSE);
+		g_string_append_printf(out, "%s%s=%s", out->len ? "&" : "", k, v);
+	}
+	return g_string_free(out, FALSE);
+}
+
+static Pb__CreateImageRequest first_message(const Import *import, const char *properties)
+{
+	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
+	in.project = (char *)(import->server->project ? import->server->project : "");
+	in.public_ = (char *)(flag_bool(import->cli, "public") ? "1" : "");
+	in.properties = (char *)properties;
+	return in;
+}
+
+/* Sends a file; `first` goes with its first piece. */
+static int send_file(Import *import, Stream *stream, int fd, Pb__CreateImageRequest *first, Error **err)
+{
+	g_autofree uint8_t *buffer = g_malloc(CHUNK);
+	for (;;) {
+		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT, *in = first ? first : &more;
+		ssize_t n = read(fd, buffer, CHUNK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the image");
+		if (n == 0 && !first)
+			return 0;
+		in->data = (ProtobufCBinaryData){ n, buffer };
+		first = NULL;
+		if (stream_send(stream, &in->base, NULL) < 0)
+			return 1; /* the reply says why */
+		import->done += n;
+		progress_bytes(&import->progress, import->done, import->total);
+	}
+}
+
+static int open_image(Import *import, const char *path, Error **err)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
+		return -1;
+	}
+	import->total += st.st_size;
+	return fd;
+}
+
+static bool is_disk_image(int fd)
+{
+	char magic[4];
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && memcmp(magic, "QFI\xfb", 4) == 0;
+}
+
+/* Both files of a split image, or one; the reply is the operation. */
+static int send_all(Import *import, Stream *stream, int image_fd, int rootfs_fd, Pb__CreateImageRequest *in,
+    Error **err)
+{
+	g_autofree char *image_name = g_path_get_basename(import->image);
+	g_autofree char *rootfs_name = import->rootfs ? g_path_get_basename(import->rootfs) : NULL;
+	in->filename = rootfs_name ? rootfs_name : image_name;
+	if (rootfs_fd >= 0) {
+		in->part = (char *)"metadata";
+		in->part_filename = image_name;
+	}
+	int result = send_file(import, stream, image_fd, in, err);
+	if (result != 0 || rootfs_fd < 0)
+		return result < 0 ? -1 : 0;
+	Pb__CreateImageRequest second = PB__CREATE_IMAGE_REQUEST__INIT;
+	second.part = (char *)(is_disk_image(rootfs_fd) ? "rootfs.img" : "rootfs");
+	second.part_filename = rootfs_name;
+	return send_file(import, stream, rootfs_fd, &second, err) < 0 ? -1 : 0;
+}
+
+static json_t *finish(Server *server, Stream *stream, const char *label, Error **err)
+{
+	ProtobufCMessage *reply;
+	if (stream_finish(stream, &reply, err) < 0)
+		return NULL;
+	json_t *operation = server_keep(server->cli, message_to_json(reply, true));
+	stream_message_free(reply);
+	return server_wait(server, operation, label, err);
+}
+
+static json_t *upload(Import *import, const char *path, Error **err)
+{
+	g_autofree char *properties = query_text(import->properties);
+	Pb__CreateImageRequest in = first_message(import, properties);
+	autofd int image_fd = open_image(import, path, err);
+	autofd int rootfs_fd = -1;
+	if (image_fd < 0 || (import->rootfs && (rootfs_fd = open_image(import, import->rootfs, err)) < 0))
+		return NULL;
+	g_autoptr(Stream) stream = stream_open(import->server, "CreateImage", NULL, err);
+	if (!stream)
+		return NULL;
+	progress_start(&import->progress, import->cli->quiet ? NULL : "Transferring image");
+	int result = send_all(import, stream, image_fd, rootfs_fd, &in, err);
+	progress_end(&import->progress);
+	return result < 0 ? NULL : finish(import->server, stream, "Importing image", err);
+}
+
+json_t *image_create(Server *server, json_t *post, const char *project, const char *label, Error **err)
+{
+	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
+	server_keep(server->cli, post);
+	in.project = (char *)(*project ? project : server->project ? server->project : "");
+	in.image = (Pb__ImagesPost *)message_from_json(
+	    &pb__images_post__descriptor, post, server->cli->arena, err);
+	if (!in.image)
+		return NULL;
+	g_autoptr(Stream) stream = stream_open(server, "CreateImage", &in.base, err);
+	return stream ? finish(server, stream, label, err) : NULL;
+}
+
+/* ---- directories ---- */
+
+/* Packs a directory into a temporary file; its name, NULL on error. */
+static char *pack_directory(const char *directory, Error **err)
+{
+	g_autofree char *path = g_strdup_printf("%s/incus_image_XXXXXX.tar.xz", g_get_tmp_dir());
+	autofd int fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
+	g_autofree char *metadata = g_build_filename(directory, "metadata.yaml", NULL);
+	if (geteuid() != 0) {
+		error_set(err, ERROR_FORBIDDEN, "Must run as root to import from directory");
+		return NULL;
+	}
+	if (access(metadata, F_OK) < 0) {
+		error_set(err, ERROR_INVALID, "\"%s\" holds no metadata.yaml", directory);
+		unlink(path);
+		return NULL;
+	}
+	const char *argv[] = { "tar", "-C", directory, "--numeric-owner", "--xattrs", "--xattrs-include=*",
+		"--sort=name", "-cJf", path, "metadata.yaml", ".", "--exclude=./metadata.yaml", NULL };
+	const char *environment[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"XZ_DEFAULTS=-T0", NULL };
+	Spawn spawn = { .argv = argv, .environment = environment };
+	if (fd >= 0 && spawn_run(&spawn, NULL, NULL, err) == 0)
+		return g_steal_pointer(&path);
+	if (fd < 0)
+		error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
+	unlink(path);
+	return NULL;
+}
+
+static json_t *import_directory(Import *import, Error **err)
+{
+	if (import->rootfs) {
+		error_set(err, ERROR_INVALID, "A directory needs no separate root file system");
+		return NULL;
+	}
+	g_autofree char *packed = pack_directory(import->image, err);
+	if (!packed)
+		return NULL;
+	json_t *done = upload(import, packed, err);
+	unlink(packed);
+	return done;
+}
+
+static json_t *import_any(Import *import, Error **err)
+{
+	if (g_str_has_prefix(import->image, "http://")) {
+		error_set(err, ERROR_INVALID, "Only https:// is supported for remote image import");
+		return NULL;
+	}
+	if (g_str_has_prefix(import->image, "https://"))
+		return image_create(import->server,
+		    json_pack("{s:{s:s, s:s, s:s}, s:b, s:O}", "source", "type", "url", "mode", "pull", "url",
+			import->image, "public", flag_bool(import->cli, "public"), "properties",
+			import->properties),
+		    "", "Importing image", err);
+	if (g_file_test(import->image, G_FILE_TEST_IS_DIR))
+		return import_directory(import, err);
+	return upload(import, import->image, err);
+}
+
+int image_import(Cli *cli, Error **err)
+{
+	Import import = { .cli = cli, .properties = server_keep(cli, json_object()) };
+	unsigned n;
+	const char *const *aliases = flag_list(cli, "alias", &n);
+	if (parse(&import, err) < 0)
+		return -1;
+	json_t *done = import_any(&import, err);
+	if (!done)
+		return -1;
+	const char *fingerprint = json_get_text(json_object_get(done, "metadata"), "fingerprint");
+	for (unsigned i = 0; i < n; i++)
+		if (image_alias_set(import.server, aliases[i], fingerprint, err) < 0)
+			return -1;
+	if (!cli->quiet)
+		printf("Image imported with fingerprint: %s\n", fingerprint);
+	return 0;
+}
