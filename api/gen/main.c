@@ -52,6 +52,7 @@ int main(void)
 	gen_check(gen);
 	if (!gen->errors->len) {
 		emit_server(gen);
+		emit_sdk(gen);
 		emit_openapi(gen);
 		emit_reference(gen);
 		emit_schema(gen); /* last: it drops the comments */

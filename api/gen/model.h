@@ -97,5 +97,6 @@ void gen_c_comment(GString *out, const char *comment);
 
 void emit_schema(Gen *gen);
 void emit_server(Gen *gen);
+void emit_sdk(Gen *gen);
 void emit_openapi(Gen *gen);
 void emit_reference(Gen *gen);
