@@ -1,4 +1,5 @@
 #include "server/operation/operation.h"
+#include "sdk/base/json.h"
 #include "sdk/base/json_text.h"
 #include "sdk/base/log.h"
 #include "server/daemon.h"
@@ -597,4 +598,11 @@ gboolean operation_running(Operation *op)
 	gboolean running = op->status == STATUS_RUNNING;
 	g_mutex_unlock(&op->table->lock);
 	return running;
+}
+
+char *operation_json(const Pb__Operation *message)
+{
+	GString *json = g_string_new(NULL);
+	json_write(json, message, JSON_RECURSION_ALL, 0);
+	return g_string_free(json, FALSE);
 }
