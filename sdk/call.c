@@ -1,6 +1,7 @@
 /* Unary calls, and what they share with streams: requests, replies, deadlines, errors. */
 #include <incus/call.h>
 #include "sdk/client.h"
+#include "sdk/base/wire.h"
 #include "google/rpc/error_details.pb-c.h"
 #include "google/rpc/status.pb-c.h"
 #include <grpc/byte_buffer_reader.h>
@@ -103,8 +104,10 @@ ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc
 		return NULL;
 	}
 	grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
-	ProtobufCMessage *message =
-	    protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
+	const uint8_t *data = GRPC_SLICE_START_PTR(slice);
+	ProtobufCMessage *message = NULL;
+	if (wire_check(descriptor, data, GRPC_SLICE_LENGTH(slice), NULL) == 0)
+		message = protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), data);
 	grpc_slice_unref(slice);
 	grpc_byte_buffer_reader_destroy(&reader);
 	if (!message)
@@ -119,15 +122,17 @@ static char *reason_of(const grpc_metadata_array *trailers)
 		if (grpc_slice_str_cmp(trailers->metadata[i].key, "grpc-status-details-bin") != 0)
 			continue;
 		grpc_slice value = trailers->metadata[i].value;
-		Google__Rpc__Status *status =
-		    google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(value), GRPC_SLICE_START_PTR(value));
+		Google__Rpc__Status *status = NULL;
+		if (wire_check(&google__rpc__status__descriptor, GRPC_SLICE_START_PTR(value), GRPC_SLICE_LENGTH(value), NULL) == 0)
+			status = google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(value), GRPC_SLICE_START_PTR(value));
 		char *name = NULL;
 		for (size_t k = 0; status && k < status->n_details && !name; k++) {
 			const Google__Protobuf__Any *any = status->details[k];
 			if (!g_str_has_suffix(any->type_url, "/google.rpc.ErrorInfo"))
 				continue;
-			Google__Rpc__ErrorInfo *info =
-			    google__rpc__error_info__unpack(NULL, any->value.len, any->value.data);
+			Google__Rpc__ErrorInfo *info = NULL;
+			if (wire_check(&google__rpc__error_info__descriptor, any->value.data, any->value.len, NULL) == 0)
+				info = google__rpc__error_info__unpack(NULL, any->value.len, any->value.data);
 			if (info)
 				name = g_strdup(info->reason);
 			google__rpc__error_info__free_unpacked(info, NULL);
