@@ -18,6 +18,7 @@
 	X(image) \
 	X(image_alias) \
 	X(info) \
+	X(init) \
 	X(launch) \
 	X(list) \
 	X(manpage) \
