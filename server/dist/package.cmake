@@ -1,0 +1,65 @@
+# What `cmake --install` puts where, and the Debian package. Included last by the top CMakeLists.txt;
+# libincus and its headers are installed by sdk/, `incus` by cli/.
+set(DIST ${CMAKE_SOURCE_DIR}/server/dist)
+set(SHARE ${CMAKE_INSTALL_DATADIR})
+
+# The daemon and the helpers that it starts from its own folder.
+get_property(PROGRAMS DIRECTORY ${CMAKE_SOURCE_DIR}/server PROPERTY BUILDSYSTEM_TARGETS)
+foreach(program ${PROGRAMS})
+  get_target_property(type ${program} TYPE)
+  if(type STREQUAL EXECUTABLE)
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
+  endif()
+endforeach()
+install(CODE "
+  file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+  file(CREATE_LINK ../${CMAKE_INSTALL_LIBEXECDIR}/incus/incusd
+    \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/incusd\" SYMBOLIC)")
+
+foreach(unit incus.service incus.socket incus-startup.service)
+  configure_file(${DIST}/${unit}.in ${CMAKE_BINARY_DIR}/dist/${unit} @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/dist/${unit} DESTINATION lib/systemd/system)
+endforeach()
+
+# The schema and what is made of it for readers.
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
+  DESTINATION ${SHARE}/incus/api FILES_MATCHING PATTERN "*.proto")
+install(FILES ${CMAKE_BINARY_DIR}/api/openapi.json DESTINATION ${SHARE}/incus/api)
+install(DIRECTORY ${CMAKE_BINARY_DIR}/api/reference DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+
+# Manual pages and completions come from the command table of the program just built.
+if(TARGET incus)
+  install(CODE "
+    set(ENV{INCUS_CONF} ${CMAKE_BINARY_DIR}/dist/conf)
+    set(ENV{ASAN_OPTIONS} detect_leaks=0)
+    file(REMOVE_RECURSE ${CMAKE_BINARY_DIR}/dist/man1 ${CMAKE_BINARY_DIR}/dist/completion)
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/dist/completion)
+    execute_process(COMMAND $<TARGET_FILE:incus> manpage ${CMAKE_BINARY_DIR}/dist/man1
+      COMMAND_ERROR_IS_FATAL ANY)
+    foreach(shell bash zsh fish)
+      execute_process(COMMAND $<TARGET_FILE:incus> completion \${shell}
+        OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/completion/\${shell} COMMAND_ERROR_IS_FATAL ANY)
+    endforeach()")
+  install(DIRECTORY ${CMAKE_BINARY_DIR}/dist/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
+  install(FILES ${CMAKE_BINARY_DIR}/dist/completion/bash
+    DESTINATION ${SHARE}/bash-completion/completions RENAME incus)
+  install(FILES ${CMAKE_BINARY_DIR}/dist/completion/zsh DESTINATION ${SHARE}/zsh/vendor-completions RENAME _incus)
+  install(FILES ${CMAKE_BINARY_DIR}/dist/completion/fish
+    DESTINATION ${SHARE}/fish/vendor_completions.d RENAME incus.fish)
+endif()
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME incus)
+set(CPACK_PACKAGE_VENDOR Incus)
+set(CPACK_PACKAGE_CONTACT "Incus developers <root@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Manager of system containers and virtual machines")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION admin)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/lib)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "dnsmasq-base, nftables, squashfs-tools, tar, xz-utils, uidmap")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${DIST}/postinst ${DIST}/prerm ${DIST}/postrm)
+include(CPack)
