@@ -13,7 +13,7 @@ typedef struct Writer {
 static void write_message(const Writer *w, const ProtobufCMessage *message);
 
 /* Room for n more bytes: GString's own calls check and terminate on every one. */
-static char *reserve(GString *out, gsize n)
+static inline char *reserve(GString *out, gsize n)
 {
 	if (out->allocated_len - out->len <= n) {
 		gsize length = out->len;
@@ -23,7 +23,7 @@ static char *reserve(GString *out, gsize n)
 	return out->str + out->len;
 }
 
-static void append(GString *out, const char *text, gsize length)
+static inline void append(GString *out, const char *text, gsize length)
 {
 	memcpy(reserve(out, length), text, length);
 	out->len += length;
@@ -32,9 +32,13 @@ static void append(GString *out, const char *text, gsize length)
 
 #define append_literal(out, text) append((out), (text), sizeof(text) - 1)
 
-static void append_char(GString *out, char c)
+static inline void append_char(GString *out, char c)
 {
-	append(out, &c, 1);
+	char *to = reserve(out, 1);
+
+	to[0] = c;
+	to[1] = '\0';
+	out->len++;
 }
 
 /* Length of the UTF-8 sequence at p, 0 when it is none. */
@@ -77,18 +81,43 @@ static void append_escape(GString *out, unsigned char c)
 	append(out, two, sizeof(two));
 }
 
-static gboolean is_plain(unsigned char c, unsigned flags)
+/* What a byte of text asks for: 0 goes out as it is, HTML is escaped with JSON_HTML only. */
+enum { PLAIN = 0, HTML = 1, SPECIAL = 2 };
+__extension__ static const unsigned char classes[256] = {
+    [0 ... 0x1f] = SPECIAL, ['"'] = SPECIAL, ['\\'] = SPECIAL, [0x80 ... 0xff] = SPECIAL,
+    ['<'] = HTML, ['>'] = HTML, ['&'] = HTML};
+
+static inline gboolean is_plain(unsigned char c, unsigned flags)
 {
-	if (c < 0x20 || c == '"' || c == '\\' || c >= 0x80)
+	return classes[c] == PLAIN || (classes[c] == HTML && !(flags & JSON_HTML));
+}
+
+/* Most text needs no escape: it goes out in one piece. FALSE, with nothing written, for other. */
+static gboolean write_plain(const Writer *w, const unsigned char *text)
+{
+	size_t length = 0;
+	char *to;
+
+	while (is_plain(text[length], w->flags)) /* ends at NUL, which is special */
+		length++;
+	if (text[length])
 		return FALSE;
-	return !(flags & JSON_HTML) || (c != '<' && c != '>' && c != '&');
+	to = reserve(w->out, length + 2);
+	*to++ = '"';
+	memcpy(to, text, length);
+	memcpy(to + length, "\"", 2);
+	w->out->len += length + 2;
+	return TRUE;
 }
 
 static void write_text(const Writer *w, const char *text)
 {
 	const unsigned char *p = (const unsigned char *)(text ? text : "");
-	const unsigned char *end = p + strlen((const char *)p), *start = p;
+	const unsigned char *end, *start = p;
 
+	if (write_plain(w, p))
+		return;
+	end = p + strlen((const char *)p);
 	append_char(w->out, '"');
 	while (p < end) {
 		unsigned n;

@@ -88,7 +88,10 @@ int units_parse_bytes_or_percent(const char *text, int64_t total, int64_t *ret_b
 	int percent;
 	if (units_parse_percent(text, G_MAXINT, &percent, err) < 0)
 		return -1;
-	*ret_bytes = total / 100 * percent + total % 100 * percent / 100;
+	int64_t whole;
+	if (__builtin_mul_overflow(total / 100, (int64_t)percent, &whole) ||
+	    __builtin_add_overflow(whole, total % 100 * percent / 100, ret_bytes))
+		return error_set(err, ERROR_INVALID, "Size \"%s\" is too large", text);
 	return 0;
 }
 

@@ -88,7 +88,8 @@ static int begin_part(Multipart *m, const char *head, Error **err)
 	g_auto(GStrv) lines = g_strsplit(head, "\r\n", -1);
 	g_autofree char *name = NULL, *filename = NULL;
 	for (int i = 0; lines[i]; i++)
-		if (g_ascii_strncasecmp(lines[i], "Content-Disposition:", strlen("Content-Disposition:")) == 0 && !name) {
+		if (g_ascii_strncasecmp(lines[i], "Content-Disposition:", strlen("Content-Disposition:")) == 0 && !name &&
+		    !filename) {
 			name = parameter(lines[i], "name");
 			filename = parameter(lines[i], "filename");
 		}
