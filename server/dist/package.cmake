@@ -16,10 +16,14 @@ install(CODE "
   file(CREATE_LINK ../${CMAKE_INSTALL_LIBEXECDIR}/incus/incusd
     \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/incusd\" SYMBOLIC)")
 
-foreach(unit incus.service incus.socket incus-startup.service)
-  configure_file(${DIST}/${unit}.in ${CMAKE_BINARY_DIR}/dist/${unit} @ONLY)
-  install(FILES ${CMAKE_BINARY_DIR}/dist/${unit} DESTINATION lib/systemd/system)
-endforeach()
+# Units name the place they are installed to, which is known only then.
+install(CODE "
+  set(CMAKE_INSTALL_FULL_LIBEXECDIR \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBEXECDIR})
+  foreach(unit incus.service incus.socket incus-startup.service)
+    configure_file(${DIST}/\${unit}.in ${CMAKE_BINARY_DIR}/dist/\${unit} @ONLY)
+  endforeach()")
+install(FILES ${CMAKE_BINARY_DIR}/dist/incus.service ${CMAKE_BINARY_DIR}/dist/incus.socket
+  ${CMAKE_BINARY_DIR}/dist/incus-startup.service DESTINATION lib/systemd/system)
 
 # The schema and what is made of it for readers.
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
