@@ -23,8 +23,8 @@ static void check_names(Gen *gen, const GenMethod *method, const char *what,
 
 	for (char **name = names; *name; name++)
 		if (!has_path(message, *name) && !has_path(method->input, *name))
-			gen_error(gen, "%s: %s names \"%s\", which %s does not have", method->path, what,
-			    *name, message->name);
+			gen_error(gen, "%s: %s names \"%s\", which %s does not have", method->path,
+			    what, *name, message->name);
 }
 
 static void check_location(Gen *gen, const GenMethod *method)
@@ -32,11 +32,11 @@ static void check_location(Gen *gen, const GenMethod *method)
 	const GenMessage *item = method->input;
 
 	if (method->options->envelope == PB__ENVELOPE__LIST) {
-		const GenField *field = method->output->fields->len == 1
-		    ? method->output->fields->pdata[0]
-		    : NULL;
+		const GenField *field =
+		    method->output->fields->len == 1 ? method->output->fields->pdata[0] : NULL;
 		if (!field || !field->repeated || !field->message) {
-			gen_error(gen, "%s: a LIST reply has one field, a repeated message", method->path);
+			gen_error(gen, "%s: a LIST reply has one field, a repeated message",
+			    method->path);
 			return;
 		}
 		item = field->message;
@@ -55,8 +55,8 @@ static void check_etag(Gen *gen, const GenMethod *method)
 		return;
 	for (char **field = fields; *field; field++)
 		if (!gen_field(method->output, *field))
-			gen_error(gen, "%s: etag names \"%s\", which %s does not have", method->path,
-			    *field, method->output->name);
+			gen_error(gen, "%s: etag names \"%s\", which %s does not have",
+			    method->path, *field, method->output->name);
 }
 
 static void check_method(Gen *gen, const GenMethod *method)

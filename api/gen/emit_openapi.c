@@ -130,7 +130,8 @@ static void append_schemas(GString *out, const Gen *gen)
 	for (guint i = 0; i < gen->messages->len; i++) {
 		const GenMessage *message = gen->messages->pdata[i];
 		gboolean first = TRUE;
-		if (!g_str_has_prefix(message->full_name, ".incus.") || message->map_entry || flattened(message))
+		if (!g_str_has_prefix(message->full_name, ".incus.") || message->map_entry ||
+		    flattened(message))
 			continue;
 		g_string_append(out, ",\n");
 		append_string(out, message->name);
@@ -160,7 +161,8 @@ static const char *parameter_place(const GenMethod *method, const GenField *fiel
 	if (*field->options->header)
 		return "header";
 	if (method->body || (field->message && !field->is_map))
-		if (method->body && (!strcmp(method->body, "*") || !strcmp(method->body, field->proto->name)))
+		if (method->body &&
+		    (!strcmp(method->body, "*") || !strcmp(method->body, field->proto->name)))
 			return NULL;
 	return field->message ? NULL : "query";
 }
@@ -178,12 +180,13 @@ static void append_parameters(GString *out, const GenMethod *method)
 		g_string_append(out, first ? "{" : ",{");
 		first = FALSE;
 		append_pair(out, "name",
-		    !strcmp(place, "header")   ? field->options->header
-			: !strcmp(place, "path") ? field->proto->name
-						 : field->json_name);
+		    !strcmp(place, "header") ? field->options->header
+		    : !strcmp(place, "path") ? field->proto->name
+					     : field->json_name);
 		g_string_append_c(out, ',');
 		append_pair(out, "in", place);
-		g_string_append_printf(out, ",\"required\":%s,", !strcmp(place, "path") ? "true" : "false");
+		g_string_append_printf(
+		    out, ",\"required\":%s,", !strcmp(place, "path") ? "true" : "false");
 		append_pair(out, "description", field->comment);
 		g_string_append(out, ",\"schema\":{");
 		append_type(out, field);
@@ -200,7 +203,8 @@ static void append_body(GString *out, const GenMethod *method)
 		g_string_append(out, ",\"requestBody\":{\"content\":{\"application/octet-stream\":"
 				     "{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}");
 	else if (field || (method->body && *method->body == '*')) {
-		g_string_append(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":{");
+		g_string_append(
+		    out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":{");
 		if (field)
 			append_type(out, field);
 		else
@@ -211,14 +215,16 @@ static void append_body(GString *out, const GenMethod *method)
 
 static void append_metadata(GString *out, const GenMethod *method)
 {
-	const GenField *items = method->output->fields->len ? method->output->fields->pdata[0] : NULL;
+	const GenField *items =
+	    method->output->fields->len ? method->output->fields->pdata[0] : NULL;
 
 	if (method->options->envelope != PB__ENVELOPE__LIST || !items) {
 		append_reference(out, method->output);
 	} else if (*method->options->group) {
 		g_string_append(out, "\"type\":\"object\"");
 	} else {
-		g_string_append(out, "\"type\":\"array\",\"items\":{\"oneOf\":[{\"type\":\"string\"},{");
+		g_string_append(
+		    out, "\"type\":\"array\",\"items\":{\"oneOf\":[{\"type\":\"string\"},{");
 		append_one(out, items);
 		g_string_append(out, "}]}");
 	}
@@ -229,26 +235,34 @@ static void append_responses(GString *out, const GenMethod *method)
 	Pb__Envelope envelope = method->options->envelope;
 
 	if (envelope == PB__ENVELOPE__WEBSOCKET)
-		g_string_append(out, ",\"responses\":{\"101\":{\"description\":\"Connection upgraded\"}");
+		g_string_append(
+		    out, ",\"responses\":{\"101\":{\"description\":\"Connection upgraded\"}");
 	else if (envelope == PB__ENVELOPE__RAW && method->proto->server_streaming)
-		g_string_append(out, ",\"responses\":{\"200\":{\"description\":\"Content\",\"content\":"
-		    "{\"application/octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}");
+		g_string_append(out,
+		    ",\"responses\":{\"200\":{\"description\":\"Content\",\"content\":"
+		    "{\"application/"
+		    "octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}");
 	else if (envelope == PB__ENVELOPE__BARE) {
-		g_string_append(out, ",\"responses\":{\"200\":{\"description\":\"The reply\",\"content\":"
+		g_string_append(out,
+		    ",\"responses\":{\"200\":{\"description\":\"The reply\",\"content\":"
 		    "{\"application/json\":{\"schema\":{");
 		append_reference(out, method->output);
 		g_string_append(out, "}}}}");
 	} else {
-		const char *status = envelope == PB__ENVELOPE__CREATED ? "201"
-		    : envelope == PB__ENVELOPE__OPERATION	       ? "202"
-								       : "200";
-		g_string_append_printf(out, ",\"responses\":{\"%s\":{\"description\":\"Done\",\"content\":"
-		    "{\"application/json\":{\"schema\":{\"allOf\":[{\"$ref\":\"#/components/schemas/Envelope\"},"
-		    "{\"type\":\"object\",\"properties\":{\"metadata\":{", status);
+		const char *status = envelope == PB__ENVELOPE__CREATED	   ? "201"
+				     : envelope == PB__ENVELOPE__OPERATION ? "202"
+									   : "200";
+		g_string_append_printf(out,
+		    ",\"responses\":{\"%s\":{\"description\":\"Done\",\"content\":"
+		    "{\"application/json\":{\"schema\":{\"allOf\":[{\"$ref\":\"#/components/"
+		    "schemas/Envelope\"},"
+		    "{\"type\":\"object\",\"properties\":{\"metadata\":{",
+		    status);
 		append_metadata(out, method);
 		g_string_append(out, "}}}]}}}}");
 	}
-	g_string_append(out, ",\"default\":{\"description\":\"An error\",\"content\":{\"application/json\":"
+	g_string_append(out,
+	    ",\"default\":{\"description\":\"An error\",\"content\":{\"application/json\":"
 	    "{\"schema\":{\"$ref\":\"#/components/schemas/Envelope\"}}}}}");
 }
 
@@ -304,7 +318,8 @@ void emit_openapi(Gen *gen)
 		path = method->http_path;
 		append_operation(out, method);
 	}
-	g_string_append(out, routes->len ? "}},\n\"components\":{\"schemas\":{\n" : "},\n\"components\":{\"schemas\":{\n");
+	g_string_append(out, routes->len ? "}},\n\"components\":{\"schemas\":{\n"
+					 : "},\n\"components\":{\"schemas\":{\n");
 	append_schemas(out, gen);
 	g_string_append(out, "\n}}}\n");
 	gen_output(gen, "openapi.json", out);

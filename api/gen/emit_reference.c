@@ -13,10 +13,11 @@ static char *cell(const char *text)
 
 static char *type_of(const GenField *field)
 {
-	static const char *const scalars[] = {"", "number", "number", "int64", "uint64", "int32", "uint64",
-	    "uint32", "bool", "text", "", "", "bytes", "uint32", "enum", "int32", "int64", "int32", "int64"};
+	static const char *const scalars[] = {"", "number", "number", "int64", "uint64", "int32",
+	    "uint64", "uint32", "bool", "text", "", "", "bytes", "uint32", "enum", "int32", "int64",
+	    "int32", "int64"};
 	const char *name = field->options->json ? "JSON"
-	    : field->message			? field->message->name
+			   : field->message	? field->message->name
 						: scalars[field->proto->type];
 
 	if (field->is_map) {
@@ -38,18 +39,21 @@ static void append_fields(GString *out, const GenMessage *message)
 		g_autofree char *type = type_of(field), *meaning = cell(field->comment);
 		const char *header = field->options->header;
 		if (*header)
-			g_string_append_printf(out, "| `%s` (header `%s`) | %s | %s |\n", field->json_name,
-			    header, type, meaning);
+			g_string_append_printf(out, "| `%s` (header `%s`) | %s | %s |\n",
+			    field->json_name, header, type, meaning);
 		else
-			g_string_append_printf(out, "| `%s` | %s | %s |\n", field->json_name, type, meaning);
+			g_string_append_printf(
+			    out, "| `%s` | %s | %s |\n", field->json_name, type, meaning);
 	}
 }
 
 static const char *kind_words(const GenMethod *method)
 {
 	if (method->proto->client_streaming)
-		return method->proto->server_streaming ? "a stream each way" : "a stream from the client";
-	return method->proto->server_streaming ? "a stream from the server" : "one request, one reply";
+		return method->proto->server_streaming ? "a stream each way"
+						       : "a stream from the client";
+	return method->proto->server_streaming ? "a stream from the server"
+					       : "one request, one reply";
 }
 
 static void append_method(GString *out, const GenMethod *method)
@@ -98,7 +102,8 @@ static void emit_page(Gen *gen, const GenFile *file)
 	g_string_append_printf(out, "# %s\n\n%s\n", file->noun, file->comment);
 	for (guint i = 0; i < file->services->len; i++) {
 		const GenService *service = file->services->pdata[i];
-		g_string_append_printf(out, "\n## %s\n\n%s\n", service->proto->name, service->comment);
+		g_string_append_printf(
+		    out, "\n## %s\n\n%s\n", service->proto->name, service->comment);
 		for (guint k = 0; k < service->methods->len; k++)
 			append_method(out, service->methods->pdata[k]);
 	}
@@ -108,7 +113,8 @@ static void emit_page(Gen *gen, const GenFile *file)
 
 static void emit_index(Gen *gen)
 {
-	GString *out = g_string_new("# Calls\n\n| call | REST | what it does |\n| --- | --- | --- |\n");
+	GString *out =
+	    g_string_new("# Calls\n\n| call | REST | what it does |\n| --- | --- | --- |\n");
 
 	for (guint i = 0; i < gen->methods->len; i++) {
 		const GenMethod *method = gen->methods->pdata[i];

@@ -1,12 +1,12 @@
-/* schema.c: JSON tables, the method table, and the descriptor set, as sdk/base/schema.h wants them. */
+/* schema.c: JSON tables, the method table, and the descriptor set, as sdk/base/schema.h wants them.
+ */
 #include "api/gen/model.h"
 #include <string.h>
 
 static const char *well_known(const GenMessage *message)
 {
-	static const char *const names[][2] = {
-	    {".google.protobuf.Timestamp", "JSON_TIMESTAMP"},
-	    {".google.protobuf.Struct", "JSON_STRUCT"}, {".google.protobuf.Empty", "JSON_EMPTY"}};
+	static const char *const names[][2] = {{".google.protobuf.Timestamp", "JSON_TIMESTAMP"},
+	    {".google.protobuf.Empty", "JSON_EMPTY"}};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
 		if (!strcmp(names[i][0], message->full_name))
@@ -22,7 +22,8 @@ static void emit_field(GString *out, const GenField *field)
 	g_autofree char *json_name = gen_literal(field->json_name);
 	g_autofree char *header = gen_literal(field->options->header);
 
-	g_string_append_printf(out, "\t{%s, %s, .is_map = %d, .omit_empty = %d, .json = %d, "
+	g_string_append_printf(out,
+	    "\t{%s, %s, .is_map = %d, .omit_empty = %d, .json = %d, "
 	    ".secret = %d, .data = %d, .recursion = %u},\n",
 	    json_name, header, field->is_map, field->options->omit_empty, field->options->json,
 	    field->options->secret, field->options->data, field->options->recursion);

@@ -1,4 +1,5 @@
-/* incus/v1/NOUN.h, incus/v1/calls.h and calls.c: one function per rpc over sdk/include/incus/call.h. */
+/* incus/v1/NOUN.h, incus/v1/calls.h and calls.c: one function per rpc over
+ * sdk/include/incus/call.h. */
 #include "api/gen/model.h"
 #include "api/gen/name.h"
 #include <string.h>
@@ -73,7 +74,8 @@ static void emit_types(GString *out, const Gen *gen, const GenFile *file)
 		gen_c_comment(out, message->comment);
 		g_string_append_printf(out,
 		    "typedef %s %s;\n#define %s_INIT %s__INIT\n"
-		    "static inline void %s_free(%s *message)\n{\n\tincus_message_free(message);\n}\n",
+		    "static inline void %s_free(%s "
+		    "*message)\n{\n\tincus_message_free(message);\n}\n",
 		    message->c_type, type, upper, init, type, type);
 	}
 }
@@ -90,8 +92,8 @@ static void emit_whole(GString *out, const GenMethod *method, const char *suffix
 {
 	g_autofree char *in = sdk_type(method->input), *reply = sdk_type(method->output);
 
-	g_string_append_printf(out, "int incus_%s%s(incus_client *client, const %s *in, ",
-	    method->snake, suffix, in);
+	g_string_append_printf(
+	    out, "int incus_%s%s(incus_client *client, const %s *in, ", method->snake, suffix, in);
 	if (gen_streams(method))
 		g_string_append(out, "incus_stream **ret, ");
 	else if (!returns_nothing(method))
@@ -116,17 +118,20 @@ static void emit_stream_parts(GString *out, const GenMethod *method)
 
 	if (method->proto->client_streaming)
 		g_string_append_printf(out,
-		    "static inline int incus_%s_send(incus_stream *stream, const %s *message, incus_error **err)\n"
+		    "static inline int incus_%s_send(incus_stream *stream, const %s *message, "
+		    "incus_error **err)\n"
 		    "{\n\treturn incus_stream_send(stream, message, err);\n}\n",
 		    method->snake, in);
 	if (method->proto->server_streaming)
 		g_string_append_printf(out,
-		    "static inline int incus_%s_recv(incus_stream *stream, int timeout_ms, %s **ret, incus_error **err)\n"
+		    "static inline int incus_%s_recv(incus_stream *stream, int timeout_ms, %s "
+		    "**ret, incus_error **err)\n"
 		    "{\n\treturn incus_stream_recv(stream, timeout_ms, (void **)ret, err);\n}\n",
 		    method->snake, reply);
 	else if (!returns_nothing(method))
 		g_string_append_printf(out,
-		    "static inline int incus_%s_finish(incus_stream *stream, %s **ret, incus_error **err)\n"
+		    "static inline int incus_%s_finish(incus_stream *stream, %s **ret, incus_error "
+		    "**err)\n"
 		    "{\n\treturn incus_stream_finish(stream, (void **)ret, err);\n}\n",
 		    method->snake, reply);
 	else
@@ -157,8 +162,8 @@ static void emit_imports(GString *out, const Gen *gen, const GenFile *file)
 	for (size_t i = 0; i < file->proto->n_dependency; i++)
 		for (guint k = 0; k < gen->files->len; k++) {
 			const GenFile *other = gen->files->pdata[k];
-			if (!strcmp(other->proto->name, file->proto->dependency[i]) && other->needed &&
-			    g_str_has_prefix(other->base, "incus/"))
+			if (!strcmp(other->proto->name, file->proto->dependency[i]) &&
+			    other->needed && g_str_has_prefix(other->base, "incus/"))
 				g_string_append_printf(out, "#include <%s.h>\n", other->base);
 		}
 }
@@ -166,14 +171,19 @@ static void emit_imports(GString *out, const Gen *gen, const GenFile *file)
 static void emit_header(Gen *gen, const GenFile *file)
 {
 	GString *out = g_string_new("#pragma once\n/*\n"
-	    " * Generated from the schema. A request with no more than two plain fields beside project,\n"
-	    " * target, recursion, filter and all_projects is passed as those fields, and whole to the\n"
-	    " * function ending in _with; any other request is passed whole. Empty project and target are\n"
-	    " * the client's. A reply is the caller's, to be freed with its _free function; `ret` may be\n"
-	    " * NULL. 0, or -1 and *err.\n */\n");
+				    " * Generated from the schema. A request with no more than two "
+				    "plain fields beside project,\n"
+				    " * target, recursion, filter and all_projects is passed as "
+				    "those fields, and whole to the\n"
+				    " * function ending in _with; any other request is passed "
+				    "whole. Empty project and target are\n"
+				    " * the client's. A reply is the caller's, to be freed with "
+				    "its _free function; `ret` may be\n"
+				    " * NULL. 0, or -1 and *err.\n */\n");
 	g_autofree char *name = g_strconcat(file->base, ".h", NULL);
 
-	g_string_append_printf(out, "#include <incus/call.h>\n#include \"%s.pb-c.h\"\n", file->base);
+	g_string_append_printf(
+	    out, "#include <incus/call.h>\n#include \"%s.pb-c.h\"\n", file->base);
 	emit_imports(out, gen, file);
 	g_string_append(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
 	emit_types(out, gen, file);
@@ -194,14 +204,16 @@ static void emit_flat_body(GString *out, const GenMethod *method, const GPtrArra
 	g_string_append_printf(out, "\n{\n\t%s in = %s__INIT;\n\n", method->input->c_type, init);
 	for (guint i = 0; i < flat->len; i++) {
 		const GenField *field = flat->pdata[i];
-		if (field->proto->type == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_STRING)
-			g_string_append_printf(out, "\tif (%s)\n\t\tin.%s = (char *)%s;\n", field->c_name,
-			    field->c_name, field->c_name);
+		if (field->proto->type ==
+		    GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_STRING)
+			g_string_append_printf(out, "\tif (%s)\n\t\tin.%s = (char *)%s;\n",
+			    field->c_name, field->c_name, field->c_name);
 		else
-			g_string_append_printf(out, "\tin.%s = %s;\n", field->c_name, field->c_name);
+			g_string_append_printf(
+			    out, "\tin.%s = %s;\n", field->c_name, field->c_name);
 	}
-	g_string_append_printf(out, "\treturn incus_%s_with(client, &in, %serr);\n}\n\n", method->snake,
-	    returns_nothing(method) ? "" : "ret, ");
+	g_string_append_printf(out, "\treturn incus_%s_with(client, &in, %serr);\n}\n\n",
+	    method->snake, returns_nothing(method) ? "" : "ret, ");
 }
 
 static void emit_bodies(GString *out, const GenMethod *method, unsigned index)
@@ -211,10 +223,13 @@ static void emit_bodies(GString *out, const GenMethod *method, unsigned index)
 	emit_whole(out, method, flat ? "_with" : "");
 	if (gen_streams(method))
 		g_string_append_printf(out,
-		    "\n{\n\treturn incus_stream_open(client, &schema_methods[%u], in, ret, err);\n}\n\n", index);
+		    "\n{\n\treturn incus_stream_open(client, &schema_methods[%u], in, ret, "
+		    "err);\n}\n\n",
+		    index);
 	else
 		g_string_append_printf(out,
-		    "\n{\n\treturn incus_call_unary(client, &schema_methods[%u], in, %s, err);\n}\n\n",
+		    "\n{\n\treturn incus_call_unary(client, &schema_methods[%u], in, %s, "
+		    "err);\n}\n\n",
 		    index, returns_nothing(method) ? "NULL" : "(void **)ret");
 	if (flat)
 		emit_flat_body(out, method, flat);
@@ -222,7 +237,8 @@ static void emit_bodies(GString *out, const GenMethod *method, unsigned index)
 
 void emit_sdk(Gen *gen)
 {
-	GString *source = g_string_new("#include \"incus/v1/calls.h\"\n#include \"sdk/base/schema.h\"\n\n");
+	GString *source =
+	    g_string_new("#include \"incus/v1/calls.h\"\n#include \"sdk/base/schema.h\"\n\n");
 	GString *all = g_string_new("#pragma once\n/* Every call of the schema. */\n");
 
 	for (guint i = 0; i < gen->files->len; i++) {

@@ -50,8 +50,8 @@ static void emit_methods(Gen *gen)
 	g_string_append(out, "const Method methods[] = {\n");
 	for (guint i = 0; i < gen->methods->len; i++) {
 		const GenMethod *method = gen->methods->pdata[i];
-		g_string_append_printf(out, "\t{.schema = &schema_methods[%u], .%s = call_%s},\n", i,
-		    gen_streams(method) ? "stream" : "unary", method->snake);
+		g_string_append_printf(out, "\t{.schema = &schema_methods[%u], .%s = call_%s},\n",
+		    i, gen_streams(method) ? "stream" : "unary", method->snake);
 	}
 	if (!gen->methods->len)
 		g_string_append(out, "\t{.schema = NULL},\n");

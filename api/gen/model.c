@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum { TAG_HTTP = 72295728, TAG_OURS = 50701, TAG_PROTOBUF_C = 1019 };
-enum { C_PACKAGE = 6 };                 /* ProtobufCFileOptions.c_package */
+enum { C_PACKAGE = 6 };					       /* ProtobufCFileOptions.c_package */
 enum { PATH_MESSAGE = 4, PATH_SERVICE = 6, PATH_SYNTAX = 12 }; /* FileDescriptorProto */
 enum { PATH_FIELD = 2, PATH_NESTED = 3, PATH_METHOD = 2, PATH_JSON_NAME = 10 };
 
@@ -96,8 +96,8 @@ static void read_comments(GenFile *file)
 		const Google__Protobuf__SourceCodeInfo__Location *place = info->location[i];
 		char *key = path_key(place->path, place->n_path);
 		const char *text = place->leading_comments && *place->leading_comments
-		    ? place->leading_comments
-		    : place->trailing_comments;
+				       ? place->leading_comments
+				       : place->trailing_comments;
 		g_hash_table_add(file->places, key);
 		if (text)
 			g_hash_table_insert(file->comments, key, clean_comment(text));
@@ -123,12 +123,12 @@ static GenField *field_new(Gen *gen, GenMessage *message,
 	field->c_name = name_field(proto->name);
 	field->comment = comment_at(message->file, key);
 	/* protoc always fills json_name; only one that somebody wrote has a place in the source. */
-	field->json_name = g_hash_table_contains(message->file->places, json_key)
-	    ? proto->json_name
-	    : proto->name;
-	field->repeated = proto->label == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_REPEATED;
-	field->options = option_message(gen, proto->options ? &proto->options->base : NULL, TAG_OURS,
-	    &pb__field_options__descriptor, message->full_name);
+	field->json_name =
+	    g_hash_table_contains(message->file->places, json_key) ? proto->json_name : proto->name;
+	field->repeated =
+	    proto->label == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_REPEATED;
+	field->options = option_message(gen, proto->options ? &proto->options->base : NULL,
+	    TAG_OURS, &pb__field_options__descriptor, message->full_name);
 	return field;
 }
 
@@ -259,8 +259,8 @@ static gboolean is_ours(const Gen *gen, const char *name)
 static gboolean is_about_schema(const char *name)
 {
 	return !strcmp(name, "google/protobuf/descriptor.proto") ||
-	    !strcmp(name, "incus/v1/options.proto") || g_str_has_prefix(name, "google/api/") ||
-	    g_str_has_prefix(name, "protobuf-c/");
+	       !strcmp(name, "incus/v1/options.proto") || g_str_has_prefix(name, "google/api/") ||
+	       g_str_has_prefix(name, "protobuf-c/");
 }
 
 static void add_file(Gen *gen, const Google__Protobuf__FileDescriptorProto *proto)

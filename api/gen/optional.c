@@ -81,7 +81,8 @@ static int run(int in, int out)
 		perror("protoc-gen-pbc: protoc-gen-c");
 		return -1;
 	}
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -1;
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0
+											    : -1;
 }
 
 int main(void)

@@ -25,9 +25,9 @@ void json_write(GString *out, const void *message, unsigned recursion, unsigned 
 void json_write_field(GString *out, const void *message, unsigned field, unsigned flags);
 
 /*
- * Fills an initialised message; what it points to lives in the arena. Unknown keys are ignored, null
- * leaves a field as it is, a value of the wrong type is ERROR_INVALID and names the key. The caller
- * limits the length.
+ * Fills an initialised message; what it points to lives in the arena. Unknown keys are ignored,
+ * null leaves a field as it is, a value of the wrong type is ERROR_INVALID and names the key. The
+ * caller limits the length.
  */
 int json_read(const char *text, size_t length, void *message, Arena *arena, Error **err);
 /* The same from a tree (of jansson), for YAML and for parts of a document. */

@@ -15,7 +15,8 @@ typedef struct Place { /* one field of a message */
 	const char *name; /* for messages about it */
 } Place;
 
-static int read_message(const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name);
+static int read_message(
+    const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name);
 
 static const char *type_name(const json_t *value)
 {
@@ -49,7 +50,8 @@ static int read_integer(const Reader *r, const json_t *value, const Place *place
 		return wrong_type(r, value, place->name, "a whole number");
 	*ret = json_integer_value(value);
 	if (*ret < minimum || *ret > maximum)
-		return error_set(r->err, ERROR_INVALID, "Number %" JSON_INTEGER_FORMAT " is out of range for \"%s\"",
+		return error_set(r->err, ERROR_INVALID,
+		    "Number %" JSON_INTEGER_FORMAT " is out of range for \"%s\"",
 		    json_integer_value(value), place->name);
 	return 0;
 }
@@ -70,7 +72,8 @@ static int read_text(const Reader *r, const json_t *value, const Place *place, c
 	return 0;
 }
 
-static int read_bytes(const Reader *r, const json_t *value, const Place *place, ProtobufCBinaryData *ret)
+static int read_bytes(
+    const Reader *r, const json_t *value, const Place *place, ProtobufCBinaryData *ret)
 {
 	g_autofree guchar *data = NULL;
 	gsize size;
@@ -99,7 +102,8 @@ static int read_enum(const Reader *r, const json_t *value, const Place *place, i
 	return 0;
 }
 
-static int read_child(const Reader *r, const json_t *value, const Place *place, ProtobufCMessage **ret)
+static int read_child(
+    const Reader *r, const json_t *value, const Place *place, ProtobufCMessage **ret)
 {
 	const ProtobufCMessageDescriptor *descriptor = place->field->descriptor;
 	ProtobufCMessage *child = *ret;
@@ -196,7 +200,8 @@ static size_t value_size(const ProtobufCFieldDescriptor *field)
 	}
 }
 
-static ProtobufCMessage *read_entry(const Reader *r, const Place *place, const char *key, const json_t *value)
+static ProtobufCMessage *read_entry(
+    const Reader *r, const Place *place, const char *key, const json_t *value)
 {
 	static const JsonField plain;
 	const ProtobufCMessageDescriptor *descriptor = place->field->descriptor;
@@ -213,7 +218,8 @@ static ProtobufCMessage *read_entry(const Reader *r, const Place *place, const c
 	return entry;
 }
 
-static int read_map(const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
+static int read_map(
+    const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
 {
 	ProtobufCMessage **entries;
 	size_t n = 0;
@@ -223,7 +229,8 @@ static int read_map(const Reader *r, const json_t *value, const Place *place, Pr
 	if (!json_is_object(value))
 		return wrong_type(r, value, place->name, "an object");
 	entries = arena_alloc(r->arena, json_object_size(value) * sizeof(*entries));
-	json_object_foreach((json_t *)value, key, item) {
+	json_object_foreach((json_t *)value, key, item)
+	{
 		entries[n] = read_entry(r, place, key, item);
 		if (!entries[n++])
 			return -1;
@@ -242,12 +249,14 @@ static int read_item(const Reader *r, const json_t *item, const Place *place, vo
 	if (json_is_null(item)) {
 		if (place->field->type != PROTOBUF_C_TYPE_MESSAGE)
 			return 0;
-		return error_set(r->err, ERROR_INVALID, "Cannot use null in list \"%s\"", place->name);
+		return error_set(
+		    r->err, ERROR_INVALID, "Cannot use null in list \"%s\"", place->name);
 	}
 	return read_value(r, item, place, at);
 }
 
-static int read_list(const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
+static int read_list(
+    const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
 {
 	size_t size = value_size(place->field), n = json_array_size(value);
 	char *items;
@@ -263,7 +272,8 @@ static int read_list(const Reader *r, const json_t *value, const Place *place, P
 	return 0;
 }
 
-static int read_field(const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
+static int read_field(
+    const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
 {
 	char *at = (char *)message + place->field->offset;
 	uint32_t *chosen = (uint32_t *)((char *)message + place->field->quantifier_offset);
@@ -275,7 +285,8 @@ static int read_field(const Reader *r, const json_t *value, const Place *place, 
 	if (place->field->label == PROTOBUF_C_LABEL_REPEATED)
 		return read_list(r, value, place, message);
 	if (place->field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
-		/* The last one given counts; what another member left behind is no pointer of ours. */
+		/* The last one given counts; what another member left behind is no pointer of ours.
+		 */
 		memset(at, 0, value_size(place->field));
 		*chosen = 0;
 		if (read_value(r, value, place, at) < 0)
@@ -305,18 +316,21 @@ static int read_object(const Reader *r, const json_t *tree, const JsonMessage *j
 
 	if (!json_is_object(tree))
 		return wrong_type(r, tree, name, "an object");
-	json_object_foreach((json_t *)tree, key, value) {
+	json_object_foreach((json_t *)tree, key, value)
+	{
 		int index = find_field(json, key);
 		if (index < 0 || json->fields[index].data || json->fields[index].header)
 			continue;
-		Place place = {&json->descriptor->fields[index], &json->fields[index], json->fields[index].json_name};
+		Place place = {&json->descriptor->fields[index], &json->fields[index],
+		    json->fields[index].json_name};
 		if (read_field(r, value, &place, message) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int read_timestamp(const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
+static int read_timestamp(
+    const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
 {
 	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
 	int64_t seconds;
@@ -342,7 +356,8 @@ static int read_flattened(const Reader *r, const json_t *tree, const JsonMessage
 	return 0;
 }
 
-static int read_message(const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
+static int read_message(
+    const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
 {
 	const JsonMessage *json = schema_json(message->descriptor);
 
@@ -393,10 +408,12 @@ int json_read(const char *text, size_t length, void *message, Arena *arena, Erro
 	int result;
 
 	if (is_too_deep(text, length))
-		return error_set(err, ERROR_INVALID, "JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+		return error_set(
+		    err, ERROR_INVALID, "JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
 	tree = json_loadb(text, length, JSON_DECODE_ANY, &why);
 	if (!tree)
-		return error_set(err, ERROR_INVALID, "Invalid JSON in line %d: %s", why.line, why.text);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid JSON in line %d: %s", why.line, why.text);
 	result = json_read_tree(tree, message, arena, err);
 	json_decref(tree);
 	return result;

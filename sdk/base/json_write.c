@@ -83,9 +83,13 @@ static void append_escape(GString *out, unsigned char c)
 
 /* What a byte of text asks for: 0 goes out as it is, HTML is escaped with JSON_HTML only. */
 enum { PLAIN = 0, HTML = 1, SPECIAL = 2 };
-__extension__ static const unsigned char classes[256] = {
-    [0 ... 0x1f] = SPECIAL, ['"'] = SPECIAL, ['\\'] = SPECIAL, [0x80 ... 0xff] = SPECIAL,
-    ['<'] = HTML, ['>'] = HTML, ['&'] = HTML};
+__extension__ static const unsigned char classes[256] = {[0 ... 0x1f] = SPECIAL,
+    ['"'] = SPECIAL,
+    ['\\'] = SPECIAL,
+    [0x80 ... 0xff] = SPECIAL,
+    ['<'] = HTML,
+    ['>'] = HTML,
+    ['&'] = HTML};
 
 static inline gboolean is_plain(unsigned char c, unsigned flags)
 {
@@ -182,8 +186,9 @@ static void write_double(const Writer *w, double value)
 static void write_timestamp(const Writer *w, const ProtobufCMessage *message)
 {
 	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	g_autofree char *text = units_format_time(*(const int64_t *)((const char *)message + fields[0].offset),
-	    *(const int32_t *)((const char *)message + fields[1].offset));
+	g_autofree char *text =
+	    units_format_time(*(const int64_t *)((const char *)message + fields[0].offset),
+		*(const int32_t *)((const char *)message + fields[1].offset));
 
 	write_text(w, text);
 }
@@ -208,7 +213,8 @@ static void write_bytes(const Writer *w, const ProtobufCBinaryData *data)
 
 static void write_enum(const Writer *w, const ProtobufCFieldDescriptor *field, int value)
 {
-	const ProtobufCEnumValue *row = protobuf_c_enum_descriptor_get_value(field->descriptor, value);
+	const ProtobufCEnumValue *row =
+	    protobuf_c_enum_descriptor_get_value(field->descriptor, value);
 
 	if (row)
 		write_text(w, row->name);
@@ -224,8 +230,8 @@ static void write_embedded(const Writer *w, const char *text)
 		append_literal(w->out, "null");
 }
 
-static void write_value(const Writer *w, const ProtobufCFieldDescriptor *field,
-    const JsonField *json, const void *at)
+static void write_value(
+    const Writer *w, const ProtobufCFieldDescriptor *field, const JsonField *json, const void *at)
 {
 	switch (field->type) {
 	case PROTOBUF_C_TYPE_STRING:
@@ -300,14 +306,16 @@ static size_t value_size(const ProtobufCFieldDescriptor *field)
 
 static const char *entry_key(const ProtobufCMessage *entry)
 {
-	const char *key = *(char *const *)((const char *)entry + entry->descriptor->fields[0].offset);
+	const char *key =
+	    *(char *const *)((const char *)entry + entry->descriptor->fields[0].offset);
 
 	return key ? key : "";
 }
 
 static int compare_entries(const void *a, const void *b)
 {
-	return strcmp(entry_key(*(ProtobufCMessage *const *)a), entry_key(*(ProtobufCMessage *const *)b));
+	return strcmp(
+	    entry_key(*(ProtobufCMessage *const *)a), entry_key(*(ProtobufCMessage *const *)b));
 }
 
 static gboolean is_sorted(size_t n, ProtobufCMessage *const *entries)
@@ -403,7 +411,8 @@ static gboolean is_shown(const Writer *w, const ProtobufCMessage *message,
 	if (json->data || json->header || json->recursion > w->recursion)
 		return FALSE;
 	if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-		return *(const uint32_t *)((const char *)message + field->quantifier_offset) == field->id;
+		return *(const uint32_t *)((const char *)message + field->quantifier_offset) ==
+		       field->id;
 	return !json->omit_empty || !is_empty(message, field);
 }
 

@@ -48,7 +48,8 @@ static int compare_path(const void *key, const void *row)
 
 const SchemaMethod *schema_method_by_path(const char *path)
 {
-	return bsearch(path, schema_methods, schema_n_methods, sizeof(*schema_methods), compare_path);
+	return bsearch(
+	    path, schema_methods, schema_n_methods, sizeof(*schema_methods), compare_path);
 }
 
 int schema_field_by_json_name(const JsonMessage *message, const char *name, size_t length)

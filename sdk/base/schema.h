@@ -21,7 +21,7 @@ typedef struct JsonField {
 	uint8_t recursion;
 } JsonField;
 
-typedef enum JsonWellKnown { JSON_PLAIN, JSON_TIMESTAMP, JSON_STRUCT, JSON_EMPTY, JSON_FLATTEN } JsonWellKnown;
+typedef enum JsonWellKnown { JSON_PLAIN, JSON_TIMESTAMP, JSON_EMPTY, JSON_FLATTEN } JsonWellKnown;
 
 typedef struct JsonMessage {
 	const ProtobufCMessageDescriptor *descriptor;

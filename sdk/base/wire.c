@@ -38,13 +38,14 @@ static int skip(Scan *scan, uint64_t size)
 	return 0;
 }
 
-static int check_text(const Scan *scan, const ProtobufCFieldDescriptor *field, const uint8_t *text,
-    size_t size)
+static int check_text(
+    const Scan *scan, const ProtobufCFieldDescriptor *field, const uint8_t *text, size_t size)
 {
 	/* With a length given, g_utf8_validate() refuses NUL as well. */
 	if (g_utf8_validate((const char *)text, (gssize)size, NULL))
 		return 0;
-	return error_set(scan->err, ERROR_INVALID, "Field \"%s\" is not text in UTF-8", field->name);
+	return error_set(
+	    scan->err, ERROR_INVALID, "Field \"%s\" is not text in UTF-8", field->name);
 }
 
 /* Length-delimited: text, bytes, a message, or numbers in a row. */
@@ -83,8 +84,8 @@ static int scan_field(Scan *scan, const ProtobufCMessageDescriptor *descriptor)
 	case PROTOBUF_C_WIRE_TYPE_32BIT:
 		return skip(scan, 4);
 	case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
-		return scan_delimited(
-		    scan, protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3)));
+		return scan_delimited(scan,
+		    protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(key >> 3)));
 	default: /* groups, which proto3 does not have */
 		return malformed(scan);
 	}
@@ -93,16 +94,19 @@ static int scan_field(Scan *scan, const ProtobufCMessageDescriptor *descriptor)
 static int scan_message(Scan *scan, const ProtobufCMessageDescriptor *descriptor)
 {
 	if (scan->depth > WIRE_DEPTH_MAX)
-		return error_set(scan->err, ERROR_INVALID, "Message is nested deeper than %d levels", WIRE_DEPTH_MAX);
+		return error_set(scan->err, ERROR_INVALID,
+		    "Message is nested deeper than %d levels", WIRE_DEPTH_MAX);
 	if (++*scan->messages > WIRE_MESSAGES_MAX)
-		return error_set(scan->err, ERROR_INVALID, "Message has more than %d parts", WIRE_MESSAGES_MAX);
+		return error_set(
+		    scan->err, ERROR_INVALID, "Message has more than %d parts", WIRE_MESSAGES_MAX);
 	while (scan->at < scan->end)
 		if (scan_field(scan, descriptor) < 0)
 			return -1;
 	return 0;
 }
 
-int wire_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size, Error **err)
+int wire_check(
+    const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size, Error **err)
 {
 	unsigned messages = 0;
 	Scan scan = {data, data + size, 0, &messages, err};

@@ -1,4 +1,5 @@
-/* Without libFuzzer: runs a corpus through a target, whole, cut short, and with single bytes changed. */
+/* Without libFuzzer: runs a corpus through a target, whole, cut short, and with single bytes
+ * changed. */
 #include "tests/fuzz/fuzz.h"
 #include "sdk/base/own.h"
 #include <stdlib.h>

@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *text = (const char *)data;
 	g_autofree char *decoded = http_percent_decode(text, size, size & 1);
 	g_autofree char *encoded = decoded ? http_percent_encode(decoded) : NULL;
-	g_autofree char *again = encoded ? http_percent_decode(encoded, strlen(encoded), FALSE) : NULL;
+	g_autofree char *again =
+	    encoded ? http_percent_decode(encoded, strlen(encoded), FALSE) : NULL;
 	uint64_t chunk;
 
 	if (decoded && (!again || strcmp(decoded, again)))

@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (yaml_parse((const char *)data, size, &first, &err) < 0)
 		return 0;
 	text = yaml_write(first);
-	if (text && (yaml_parse(text, strlen(text), &second, &err) < 0 || !json_equal(first, second)))
+	if (text &&
+	    (yaml_parse(text, strlen(text), &second, &err) < 0 || !json_equal(first, second)))
 		abort();
 	json_decref(first);
 	json_decref(second);

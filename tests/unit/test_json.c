@@ -54,10 +54,13 @@ static void empty_messages(void **state)
 	Pb__Operation operation = PB__OPERATION__INIT;
 	Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
 
-	assert_text(&profile, "{\"config\":{},\"description\":\"\",\"devices\":{},\"name\":\"\",\"used_by\":[]}");
+	assert_text(&profile,
+	    "{\"config\":{},\"description\":\"\",\"devices\":{},\"name\":\"\",\"used_by\":[]}");
 	assert_text(&operation,
-	    "{\"id\":\"\",\"class\":\"\",\"description\":\"\",\"created_at\":\"0001-01-01T00:00:00Z\","
-	    "\"updated_at\":\"0001-01-01T00:00:00Z\",\"status\":\"\",\"status_code\":0,\"resources\":{},"
+	    "{\"id\":\"\",\"class\":\"\",\"description\":\"\",\"created_at\":\"0001-01-01T00:00:"
+	    "00Z\","
+	    "\"updated_at\":\"0001-01-01T00:00:00Z\",\"status\":\"\",\"status_code\":0,"
+	    "\"resources\":{},"
 	    "\"metadata\":null,\"may_cancel\":false,\"err\":\"\",\"location\":\"\"}");
 	assert_text(&empty, "{}");
 }
@@ -67,12 +70,15 @@ static void maps_are_sorted_and_flat(void **state)
 	g_autoptr(Arena) arena = arena_new();
 	Pb__Profile *profile = arena_message(arena, Pb__Profile, pb__profile);
 
-	read_ok("{\"config\":{\"b\":\"2\",\"a\":\"1\",\"c\":\"\"},\"devices\":{\"root\":{\"type\":\"disk\",\"path\":\"/\"},"
+	read_ok("{\"config\":{\"b\":\"2\",\"a\":\"1\",\"c\":\"\"},\"devices\":{\"root\":{\"type\":"
+		"\"disk\",\"path\":\"/\"},"
 		"\"eth0\":{}},\"used_by\":[\"/1.0/instances/c1\"],\"unknown\":[1,2]}",
 	    profile, arena);
 	assert_text(profile,
-	    "{\"config\":{\"a\":\"1\",\"b\":\"2\",\"c\":\"\"},\"description\":\"\",\"devices\":{\"eth0\":{},"
-	    "\"root\":{\"path\":\"/\",\"type\":\"disk\"}},\"name\":\"\",\"used_by\":[\"/1.0/instances/c1\"]}");
+	    "{\"config\":{\"a\":\"1\",\"b\":\"2\",\"c\":\"\"},\"description\":\"\",\"devices\":{"
+	    "\"eth0\":{},"
+	    "\"root\":{\"path\":\"/\",\"type\":\"disk\"}},\"name\":\"\",\"used_by\":[\"/1.0/"
+	    "instances/c1\"]}");
 	assert_string_equal(map_get(profile->n_config, profile->config, "b"), "2");
 }
 
@@ -81,9 +87,11 @@ static void text_is_escaped(void **state)
 	Pb__Profile profile = PB__PROFILE__INIT;
 	g_autofree char *html = NULL;
 
-	profile.description = (char *)"a\"b\\c\n\r\t\x01\x7f<&>\xff\xc0\x80\xe2\x82\xac\xed\xa0\x80\xe2\x80\xa8";
+	profile.description =
+	    (char *)"a\"b\\c\n\r\t\x01\x7f<&>\xff\xc0\x80\xe2\x82\xac\xed\xa0\x80\xe2\x80\xa8";
 	assert_text(&profile,
-	    "{\"config\":{},\"description\":\"a\\\"b\\\\c\\n\\r\\t\\u0001\x7f<&>\\ufffd\\ufffd\\ufffd\xe2\x82\xac"
+	    "{\"config\":{},\"description\":\"a\\\"b\\\\c\\n\\r\\t\\u0001\x7f<&>"
+	    "\\ufffd\\ufffd\\ufffd\xe2\x82\xac"
 	    "\\ufffd\\ufffd\\ufffd\\u2028\",\"devices\":{},\"name\":\"\",\"used_by\":[]}");
 	profile.description = (char *)"<&>";
 	html = text_of(&profile, 0, JSON_HTML);
@@ -96,12 +104,15 @@ static void operations_embed_json(void **state)
 	Pb__Operation *operation = arena_message(arena, Pb__Operation, pb__operation);
 	g_autofree char *text = NULL;
 
-	read_ok("{\"metadata\":{\"fds\":{\"0\":\"s\"},\"n\":1},\"resources\":{\"instances\":[\"/1.0/instances/a\"]},"
-		"\"created_at\":\"2024-01-02T03:04:05.000000006+01:00\",\"status_code\":103,\"may_cancel\":true}",
+	read_ok("{\"metadata\":{\"fds\":{\"0\":\"s\"},\"n\":1},\"resources\":{\"instances\":[\"/"
+		"1.0/instances/a\"]},"
+		"\"created_at\":\"2024-01-02T03:04:05.000000006+01:00\",\"status_code\":103,\"may_"
+		"cancel\":true}",
 	    operation, arena);
 	assert_string_equal(operation->metadata, "{\"fds\":{\"0\":\"s\"},\"n\":1}");
 	text = text_of(operation, 0, 0);
-	assert_non_null(strstr(text, "\"resources\":{\"instances\":[\"/1.0/instances/a\"]},\"metadata\":{\"fds\":{\"0\":\"s\"},\"n\":1}"));
+	assert_non_null(strstr(text, "\"resources\":{\"instances\":[\"/1.0/instances/"
+				     "a\"]},\"metadata\":{\"fds\":{\"0\":\"s\"},\"n\":1}"));
 	assert_non_null(strstr(text, "\"created_at\":\"2024-01-02T02:04:05.000000006Z\""));
 	assert_non_null(strstr(text, "\"status_code\":103"));
 }
@@ -126,7 +137,8 @@ static void one_field(void **state)
 	const JsonMessage *json = schema_json(&pb__profile__descriptor);
 
 	read_ok("{\"config\":{\"k\":\"v\"}}", profile, arena);
-	json_write_field(out, profile, (unsigned)schema_field_by_json_name(json, "config", 6), JSON_HTML);
+	json_write_field(
+	    out, profile, (unsigned)schema_field_by_json_name(json, "config", 6), JSON_HTML);
 	assert_string_equal(out->str, "[{\"k\":\"v\"}");
 	assert_int_equal(schema_field_by_json_name(json, "conf", 4), -1);
 	assert_int_equal(schema_field_by_json_name(json, "config", 4), -1);
@@ -168,8 +180,9 @@ static void depth_is_limited(void **state)
 	for (int i = 0; i < 100000; i++)
 		g_string_append_c(text, '[');
 	read_bad(text->str, "nested");
-	g_string_assign(text, "{\"x\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
-			      "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[\"}");
+	g_string_assign(text,
+	    "{\"x\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+	    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[\"}");
 	g_autoptr(Arena) arena = arena_new();
 	Pb__ProfilePost *message = arena_message(arena, Pb__ProfilePost, pb__profile_post);
 	read_ok(text->str, message, arena);
@@ -194,7 +207,8 @@ static void all_messages_have_tables(void **state)
 		assert_ptr_equal(schema_json(row->descriptor), row);
 		for (unsigned k = 0; k < row->descriptor->n_fields; k++)
 			seen += row->json_order[k] + 1u;
-		assert_int_equal(seen, row->descriptor->n_fields * (row->descriptor->n_fields + 1) / 2);
+		assert_int_equal(
+		    seen, row->descriptor->n_fields * (row->descriptor->n_fields + 1) / 2);
 	}
 	for (unsigned i = 0; i < schema_n_methods; i++)
 		assert_ptr_equal(schema_method_by_path(schema_methods[i].path), &schema_methods[i]);
@@ -210,8 +224,6 @@ static void round_trips(void **state)
 		ProtobufCMessage *first = arena_alloc(arena, descriptor->sizeof_message);
 		ProtobufCMessage *second = arena_alloc(arena, descriptor->sizeof_message);
 		g_autofree char *text = NULL, *again = NULL;
-		if (schema_messages[i].well_known == JSON_STRUCT)
-			continue;
 		protobuf_c_message_init(descriptor, first);
 		protobuf_c_message_init(descriptor, second);
 		text = text_of(first, JSON_RECURSION_ALL, 0);

@@ -41,13 +41,16 @@ static void good_messages(void **state)
 	profile.n_devices = 1;
 	profile.devices = entries;
 	assert_int_equal(PROFILE(""), 0);
-	assert_int_equal(check(&pb__profile__descriptor, bytes, pb__profile__pack(&profile, bytes)), 0);
+	assert_int_equal(
+	    check(&pb__profile__descriptor, bytes, pb__profile__pack(&profile, bytes)), 0);
 	assert_int_equal(PROFILE("\xa8\x06\x01"), 0); /* unknown field 101 */
 }
 
 static void bad_text(void **state)
 {
-	assert_int_equal(PROFILE("\x22\x03" "a\0b"), -1);
+	assert_int_equal(PROFILE("\x22\x03"
+				 "a\0b"),
+	    -1);
 	assert_int_equal(PROFILE("\x22\x01\xff"), -1);
 	assert_int_equal(PROFILE("\x0a\x03\x0a\x01\xff"), -1); /* key of a map */
 }
@@ -55,7 +58,9 @@ static void bad_text(void **state)
 static void bad_frames(void **state)
 {
 	assert_int_equal(PROFILE("\x22"), -1);
-	assert_int_equal(PROFILE("\x22\x05" "ab"), -1);
+	assert_int_equal(PROFILE("\x22\x05"
+				 "ab"),
+	    -1);
 	assert_int_equal(PROFILE("\x22\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), -1);
 	assert_int_equal(PROFILE("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"), -1);
 	assert_int_equal(PROFILE("\x02\x00"), -1);     /* field 0 */
@@ -77,10 +82,11 @@ static void nesting(void **state)
 			g_byte_array_prepend(bytes, head, n);
 		}
 		/* The outermost field belongs to Value or to ListValue, by parity. */
-		const ProtobufCMessageDescriptor *outer = levels % 2
-		    ? &google__protobuf__value__descriptor
-		    : &google__protobuf__list_value__descriptor;
-		assert_int_equal(check(outer, bytes->data, bytes->len), levels <= WIRE_DEPTH_MAX ? 0 : -1);
+		const ProtobufCMessageDescriptor *outer =
+		    levels % 2 ? &google__protobuf__value__descriptor
+			       : &google__protobuf__list_value__descriptor;
+		assert_int_equal(
+		    check(outer, bytes->data, bytes->len), levels <= WIRE_DEPTH_MAX ? 0 : -1);
 	}
 }
 
