@@ -119,8 +119,9 @@ static void emit_index(Gen *gen)
 	for (guint i = 0; i < gen->methods->len; i++) {
 		const GenMethod *method = gen->methods->pdata[i];
 		g_autofree char *first = gen_summary(method->comment), *summary = cell(first);
+		g_autofree char *anchor = g_ascii_strdown(method->proto->name, -1);
 		g_string_append_printf(out, "| [%s](%s.md#%s) | ", method->proto->name,
-		    method->service->file->noun, method->proto->name);
+		    method->service->file->noun, anchor);
 		if (method->http_path)
 			g_string_append_printf(out, "`%s %s`", method->verb, method->http_path);
 		g_string_append_printf(out, " | %s |\n", summary);

@@ -326,17 +326,21 @@ static gboolean is_sorted(size_t n, ProtobufCMessage *const *entries)
 	return TRUE;
 }
 
-/* Entries whose value is a message that is not there are those with an empty one. */
+/* An entry without a value on the wire has the default one. */
 static void write_entry_value(const Writer *w, const ProtobufCMessage *entry)
 {
 	static const JsonField plain;
 	const ProtobufCFieldDescriptor *field = &entry->descriptor->fields[1];
 	const void *at = (const char *)entry + field->offset;
 
-	if (field->type == PROTOBUF_C_TYPE_MESSAGE && !*(ProtobufCMessage *const *)at)
-		append_literal(w->out, "{}");
-	else
+	if (field->type == PROTOBUF_C_TYPE_MESSAGE && !*(ProtobufCMessage *const *)at) {
+		const ProtobufCMessageDescriptor *descriptor = field->descriptor;
+		g_autofree ProtobufCMessage *empty = g_malloc(descriptor->sizeof_message);
+		protobuf_c_message_init(descriptor, empty);
+		write_message(w, empty);
+	} else {
 		write_value(w, field, &plain, at);
+	}
 }
 
 static void write_map(const Writer *w, size_t n, ProtobufCMessage *const *entries)
