@@ -2,7 +2,8 @@
  * incus completion: thin scripts for the shells, and the hidden command they ask. What can follow
  * comes from the command table, so a new command is completed as soon as it exists.
  */
-#include "cli/command.h"
+#include "cli/conf.h"
+#include "cli/server.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -63,26 +64,89 @@ static void offer_flags(const Flag *flags, const char *prefix)
 	}
 }
 
+/* ---- names on servers ---- */
+
+static const struct {
+	const char *kind, *method, *key;
+} lists[] = { { "instance", "GetInstances", "name" }, { "profile", "GetProfiles", "name" },
+	{ "project", "GetProjects", "name" }, { "network", "GetNetworks", "name" },
+	{ "storage", "GetStoragePools", "name" }, { "image", "GetImageAliases", "name" } };
+
+static void offer_remotes(Cli *cli, const char *prefix)
+{
+	const Conf *conf = conf_get(cli, NULL);
+	GHashTableIter iter;
+	gpointer name;
+	if (!conf || strchr(prefix, ':'))
+		return;
+	g_hash_table_iter_init(&iter, conf->remotes);
+	while (g_hash_table_iter_next(&iter, &name, NULL)) {
+		g_autofree char *candidate = g_strconcat(name, ":", NULL);
+		offer(candidate, prefix);
+	}
+}
+
+/* Names of one kind on the remote that the word names; a server that does not answer has none. */
+static void offer_names(Cli *cli, const char *kind, const char *word)
+{
+	const char *colon = strchr(word, ':');
+	const char *remote_prefix = arena_strndup(cli->arena, word, colon ? colon + 1 - word : 0);
+	Target target;
+	json_t *item;
+	size_t k = 0, i;
+	offer_remotes(cli, word);
+	while (k < G_N_ELEMENTS(lists) && strcmp(lists[k].kind, kind) != 0)
+		k++;
+	if (k == G_N_ELEMENTS(lists) || target_parse(cli, word, &target, NULL) < 0)
+		return;
+	json_array_foreach (server_list(target.server, lists[k].method, NULL, NULL), i, item) {
+		g_autofree char *candidate = g_strconcat(remote_prefix, json_get_text(item, lists[k].key), NULL);
+		offer(candidate, word);
+	}
+}
+
+/* The command that the words before the last name, and how many arguments follow it. */
+static const Command *find_context(Cli *cli, int *ret_arguments)
+{
+	const Command *command = NULL;
+	*ret_arguments = 0;
+	for (int i = 0; i + 1 < cli->n_args; i++) {
+		const Command *child = *ret_arguments > 0 || cli->args[i][0] == '-' ?
+		    NULL :
+		    command_child(command ? command->path : "", cli->args[i]);
+		if (child)
+			command = child;
+		else
+			*ret_arguments += cli->args[i][0] != '-';
+	}
+	return command;
+}
+
+/* The kind of the nth argument; the last kind stands for all that follow. */
+static char *kind_of(const Command *command, int argument)
+{
+	g_auto(GStrv) kinds = g_strsplit(command->complete, ",", -1);
+	int n = (int)g_strv_length(kinds);
+	return g_strdup(kinds[MIN(argument, n - 1)]);
+}
+
 static int complete_run(Cli *cli, Error **err)
 {
-	const Command *command = NULL, *child, *c;
+	int arguments;
+	const Command *command = find_context(cli, &arguments), *c;
 	const char *last = cli->n_args > 0 ? cli->args[cli->n_args - 1] : "";
-	for (int i = 0; i + 1 < cli->n_args; i++) {
-		if (cli->args[i][0] == '-')
-			continue;
-		child = command_child(command ? command->path : "", cli->args[i]);
-		if (!child)
-			break;
-		command = child;
-	}
 	if (*last == '-') {
 		offer_flags(command ? command->flags : NULL, last);
 		offer_flags(global_flags, last);
 		return 0;
 	}
-	for (unsigned i = 0; (c = command_at(i)); i++)
+	for (unsigned i = 0; arguments == 0 && (c = command_at(i)); i++)
 		if (command_is_child(c, command ? command->path : "") && !command_hidden(c))
 			offer(command_word(c), last);
+	if (!command || !command->complete)
+		return 0;
+	g_autofree char *kind = kind_of(command, arguments);
+	offer_names(cli, kind, last);
 	return 0;
 }
 

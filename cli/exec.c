@@ -98,7 +98,7 @@ static int fill_environment(Pb__InstanceExecPost *exec, Cli *cli, bool interacti
 static int fill_request(Pb__InstanceExecPost *exec, Cli *cli, Error **err)
 {
 	uint32_t width, height;
-	bool interactive;
+	bool interactive = false;
 	if (pick_mode(cli, &interactive, err) < 0 || fill_environment(exec, cli, interactive, err) < 0)
 		return -1;
 	exec->interactive = interactive;

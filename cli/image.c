@@ -139,12 +139,20 @@ static const char *yes_no(const json_t *value)
 	return json_is_true(value) ? "yes" : "no";
 }
 
-static int info(Cli *cli, Error **err)
+/* The image that the first argument names, of whatever kind of server. */
+static json_t *fetch(Cli *cli, Error **err)
 {
 	Object image;
-	if (image_parse(cli, cli->args[0], &image, err) < 0)
-		return -1;
-	json_t *data = object_get(&image, err), *value;
+	const char *name;
+	const Remote *streams = image_streams_remote(cli, cli->args[0], &name);
+	if (streams)
+		return image_streams_get(cli, streams, name, err);
+	return image_parse(cli, cli->args[0], &image, err) < 0 ? NULL : object_get(&image, err);
+}
+
+static int info(Cli *cli, Error **err)
+{
+	json_t *data = fetch(cli, err), *value;
 	const char *key;
 	if (!data)
 		return -1;
@@ -176,10 +184,11 @@ static int info(Cli *cli, Error **err)
 
 static int show(Cli *cli, Error **err)
 {
-	Object image;
-	if (image_parse(cli, cli->args[0], &image, err) < 0)
+	json_t *data = fetch(cli, err);
+	if (!data)
 		return -1;
-	return object_show(&image, err);
+	output_yaml(data);
+	return 0;
 }
 
 static int edit(Cli *cli, Error **err)

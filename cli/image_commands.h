@@ -19,3 +19,9 @@ json_t *image_create(
 json_t *image_remote_source(Cli *cli, const Remote *remote, const char *image, Error **err);
 /* Points the alias to the fingerprint, wherever it pointed before. */
 int image_alias_set(Server *server, const char *alias, const char *fingerprint, Error **err);
+
+/* The simple streams remote that "remote:image" names, NULL when it is none. */
+const Remote *image_streams_remote(Cli *cli, const char *argument, const char **ret_image);
+json_t *image_streams_list(Cli *cli, const Remote *remote, Error **err);
+/* By alias or fingerprint; --vm asks for virtual machine images. */
+json_t *image_streams_get(Cli *cli, const Remote *remote, const char *name, Error **err);

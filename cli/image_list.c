@@ -142,6 +142,20 @@ static Server *parse_list(Cli *cli, int *ret_first, Error **err)
 	return target.server;
 }
 
+static json_t *fetch_images(Cli *cli, int *ret_first, Error **err)
+{
+	const char *first = cli->n_args > 0 ? cli->args[0] : "", *rest = first;
+	const Remote *streams = strchr(first, '=') ? NULL : image_streams_remote(cli, first, &rest);
+	*ret_first = 0;
+	if (streams) {
+		if (cli->n_args > 0)
+			cli->args[0] = (char *)rest;
+		return image_streams_list(cli, streams, err);
+	}
+	Server *server = parse_list(cli, ret_first, err);
+	return server ? server_list(server, "GetImages", NULL, err) : NULL;
+}
+
 static int parse_columns(Cli *cli, GString *letters, GPtrArray *headers, Error **err)
 {
 	for (const char *p = flag_string(cli, "columns"); *p; p++) {
@@ -167,8 +181,7 @@ int image_list(Cli *cli, Error **err)
 	int first;
 	if (output_check_format(cli, err) < 0 || parse_columns(cli, letters, headers, err) < 0)
 		return -1;
-	Server *server = parse_list(cli, &first, err);
-	json_t *images = server ? server_list(server, "GetImages", NULL, err) : NULL, *image;
+	json_t *images = fetch_images(cli, &first, err), *image;
 	if (!images)
 		return -1;
 	images = pick(cli, images, first);

@@ -87,7 +87,7 @@ static int parse_path(Cli *cli, Target *ret, const char **ret_url, Error **err)
 static int query(Cli *cli, Error **err)
 {
 	Target target;
-	const char *url, *data = flag_string(cli, "data");
+	const char *url = NULL, *data = flag_string(cli, "data");
 	g_autofree char *text = NULL;
 	if (parse_path(cli, &target, &url, err) < 0)
 		return -1;

@@ -7,7 +7,9 @@
 #include "sdk/base/x509.h"
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <incus/remote.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_PORT "8443"
@@ -80,6 +82,19 @@ static int check_certificate(Cli *cli, const char *pem, const char *expected, Er
 	return error_set(err, ERROR_FORBIDDEN, "Server certificate NACKed by user");
 }
 
+/* The certificate that the server shows; nothing of ours is sent. */
+static int look_at(const char *url, char **ret_pem, Error **err)
+{
+	char fingerprint[INCUS_FINGERPRINT_SIZE];
+	incus_error *problem = NULL;
+	char *pem = NULL;
+	if (incus_remote_certificate(url, 0, &pem, fingerprint, &problem) < 0)
+		return error_from_sdk(err, problem);
+	*ret_pem = g_strdup(pem);
+	free(pem);
+	return 0;
+}
+
 static int dial(const Conf *conf, const char *url, const char *server_pem, incus_client **ret, Error **err)
 {
 	g_autofree char *cert_path = conf_path(conf, "client.crt"), *key_path = conf_path(conf, "client.key");
@@ -89,8 +104,7 @@ static int dial(const Conf *conf, const char *url, const char *server_pem, incus
 	g_file_get_contents(key_path, &key, NULL, NULL);
 	incus_tls tls = { .client_certificate = key ? cert : NULL,
 		.client_key = cert ? key : NULL,
-		.server_certificate = server_pem,
-		.insecure = server_pem == NULL };
+		.server_certificate = server_pem };
 	return incus_connect_tls(url, &tls, ret, &problem) < 0 ? error_from_sdk(err, problem) : 0;
 }
 
@@ -182,15 +196,12 @@ static int add_tls(Cli *cli, const char *name, const char *address, const char *
     const char *token, Error **err)
 {
 	g_autofree char *url = full_url(address);
-	incus_client *client = NULL, *pinned = NULL;
+	incus_client *pinned = NULL;
+	g_autofree char *pem = NULL;
 	if (!flag_bool(cli, "public") && conf_ensure_client_cert(cli->conf, err) < 0)
 		return -1;
-	if (dial(cli->conf, url, NULL, &client, err) < 0)
+	if (look_at(url, &pem, err) < 0)
 		return -1;
-	g_autofree char *pem = g_strdup(incus_client_server_certificate(client));
-	incus_client_free(client);
-	if (!pem)
-		return error_set(err, ERROR_INTERNAL, "The server at \"%s\" showed no certificate", url);
 	if (check_certificate(cli, pem, fingerprint, err) < 0 || dial(cli->conf, url, pem, &pinned, err) < 0)
 		return -1;
 	Remote *remote = new_tls_remote(cli, name, url);
