@@ -91,6 +91,12 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err);
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
+/* create.c: keys, devices, id map and project limits of an expanded configuration. */
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
+    const Config *config, const Devices *devices, Error **err);
+/* update.c: expands again from what the database and the local fields say. */
+int instance_reexpand(Instance *i, Error **err);
+
 /* runtime.c */
 Runtime *runtime_new(void);
 Runtime *runtime_ref(Runtime *r);

@@ -1,5 +1,8 @@
 #include "server/instance/private.h"
 #include "server/instance/flow.h"
+#include "sdk/base/file.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -172,6 +175,22 @@ char *instance_file_name(const Instance *i)
 	if (strcmp(i->project, "default") == 0)
 		return g_strdup(i->name);
 	return g_strconcat(i->project, "_", i->name, NULL);
+}
+
+Daemon *instance_daemon(const Instance *i) { return i->daemon; }
+
+char *instance_lxcpath(const Daemon *d)
+{
+	return g_build_filename(d->dir, "run", NULL);
+}
+
+int instance_exec_output_open(Instance *i, Error **err)
+{
+	g_autofree char *path = instance_path(i);
+	autofd int dir = file_open_directory(path, err);
+	if (dir < 0 || file_mkdir_beneath(dir, "exec-output", 0700, FALSE, err) < 0)
+		return -1;
+	return file_open_beneath(dir, "exec-output", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 }
 
 static char *below(const char *directory, const char *folder, const Instance *i)
@@ -349,6 +368,15 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 		log_warn("Instance's running state is not known", "instance", i->name, "err", error->message);
 		g_clear_pointer(&error, error_free);
 	}
+	g_autofree char *renaming = instance_volatile_get(i, "rename");
+	if (renaming && half_made(i, volumes)) { /* its volume has the new name already */
+		const char *old = i->name;
+		i->name = g_intern_string(renaming);
+		if (half_made(i, volumes) || row_rename(i, renaming, NULL) < 0)
+			i->name = old;
+	}
+	if (renaming)
+		instance_volatile_set(i, "rename", NULL, NULL);
 	if (half_made(i, volumes)) {
 		log_info("Removing a half-made instance", "instance", i->name, "project", i->project);
 		if (row_delete(i, &error) < 0)
