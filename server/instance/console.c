@@ -11,8 +11,7 @@
 static Packet *request(Instance *instance, SpawnOp op)
 {
 	g_autofree char *name = instance_file_name(instance);
-	g_autofree char *path = instance_path(instance);
-	g_autofree char *lxcpath = g_path_get_dirname(path);
+	g_autofree char *lxcpath = instance_lxcpath(instance_daemon(instance));
 	Packet *packet = packet_new(op);
 	packet_add(packet, name);
 	packet_add(packet, lxcpath);

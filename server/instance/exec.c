@@ -72,8 +72,7 @@ static Packet *build_request(Instance *instance, const Pb__InstanceExecPost *pos
 {
 	g_auto(GStrv) environment = exec_environment(instance, post);
 	g_autofree char *name = instance_file_name(instance);
-	g_autofree char *path = instance_path(instance);
-	g_autofree char *lxcpath = g_path_get_dirname(path);
+	g_autofree char *lxcpath = instance_lxcpath(instance_daemon(instance));
 	g_autofree char *home = NULL;
 	const char *cwd = post->cwd;
 	if (!*cwd) {

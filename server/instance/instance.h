@@ -58,6 +58,8 @@ pid_t instance_init_pid(Instance *instance);       /* 0 when not running */
 /* "NAME" in project default, else "PROJECT_NAME": names of files, logs, cgroups. */
 char *instance_file_name(const Instance *instance);
 char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
+/* INCUS_DIR/run: what liblxc takes for its own folder. Images do not reach it. */
+char *instance_lxcpath(const Daemon *d);
 char *instance_log_path(Instance *instance);       /* logs/[PROJECT_]NAME */
 
 /* Copies, to free. Local ones include volatile.*; expanded ones are profiles with local on top. */

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -151,7 +152,19 @@ static int netlink_inside(int pidfd)
 	return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 }
 
-static void answer_started(Job *job, struct lxc_container *c)
+/* What a later incusd finds the container by; in place before anybody hears of the start. */
+static void write_state(Job *job, int directory, const Packet *started, const char *cgroup)
+{
+	char text[4400];
+	int length = snprintf(text, sizeof(text), "%lld %lld %lld %lld %s\n", (long long)started->n[0],
+	    (long long)started->n[1], (long long)started->n[2], (long long)started->n[3], cgroup);
+	int fd = openat(directory, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, text, (size_t)length) != length || close(fd) < 0 ||
+	    renameat(directory, "state.new", directory, "state") < 0)
+		job_fail(job, errno, "Cannot write the running state");
+}
+
+static void answer_started(Job *job, struct lxc_container *c, int directory)
 {
 	Packet *packet = packet_new(0);
 	char cgroup[4096];
@@ -167,6 +180,7 @@ static void answer_started(Job *job, struct lxc_container *c)
 	packet->n[3] = (int64_t)pid_start_time(monitor);
 	cgroup_path(init, cgroup, sizeof(cgroup));
 	packet_add(packet, cgroup);
+	write_state(job, directory, packet, cgroup);
 	packet_add_fd(packet, init_fd);
 	packet_add_fd(packet, monitor_fd);
 	int netlink = netlink_inside(init_fd);
@@ -180,6 +194,10 @@ void job_start(Job *job)
 	Packet *rq = job->request;
 	const char *name = packet_next(rq), *lxcpath = packet_next(rq), *rootfs = packet_next(rq);
 	const char *state = packet_next(rq), *idmap = packet_next(rq);
+	/* Held while starting: a daemon that was started meanwhile waits here before it looks for us. */
+	int directory = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0 || flock(directory, LOCK_EX) < 0)
+		job_fail(job, errno, "Cannot lock \"%s\"", state);
 	int userns = *idmap ? userns_open(idmap) : -1;
 	if (*idmap && userns < 0)
 		job_fail(job, errno, "Cannot make a user namespace with the instance's id map");
@@ -225,5 +243,5 @@ void job_start(Job *job)
 	fcntl(job->answer, F_SETFD, FD_CLOEXEC);
 	if (!c->start(c, 0, NULL))
 		job_fail(job, ECANCELED, "Failed to run the container's init");
-	answer_started(job, c);
+	answer_started(job, c, directory);
 }

@@ -1,0 +1,130 @@
+#include "server/device/device.h"
+#include "sdk/base/names.h"
+#include "server/key/key.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none };
+
+/* Known to Incus, and not built in this version. */
+static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu", "infiniband", "proxy",
+	"tpm", "pci" };
+
+void device_mount_free(DeviceMount *mount)
+{
+	if (!mount)
+		return;
+	g_free(mount->source);
+	g_free(mount->target);
+	g_free(mount->propagation);
+	g_free(mount->filesystem);
+	g_free(mount->options);
+	g_free(mount);
+}
+
+void device_start_config(DeviceStart *start, const char *key, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	char *value = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_ptr_array_add(start->lxc_config, g_strdup(key));
+	g_ptr_array_add(start->lxc_config, value);
+}
+
+int device_type_find(const Config *config, const DeviceType **ret_type, Error **err)
+{
+	const char *type = config_get(config, "type");
+	if (!type)
+		return error_set(err, ERROR_INVALID, "Missing device type");
+	for (guint n = 0; n < G_N_ELEMENTS(types); n++)
+		if (strcmp(types[n]->type, type) == 0) {
+			*ret_type = types[n];
+			return 0;
+		}
+	for (guint n = 0; n < G_N_ELEMENTS(others); n++)
+		if (strcmp(others[n], type) == 0)
+			return error_set(err, ERROR_UNSUPPORTED, "Devices of type \"%s\" are not built in this version", type);
+	return error_set(err, ERROR_INVALID, "Unsupported device type \"%s\"", type);
+}
+
+int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err)
+{
+	GHashTableIter iter;
+	void *name, *config;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config)) {
+		const DeviceType *type;
+		if (name_check_device(name, err) < 0 || device_type_find(config, &type, err) < 0 ||
+		    (type->validate && type->validate(host, name, config, err) < 0))
+			return error_prefix(err, "Device validation failed for \"%s\"", (char *)name);
+	}
+	return host ? device_root_disk(devices, NULL, NULL, err) : 0;
+}
+
+static gboolean is_root(const Config *config)
+{
+	return g_strcmp0(config_get(config, "type"), "disk") == 0 && g_strcmp0(config_get(config, "path"), "/") == 0 &&
+	       config_get(config, "pool") && !config_get(config, "source");
+}
+
+int device_root_disk(const Devices *devices, const char **ret_name, Config **ret_config, Error **err)
+{
+	GHashTableIter iter;
+	void *name, *config;
+	const char *found = NULL;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config)) {
+		if (!is_root(config))
+			continue;
+		if (found)
+			return error_set(err, ERROR_INVALID, "More than one root device (\"%s\" and \"%s\")", found, (char *)name);
+		found = name;
+	}
+	if (!found)
+		return error_set(err, ERROR_INVALID, "No root device could be found");
+	if (ret_name)
+		*ret_name = found;
+	if (ret_config)
+		*ret_config = devices_get(devices, found);
+	return 0;
+}
+
+typedef struct Order {
+	const char *name;
+	int rank;     /* disks first, outer paths before inner ones */
+} Order;
+
+static int compare_order(const void *a, const void *b)
+{
+	const Order *x = a, *y = b;
+	return x->rank != y->rank ? x->rank - y->rank : strcmp(x->name, y->name);
+}
+
+static int rank_of(const Config *config)
+{
+	if (g_strcmp0(config_get(config, "type"), "disk") != 0)
+		return 100000;
+	int depth = 0;
+	const char *path = config_get(config, "path");
+	for (const char *at = path ? path : ""; *at; at++)
+		depth += at[0] == '/' && at[1] && at[1] != '/';
+	return depth;
+}
+
+const char **device_sorted(const Devices *devices, guint *ret_n)
+{
+	GHashTableIter iter;
+	void *name, *config;
+	guint n = 0, size = g_hash_table_size((GHashTable *)devices);
+	g_autofree Order *order = g_new(Order, size + 1);
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config))
+		order[n++] = (Order){ .name = name, .rank = rank_of(config) };
+	qsort(order, n, sizeof(Order), compare_order);
+	const char **names = g_new0(const char *, n + 1);
+	for (guint k = 0; k < n; k++)
+		names[k] = order[k].name;
+	*ret_n = n;
+	return names;
+}

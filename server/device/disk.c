@@ -1,0 +1,211 @@
+/* Disks: the root volume, folders and files of the host, and custom volumes of a pool. */
+#include "server/device/device.h"
+#include "sdk/base/log.h"
+#include "sdk/base/names.h"
+#include "sdk/base/units.h"
+#include "server/key/key.h"
+#include "server/storage/pool.h"
+#include <string.h>
+#include <sys/stat.h>
+
+static gboolean is_root(const Config *config)
+{
+	return g_strcmp0(config_get(config, "path"), "/") == 0;
+}
+
+static int check_keys(const Config *config, Error **err)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, (GHashTable *)config);
+	while (g_hash_table_iter_next(&iter, &key, &value)) {
+		if (strcmp(key, "type") == 0)
+			continue;
+		if (!key_find(KEY_DEVICE, "disk", key))
+			return error_set(err, ERROR_INVALID, "Invalid device option \"%s\"", (char *)key);
+		if (key_check(KEY_DEVICE, "disk", key, value, err) < 0)
+			return error_prefix(err, "Invalid value for device option \"%s\"", (char *)key);
+	}
+	return 0;
+}
+
+static int check_root(const DeviceHost *host, const Config *config, Error **err)
+{
+	const char *pool = config_get(config, "pool");
+	if (!pool)
+		return error_set(err, ERROR_INVALID, "Root disk entry must have a \"pool\" property set");
+	if (config_get(config, "source"))
+		return error_set(err, ERROR_INVALID, "Root disk entry may not have a \"source\" property set");
+	if (config_get(config, "size")) {
+		int64_t bytes;
+		if (units_parse_bytes(config_get(config, "size"), &bytes, err) < 0)
+			return -1;
+	}
+	if (!host)
+		return 0;
+	g_autoptr(Pool) found = NULL;
+	return pool_get(host->daemon, pool, &found, err);
+}
+
+static gboolean required(const Config *config)
+{
+	if (config_get(config, "required"))
+		return !config_false(config, "required");
+	return !config_true(config, "optional");
+}
+
+static int check_source(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	const char *source = config_get(config, "source"), *path = config_get(config, "path");
+	struct stat st;
+	if (!source)
+		return error_set(err, ERROR_INVALID, "Disk entry is missing the required \"source\" property");
+	if (g_str_has_prefix(source, "ceph:") || g_str_has_prefix(source, "cephfs:") ||
+	    g_str_has_prefix(source, "cloud-init:") || g_str_has_prefix(source, "agent:"))
+		return error_set(err, ERROR_UNSUPPORTED, "Disks with source \"%s\" are not built in this version", source);
+	if (!path)
+		return error_set(err, ERROR_INVALID, "Disk entry is missing the required \"path\" property");
+	if (config_get(config, "pool")) {
+		g_autoptr(Pool) pool = NULL;
+		if (*source == '/')
+			return error_set(err, ERROR_INVALID, "Storage volumes cannot be specified as absolute paths");
+		return host ? pool_get(host->daemon, config_get(config, "pool"), &pool, err) : 0;
+	}
+	if (name_check_absolute_path(source, err) < 0)
+		return error_prefix(err, "Invalid source");
+	if (host && required(config) && lstat(source, &st) < 0)
+		return error_set(err, ERROR_INVALID, "Missing source path \"%s\" for disk \"%s\"", source, name);
+	return 0;
+}
+
+static int disk_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	if (check_keys(config, err) < 0)
+		return -1;
+	const char *path = config_get(config, "path");
+	if (path && name_check_line(path, err) < 0)
+		return error_prefix(err, "Invalid path");
+	for (const char *at = path; at && (at = strstr(at, "..")); at += 2)
+		if ((at == path || at[-1] == '/') && (!at[2] || at[2] == '/'))
+			return error_set(err, ERROR_INVALID, "Invalid path \"%s\": it leads upwards", path);
+	if (config_true(config, "recursive") && config_true(config, "readonly"))
+		return error_set(err, ERROR_INVALID, "Recursive read-only bind-mounts aren't currently supported by the kernel");
+	return is_root(config) ? check_root(host, config, err) : check_source(host, name, config, err);
+}
+
+/* NULL and no error: the source is missing and may be. */
+static int make_mount(const DeviceHost *host, const char *name, const Config *config, DeviceMount **ret_mount, Error **err)
+{
+	const char *source = config_get(config, "source");
+	g_autofree char *path = NULL;
+	gboolean shift = config_true(config, "shift");
+	struct stat st;
+	*ret_mount = NULL;
+	if (config_get(config, "pool")) {
+		g_autoptr(Pool) pool = NULL;
+		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0 ||
+		    pool_custom_mount(pool, host->project, source, &path, err) < 0)
+			return -1;
+		shift = TRUE; /* volumes stay unshifted on disk */
+	} else {
+		path = g_strdup(source);
+	}
+	if (stat(path, &st) < 0) {
+		if (!required(config))
+			return 0;
+		return error_set(err, ERROR_NOT_FOUND, "Missing source path \"%s\" for disk \"%s\"", path, name);
+	}
+	DeviceMount *mount = g_new0(DeviceMount, 1);
+	mount->source = g_steal_pointer(&path);
+	mount->target = g_strdup(config_get(config, "path"));
+	mount->propagation = g_strdup(config_get(config, "propagation"));
+	mount->readonly = config_true(config, "readonly");
+	mount->recursive = config_true(config, "recursive");
+	mount->shift = shift && host->idmap && host->idmap->len > 0;
+	mount->is_file = !S_ISDIR(st.st_mode);
+	*ret_mount = mount;
+	return 0;
+}
+
+static int apply_size(const DeviceHost *host, const Config *config, Error **err)
+{
+	int64_t bytes = 0;
+	g_autoptr(Pool) pool = NULL;
+	if (units_parse_bytes(config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
+	    pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
+		return -1;
+	return pool_instance_set_size(pool, host->project, host->instance, host->type, bytes, err);
+}
+
+static int disk_start(const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
+{
+	DeviceMount *mount;
+	if (is_root(config))
+		return 0;
+	if (make_mount(host, name, config, &mount, err) < 0)
+		return -1;
+	if (mount)
+		g_ptr_array_add(out->mounts, mount);
+	return 0;
+}
+
+static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (is_root(config) || !config_get(config, "pool") ||
+	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
+		return;
+	Error *error = NULL;
+	if (pool_custom_unmount(pool, host->project, config_get(config, "source"), &error) < 0)
+		log_debug("Volume is not unmounted", "device", name, "err", error->message);
+	g_clear_pointer(&error, error_free);
+}
+
+static int disk_attach(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	DeviceMount *mount;
+	if (is_root(config))
+		return error_set(err, ERROR_INVALID, "The root disk cannot be added while the instance is running");
+	if (make_mount(host, name, config, &mount, err) < 0)
+		return -1;
+	int result = mount ? host->mount_add(host, mount, err) : 0;
+	device_mount_free(mount);
+	if (result < 0)
+		disk_stop(host, name, config);
+	return result;
+}
+
+static int disk_detach(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	if (is_root(config))
+		return error_set(err, ERROR_INVALID, "The root disk cannot be removed while the instance is running");
+	if (host->mount_remove(host, config_get(config, "path"), err) < 0)
+		return -1;
+	disk_stop(host, name, config);
+	return 0;
+}
+
+static gboolean disk_can_update(const char *name, const Config *old_config, const Config *new_config)
+{
+	return is_root(old_config) && is_root(new_config) &&
+	       g_strcmp0(config_get(old_config, "pool"), config_get(new_config, "pool")) == 0;
+}
+
+static int disk_update(const DeviceHost *host, const char *name, const Config *old_config,
+    const Config *new_config, Error **err)
+{
+	if (g_strcmp0(config_get(old_config, "size"), config_get(new_config, "size")) == 0)
+		return 0;
+	return apply_size(host, new_config, err);
+}
+
+const DeviceType device_disk = {
+	.type = "disk",
+	.validate = disk_validate,
+	.start = disk_start,
+	.stop = disk_stop,
+	.attach = disk_attach,
+	.detach = disk_detach,
+	.can_update = disk_can_update,
+	.update = disk_update,
+};

@@ -1,0 +1,309 @@
+/* Making, deleting and renaming instances. */
+#include "server/instance/flow.h"
+#include "server/instance/private.h"
+#include "sdk/base/file.h"
+#include "sdk/base/names.h"
+#include "sdk/base/units.h"
+#include "server/key/key.h"
+#include "server/operation/operation.h"
+#include "server/project/project.h"
+#include "server/image/metadata.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+static int expand_spec(Daemon *d, const InstanceSpec *spec, Config **ret_config, Devices **ret_devices, Error **err)
+{
+	return row_expand(d, spec->project, spec->profiles, spec->config, spec->devices, NULL, ret_config, ret_devices, err);
+}
+
+static int check_expanded(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
+    const Config *config, const Devices *devices, Error **err)
+{
+	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
+		.config = config, .devices = devices };
+	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
+	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0)
+		return -1;
+	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
+}
+
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
+    const Config *config, const Devices *devices, Error **err)
+{
+	return check_expanded(d, project, name, type, creating, config, devices, err);
+}
+
+int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
+{
+	g_autoptr(Config) config = NULL;
+	g_autoptr(GHashTable) devices = NULL;
+	if (name_check_instance(spec->name, err) < 0)
+		return error_prefix(err, "Invalid instance name \"%s\"", spec->name);
+	if (spec->type != INSTANCE_CONTAINER)
+		return error_set(err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+	for (int n = 0; spec->profiles && spec->profiles[n]; n++)
+		for (int k = 0; k < n; k++)
+			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
+				return error_set(err, ERROR_INVALID, "Duplicate profile \"%s\" found in request", spec->profiles[n]);
+	if (key_check_instance(instance_type_name(spec->type), spec->config, FALSE, err) < 0 ||
+	    expand_spec(d, spec, &config, &devices, err) < 0)
+		return -1;
+	return check_expanded(d, spec->project, spec->name, spec->type, TRUE, config, devices, err);
+}
+
+static void add_devices(Instance *i, gboolean add, Error **err, int *result)
+{
+	DeviceHost host;
+	GHashTableIter iter;
+	void *name, *config;
+	instance_host(i, &host, NULL);
+	g_hash_table_iter_init(&iter, (GHashTable *)host.devices);
+	while (*result == 0 && g_hash_table_iter_next(&iter, &name, &config)) {
+		const DeviceType *type;
+		if (device_type_find(config, &type, NULL) < 0)
+			continue;
+		if (add && type->add)
+			*result = type->add(&host, name, config, err);
+		else if (!add && type->remove)
+			type->remove(&host, name, config);
+	}
+	instance_host_clear(&host);
+}
+
+static void image_keys(Config *config, const Config *properties)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	if (!properties)
+		return;
+	g_hash_table_iter_init(&iter, (GHashTable *)properties);
+	while (g_hash_table_iter_next(&iter, &key, &value)) {
+		g_autofree char *name = g_strconcat("image.", key, NULL);
+		config_set(config, name, value);
+	}
+}
+
+static int fill(Instance *i, const InstanceSpec *spec, Error **err)
+{
+	g_autoptr(Config) config = config_copy(spec->config);
+	g_autofree char *uuid = g_uuid_string_random();
+	g_autofree char *cloud = g_uuid_string_random();
+	image_keys(config, spec->image_properties);
+	config_set(config, "volatile.uuid", uuid);
+	config_set(config, "volatile.uuid.generation", uuid);
+	config_set(config, "volatile.cloud-init.instance-id", cloud);
+	config_set(config, "volatile.base_image", spec->image);
+	config_set(config, "volatile.apply_template", "create");
+	config_set(config, "volatile.last_state.idmap", "[]");
+	g_hash_table_unref(i->config);
+	i->config = g_steal_pointer(&config);
+	g_hash_table_unref(i->devices);
+	i->devices = devices_copy(spec->devices);
+	g_strfreev(i->profiles);
+	i->profiles = spec->profiles ? g_strdupv((char **)spec->profiles) : g_new0(char *, 1);
+	g_free(i->description);
+	i->description = g_strdup(spec->description ? spec->description : "");
+	i->type = spec->type;
+	i->ephemeral = spec->ephemeral;
+	struct utsname host;
+	uname(&host);
+	const char *architecture = spec->architecture && *spec->architecture ? spec->architecture : host.machine;
+	i->architecture = image_architecture_id(architecture);
+	if (!i->architecture)
+		return error_set(err, ERROR_INVALID, "Unknown architecture \"%s\"", architecture);
+	g_clear_pointer(&i->expanded, g_hash_table_unref);
+	g_clear_pointer(&i->expanded_devices, g_hash_table_unref);
+	if (row_expand(i->daemon, i->project, i->profiles, i->config, i->devices, NULL, &i->expanded, &i->expanded_devices, err) < 0) {
+		i->expanded = config_new();
+		i->expanded_devices = devices_new();
+		return -1;
+	}
+	return 0;
+}
+
+/* Volume keys of a root disk's "initial.*", and its size. */
+static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Error **err)
+{
+	Config *root;
+	g_autoptr(Pool) pool = NULL;
+	const char *type = instance_type_name(i->type);
+	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
+	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
+		return -1;
+	int result = spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
+	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
+	if (result < 0)
+		return -1;
+	const char *size = config_get(root, "size");
+	int64_t bytes = 0;
+	if (size && (units_parse_bytes(size, &bytes, err) < 0 || pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0)) {
+		pool_instance_delete(pool, i->project, i->name, type, NULL);
+		return -1;
+	}
+	return 0;
+}
+
+/* The row first, the volume second: a row without a volume is what the next start removes. */
+int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
+{
+	if (instance_create_check(d, spec, err) < 0)
+		return -1;
+	g_autoptr(Instance) i = instance_new(d, spec->project, spec->name);
+	i->creating = TRUE;
+	if (table_add(i, err) < 0)
+		return -1;
+	g_mutex_lock(&i->change);
+	int result = fill(i, spec, err);
+	if (result == 0) {
+		add_devices(i, TRUE, err, &result);
+		if (result == 0)
+			result = row_insert(i, err);
+		if (result == 0 && (result = make_volume(i, spec, op, err)) < 0)
+			row_delete(i, NULL);
+		if (result < 0) {
+			int ignored = 0;
+			add_devices(i, FALSE, NULL, &ignored);
+		}
+	}
+	if (result < 0)
+		table_remove(i);
+	i->creating = FALSE;
+	g_mutex_unlock(&i->change);
+	if (result < 0)
+		return -1;
+	g_autofree char *context = g_strdup_printf("{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
+	instance_event(i, "instance-created", context, spec->caller);
+	if (ret_instance)
+		*ret_instance = g_steal_pointer(&i);
+	return 0;
+}
+
+static int delete_locked(Instance *i, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Config) config = instance_expanded_config(i);
+	if (instance_running(i))
+		return error_set(err, ERROR_INVALID, "Instance is running");
+	if (config_true(config, "security.protection.delete"))
+		return error_set(err, ERROR_INVALID, "Instance is protected");
+	Error *error = NULL;
+	if (instance_pool(i, &pool, &error) < 0) {
+		/* Without a pool there is no volume to delete: the row may go. */
+		gboolean missing = error->kind == ERROR_NOT_FOUND || error->kind == ERROR_INVALID;
+		if (!missing)
+			return error_propagate(err, error);
+		error_free(error);
+	}
+	if (pool && pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), err) < 0)
+		return -1;
+	if (row_delete(i, err) < 0)
+		return -1;
+	int ignored = 0;
+	add_devices(i, FALSE, NULL, &ignored);
+	table_remove(i);
+	g_autofree char *logs = instance_log_path(i);
+	file_remove_all(AT_FDCWD, logs, NULL);
+	return 0;
+}
+
+int instance_delete(Instance *i, const Caller *caller, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = delete_locked(i, err);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-deleted", NULL, caller);
+	return result;
+}
+
+static int rename_locked(Instance *i, const char *name, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	const char *type = instance_type_name(i->type), *old = i->name;
+	if (name_check_instance(name, err) < 0)
+		return error_prefix(err, "Invalid instance name \"%s\"", name);
+	if (instance_running(i))
+		return error_set(err, ERROR_INVALID, "Renaming of running instance not allowed");
+	if (instance_pool(i, &pool, err) < 0)
+		return -1;
+	g_autofree char *logs = instance_log_path(i);
+	int ignored = 0;
+	if (table_rename(i, name, err) < 0)
+		return -1;
+	/* A crash between the two is found at the next start: the volume's row has the new name then. */
+	if (instance_volatile_set(i, "rename", name, err) < 0 || pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
+		table_rename(i, old, NULL);
+		return -1;
+	}
+	if (row_rename(i, name, err) < 0) {
+		pool_instance_rename(pool, i->project, name, type, old, NULL);
+		table_rename(i, old, NULL);
+		return -1;
+	}
+	instance_volatile_set(i, "rename", NULL, NULL);
+	g_autofree char *new_logs = instance_log_path(i);
+	file_remove_all(AT_FDCWD, new_logs, NULL);
+	rename(logs, new_logs);
+	add_devices(i, FALSE, NULL, &ignored);
+	ignored = 0;
+	add_devices(i, TRUE, NULL, &ignored);
+	instance_volatile_set(i, "apply_template", "rename", NULL);
+	return 0;
+}
+
+int instance_rename(Instance *i, const char *name, const Caller *caller, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	const char *old = i->name;
+	int result = rename_locked(i, name, err);
+	instance_unlock(i);
+	if (result < 0)
+		return -1;
+	g_autofree char *context = g_strdup_printf("{\"old_name\":\"%s\"}", old);
+	instance_event(i, "instance-renamed", context, caller);
+	return 0;
+}
+
+static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	const char *type = instance_type_name(i->type);
+	if (instance_running(i))
+		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
+	if (instance_pool(i, &pool, err) < 0 || pool_instance_delete(pool, i->project, i->name, type, err) < 0)
+		return -1;
+	int result = image ? pool_instance_create_from_image(pool, i->project, i->name, type, image, op, err) :
+	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
+	if (result < 0)
+		return -1;
+	g_mutex_lock(&i->lock);
+	GHashTableIter iter;
+	void *key;
+	g_hash_table_iter_init(&iter, i->config);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (g_str_has_prefix(key, "image."))
+			g_hash_table_iter_remove(&iter);
+	image_keys(i->config, properties);
+	config_set(i->config, "volatile.base_image", image);
+	config_set(i->config, "volatile.apply_template", "create");
+	g_mutex_unlock(&i->lock);
+	if (row_update(i, err) < 0)
+		return -1;
+	return instance_reexpand(i, err);
+}
+
+int instance_rebuild(Instance *i, const char *image, const Config *image_properties, Operation *op,
+    const Caller *caller, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = rebuild_locked(i, image, image_properties, op, err);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-rebuilt", NULL, caller);
+	return result;
+}

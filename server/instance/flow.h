@@ -1,0 +1,65 @@
+#pragma once
+/*
+ * What can be done with an instance: create, start, stop, change, delete. Each takes the instance's
+ * flow lock, sends its lifecycle events, and leaves nothing half-done behind when it fails.
+ */
+#include "server/device/device.h"
+#include "server/instance/instance.h"
+#include "server/rpc/request.h"
+#include "server/storage/pool.h"
+
+struct Operation;
+
+/* What a new instance is to be. Borrowed. */
+typedef struct InstanceSpec {
+	const char *project, *name;
+	InstanceType type;
+	const char *architecture;      /* NULL or "": the host's */
+	const char *description;
+	gboolean ephemeral;
+	const Config *config;          /* local */
+	const Devices *devices;        /* local */
+	char *const *profiles;
+	const char *image;             /* fingerprint; NULL: empty */
+	const Config *image_properties; /* become image.* keys; may be NULL */
+	const Caller *caller;
+} InstanceSpec;
+
+/* Checks what can be checked before anything is made: names, keys, devices, profiles, root disk. */
+int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err);
+/* Makes rows, root volume and volatile keys. ERROR_EXISTS when the name is taken. ret may be NULL. */
+int instance_create(Daemon *d, const InstanceSpec *spec, struct Operation *op, Instance **ret_instance, Error **err);
+int instance_delete(Instance *i, const Caller *caller, Error **err);
+int instance_rename(Instance *i, const char *name, const Caller *caller, Error **err);
+/* A fresh root file system: image fingerprint or NULL for an empty one. */
+int instance_rebuild(Instance *i, const char *image, const Config *image_properties, struct Operation *op,
+    const Caller *caller, Error **err);
+
+int instance_start(Instance *i, const Caller *caller, Error **err);
+/* timeout_s below 1: wait for ever; force: at once. A stopped instance is ERROR_INVALID. */
+int instance_stop(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err);
+int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err);
+int instance_freeze(Instance *i, const Caller *caller, Error **err);
+int instance_unfreeze(Instance *i, const Caller *caller, Error **err);
+
+/* Whole new content (PUT). NULL members stay as they are (PATCH fills them itself). */
+typedef struct InstanceChange {
+	const Config *config;
+	const Devices *devices;
+	char *const *profiles;
+	const char *description;       /* NULL: keep */
+	const char *architecture;      /* NULL or "": keep */
+	int ephemeral;                 /* -1: keep */
+	/* Runs under the flow lock before anything changes (ETag). May be NULL. */
+	int (*check)(Instance *i, void *data, Error **err);
+	void *data;
+} InstanceChange;
+int instance_update(Instance *i, const InstanceChange *change, const Caller *caller, Error **err);
+
+/* The pool of the root disk. */
+int instance_pool(Instance *i, Pool **ret_pool, Error **err);
+/* Into and out of the running container. */
+int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err);
+int instance_mount_remove(Instance *i, const char *target, Error **err);
+/* Ends what runs below INCUS_DIR/run/NAME and removes that. */
+void runtime_kill_orphan(Daemon *d, const char *file_name);

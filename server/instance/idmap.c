@@ -1,0 +1,193 @@
+/* Which host ids an instance's users have: ranges of /etc/subuid and /etc/subgid. */
+#include "server/instance/private.h"
+#include "sdk/base/units.h"
+#include <string.h>
+
+enum { DEFAULT_BASE = 1000000, DEFAULT_COUNT = 1000000000, SMALLEST = 65536 };
+
+/* The largest range of root in the file; the default when it has none at all. */
+static int host_range(const char *file, uint32_t *ret_base, uint32_t *ret_count, Error **err)
+{
+	g_autofree char *text = NULL;
+	gboolean any = FALSE;
+	uint32_t base = DEFAULT_BASE, count = 0;
+	if (g_file_get_contents(file, &text, NULL, NULL)) {
+		g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+		for (char **line = lines; *line; line++) {
+			g_auto(GStrv) field = g_strsplit(g_strstrip(*line), ":", 4);
+			if (g_strv_length(field) != 3 || (strcmp(field[0], "root") != 0 && strcmp(field[0], "0") != 0))
+				continue;
+			any = TRUE;
+			guint64 n = g_ascii_strtoull(field[2], NULL, 10), from = g_ascii_strtoull(field[1], NULL, 10);
+			if (n > count && from > 0 && from + n <= G_MAXUINT32) {
+				base = (uint32_t)from;
+				count = (uint32_t)n;
+			}
+		}
+	}
+	if (!any)
+		count = DEFAULT_COUNT;
+	if (count < SMALLEST)
+		return error_set(err, ERROR_INTERNAL, "%s gives root no range of at least %d ids", file, SMALLEST);
+	*ret_base = base;
+	*ret_count = count;
+	return 0;
+}
+
+static void add_range(GArray *ranges, gboolean uid, gboolean gid, uint32_t inside, uint32_t outside, uint32_t count)
+{
+	IdRange range = { .is_uid = uid, .is_gid = gid, .inside = inside, .outside = outside, .count = count };
+	if (count)
+		g_array_append_val(ranges, range);
+}
+
+/* Cuts [inside, inside+count) out of the ranges of one kind and puts `outside` there. */
+static void replace_range(GArray *ranges, gboolean uid, uint32_t inside, uint32_t outside, uint32_t count)
+{
+	g_autoptr(GArray) old = g_array_copy(ranges);
+	g_array_set_size(ranges, 0);
+	uint64_t end = (uint64_t)inside + count;
+	for (guint n = 0; n < old->len; n++) {
+		IdRange r = g_array_index(old, IdRange, n);
+		uint64_t r_end = (uint64_t)r.inside + r.count;
+		if ((uid ? !r.is_uid : !r.is_gid) || r_end <= inside || r.inside >= end) {
+			g_array_append_val(ranges, r);
+			continue;
+		}
+		if (r.inside < inside)
+			add_range(ranges, uid, !uid, r.inside, r.outside, inside - r.inside);
+		if (r_end > end)
+			add_range(ranges, uid, !uid, (uint32_t)end, r.outside + (uint32_t)(end - r.inside), (uint32_t)(r_end - end));
+	}
+	add_range(ranges, uid, !uid, inside, outside, count);
+}
+
+static int parse_span(const char *text, uint32_t *ret_from, uint32_t *ret_count, Error **err)
+{
+	int64_t from, to;
+	g_auto(GStrv) part = g_strsplit(text, "-", 2);
+	if (!part[0] || units_parse_int(part[0], 0, G_MAXUINT32 - 1, &from, err) < 0)
+		return error_prefix(err, "Invalid raw.idmap range \"%s\"", text);
+	to = from;
+	if (part[1] && units_parse_int(part[1], from, G_MAXUINT32 - 1, &to, err) < 0)
+		return error_prefix(err, "Invalid raw.idmap range \"%s\"", text);
+	*ret_from = (uint32_t)from;
+	*ret_count = (uint32_t)(to - from + 1);
+	return 0;
+}
+
+/* Lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]". */
+static int apply_raw(GArray *ranges, const char *raw, Error **err)
+{
+	g_auto(GStrv) lines = g_strsplit(raw ? raw : "", "\n", -1);
+	for (char **line = lines; *line; line++) {
+		if (!*g_strstrip(*line))
+			continue;
+		g_auto(GStrv) word = g_strsplit_set(*line, " \t", -1);
+		uint32_t host, inside, n_host, n_inside;
+		gboolean both = word[0] && strcmp(word[0], "both") == 0;
+		if (g_strv_length(word) != 3 || !(both || strcmp(word[0], "uid") == 0 || strcmp(word[0], "gid") == 0))
+			return error_set(err, ERROR_INVALID, "Invalid raw.idmap line \"%s\"", *line);
+		if (parse_span(word[1], &host, &n_host, err) < 0 || parse_span(word[2], &inside, &n_inside, err) < 0)
+			return -1;
+		if (n_host != n_inside)
+			return error_set(err, ERROR_INVALID, "The two ranges of raw.idmap line \"%s\" have different sizes", *line);
+		if (both || strcmp(word[0], "uid") == 0)
+			replace_range(ranges, TRUE, inside, host, n_host);
+		if (both || strcmp(word[0], "gid") == 0)
+			replace_range(ranges, FALSE, inside, host, n_host);
+	}
+	return 0;
+}
+
+static char *idmap_text(const GArray *ranges)
+{
+	GString *text = g_string_new(NULL);
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *r = &g_array_index(ranges, IdRange, n);
+		if (r->is_uid)
+			g_string_append_printf(text, "u %u %u %u\n", r->inside, r->outside, r->count);
+		if (r->is_gid)
+			g_string_append_printf(text, "g %u %u %u\n", r->inside, r->outside, r->count);
+	}
+	return g_string_free(text, FALSE);
+}
+
+int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err)
+{
+	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	if (!config_true(expanded, "security.privileged")) {
+		uint32_t uid, n_uid, gid, n_gid;
+		if (host_range("/etc/subuid", &uid, &n_uid, err) < 0 || host_range("/etc/subgid", &gid, &n_gid, err) < 0)
+			return -1;
+		const char *base = config_get(expanded, "security.idmap.base");
+		if (!base && config_true(expanded, "security.idmap.isolated"))
+			base = config_get(expanded, "volatile.idmap.base");
+		const char *size = config_get(expanded, "security.idmap.size");
+		if (base) {
+			int64_t from = g_ascii_strtoll(base, NULL, 10);
+			int64_t count = size ? g_ascii_strtoll(size, NULL, 10) : SMALLEST;
+			uid = gid = (uint32_t)from;
+			n_uid = n_gid = (uint32_t)count;
+		}
+		add_range(ranges, TRUE, FALSE, 0, uid, n_uid);
+		add_range(ranges, FALSE, TRUE, 0, gid, n_gid);
+		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0)
+			return -1;
+	}
+	if (ret_text)
+		*ret_text = idmap_text(ranges);
+	if (ret_ranges)
+		*ret_ranges = g_steal_pointer(&ranges);
+	return 0;
+}
+
+/* A range that no other isolated instance has; the first one is left to the instances that share. */
+static int64_t free_base(Instance *i, int64_t size)
+{
+	g_autoptr(GPtrArray) all = instance_list(i->daemon, NULL);
+	uint32_t base = DEFAULT_BASE, count = DEFAULT_COUNT;
+	if (host_range("/etc/subuid", &base, &count, NULL) < 0)
+		return 0;
+	for (int64_t from = (int64_t)base + SMALLEST; from + size <= (int64_t)base + count; from += SMALLEST) {
+		gboolean taken = FALSE;
+		for (guint n = 0; !taken && n < all->len; n++) {
+			g_autofree char *other = instance_volatile_get(all->pdata[n], "idmap.base");
+			g_autofree char *length = instance_expanded_get(all->pdata[n], "security.idmap.size");
+			int64_t at = other ? g_ascii_strtoll(other, NULL, 10) : 0;
+			int64_t span = length ? g_ascii_strtoll(length, NULL, 10) : SMALLEST;
+			taken = all->pdata[n] != i && at > 0 && from < at + span && at < from + size;
+		}
+		if (!taken)
+			return from;
+	}
+	return 0;
+}
+
+int idmap_choose(Instance *i, Error **err)
+{
+	g_autoptr(Config) expanded = instance_expanded_config(i);
+	gboolean isolated = config_true(expanded, "security.idmap.isolated") && !config_true(expanded, "security.privileged");
+	if (!isolated || config_get(expanded, "security.idmap.base"))
+		return instance_volatile_set(i, "idmap.base", isolated ? config_get(expanded, "security.idmap.base") : "0", err);
+	const char *now = config_get(expanded, "volatile.idmap.base");
+	if (now && strcmp(now, "0") != 0)
+		return 0;
+	const char *size = config_get(expanded, "security.idmap.size");
+	int64_t base = free_base(i, size ? g_ascii_strtoll(size, NULL, 10) : SMALLEST);
+	if (!base)
+		return error_set(err, ERROR_INTERNAL, "Not enough uid/gid available for the container");
+	g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, base);
+	return instance_volatile_set(i, "idmap.base", text, err);
+}
+
+char *idmap_json(const GArray *ranges)
+{
+	GString *text = g_string_new("[");
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *r = &g_array_index(ranges, IdRange, n);
+		g_string_append_printf(text, "%s{\"Isuid\":%s,\"Isgid\":%s,\"Hostid\":%u,\"Nsid\":%u,\"Maprange\":%u}",
+		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false", r->outside, r->inside, r->count);
+	}
+	return g_string_free(g_string_append_c(text, ']'), FALSE);
+}

@@ -1,0 +1,150 @@
+#pragma once
+/*
+ * The instance behind the opaque type, for the files of this folder only. Everybody else uses
+ * instance.h and the flows' headers.
+ */
+#include "sdk/base/log.h"
+#include "sdk/base/own.h"
+#include "server/db/db.h"
+#include "server/device/device.h"
+#include "server/event/event.h"
+#include "server/helper/client.h"
+#include "server/instance/instance.h"
+#include "server/rpc/request.h"
+#include "server/storage/pool.h"
+
+/* A running container as the kernel shows it. Immutable once published, but for the counters. */
+typedef struct Runtime {
+	gint refs;
+	pid_t init, monitor;
+	uint64_t init_start, monitor_start; /* clock ticks since boot: tells a reused pid */
+	int init_fd, monitor_fd;            /* pidfds */
+	int netlink_fd;                     /* NETLINK_ROUTE inside; -1 when it could not be made */
+	GMutex netlink_lock;
+	char *cgroup;                       /* "/lxc.payload.c1", the same in every hierarchy */
+} Runtime;
+
+struct Instance {
+	gint refs;
+	Daemon *daemon;
+	int64_t id;
+	InstanceType type;
+	GMutex change;            /* one flow at a time */
+	GMutex lock;              /* the fields below */
+	const char *name, *project; /* interned */
+	int64_t architecture;
+	gboolean ephemeral, stateful, gone, creating;
+	char *description;
+	int64_t created, last_used; /* seconds since 1970 */
+	Config *config, *expanded;
+	Devices *devices, *expanded_devices;
+	char **profiles;
+	GHashTable *dirty;        /* volatile keys not yet in the database; NULL: write through */
+	InstanceStatus transition; /* STARTING, STOPPING, or 0 */
+	Runtime *runtime;
+	GHashTable *mounts;       /* pools' custom volumes mounted for it: owned by disk devices */
+};
+
+struct InstanceTable {
+	Daemon *daemon;
+	GMutex lock;
+	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
+	int epoll_fd, wake_fd;    /* the watcher's */
+	GThread *watcher;
+	gint stopping;
+	gint tasks;               /* background threads still running */
+};
+
+/* row.c: the database's side. `Instance` fields are read without lock: callers hold `change`. */
+int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
+int row_insert(Instance *i, Error **err);           /* sets id */
+int row_update(Instance *i, Error **err);           /* everything below the row too */
+int row_rename(Instance *i, const char *name, Error **err);
+int row_delete(Instance *i, Error **err);
+int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
+/* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
+ * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */
+typedef struct ProfileReplacement {
+	const char *name;
+	const Config *config;
+	const Devices *devices;
+} ProfileReplacement;
+int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
+    Devices **ret_devices, Error **err);
+
+/* table.c */
+Instance *instance_new(Daemon *d, const char *project, const char *name);
+/* Puts a new instance into the table; ERROR_EXISTS "Instance \"NAME\" already exists". */
+int table_add(Instance *i, Error **err);
+void table_remove(Instance *i);
+int table_rename(Instance *i, const char *name, Error **err);
+/* Locks `change` and checks that it was not deleted meanwhile; instance_unlock() ends. */
+int instance_lock(Instance *i, Error **err);
+void instance_unlock(Instance *i);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
+void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller);
+/* Between these, volatile keys stay in memory; flush writes all in one transaction. */
+void volatile_defer(Instance *i);
+int volatile_flush(Instance *i, gboolean used_now, Error **err);
+/* What devices get to see; valid while `change` is held. */
+void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
+void instance_host_clear(DeviceHost *host);
+
+/* create.c: keys, devices, id map and project limits of an expanded configuration. */
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
+    const Config *config, const Devices *devices, Error **err);
+/* update.c: expands again from what the database and the local fields say. */
+int instance_reexpand(Instance *i, Error **err);
+
+/* runtime.c */
+Runtime *runtime_new(void);
+Runtime *runtime_ref(Runtime *r);
+void runtime_unref(Runtime *r);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Runtime, runtime_unref)
+Runtime *instance_runtime(Instance *i); /* new reference or NULL */
+/* Writes and reads INCUS_DIR/run/NAME/state. */
+char *runtime_directory(const Instance *i);
+void runtime_directory_remove(Instance *i);
+int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
+void runtime_publish(Instance *i, Runtime *runtime); /* takes the reference; watches it */
+/* Waits for the monitor's end; FALSE on timeout. -1: for ever. */
+gboolean runtime_wait(Runtime *r, int timeout_ms);
+gboolean runtime_wait_init(Runtime *r, int timeout_ms);
+int watcher_start(InstanceTable *table, Error **err);
+void watcher_stop(InstanceTable *table);
+void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
+
+/* power.c */
+int power_start_locked(Instance *i, Error **err);
+int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
+/* After the monitor ended: devices, mounts, files. */
+void power_cleanup_locked(Instance *i);
+/* The watcher saw the end of an instance that nobody stopped. */
+void power_ended(Instance *i, Runtime *r);
+
+/* idmap.c */
+/* Ranges for the instance (empty: privileged), and their text for the spawner ("" privileged). */
+int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err);
+/* Sets volatile.idmap.base: a range of its own for an isolated instance, else "0". */
+int idmap_choose(Instance *i, Error **err);
+char *idmap_json(const GArray *ranges);
+
+/* lxc_config.c */
+/* key, value, key, value, ... of everything but the root file system and the devices. */
+int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+
+/* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
+int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);
+void seccomp_remove(Instance *i);
+
+/* template_apply.c */
+int template_apply(Instance *i, const char *directory, const char *trigger, Error **err);
+
+/* limits.c */
+/* Start settings as liblxc keys into pairs. */
+int limits_lxc(const Config *expanded, GPtrArray *pairs, Error **err);
+/* Writes the difference to the running container. */
+int limits_apply(Instance *i, const Config *before, const Config *after, Error **err);
+/* Spreads counted CPUs over all running instances. */
+void limits_balance(Daemon *d);

@@ -1,0 +1,286 @@
+/* Running containers: finding them again, watching their monitors, waiting for their ends. */
+#include "server/instance/private.h"
+#include "server/instance/flow.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+
+Runtime *runtime_ref(Runtime *r)
+{
+	g_atomic_int_inc(&r->refs);
+	return r;
+}
+
+void runtime_unref(Runtime *r)
+{
+	if (!r || !g_atomic_int_dec_and_test(&r->refs))
+		return;
+	own_close_fd(&r->init_fd);
+	own_close_fd(&r->monitor_fd);
+	own_close_fd(&r->netlink_fd);
+	g_mutex_clear(&r->netlink_lock);
+	g_free(r->cgroup);
+	g_free(r);
+}
+
+Runtime *runtime_new(void)
+{
+	Runtime *r = g_new0(Runtime, 1);
+	r->refs = 1;
+	r->init_fd = r->monitor_fd = r->netlink_fd = -1;
+	g_mutex_init(&r->netlink_lock);
+	return r;
+}
+
+Runtime *instance_runtime(Instance *i)
+{
+	g_mutex_lock(&i->lock);
+	Runtime *r = i->runtime ? runtime_ref(i->runtime) : NULL;
+	g_mutex_unlock(&i->lock);
+	return r;
+}
+
+gboolean instance_running(Instance *i)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return r != NULL;
+}
+
+pid_t instance_init_pid(Instance *i)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return r ? r->init : 0;
+}
+
+char *runtime_directory(const Instance *i)
+{
+	g_autofree char *name = instance_file_name(i);
+	return g_build_filename(i->daemon->dir, "run", name, NULL);
+}
+
+static uint64_t start_time(pid_t pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+	g_autofree char *text = NULL;
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return 0;
+	char *at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static int pid_open(pid_t pid, uint64_t start)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd >= 0 && start_time(pid) != start) { /* the number belongs to somebody else by now */
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void netlink_open(Daemon *d, Runtime *r)
+{
+	Packet *rq = packet_new(SPAWN_NETLINK);
+	g_autoptr(Packet) answer = NULL;
+	packet_add_fd(rq, r->init_fd);
+	SpawnerCall call = { .timeout_ms = 10000 };
+	if (spawner_call(d->spawner, rq, &call, &answer, NULL) == 0)
+		r->netlink_fd = packet_take_fd(answer, 0);
+}
+
+/* The runtime that DIRECTORY/state tells of, NULL when that is not alive. */
+static Runtime *read_state(Daemon *d, const char *directory)
+{
+	autofd int dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return NULL;
+	flock(dir, LOCK_EX); /* a start that a killed daemon asked for may still be on its way */
+	g_autofree char *path = g_build_filename(directory, "state", NULL);
+	g_autofree char *text = NULL;
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return NULL;
+	g_autoptr(Runtime) r = runtime_new();
+	long long init, monitor, init_start, monitor_start;
+	int used = 0;
+	if (sscanf(text, "%lld %lld %lld %lld %n", &init, &monitor, &init_start, &monitor_start, &used) != 4 || !used)
+		return NULL;
+	r->init = (pid_t)init;
+	r->monitor = (pid_t)monitor;
+	r->init_start = (uint64_t)init_start;
+	r->monitor_start = (uint64_t)monitor_start;
+	r->cgroup = g_strchomp(g_strdup(text + used));
+	r->monitor_fd = pid_open(r->monitor, r->monitor_start);
+	if (r->monitor_fd < 0)
+		return NULL;
+	r->init_fd = pid_open(r->init, r->init_start);
+	if (r->init_fd < 0) { /* on its way out: nothing may start beside it */
+		runtime_wait(r, 10000);
+		return NULL;
+	}
+	netlink_open(d, r);
+	return g_steal_pointer(&r);
+}
+
+int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
+{
+	g_autofree char *directory = runtime_directory(i);
+	*ret_runtime = NULL;
+	if (i->type != INSTANCE_CONTAINER || !g_file_test(directory, G_FILE_TEST_IS_DIR))
+		return 0;
+	*ret_runtime = read_state(i->daemon, directory);
+	if (!*ret_runtime)
+		power_cleanup_locked(i); /* it ended while nobody looked */
+	return 0;
+}
+
+static void remove_directory(const char *directory)
+{
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts" };
+	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
+		g_autofree char *path = g_build_filename(directory, files[n], NULL);
+		remove(path);
+	}
+	rmdir(directory);
+}
+
+void runtime_directory_remove(Instance *i)
+{
+	g_autofree char *directory = runtime_directory(i);
+	remove_directory(directory);
+}
+
+void runtime_kill_orphan(Daemon *d, const char *file_name)
+{
+	g_autofree char *directory = g_build_filename(d->dir, "run", file_name, NULL);
+	g_autoptr(Runtime) r = read_state(d, directory);
+	if (r) {
+		syscall(SYS_pidfd_send_signal, r->init_fd, SIGKILL, NULL, 0);
+		runtime_wait(r, 30000);
+	}
+	remove_directory(directory);
+}
+
+static gboolean wait_fd(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	gint64 end = g_get_monotonic_time() + timeout_ms * (gint64)1000;
+	for (;;) {
+		gint64 left = timeout_ms < 0 ? -1 : MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
+		int ready = poll(&p, 1, (int)left);
+		if (ready < 0 && errno == EINTR)
+			continue;
+		return ready > 0;
+	}
+}
+
+gboolean runtime_wait(Runtime *r, int timeout_ms) { return wait_fd(r->monitor_fd, timeout_ms); }
+gboolean runtime_wait_init(Runtime *r, int timeout_ms) { return wait_fd(r->init_fd, timeout_ms); }
+
+void runtime_publish(Instance *i, Runtime *r)
+{
+	g_mutex_lock(&i->lock);
+	Runtime *old = i->runtime;
+	i->runtime = r;
+	g_mutex_unlock(&i->lock);
+	runtime_unref(old);
+	if (r)
+		watcher_add(i->daemon->instances, i, r);
+}
+
+/* The watcher: one thread that sleeps until a monitor ends. */
+
+typedef struct Watch {
+	Instance *i;
+	Runtime *r;
+} Watch;
+
+static void *ended_main(void *data)
+{
+	Watch *w = data;
+	InstanceTable *table = w->i->daemon->instances;
+	power_ended(w->i, w->r);
+	instance_unref(w->i);
+	runtime_unref(w->r);
+	g_free(w);
+	g_atomic_int_add(&table->tasks, -1);
+	return NULL;
+}
+
+static void watch_fired(InstanceTable *table, Watch *w)
+{
+	epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, w->r->monitor_fd, NULL);
+	g_mutex_lock(&w->i->lock);
+	gboolean current = w->i->runtime == w->r;
+	g_mutex_unlock(&w->i->lock);
+	if (current && !g_atomic_int_get(&table->stopping)) {
+		g_atomic_int_inc(&table->tasks);
+		g_thread_unref(g_thread_new("ended", ended_main, w));
+		return;
+	}
+	instance_unref(w->i);
+	runtime_unref(w->r);
+	g_free(w);
+}
+
+static void *watcher_main(void *data)
+{
+	InstanceTable *table = data;
+	struct epoll_event events[16];
+	while (!g_atomic_int_get(&table->stopping)) {
+		int n = epoll_wait(table->epoll_fd, events, G_N_ELEMENTS(events), -1);
+		for (int k = 0; k < n; k++)
+			if (events[k].data.ptr)
+				watch_fired(table, events[k].data.ptr);
+	}
+	return NULL;
+}
+
+void watcher_add(InstanceTable *table, Instance *i, Runtime *r)
+{
+	Watch *w = g_new0(Watch, 1);
+	w->i = instance_ref(i);
+	w->r = runtime_ref(r);
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = w };
+	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) == 0)
+		return;
+	log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
+	instance_unref(i);
+	runtime_unref(r);
+	g_free(w);
+}
+
+int watcher_start(InstanceTable *table, Error **err)
+{
+	table->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	table->wake_fd = eventfd(0, EFD_CLOEXEC);
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+	if (table->epoll_fd < 0 || table->wake_fd < 0 ||
+	    epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, table->wake_fd, &event) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot watch instances");
+	table->watcher = g_thread_new("watcher", watcher_main, table);
+	return 0;
+}
+
+void watcher_stop(InstanceTable *table)
+{
+	uint64_t one = 1;
+	g_atomic_int_set(&table->stopping, 1);
+	if (table->wake_fd >= 0 && write(table->wake_fd, &one, sizeof(one)) != sizeof(one))
+		log_warn("Watcher is not woken");
+	if (table->watcher)
+		g_thread_join(table->watcher);
+	for (int n = 0; g_atomic_int_get(&table->tasks) > 0 && n < 3000; n++)
+		g_usleep(10000);
+	own_close_fd(&table->epoll_fd);
+	own_close_fd(&table->wake_fd);
+}

@@ -1,0 +1,155 @@
+#include "server/instance/state.h"
+#include "server/instance/cgroup.h"
+#include "server/instance/flow.h"
+#include "server/instance/private.h"
+#include "server/sys/netlink.h"
+#include "sdk/base/units.h"
+#include <string.h>
+#include <unistd.h>
+
+static int64_t read_cpu(const Runtime *r)
+{
+	if (cgroup_version("cpuacct") == CGROUP_V1)
+		return cgroup_read_number("cpuacct", r->cgroup, "cpuacct.usage");
+	g_autofree char *stat = cgroup_read("cpuacct", r->cgroup, "cpu.stat");
+	return stat && g_str_has_prefix(stat, "usage_usec ") ? g_ascii_strtoll(stat + 11, NULL, 10) * 1000 : -1;
+}
+
+static int64_t total_memory(void)
+{
+	return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+static void read_memory(Instance *i, const Runtime *r, Pb__InstanceStateMemory *out)
+{
+	gboolean v1 = cgroup_version("memory") == CGROUP_V1;
+	out->usage = MAX(0, cgroup_read_number("memory", r->cgroup, v1 ? "memory.usage_in_bytes" : "memory.current"));
+	out->usage_peak = MAX(0, cgroup_read_number("memory", r->cgroup, v1 ? "memory.max_usage_in_bytes" : "memory.peak"));
+	int64_t limit = cgroup_read_number("memory", r->cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
+	out->total = limit > 0 && limit < total_memory() ? limit : total_memory();
+	if (v1) {
+		int64_t both = cgroup_read_number("memory", r->cgroup, "memory.memsw.usage_in_bytes");
+		int64_t peak = cgroup_read_number("memory", r->cgroup, "memory.memsw.max_usage_in_bytes");
+		out->swap_usage = MAX(0, both - out->usage);
+		out->swap_usage_peak = MAX(0, peak - out->usage_peak);
+	} else {
+		out->swap_usage = MAX(0, cgroup_read_number("memory", r->cgroup, "memory.swap.current"));
+		out->swap_usage_peak = MAX(0, cgroup_read_number("memory", r->cgroup, "memory.swap.peak"));
+	}
+}
+
+/* Name of the nic device's host end, by the MAC or name that its volatile keys give. */
+static char *host_name_of(const Config *volatiles, const Devices *devices, const Link *link)
+{
+	GHashTableIter iter;
+	void *name, *config;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config)) {
+		if (g_strcmp0(config_get(config, "type"), "nic") != 0)
+			continue;
+		g_autofree char *mac_key = g_strdup_printf("volatile.%s.hwaddr", (char *)name);
+		g_autofree char *host_key = g_strdup_printf("volatile.%s.host_name", (char *)name);
+		const char *mac = config_get(config, "hwaddr");
+		if (!mac)
+			mac = config_get(volatiles, mac_key);
+		const char *host = config_get(config, "host_name");
+		if (!host)
+			host = config_get(volatiles, host_key);
+		if (mac && g_ascii_strcasecmp(mac, link->address) == 0)
+			return g_strdup(host ? host : "");
+	}
+	return g_strdup("");
+}
+
+static Pb__InstanceStateNetwork *render_link(const Link *link, const char *host_name, Arena *arena)
+{
+	Pb__InstanceStateNetwork *n = arena_message(arena, Pb__InstanceStateNetwork, pb__instance_state_network);
+	n->addresses = arena_alloc(arena, (link->n_addresses + 1) * sizeof(void *));
+	for (unsigned k = 0; k < link->n_addresses; k++) {
+		const LinkAddress *a = &link->addresses[k];
+		Pb__InstanceStateNetworkAddress *out = arena_message(arena, Pb__InstanceStateNetworkAddress, pb__instance_state_network_address);
+		out->family = (char *)(a->family == AF_INET ? "inet" : "inet6");
+		out->address = arena_strdup(arena, a->text);
+		out->netmask = arena_printf(arena, "%d", a->prefix);
+		out->scope = (char *)a->scope;
+		n->addresses[n->n_addresses++] = out;
+	}
+	Pb__InstanceStateNetworkCounters *c = arena_message(arena, Pb__InstanceStateNetworkCounters, pb__instance_state_network_counters);
+	c->bytes_received = (int64_t)link->counters.rx_bytes;
+	c->bytes_sent = (int64_t)link->counters.tx_bytes;
+	c->packets_received = (int64_t)link->counters.rx_packets;
+	c->packets_sent = (int64_t)link->counters.tx_packets;
+	c->errors_received = (int64_t)link->counters.rx_errors;
+	c->errors_sent = (int64_t)link->counters.tx_errors;
+	c->packets_dropped_inbound = (int64_t)link->counters.rx_dropped;
+	c->packets_dropped_outbound = (int64_t)link->counters.tx_dropped;
+	n->counters = c;
+	n->hwaddr = arena_strdup(arena, link->arp_type == 772 /* ARPHRD_LOOPBACK */ ? "" : link->address);
+	n->host_name = arena_strdup(arena, host_name);
+	n->mtu = link->mtu;
+	n->state = (char *)(link->flags & IFF_UP ? "up" : "down");
+	n->type = (char *)(link->flags & IFF_LOOPBACK ? "loopback" : link->flags & IFF_POINTOPOINT ? "point-to-point" :
+	    link->flags & IFF_BROADCAST ? "broadcast" : "unknown");
+	return n;
+}
+
+static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
+{
+	LinkList *list = NULL;
+	if (r->netlink_fd < 0)
+		return;
+	g_mutex_lock(&r->netlink_lock);
+	int result = netlink_list(r->netlink_fd, &list, NULL);
+	g_mutex_unlock(&r->netlink_lock);
+	if (result < 0)
+		return;
+	g_autoptr(Config) config = instance_config(i);
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	out->network = arena_alloc(arena, (list->n_links + 1) * sizeof(void *));
+	for (unsigned n = 0; n < list->n_links; n++) {
+		g_autofree char *host = host_name_of(config, devices, &list->links[n]);
+		Pb__InstanceState__NetworkEntry *entry = arena_message(arena, Pb__InstanceState__NetworkEntry, pb__instance_state__network_entry);
+		entry->key = arena_strdup(arena, list->links[n].name);
+		entry->value = render_link(&list->links[n], host, arena);
+		out->network[out->n_network++] = entry;
+	}
+	link_list_free(list);
+}
+
+static void read_disk(Instance *i, Arena *arena, Pb__InstanceState *out)
+{
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	g_autoptr(Pool) pool = NULL;
+	const char *name;
+	Config *root;
+	int64_t used = -1, total = 0;
+	if (device_root_disk(devices, &name, &root, NULL) < 0 || pool_get(i->daemon, config_get(root, "pool"), &pool, NULL) < 0 ||
+	    pool_instance_usage(pool, i->project, i->name, instance_type_name(i->type), &used, &total, NULL) < 0 || used < 0)
+		return;
+	Pb__InstanceState__DiskEntry *entry = arena_message(arena, Pb__InstanceState__DiskEntry, pb__instance_state__disk_entry);
+	entry->key = arena_strdup(arena, name);
+	entry->value = arena_message(arena, Pb__InstanceStateDisk, pb__instance_state_disk);
+	entry->value->usage = used;
+	entry->value->total = MAX(0, total);
+	out->disk = arena_alloc(arena, sizeof(void *));
+	out->disk[0] = entry;
+	out->n_disk = 1;
+}
+
+void instance_state(Instance *i, Arena *arena, Pb__InstanceState *out)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	InstanceStatus status = instance_status(i);
+	out->status = (char *)instance_status_name(status);
+	out->status_code = (int32_t)status;
+	out->cpu = arena_message(arena, Pb__InstanceStateCPU, pb__instance_state_cpu);
+	out->memory = arena_message(arena, Pb__InstanceStateMemory, pb__instance_state_memory);
+	read_disk(i, arena, out);
+	if (!r)
+		return;
+	out->pid = r->init;
+	out->processes = cgroup_version("pids") != CGROUP_NONE ? cgroup_read_number("pids", r->cgroup, "pids.current") : -1;
+	out->cpu->usage = read_cpu(r);
+	read_memory(i, r, out->memory);
+	read_network(i, r, arena, out);
+}
