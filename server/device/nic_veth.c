@@ -274,7 +274,9 @@ static int check_limits(const Config *config, Error **err)
 static int check_host_name(const Config *config, Error **err)
 {
 	const char *host_name = config_get(config, "host_name");
-	return host_name ? name_check_interface(host_name, err) : 0;
+	if (host_name && name_check_interface(host_name, err) < 0)
+		return error_prefix(err, "Invalid value for \"host_name\"");
+	return 0;
 }
 
 static int validate_p2p(const DeviceHost *host, const char *name, const Config *config, Error **err)

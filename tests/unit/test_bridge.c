@@ -33,12 +33,14 @@ static Config *config_of(const char *first, ...)
 	return config;
 }
 
-static void assert_ok(int result, Error *err)
-{
-	if (result < 0 && err)
-		fail_msg("%s", err->message);
-	assert_int_equal(result, 0);
-}
+/* A macro, so that the call is made before err is looked at. */
+#define assert_ok(call, err)                                                                       \
+	do {                                                                                       \
+		int assert_result = (call);                                                        \
+		if (assert_result < 0 && (err))                                                    \
+			fail_msg("%s", (err)->message);                                            \
+		assert_int_equal(assert_result, 0);                                                \
+	} while (0)
 
 static char *ruleset(void)
 {
