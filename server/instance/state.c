@@ -88,8 +88,7 @@ static Pb__InstanceStateNetwork *render_link(const Link *link, const char *host_
 	n->host_name = arena_strdup(arena, host_name);
 	n->mtu = link->mtu;
 	n->state = (char *)(link->flags & IFF_UP ? "up" : "down");
-	n->type = (char *)(link->flags & IFF_LOOPBACK ? "loopback" : link->flags & IFF_POINTOPOINT ? "point-to-point" :
-	    link->flags & IFF_BROADCAST ? "broadcast" : "unknown");
+	n->type = (char *)link_type(link);
 	return n;
 }
 
