@@ -271,7 +271,7 @@ static const char views[] =
 #if defined(__aarch64__)
 #define HOST_ARCH "4"
 #elif defined(__riscv)
-#define HOST_ARCH "10"
+#define HOST_ARCH "12"
 #else
 #define HOST_ARCH "2"
 #endif

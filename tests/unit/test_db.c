@@ -5,10 +5,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "incus/v1/server.pb-c.h"
 #include "sdk/base/file.h"
 #include "server/db/private.h"
-#include "server/db/sql.h"
+#include "server/db/console.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -232,35 +231,41 @@ static void test_full_disk(void **state)
 static void test_sql(void **state)
 {
 	Db *db = open_db();
-	Arena *arena = arena_new();
 	g_autoptr(Error) err = NULL;
-	Pb__InternalSQLBatch *batch = arena_message(arena, Pb__InternalSQLBatch, pb__internal_sqlbatch);
-	assert_int_equal(sql_run(db, "global", "INSERT INTO config (key, value) VALUES ('a', 'b'), ('c', 'd;'); SELECT key, value, NULL, 1 FROM config",
-	    arena, batch, &err), 0);
-	assert_int_equal(batch->n_results, 2);
-	assert_int_equal(batch->results[0]->rows_affected, 2);
-	assert_string_equal(batch->results[1]->rows, "[[\"a\",\"b\",null,1],[\"c\",\"d;\",null,1]]");
-	assert_int_equal(sql_run(db, "global", "SELECT * FROM nowhere", arena, batch, &err), -1);
-	assert_int_equal(err->kind, ERROR_INVALID);
+	g_autoptr(GPtrArray) results = NULL;
+	static const char text[] = "INSERT INTO config (key, value) VALUES ('a', 'b'), ('c', 'd;');"
+				   " SELECT key, value, NULL, 1 FROM config";
+	assert_int_equal(sql_run(top, "global", text, &results, &err), 0);
+	assert_int_equal(results->len, 2);
+	const SqlResult *select = g_ptr_array_index(results, 1);
+	assert_int_equal(((SqlResult *)g_ptr_array_index(results, 0))->rows_affected, 2);
+	assert_string_equal(select->rows->str, "[[\"a\",\"b\",null,1],[\"c\",\"d;\",null,1]]");
+	assert_int_equal(rows_in(db), 2);
+	GPtrArray *none = NULL;
+	assert_int_equal(sql_run(top, "global", "SELECT * FROM nowhere", &none, &err), -1);
 	g_clear_pointer(&err, error_free);
-	assert_int_equal(sql_run(db, "other", "SELECT 1", arena, batch, &err), -1);
+	assert_int_equal(sql_run(top, "other", "SELECT 1", &none, &err), -1);
 	g_clear_pointer(&err, error_free);
-	assert_int_equal(sql_run(db, "global", ".sync", arena, batch, &err), 0);
-	char *text = NULL;
-	assert_int_equal(sql_dump(db, "global", FALSE, arena, &text, &err), 0);
-	assert_non_null(strstr(text, "CREATE TRIGGER"));
-	assert_non_null(strstr(text, "CREATE VIEW"));
-	assert_non_null(strstr(text, "CREATE INDEX"));
-	assert_non_null(strstr(text, "'d;'"));
+	assert_int_equal(sql_sync(top, &err), 0);
+	g_autofree char *dump = NULL, *schema = NULL;
+	assert_int_equal(sql_dump(top, "global", FALSE, &dump, &err), 0);
+	assert_non_null(strstr(dump, "CREATE TRIGGER"));
+	assert_non_null(strstr(dump, "CREATE VIEW"));
+	assert_non_null(strstr(dump, "CREATE INDEX"));
+	assert_non_null(strstr(dump, "'d;'"));
 	sqlite3 *copy = NULL; /* the dump must load */
 	assert_int_equal(sqlite3_open(":memory:", &copy), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(copy, text, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(copy, dump, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(copy);
-	assert_int_equal(sql_dump(db, "local", TRUE, arena, &text, &err), 0);
-	assert_null(strstr(text, "INSERT"));
-	assert_non_null(strstr(text, "raft_nodes"));
-	arena_free(arena);
+	assert_int_equal(sql_dump(top, "local", TRUE, &schema, &err), 0);
+	assert_null(strstr(schema, "INSERT"));
+	assert_non_null(strstr(schema, "raft_nodes"));
 	db_close(db);
+}
+
+static int make_newer(Tx *tx, void *data, Error **err)
+{
+	return tx_exec(tx, err, "INSERT INTO schema (version, updated_at) VALUES (999, 0)", NULL);
 }
 
 static void test_patch_and_versions(void **state)
@@ -273,10 +278,7 @@ static void test_patch_and_versions(void **state)
 	Db *db = open_db();
 	assert_int_equal(rows_in(db), 1);
 	assert_int_equal(access(patch, F_OK), -1);
-	Arena *arena = arena_new();
-	Pb__InternalSQLBatch *batch = arena_message(arena, Pb__InternalSQLBatch, pb__internal_sqlbatch);
-	assert_int_equal(sql_run(db, "global", "INSERT INTO schema (version, updated_at) VALUES (999, 0)", arena, batch, &err), 0);
-	arena_free(arena);
+	assert_int_equal(db_tx(db, make_newer, NULL, &err), 0);
 	db_close(db);
 	db = NULL;
 	assert_int_equal(db_open(top, &db, &err), -1);

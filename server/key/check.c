@@ -1,0 +1,289 @@
+#include "server/key/check.h"
+
+#include "sdk/base/units.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Every part of a comma list through one check. */
+static int each(const char *value, int (*check)(const char *, Error **), Error **err)
+{
+	g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+	for (char **part = parts; *part; part++)
+		if (check(g_strstrip(*part), err) < 0)
+			return -1;
+	return 0;
+}
+
+static gboolean one_of(const char *value, const char *const *words)
+{
+	return g_strv_contains(words, value);
+}
+
+int check_cpuset(const char *value, Error **err)
+{
+	g_autoptr(GArray) cpus = NULL;
+	return units_parse_cpuset(value, &cpus, err);
+}
+
+int check_cpus(const char *value, Error **err)
+{
+	int64_t count;
+	if (units_parse_int(value, 1, 4096, &count, NULL) == 0)
+		return 0;
+	return check_cpuset(value, err);
+}
+
+int check_cpu_allowance(const char *value, Error **err)
+{
+	int percent;
+	int64_t slice, period;
+	if (g_str_has_suffix(value, "%")) {
+		if (units_parse_percent(value, 100 * 4096, &percent, err) < 0)
+			return -1;
+		return percent > 0 ? 0 : error_set(err, ERROR_INVALID, "Invalid CPU allowance \"%s\": must be more than 0", value);
+	}
+	g_auto(GStrv) parts = g_strsplit(value, "/", 2);
+	if (g_strv_length(parts) != 2 || !g_str_has_suffix(parts[0], "ms") || !g_str_has_suffix(parts[1], "ms") ||
+	    units_parse_duration(parts[0], &slice, NULL) < 0 || units_parse_duration(parts[1], &period, NULL) < 0 ||
+	    slice < 1 || period < 1)
+		return error_set(err, ERROR_INVALID, "Invalid CPU allowance \"%s\": must be \"50%%\" or \"25ms/100ms\"", value);
+	return 0;
+}
+
+int check_size(const char *value, Error **err)
+{
+	int64_t bytes;
+	return units_parse_bytes(value, &bytes, err);
+}
+
+int check_memory(const char *value, Error **err)
+{
+	int percent;
+	if (g_str_has_suffix(value, "%"))
+		return units_parse_percent(value, 100, &percent, err);
+	return check_size(value, err);
+}
+
+static gboolean rlimit_number(const char *text)
+{
+	return strcmp(text, "unlimited") == 0 || (*text && strspn(text, "0123456789") == strlen(text) && strlen(text) < 20);
+}
+
+int check_rlimit(const char *value, Error **err)
+{
+	g_auto(GStrv) parts = g_strsplit(value, ":", -1);
+	guint n = g_strv_length(parts);
+	if (n >= 1 && n <= 2 && rlimit_number(parts[0]) && (n == 1 || rlimit_number(parts[1])))
+		return 0;
+	return error_set(err, ERROR_INVALID, "Invalid limit \"%s\": must be \"SOFT\", \"SOFT:HARD\" or \"unlimited\"", value);
+}
+
+int check_expiry(const char *value, Error **err)
+{
+	int64_t expiry;
+	return units_parse_expiry(value, 0, &expiry, err);
+}
+
+/* One field of a cron line: numbers, names are not taken, ranges, steps, lists. */
+static gboolean cron_field(const char *field, int64_t minimum, int64_t maximum)
+{
+	g_auto(GStrv) parts = g_strsplit(field, ",", -1);
+	for (char **part = parts; *part; part++) {
+		g_auto(GStrv) step = g_strsplit(*part, "/", 2);
+		g_auto(GStrv) range = g_strsplit(step[0] ? step[0] : "", "-", 2);
+		int64_t first, last, every;
+		if (step[0] && step[1] && units_parse_int(step[1], 1, maximum + 1, &every, NULL) < 0)
+			return FALSE;
+		if (step[0] && strcmp(step[0], "*") == 0)
+			continue;
+		if (!range[0] || units_parse_int(range[0], minimum, maximum, &first, NULL) < 0 ||
+		    (range[1] && (units_parse_int(range[1], minimum, maximum, &last, NULL) < 0 || last < first)))
+			return FALSE;
+	}
+	return TRUE;
+}
+
+static gboolean cron_line(const char *line)
+{
+	static const struct { int64_t minimum, maximum; } limits[] = {{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}};
+	g_auto(GStrv) words = g_strsplit(line, " ", -1);
+	guint n = 0;
+	for (char **word = words; *word; word++) {
+		if (!**word)
+			continue;
+		if (n == G_N_ELEMENTS(limits) || !cron_field(*word, limits[n].minimum, limits[n].maximum))
+			return FALSE;
+		n++;
+	}
+	return n == G_N_ELEMENTS(limits);
+}
+
+int check_schedule(const char *value, Error **err)
+{
+	static const char *const aliases[] = {"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@annually",
+		"@yearly", "@startup", "@never", NULL};
+	if (cron_line(value)) /* a line may hold commas itself */
+		return 0;
+	g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+	for (char **part = parts; *part; part++)
+		if (!one_of(g_strstrip(*part), aliases) && !cron_line(*part))
+			return error_set(err, ERROR_INVALID, "Invalid schedule \"%s\": must be a cron expression or @hourly, @daily, ...",
+			    value);
+	return 0;
+}
+
+int check_compression(const char *value, Error **err)
+{
+	static const char *const programs[] = {"none", "bzip2", "gzip", "lz4", "lzma", "pigz", "pzstd", "pxz", "squashfs",
+		"tar2sqfs", "xz", "zstd", NULL};
+	g_auto(GStrv) words = g_strsplit(value, " ", -1);
+	if (name_check_line(value, err) < 0)
+		return -1;
+	if (!words[0] || !one_of(words[0], programs))
+		return error_set(err, ERROR_INVALID, "Invalid compression algorithm \"%s\"", value);
+	for (char **word = words + 1; *word; word++)
+		if (**word && **word != '-' && strspn(*word, "0123456789") != strlen(*word))
+			return error_set(err, ERROR_INVALID, "Invalid compression option \"%s\"", *word);
+	return 0;
+}
+
+int check_architecture(const char *value, Error **err)
+{
+	static const char *const names[] = {"i686", "x86_64", "armv6l", "armv7l", "armv8l", "aarch64", "ppc", "ppc64", "ppc64le",
+		"s390x", "mips", "mips64", "riscv32", "riscv64", "loongarch64", NULL};
+	return one_of(value, names) ? 0 : error_set(err, ERROR_INVALID, "Architecture isn't supported: %s", value);
+}
+
+int check_pool_volume(const char *value, Error **err)
+{
+	g_auto(GStrv) parts = g_strsplit(value, "/", 2);
+	if (g_strv_length(parts) != 2)
+		return error_set(err, ERROR_INVALID, "Invalid volume \"%s\": must be POOL/VOLUME", value);
+	return name_check_pool(parts[0], err) < 0 ? -1 : name_check_volume(parts[1], err);
+}
+
+int check_odd(const char *value, Error **err)
+{
+	int64_t number;
+	if (units_parse_int(value, 0, G_MAXINT, &number, err) < 0)
+		return -1;
+	return number % 2 ? 0 : error_set(err, ERROR_INVALID, "Value \"%s\" must be an odd number", value);
+}
+
+int check_mode(const char *value, Error **err)
+{
+	size_t length = strlen(value);
+	return length >= 3 && length <= 4 && strspn(value, "01234567") == length
+	    ? 0
+	    : error_set(err, ERROR_INVALID, "Invalid file mode \"%s\": must be octal, as 0660", value);
+}
+
+int check_member_address(const char *value, Error **err)
+{
+	if (name_check_listen_address(value, err) < 0)
+		return -1;
+	if (value[0] == ':' || g_str_has_prefix(value, "0.0.0.0") || g_str_has_prefix(value, "[::]") || strcmp(value, "::") == 0)
+		return error_set(err, ERROR_INVALID, "Invalid address \"%s\": a wildcard cannot be reached by other members", value);
+	return 0;
+}
+
+int check_ip_list(const char *value, Error **err)
+{
+	return each(value, name_check_ip, err);
+}
+
+int check_ipv4_or_none(const char *value, Error **err)
+{
+	return strcmp(value, "none") == 0 ? 0 : name_check_ipv4(value, err);
+}
+
+int check_ipv6_or_none(const char *value, Error **err)
+{
+	return strcmp(value, "none") == 0 ? 0 : name_check_ipv6(value, err);
+}
+
+static gboolean none_or_auto(const char *value)
+{
+	return strcmp(value, "none") == 0 || strcmp(value, "auto") == 0;
+}
+
+int check_ipv4_or_auto(const char *value, Error **err)
+{
+	return none_or_auto(value) ? 0 : name_check_ipv4_cidr(value, err);
+}
+
+int check_ipv6_or_auto(const char *value, Error **err)
+{
+	return none_or_auto(value) ? 0 : name_check_ipv6_cidr(value, err);
+}
+
+int check_ipv4_list(const char *value, Error **err)
+{
+	return each(value, name_check_ipv4, err);
+}
+
+int check_ipv6_list(const char *value, Error **err)
+{
+	return each(value, name_check_ipv6, err);
+}
+
+int check_ipv4_networks(const char *value, Error **err)
+{
+	return each(value, name_check_ipv4_network, err);
+}
+
+int check_ipv6_networks(const char *value, Error **err)
+{
+	return each(value, name_check_ipv6_network, err);
+}
+
+int check_ipv4_ranges(const char *value, Error **err)
+{
+	return each(value, name_check_ipv4_range, err);
+}
+
+int check_ipv6_ranges(const char *value, Error **err)
+{
+	return each(value, name_check_ipv6_range, err);
+}
+
+int check_vlan(const char *value, Error **err)
+{
+	int64_t id;
+	return strcmp(value, "none") == 0 ? 0 : units_parse_int(value, 0, 4094, &id, err);
+}
+
+static int vlan_or_range(const char *value, Error **err)
+{
+	int64_t id, last;
+	g_auto(GStrv) ends = g_strsplit(value, "-", 2);
+	if (!ends[0] || units_parse_int(ends[0], 0, 4094, &id, err) < 0)
+		return error_set(err, ERROR_INVALID, "Invalid VLAN \"%s\"", value);
+	return ends[1] ? units_parse_int(ends[1], id, 4094, &last, err) : 0;
+}
+
+int check_vlan_list(const char *value, Error **err)
+{
+	return each(value, vlan_or_range, err);
+}
+
+/* "eth0" or "vlan0/eth0/100": name, parent, VLAN. */
+static int interface_or_vlan(const char *value, Error **err)
+{
+	int64_t vlan;
+	g_auto(GStrv) parts = g_strsplit(value, "/", -1);
+	guint n = g_strv_length(parts);
+	if (n != 1 && n != 3)
+		return error_set(err, ERROR_INVALID, "Invalid interface \"%s\"", value);
+	if (name_check_interface(parts[0], err) < 0)
+		return -1;
+	if (n == 1)
+		return 0;
+	return name_check_interface(parts[1], err) < 0 ? -1 : units_parse_int(parts[2], 1, 4094, &vlan, err);
+}
+
+int check_interfaces(const char *value, Error **err)
+{
+	return each(value, interface_or_vlan, err);
+}
