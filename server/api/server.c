@@ -18,7 +18,8 @@
 
 int api_get_api_versions(Request *rq, const Pb__GetApiVersionsRequest *in, Pb__ApiVersions *out, Error **err)
 {
-	static char *versions[] = {(char[]){"/1.0"}};
+	static char version[] = "/1.0";
+	static char *versions[] = {version};
 	out->versions = versions;
 	out->n_versions = G_N_ELEMENTS(versions);
 	return 0;
@@ -124,13 +125,13 @@ static void fill_config(Request *rq, Pb__Server *out)
 
 int api_get_server(Request *rq, const Pb__GetServerRequest *in, Pb__Server *out, Error **err)
 {
-	static const char *const methods[] = {"tls", "oidc"};
+	static const char *const auth_methods[] = {"tls", "oidc"};
 	g_autofree char *issuer = server_config_get(rq->daemon->config, "oidc.issuer");
 	out->api_extensions = (char **)(uintptr_t)api_extensions;
 	out->n_api_extensions = n_api_extensions;
 	out->api_status = constant("stable");
 	out->api_version = constant("1.0");
-	out->auth_methods = (char **)(uintptr_t)methods;
+	out->auth_methods = (char **)(uintptr_t)auth_methods;
 	out->n_auth_methods = issuer && *issuer ? 2 : 1;
 	out->auth = constant("untrusted");
 	if (rq->caller->kind == CALLER_UNTRUSTED)

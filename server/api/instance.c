@@ -1,0 +1,491 @@
+/* Handlers of InstanceService: instances, their state, and lists of them. */
+#include "incus/v1/handlers.h"
+#include "sdk/base/filter.h"
+#include "sdk/base/names.h"
+#include "server/daemon.h"
+#include "server/image/image.h"
+#include "server/instance/flow.h"
+#include "server/instance/state.h"
+#include "server/operation/operation.h"
+#include <string.h>
+
+#define MACHINES "Virtual machines are not available in this version: create a container instead"
+
+static gboolean has_field(char *const *mask, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (g_str_equal(mask[i], name))
+			return TRUE;
+	return FALSE;
+}
+
+/* Repeated strings of a message as a NULL-terminated copy. */
+static char **strv_from(char *const *items, size_t n)
+{
+	char **copy = g_new0(char *, n + 1);
+	for (size_t i = 0; i < n; i++)
+		copy[i] = g_strdup(items[i]);
+	return copy;
+}
+
+/* ---- reading ---- */
+
+static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance *instance,
+    const Filter *filter, Pb__GetInstancesResponse *out)
+{
+	if (!caller_has_project(rq->caller, instance_project(instance)))
+		return 0;
+	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
+		return 0;
+	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
+		instance_render_full(instance, rq->arena, item);
+	else
+		instance_render(instance, rq->arena, item);
+	if (!filter || filter_match(filter, item))
+		out->items[out->n_items++] = item;
+	return 0;
+}
+
+int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetInstancesResponse *out,
+    Error **err)
+{
+	g_autoptr(Filter) filter = NULL;
+	if (in->all_projects && *in->project)
+		return error_set(err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
+	if (*in->filter && filter_parse(in->filter, &filter, err) < 0)
+		return error_prefix(err, "Invalid filter");
+	if (*in->instance_type && !g_str_equal(in->instance_type, "container") &&
+	    !g_str_equal(in->instance_type, "virtual-machine"))
+		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
+	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
+	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
+	for (guint i = 0; i < list->len; i++)
+		add_visible(rq, in, list->pdata[i], filter, out);
+	return 0;
+}
+
+int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance *out, Error **err)
+{
+	g_autoptr(Instance) instance = NULL;
+	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
+		return -1;
+	if (in->recursion >= 1)
+		instance_render_full(instance, rq->arena, out);
+	else
+		instance_render(instance, rq->arena, out);
+	return 0;
+}
+
+int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
+    Pb__InstanceState *out, Error **err)
+{
+	g_autoptr(Instance) instance = NULL;
+	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
+		return -1;
+	instance_state(instance, rq->arena, out);
+	return 0;
+}
+
+/* ---- work in the background ---- */
+
+typedef struct Work {
+	Instance *instance;
+	GPtrArray *instances; /* bulk */
+	char *name, *project, *image, *description, *architecture, *action;
+	Config *config, *properties;
+	Devices *devices;
+	char **profiles;
+	gboolean ephemeral, force;
+	int ephemeral_change, timeout_s;
+} Work;
+
+static void work_free(gpointer data)
+{
+	Work *work = data;
+	g_clear_pointer(&work->instance, instance_unref);
+	g_clear_pointer(&work->instances, g_ptr_array_unref);
+	g_free(work->name);
+	g_free(work->project);
+	g_free(work->image);
+	g_free(work->description);
+	g_free(work->architecture);
+	g_free(work->action);
+	g_clear_pointer(&work->config, g_hash_table_unref);
+	g_clear_pointer(&work->properties, g_hash_table_unref);
+	g_clear_pointer(&work->devices, g_hash_table_unref);
+	g_strfreev(work->profiles);
+	g_free(work);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
+
+/* Starts an operation on one named instance; takes `work`. */
+static int start_operation(Request *rq, const char *description, const char *name,
+    int (*run)(Operation *op, void *data, Error **err), Work *work, Pb__Operation *out, Error **err)
+{
+	g_autofree char *url = name ? g_strdup_printf("/1.0/instances/%s", name) : NULL;
+	const char *resources[] = {"instances", url, "containers", url, NULL};
+	OperationSpec spec = {.op_class = OPERATION_TASK, .description = description, .run = run,
+	    .data = work, .destroy = work_free, .resources = name ? resources : NULL};
+	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
+}
+
+static Work *work_on(Request *rq, const char *name, Error **err)
+{
+	g_autoptr(Work) work = g_new0(Work, 1);
+	if (instance_get(rq->daemon, rq->project, name, &work->instance, err) < 0)
+		return NULL;
+	work->ephemeral_change = -1;
+	return g_steal_pointer(&work);
+}
+
+/* ---- create ---- */
+
+static InstanceSpec spec_of(const Work *work, const Caller *caller)
+{
+	return (InstanceSpec){.project = work->project, .name = work->name, .type = INSTANCE_CONTAINER,
+	    .architecture = work->architecture, .description = work->description,
+	    .ephemeral = work->ephemeral, .config = work->config, .devices = work->devices,
+	    .profiles = work->profiles, .image = work->image, .image_properties = work->properties,
+	    .caller = caller};
+}
+
+static int run_create(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	InstanceSpec spec = spec_of(work, operation_caller(op));
+	return instance_create(operation_daemon(op), &spec, op, NULL, err);
+}
+
+/* Finds the image that is asked for in the caller's project. */
+static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
+{
+	Pb__Image *image = NULL;
+	const char *wanted = *source->alias ? source->alias : source->fingerprint;
+	if (*source->server)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Images of other servers cannot be used directly in this version: import the image first");
+	if (!*wanted)
+		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
+	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
+		return -1;
+	if (g_str_equal(image->type, "virtual-machine"))
+		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
+	work->image = g_strdup(image->fingerprint);
+	work->properties = config_from_map(image->n_properties, image->properties);
+	if (!*work->architecture) {
+		g_free(work->architecture);
+		work->architecture = g_strdup(image->architecture);
+	}
+	image_touch(rq->daemon, rq->project, image->fingerprint, NULL);
+	return 0;
+}
+
+static int choose_source(Request *rq, const Pb__InstancesPost *post, Work *work, Error **err)
+{
+	const Pb__InstanceSource *source = post->source;
+	const char *type = source ? source->type : "";
+	if (g_str_equal(type, "image"))
+		return choose_image(rq, source, work, err);
+	if (g_str_equal(type, "none"))
+		return 0;
+	if (g_str_equal(type, "copy") || g_str_equal(type, "migration"))
+		return error_set(err, ERROR_UNSUPPORTED, "Source type \"%s\" is not available in this version", type);
+	return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", type);
+}
+
+static char *random_name(void)
+{
+	static const char *const first[] = {"able", "bold", "calm", "deft", "easy", "fair", "glad", "keen",
+	    "kind", "live", "mild", "neat", "open", "quick", "safe", "true", "warm", "wise"};
+	static const char *const second[] = {"ant", "bear", "crab", "deer", "eel", "fox", "goose", "hare",
+	    "ibis", "jay", "lynx", "mole", "newt", "otter", "pike", "ram", "seal", "toad", "wren"};
+	return g_strdup_printf("%s-%s", first[g_random_int_range(0, G_N_ELEMENTS(first))],
+	    second[g_random_int_range(0, G_N_ELEMENTS(second))]);
+}
+
+static char *choose_name(Request *rq, const char *wanted)
+{
+	if (*wanted)
+		return g_strdup(wanted);
+	for (int i = 0;; i++) {
+		g_autofree char *name = random_name();
+		g_autoptr(Instance) taken = NULL;
+		g_autoptr(Error) error = NULL;
+		if (i > 20)
+			return g_strdup_printf("%s-%u", name, g_random_int_range(100, 1000000));
+		if (instance_get(rq->daemon, rq->project, name, &taken, &error) < 0)
+			return g_steal_pointer(&name);
+	}
+}
+
+static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *work, Error **err)
+{
+	const Pb__InstancesPost *post = in->instance;
+	static char *const only_default[] = {(char *)"default", NULL};
+	if (g_str_equal(post->type, "virtual-machine"))
+		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
+	if (*post->type && !g_str_equal(post->type, "container"))
+		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
+	if (*post->instance_type)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Cloud instance types (\"%s\") are not available in this version: set limits.cpu and limits.memory",
+		    post->instance_type);
+	work->name = choose_name(rq, post->name);
+	work->project = g_strdup(rq->project);
+	work->description = g_strdup(post->description);
+	work->architecture = g_strdup(post->architecture);
+	work->ephemeral = post->ephemeral;
+	work->config = config_from_map(post->n_config, post->config);
+	work->devices = devices_from_map(post->n_devices, post->devices);
+	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
+	work->profiles = post->n_profiles || none ? strv_from(post->profiles, post->n_profiles)
+						  : g_strdupv((char **)only_default);
+	return choose_source(rq, post, work, err);
+}
+
+int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) work = g_new0(Work, 1);
+	if (!in->instance)
+		return error_set(err, ERROR_INVALID, "No instance was described");
+	if (fill_create(rq, in, work, err) < 0)
+		return -1;
+	InstanceSpec spec = spec_of(work, rq->caller);
+	if (instance_create_check(rq->daemon, &spec, err) < 0)
+		return -1;
+	const char *name = work->name;
+	g_autofree char *copy = g_strdup(name);
+	return start_operation(rq, "Creating instance", copy, run_create, g_steal_pointer(&work), out, err);
+}
+
+/* ---- change ---- */
+
+static int run_update(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	InstanceChange change = {.config = work->config, .devices = work->devices,
+	    .profiles = work->profiles, .description = work->description,
+	    .architecture = work->architecture, .ephemeral = work->ephemeral_change};
+	return instance_update(work->instance, &change, operation_caller(op), err);
+}
+
+/* The ETag is that of the object as it is now, before the operation starts. */
+static int check_etag(Request *rq, Instance *instance, Error **err)
+{
+	if (!rq->if_match)
+		return 0;
+	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
+	instance_render(instance, rq->arena, now);
+	return request_check_etag(rq, now, err);
+}
+
+int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
+{
+	const Pb__InstancePut *put = in->instance;
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work)
+		return -1;
+	if (!put)
+		return error_set(err, ERROR_INVALID, "No content was given");
+	if (*put->restore)
+		return error_set(err, ERROR_UNSUPPORTED, "Snapshots are not available in this version");
+	if (check_etag(rq, work->instance, err) < 0)
+		return -1;
+	work->config = config_from_map(put->n_config, put->config);
+	work->devices = devices_from_map(put->n_devices, put->devices);
+	work->profiles = strv_from(put->profiles, put->n_profiles);
+	work->description = g_strdup(put->description);
+	work->architecture = g_strdup(put->architecture);
+	work->ephemeral_change = put->ephemeral;
+	return start_operation(rq, "Updating instance", in->name, run_update, g_steal_pointer(&work), out, err);
+}
+
+/* Lays the given keys over what is there; "" removes one. */
+static void merge_config(Config *into, const Pb__InstancePut *put)
+{
+	for (size_t i = 0; i < put->n_config; i++)
+		config_set(into, put->config[i]->key, put->config[i]->value);
+}
+
+int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__Protobuf__Empty *out, Error **err)
+{
+	const Pb__InstancePut *put = in->instance;
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work || !put)
+		return work ? error_set(err, ERROR_INVALID, "No content was given") : -1;
+	if (check_etag(rq, work->instance, err) < 0)
+		return -1;
+	g_autoptr(Config) config = instance_config(work->instance);
+	g_autoptr(GHashTable) devices = instance_devices(work->instance);
+	g_autoptr(GHashTable) given = devices_from_map(put->n_devices, put->devices);
+	GHashTableIter iter;
+	gpointer name, device;
+	merge_config(config, put);
+	g_hash_table_iter_init(&iter, given);
+	while (g_hash_table_iter_next(&iter, &name, &device))
+		devices_set(devices, name, device);
+	g_auto(GStrv) profiles = put->n_profiles || has_field(in->update_mask, in->n_update_mask, "profiles")
+	    ? strv_from(put->profiles, put->n_profiles)
+	    : NULL;
+	InstanceChange change = {.config = config, .devices = devices, .profiles = profiles,
+	    .description = has_field(in->update_mask, in->n_update_mask, "description") || *put->description
+	        ? put->description : NULL,
+	    .architecture = put->architecture,
+	    .ephemeral = has_field(in->update_mask, in->n_update_mask, "ephemeral") ? put->ephemeral : -1};
+	return instance_update(work->instance, &change, rq->caller, err);
+}
+
+static int run_rename(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	return instance_rename(work->instance, work->name, operation_caller(op), err);
+}
+
+int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Operation *out, Error **err)
+{
+	const Pb__InstancePost *post = in->instance;
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work)
+		return -1;
+	if (!post || post->migration || *post->pool || *post->project || *in->target)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Moving an instance to another server, pool, project or member is not available in this version");
+	if (!*post->name)
+		return error_set(err, ERROR_INVALID, "No new name was given");
+	if (instance_running(work->instance))
+		return error_set(err, ERROR_INVALID, "Renaming of running instance not allowed");
+	g_autoptr(Instance) taken = NULL;
+	g_autoptr(Error) missing = NULL;
+	if (instance_get(rq->daemon, rq->project, post->name, &taken, &missing) == 0)
+		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", post->name);
+	work->name = g_strdup(post->name);
+	return start_operation(rq, "Renaming instance", in->name, run_rename, g_steal_pointer(&work), out, err);
+}
+
+static int run_delete(Operation *op, void *data, Error **err)
+{
+	return instance_delete(((Work *)data)->instance, operation_caller(op), err);
+}
+
+int api_delete_instance(Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work)
+		return -1;
+	if (instance_running(work->instance))
+		return error_set(err, ERROR_INVALID, "Instance is running");
+	return start_operation(rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
+}
+
+static int run_rebuild(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	return instance_rebuild(work->instance, work->image, work->properties, op, operation_caller(op), err);
+}
+
+int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work)
+		return -1;
+	if (!in->instance || !in->instance->source)
+		return error_set(err, ERROR_INVALID, "No source was given");
+	if (instance_running(work->instance))
+		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
+	work->architecture = g_strdup("");
+	if (g_str_equal(in->instance->source->type, "image")) {
+		if (choose_image(rq, in->instance->source, work, err) < 0)
+			return -1;
+	} else if (!g_str_equal(in->instance->source->type, "none")) {
+		return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", in->instance->source->type);
+	}
+	return start_operation(rq, "Rebuilding instance", in->name, run_rebuild, g_steal_pointer(&work), out, err);
+}
+
+/* ---- state ---- */
+
+static const char *const actions[] = {"start", "stop", "restart", "freeze", "unfreeze", NULL};
+static const char *const action_descriptions[] = {"Starting instance", "Stopping instance",
+    "Restarting instance", "Freezing instance", "Unfreezing instance"};
+
+static int act(Instance *instance, const Work *work, const Caller *caller, Error **err)
+{
+	if (g_str_equal(work->action, "start"))
+		return instance_start(instance, caller, err);
+	if (g_str_equal(work->action, "stop"))
+		return instance_stop(instance, work->timeout_s, work->force, caller, err);
+	if (g_str_equal(work->action, "restart"))
+		return instance_restart(instance, work->timeout_s, work->force, caller, err);
+	return g_str_equal(work->action, "freeze") ? instance_freeze(instance, caller, err)
+						   : instance_unfreeze(instance, caller, err);
+}
+
+static int run_action(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	return act(work->instance, work, operation_caller(op), err);
+}
+
+static int fill_action(const Pb__InstanceStatePut *state, Work *work, Error **err)
+{
+	if (!state || !g_strv_contains(actions, state->action))
+		return error_set(err, ERROR_INVALID, "Unknown action \"%s\"", state ? state->action : "");
+	if (state->stateful)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Stateful stop and start are not available in this version");
+	work->action = g_strdup(state->action);
+	work->timeout_s = (int)CLAMP(state->timeout, -1, G_MAXINT);
+	work->force = state->force;
+	return 0;
+}
+
+int api_update_instance_state(Request *rq, const Pb__UpdateInstanceStateRequest *in,
+    Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work || fill_action(in->state, work, err) < 0)
+		return -1;
+	const char *description = NULL;
+	for (int i = 0; actions[i]; i++)
+		if (g_str_equal(actions[i], work->action))
+			description = action_descriptions[i];
+	return start_operation(rq, description, in->name, run_action, g_steal_pointer(&work), out, err);
+}
+
+static gboolean wants_action(Instance *instance, const char *action)
+{
+	InstanceStatus status = instance_status(instance);
+	if (g_str_equal(action, "start"))
+		return status == INSTANCE_STOPPED || status == INSTANCE_FROZEN;
+	if (g_str_equal(action, "unfreeze"))
+		return status == INSTANCE_FROZEN;
+	if (g_str_equal(action, "freeze"))
+		return status == INSTANCE_RUNNING;
+	return instance_running(instance);
+}
+
+static int run_bulk(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	g_autoptr(GString) failures = g_string_new(NULL);
+	for (guint i = 0; i < work->instances->len; i++) {
+		Instance *instance = work->instances->pdata[i];
+		g_autoptr(Error) error = NULL;
+		if (wants_action(instance, work->action) && act(instance, work, operation_caller(op), &error) < 0)
+			g_string_append_printf(failures, "%s%s: %s", failures->len ? "; " : "",
+			    instance_name(instance), error->message);
+	}
+	return failures->len ? error_set(err, ERROR_INTERNAL, "%s", failures->str) : 0;
+}
+
+int api_update_instances(Request *rq, const Pb__UpdateInstancesRequest *in, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) work = g_new0(Work, 1);
+	if (fill_action(in->instances ? in->instances->state : NULL, work, err) < 0)
+		return -1;
+	work->instances = instance_list(rq->daemon, rq->project);
+	return start_operation(rq, "Changing the state of all instances", NULL, run_bulk,
+	    g_steal_pointer(&work), out, err);
+}
