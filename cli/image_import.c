@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -180,30 +181,68 @@ json_t *image_create(Server *server, json_t *post, const char *project, const ch
 
 /* ---- directories ---- */
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Adds what is in the directory to the arguments, metadata.yaml first: readers look for it there. */
+static int add_entries(GPtrArray *argv, const char *directory, Error **err)
+{
+	g_autoptr(GError) failure = NULL;
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, &failure);
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	const char *name;
+	bool found = false;
+	if (!dir)
+		return error_set(err, ERROR_INVALID, "Cannot read \"%s\": %s", directory, failure->message);
+	while ((name = g_dir_read_name(dir))) {
+		if (strcmp(name, "metadata.yaml") == 0)
+			found = true;
+		else
+			g_ptr_array_add(names, g_strconcat("./", name, NULL));
+	}
+	qsort(names->pdata, names->len, sizeof(void *), by_name);
+	g_ptr_array_add(argv, g_strdup("metadata.yaml"));
+	for (guint i = 0; i < names->len; i++)
+		g_ptr_array_add(argv, names->pdata[i]);
+	g_ptr_array_add(argv, NULL);
+	return found ? 0 : error_set(err, ERROR_INVALID, "\"%s\" holds no metadata.yaml", directory);
+}
+
+static int run_tar(const char *directory, const char *archive, Error **err)
+{
+	static const char *const options[] = { "tar", "--numeric-owner", "--xattrs", "--xattrs-include=*",
+		"--sort=name", "-cJf" };
+	static const char *const environment[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XZ_DEFAULTS=-T0", NULL };
+	g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
+	for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
+		g_ptr_array_add(argv, g_strdup(options[i]));
+	g_ptr_array_add(argv, g_strdup(archive));
+	g_ptr_array_add(argv, g_strdup("-C"));
+	g_ptr_array_add(argv, g_strdup(directory));
+	if (add_entries(argv, directory, err) < 0)
+		return -1;
+	Spawn spawn = { .argv = (const char *const *)argv->pdata, .environment = environment };
+	return spawn_run(&spawn, NULL, NULL, err);
+}
+
 /* Packs a directory into a temporary file; its name, NULL on error. */
 static char *pack_directory(const char *directory, Error **err)
 {
 	g_autofree char *path = g_strdup_printf("%s/incus_image_XXXXXX.tar.xz", g_get_tmp_dir());
-	autofd int fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
-	g_autofree char *metadata = g_build_filename(directory, "metadata.yaml", NULL);
 	if (geteuid() != 0) {
 		error_set(err, ERROR_FORBIDDEN, "Must run as root to import from directory");
 		return NULL;
 	}
-	if (access(metadata, F_OK) < 0) {
-		error_set(err, ERROR_INVALID, "\"%s\" holds no metadata.yaml", directory);
-		unlink(path);
+	autofd int fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
 		return NULL;
 	}
-	const char *argv[] = { "tar", "-C", directory, "--numeric-owner", "--xattrs", "--xattrs-include=*",
-		"--sort=name", "-cJf", path, "metadata.yaml", ".", "--exclude=./metadata.yaml", NULL };
-	const char *environment[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"XZ_DEFAULTS=-T0", NULL };
-	Spawn spawn = { .argv = argv, .environment = environment };
-	if (fd >= 0 && spawn_run(&spawn, NULL, NULL, err) == 0)
+	if (run_tar(directory, path, err) == 0)
 		return g_steal_pointer(&path);
-	if (fd < 0)
-		error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
 	unlink(path);
 	return NULL;
 }

@@ -41,14 +41,20 @@ int object_parse(Cli *cli, const Noun *noun, const char *argument, Object *ret, 
 	return 0;
 }
 
+/* "storage pool": the title within a sentence. */
+static const char *title_in_sentence(const Object *object)
+{
+	g_autofree char *lower = g_ascii_strdown(object->noun->title, -1);
+	return arena_strdup(object->server->cli->arena, lower);
+}
+
 int object_parse_named(Cli *cli, const Noun *noun, const char *argument, Object *ret, Error **err)
 {
 	if (object_parse(cli, noun, argument, ret, err) < 0)
 		return -1;
 	if (*ret->name)
 		return 0;
-	g_autofree char *title = g_ascii_strdown(noun->title, -1);
-	return error_set(err, ERROR_INVALID, "Missing %s name", title);
+	return error_set(err, ERROR_INVALID, "Missing %s name", title_in_sentence(ret));
 }
 
 json_t *object_get(const Object *object, Error **err)
@@ -93,7 +99,8 @@ static int put_yaml(const Object *object, const char *text, size_t length, Error
 	if (json_is_null(data))
 		data = server_keep(object->server->cli, json_object());
 	if (!json_is_object(data))
-		return error_set(err, ERROR_INVALID, "Invalid YAML: the %s must be a map", object->noun->title);
+		return error_set(err, ERROR_INVALID, "Invalid YAML: the %s must be a map",
+		    title_in_sentence(object));
 	return object_put(object, data, err);
 }
 
@@ -188,7 +195,7 @@ static int print_property(const Object *object, const json_t *data, const char *
 	const json_t *value = json_object_get(data, key);
 	if (!value)
 		return error_set(err, ERROR_NOT_FOUND, "The property \"%s\" does not exist on the %s \"%s\"", key,
-		    object->noun->title, object->name);
+		    title_in_sentence(object), object->name);
 	g_autoptr(GString) text = g_string_new(NULL);
 	add_plain(text, value);
 	if (json_is_string(value))
@@ -225,7 +232,7 @@ static int set_property(const Object *object, json_t *data, const char *key, con
 {
 	json_t *value = message_coerce(put_descriptor(object), key, text, err);
 	if (!value)
-		return error_prefix(err, "Cannot set the %s", object->noun->title);
+		return error_prefix(err, "Cannot set a property of the %s", title_in_sentence(object));
 	return json_object_set_new(data, key, value);
 }
 
@@ -254,7 +261,7 @@ static int unset_property(const Object *object, json_t *data, const char *key, E
 {
 	if (!message_has_field(put_descriptor(object), key))
 		return error_set(err, ERROR_NOT_FOUND, "The property \"%s\" does not exist on the %s \"%s\"", key,
-		    object->noun->title, object->name);
+		    title_in_sentence(object), object->name);
 	json_object_del(data, key);
 	return object_put(object, data, err);
 }

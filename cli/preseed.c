@@ -65,6 +65,17 @@ static int check_same(const json_t *now, const json_t *given, const char *key, c
 	    json_get_text(given, "name"), key, have, wanted);
 }
 
+/* An empty value means the default, and so does no value. */
+static void drop_empty(json_t *config)
+{
+	const char *key;
+	json_t *value;
+	void *next;
+	json_object_foreach_safe (config, next, key, value)
+		if (json_is_null(value) || (json_is_string(value) && !*json_string_value(value)))
+			json_object_del(config, key);
+}
+
 static int apply_object(Apply *apply, const Noun *noun, const json_t *given, const char *fixed, Error **err)
 {
 	Object object = object_make(apply->server, noun, json_get_text(given, "name"));
@@ -76,6 +87,7 @@ static int apply_object(Apply *apply, const Noun *noun, const json_t *given, con
 	json_t *now = object_get(&object, NULL);
 	if (!now) {
 		json_t *data = server_keep(apply->server->cli, json_deep_copy(given));
+		drop_empty(json_object_get(data, "config"));
 		if (object_create(&object, data, err) < 0)
 			return error_prefix(err, "Failed to create %s \"%s\"", noun->title, object.name);
 		remember(apply, object, NULL);

@@ -231,8 +231,10 @@ static int list(Cli *cli, Error **err)
 /* Requests name a certificate by "fingerprint". */
 static int parse(Cli *cli, Object *ret, Error **err)
 {
-	if (object_parse_named(cli, &certificate_noun, cli->args[0], ret, err) < 0)
-		return error_prefix(err, "Missing certificate fingerprint");
+	if (object_parse(cli, &certificate_noun, cli->args[0], ret, err) < 0)
+		return -1;
+	if (!*ret->name)
+		return error_set(err, ERROR_INVALID, "Missing certificate fingerprint");
 	json_object_del(ret->key, "name");
 	json_object_set_new(ret->key, "fingerprint", json_string(ret->name));
 	return 0;

@@ -75,6 +75,8 @@ static int expiry(Daemon *daemon, int64_t *ret_expires, Error **err)
 {
 	g_autofree char *age = server_config_get(daemon->config, "core.remote_token_expiry");
 	*ret_expires = 0;
+	if (age && g_str_equal(age, "no expiry")) /* the key's default, as the reference shows it */
+		return 0;
 	return age && *age ? units_parse_expiry(age, g_get_real_time() / G_USEC_PER_SEC, ret_expires, err) : 0;
 }
 

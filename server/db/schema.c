@@ -294,6 +294,31 @@ static const char defaults[] =
 static const char *const global_69[] = {cluster_tables, project_tables, instance_tables, image_tables,
 	network_tables, storage_tables, views, defaults, 0};
 
+/* One-time changes of data that Incus has made up to this schema: new data needs none of them. */
+static const char local_patches[] =
+	"INSERT INTO patches (name, applied_at) VALUES"
+	" ('storage_lvm_skipactivation', CURRENT_TIMESTAMP),"
+	" ('clustering_drop_database_role', CURRENT_TIMESTAMP),"
+	" ('network_clear_bridge_volatile_hwaddr', CURRENT_TIMESTAMP),"
+	" ('move_backups_instances', CURRENT_TIMESTAMP),"
+	" ('network_ovn_enable_nat', CURRENT_TIMESTAMP),"
+	" ('network_ovn_remove_routes', CURRENT_TIMESTAMP),"
+	" ('thinpool_typo_fix', CURRENT_TIMESTAMP),"
+	" ('vm_rename_uuid_key', CURRENT_TIMESTAMP),"
+	" ('db_nodes_autoinc', CURRENT_TIMESTAMP),"
+	" ('network_acl_remove_defaults', CURRENT_TIMESTAMP),"
+	" ('clustering_server_cert_trust', CURRENT_TIMESTAMP),"
+	" ('warnings_remove_empty_node', CURRENT_TIMESTAMP),"
+	" ('dnsmasq_entries_include_device_name', CURRENT_TIMESTAMP),"
+	" ('storage_missing_snapshot_records', CURRENT_TIMESTAMP),"
+	" ('storage_delete_old_snapshot_records', CURRENT_TIMESTAMP),"
+	" ('storage_zfs_drop_block_volume_filesystem_extension', CURRENT_TIMESTAMP),"
+	" ('storage_prefix_bucket_names_with_project', CURRENT_TIMESTAMP),"
+	" ('storage_move_custom_iso_block_volumes', CURRENT_TIMESTAMP),"
+	" ('zfs_set_content_type_user_property', CURRENT_TIMESTAMP),"
+	" ('snapshots_rename', CURRENT_TIMESTAMP),"
+	" ('storage_zfs_unset_invalid_block_settings', CURRENT_TIMESTAMP);\n";
+
 static const char *const local_43[] = {
 	"CREATE TABLE config (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, key TEXT NOT NULL,"
 	" value TEXT, UNIQUE (key));\n"
@@ -302,7 +327,8 @@ static const char *const local_43[] = {
 	"CREATE TABLE raft_nodes (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, address TEXT NOT NULL,"
 	" role INTEGER NOT NULL DEFAULT 0, name TEXT NOT NULL DEFAULT '', UNIQUE (address));\n"
 	"CREATE TABLE certificates (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, fingerprint TEXT NOT NULL,"
-	" type INTEGER NOT NULL, name TEXT NOT NULL, certificate TEXT NOT NULL, UNIQUE (fingerprint));\n", 0};
+	" type INTEGER NOT NULL, name TEXT NOT NULL, certificate TEXT NOT NULL, UNIQUE (fingerprint));\n",
+	local_patches, 0};
 
 const Migration schema_global[] = {{69, global_69}, {0}};
 const Migration schema_local[] = {{43, local_43}, {0}};

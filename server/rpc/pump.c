@@ -233,12 +233,13 @@ int pump_add(Pump *pump, int fd, SSL *ssl, int *ret_fd, Error **err)
 	link->link.data = link;
 	g_mutex_lock(&pump->lock);
 	g_queue_push_tail_link(&pump->links, &link->link);
-	g_mutex_unlock(&pump->lock);
 	*ret_fd = pair[1];
 	/* Edge-triggered: every change on either side makes the link run until neither side moves. The
 	 * first event comes at once, for what TLS has already read. */
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = link };
 	epoll_ctl(pump->epoll, EPOLL_CTL_ADD, link->net, &event);
 	epoll_ctl(pump->epoll, EPOLL_CTL_ADD, link->plain, &event);
+	/* Until here the pump cannot free the link, however early its peer leaves. */
+	g_mutex_unlock(&pump->lock);
 	return 0;
 }
