@@ -158,19 +158,13 @@ static int write_file(FileSession *session, const char *path, const FileOwner *o
 		return error_set(err, ERROR_INVALID, "Bad file write mode: %s", in->write);
 	if (file_open(session, path, flags, owner, &fd, NULL, NULL, err) < 0)
 		return -1;
-	for (size_t done = 0; done < in->data.len;) {
-		ssize_t n = write(fd, in->data.data + done, in->data.len - done);
-		if (n < 0 && errno != EINTR)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to write \"%s\"", path);
-		done += n > 0 ? (size_t)n : 0;
-	}
 	return stream_recv_file(stream, fd, UINT64_MAX, &written, err);
 }
 
 static int make_symlink(FileSession *session, const char *path, const FileOwner *owner,
-    const Pb__CreateInstanceFileRequest *in, Stream *stream, Error **err)
+    Stream *stream, Error **err)
 {
-	g_autoptr(GString) target = g_string_new_len((const char *)in->data.data, (gssize)in->data.len);
+	g_autoptr(GString) target = g_string_new(NULL);
 	const void *message;
 	int got;
 	while ((got = stream_recv(stream, -1, &message, err)) == 1) {
@@ -210,7 +204,7 @@ int api_create_instance_file(Request *rq, const Pb__CreateInstanceFileRequest *i
 	else if (g_str_equal(in->type, "directory"))
 		result = make_directory(session, path, &owner, err);
 	else if (g_str_equal(in->type, "symlink"))
-		result = make_symlink(session, path, &owner, in, stream, err);
+		result = make_symlink(session, path, &owner, stream, err);
 	else
 		return error_set(err, ERROR_INVALID, "Bad file type: %s", in->type);
 	if (result < 0)
@@ -275,12 +269,11 @@ int api_connect_sftp(Request *rq, const Pb__ConnectSftpRequest *in, Stream *stre
 	Relay relay = {.stream = stream, .socket = socket};
 	GThread *thread = g_thread_new("sftp", send_replies, &relay);
 	const void *message;
-	if (send_all(socket, in->data.data, in->data.len) == 0)
-		while (stream_recv(stream, -1, &message, NULL) == 1) {
-			const Pb__ConnectSftpRequest *more = message;
-			if (send_all(socket, more->data.data, more->data.len) < 0)
-				break;
-		}
+	while (stream_recv(stream, -1, &message, NULL) == 1) {
+		const Pb__ConnectSftpRequest *more = message;
+		if (send_all(socket, more->data.data, more->data.len) < 0)
+			break;
+	}
 	shutdown(socket, SHUT_RDWR);
 	g_thread_join(thread);
 	return 0;

@@ -157,6 +157,15 @@ static int check_shutdown(GrpcDoor *door, const SchemaMethod *schema, Error **er
 	return 0;
 }
 
+/* Uploads may carry data in their first message: the handler finds it again with its first recv. */
+static void keep_first_data(GrpcCall *call, const SchemaMethod *schema, const ProtobufCMessage *in)
+{
+	const ProtobufCFieldDescriptor *field = field_data(schema->input);
+	if (field && (schema->kind == METHOD_CLIENT_STREAM || schema->kind == METHOD_BIDI) &&
+	    ((const ProtobufCBinaryData *)field_at(in, field))->len)
+		call->replay = in;
+}
+
 static int serve_method(GrpcDoor *door, GrpcCall *call, const Method *method, grpc_slice *ret_reply, Error **err)
 {
 	const SchemaMethod *schema = method->schema;
@@ -176,6 +185,7 @@ static int serve_method(GrpcDoor *door, GrpcCall *call, const Method *method, gr
 		*ret_reply = grpc_call_pack(out);
 		return 1;
 	}
+	keep_first_data(call, schema, in);
 	if (worker_stream_begin(err) < 0)
 		return -1;
 	int result = method->stream(&call->rq, in, &call->stream, err);

@@ -149,6 +149,10 @@ static int stream_receive(Stream *stream, int timeout_ms, const void **ret_messa
 	GrpcCall *call = call_of(stream);
 	grpc_byte_buffer *bytes;
 	ProtobufCMessage *message;
+	if (call->replay) {
+		*ret_message = g_steal_pointer(&call->replay);
+		return 1;
+	}
 	int got = grpc_call_receive(call, timeout_ms, &bytes, err);
 	if (got <= 0)
 		return got;
@@ -388,6 +392,8 @@ static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t 
 	*ret_written = 0;
 	if (!field)
 		return error_set(err, ERROR_INTERNAL, "\"%s\" carries no data", stream->input->name);
+	if (call->replay && write_message(stream, field, g_steal_pointer(&call->replay), fd, limit, ret_written, err) < 0)
+		return -1;
 	for (;;) {
 		grpc_byte_buffer *bytes;
 		ProtobufCMessage *message;

@@ -21,6 +21,7 @@ typedef struct GrpcCall {
 	grpc_byte_buffer *received;
 	gboolean receiving, receive_ended;
 	Arena *message_arena;       /* of the message handed out last */
+	const void *replay;         /* the first message, when it carries data: recv gives it once more */
 	/* Sending. */
 	GMutex sending;
 	gboolean opened, finished;

@@ -442,12 +442,6 @@ static int take_sockets(Listener *listener, Error **err)
 	return 0;
 }
 
-static int https_changed(Daemon *daemon, const char *key, const char *value, Error **err)
-{
-	(void)key;
-	return listener_set_https(daemon, value, err);
-}
-
 static int open_ports(Listener *listener, Error **err)
 {
 	Daemon *daemon = listener->daemon;
@@ -461,8 +455,6 @@ static int open_ports(Listener *listener, Error **err)
 		listener->socket_path = g_steal_pointer(&path);
 		listener->unix_port = port_new(listener, fd, NULL);
 	}
-	if (daemon->config)
-		server_config_on_change(daemon->config, "core.https_address", https_changed);
 	g_autofree char *address = daemon->config ? server_config_get(daemon->config, "core.https_address") : NULL;
 	g_autoptr(Error) problem = NULL;
 	if (!listener->https && address && *address && listener_set_https(daemon, address, &problem) < 0)

@@ -14,7 +14,8 @@ typedef struct Stream Stream;
 int stream_open(Stream *stream, Error **err);
 /* Sends one message of the method's output type. -1 when the client is gone (ERROR_CANCELLED). */
 int stream_send(Stream *stream, const void *message, Error **err);
-/* Next message of the input type: 1 and *ret_message (valid until the next recv on this stream),
+/* The data of the first message comes with the first recv, though the handler has the message already.
+ * Next message of the input type: 1 and *ret_message (valid until the next recv on this stream),
  * 0 at the end of the client's side, -1 on failure. timeout_ms -1 waits for ever; expiry is
  * ERROR_TIMEOUT. */
 int stream_recv(Stream *stream, int timeout_ms, const void **ret_message, Error **err);

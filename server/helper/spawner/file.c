@@ -284,11 +284,12 @@ static void enter_rootfs(Job *job, const char *rootfs, const char *idmap, int sh
 	int userns = *idmap ? userns_open(idmap) : -1;
 	if (*idmap && userns < 0)
 		job_fail(job, errno, "Cannot make a user namespace with the instance's id map");
+	if (mntns_private() < 0)
+		job_fail(job, errno, "Cannot make a mount namespace");
+	/* after the new namespace: open_tree clones mounts of its own namespace only */
 	int source = open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (source < 0)
 		job_fail(job, errno, "Cannot open the instance's root file system: %s", strerror(errno));
-	if (mntns_private() < 0)
-		job_fail(job, errno, "Cannot make a mount namespace");
 	int tree = tree_clone(source, 0, 0, shifted ? -1 : userns);
 	if (tree < 0)
 		job_fail(job, errno, "Cannot mount the instance's root file system: %s", strerror(errno));
