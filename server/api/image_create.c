@@ -93,7 +93,10 @@ static int run_import(Operation *op, void *data, Error **err)
 	Daemon *d = operation_daemon(op);
 	g_autoptr(Arena) arena = arena_new();
 	Pb__Image *image;
-	if (image_import_finish(upload->import, &upload->options, arena, &image, err) < 0)
+	int r = image_import_finish(upload->import, &upload->options, arena, &image, err);
+	/* Not with the operation, which stays visible for a while. */
+	g_clear_pointer(&upload->import, image_import_free);
+	if (r < 0)
 		return -1;
 	g_autofree char *fingerprint = g_strdup_printf("\"%s\"", image->fingerprint);
 	g_autofree char *size = g_strdup_printf("\"%" G_GINT64_FORMAT "\"", (gint64)image->size);
