@@ -45,8 +45,6 @@ int access_check_object(const Request *rq, const char *object, const char *entit
 	/* A project itself is looked at (the handler compares the name); things are made in it. */
 	if (!strcmp(object, "project") && only_looks(entitlement))
 		return 0;
-	if (!strcmp(object, "project") && !strcmp(entitlement, "can_edit") && !project)
-		return refuse(err);
 	return project && caller_has_project(caller, project) ? 0 : refuse(err);
 }
 

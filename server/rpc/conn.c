@@ -244,6 +244,19 @@ gboolean conn_gone(Conn *conn)
 	return poll(&pfd, 1, 0) > 0;
 }
 
+void conn_linger(Conn *conn)
+{
+	enum { LINGER_S = 2, SCRAP = 64 * 1024 };
+	if (conn->fd < 0 || conn->ssl)
+		return;
+	shutdown(conn->fd, SHUT_WR);
+	g_autofree char *scrap = g_malloc(SCRAP);
+	int64_t until = conn_deadline(LINGER_S);
+	conn->start = conn->end = 0;
+	while (conn_read(conn, scrap, SCRAP, until, NULL) > 0 && g_get_monotonic_time() < until)
+		;
+}
+
 void conn_trim(Conn *conn)
 {
 	if (conn->start < conn->end)

@@ -41,6 +41,9 @@ int conn_sendfile(Conn *conn, int file, uint64_t offset, uint64_t length, Error 
 int conn_wait(Conn *conn, short events, int64_t deadline_us, Error **err);
 /* True when the other side has closed or reset (nothing is consumed). */
 gboolean conn_gone(Conn *conn);
+/* Before closing on a client that is still sending: reads away what comes for a moment, so that it
+ * sees the reply and not a reset. */
+void conn_linger(Conn *conn);
 /* Frees the read-ahead buffer if it is empty: idle connections stay small. */
 void conn_trim(Conn *conn);
 

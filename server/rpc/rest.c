@@ -116,6 +116,8 @@ static gboolean serve_one(Daemon *daemon, Conn *conn, size_t head_length)
 	handle(&ex);
 	exchange_drain(&ex);
 	exchange_clear(&ex);
+	if (!ex.keep_alive && !ex.body_done && ex.begun && !ex.continue_due)
+		conn_linger(conn);
 	return ex.keep_alive;
 }
 
