@@ -8,18 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Built in, overridden by the user's own of the same name. */
-static const char *const built_in[][2] = { { "shell", "exec @ARGS@ -- su -l" } };
-
-static const char *alias_target(const Conf *conf, const char *name)
-{
-	const char *target = g_hash_table_lookup(conf->aliases, name);
-	for (size_t i = 0; !target && i < G_N_ELEMENTS(built_in); i++)
-		if (strcmp(built_in[i][0], name) == 0)
-			target = built_in[i][1];
-	return target;
-}
-
 /* The longest alias that begins the command line; *ret_words of it are its name. */
 static const char *find_alias(const Conf *conf, int argc, char **argv, int *ret_words)
 {
@@ -27,7 +15,7 @@ static const char *find_alias(const Conf *conf, int argc, char **argv, int *ret_
 	g_autoptr(GString) name = g_string_new(NULL);
 	for (int i = 1; i < argc && argv[i][0] != '-'; i++) {
 		g_string_append_printf(name, "%s%s", i > 1 ? " " : "", argv[i]);
-		const char *target = alias_target(conf, name->str);
+		const char *target = g_hash_table_lookup(conf->aliases, name->str);
 		if (target) {
 			found = target;
 			*ret_words = i;
@@ -150,9 +138,6 @@ static int alias_list(Cli *cli, Error **err)
 		table_add(table, name, target, NULL);
 		json_object_set_new(data, name, json_string(target));
 	}
-	for (size_t i = 0; i < G_N_ELEMENTS(built_in); i++)
-		if (!g_hash_table_contains(conf->aliases, built_in[i][0]))
-			table_add(table, built_in[i][0], built_in[i][1], NULL);
 	table_sort(table);
 	return output_list(cli, table, data, err);
 }

@@ -95,9 +95,16 @@ static int fill_environment(Pb__InstanceExecPost *exec, Cli *cli, bool interacti
 	return 0;
 }
 
-static int fill_request(Pb__InstanceExecPost *exec, Cli *cli, Error **err)
+static void fill_terminal(Pb__InstanceExecPost *exec)
 {
 	uint32_t width, height;
+	terminal_size(&width, &height);
+	exec->width = width;
+	exec->height = height;
+}
+
+static int fill_request(Pb__InstanceExecPost *exec, Cli *cli, Error **err)
+{
 	bool interactive = false;
 	if (pick_mode(cli, &interactive, err) < 0 || fill_environment(exec, cli, interactive, err) < 0)
 		return -1;
@@ -107,11 +114,6 @@ static int fill_request(Pb__InstanceExecPost *exec, Cli *cli, Error **err)
 	exec->user = flag_int(cli, "user");
 	exec->group = flag_int(cli, "group");
 	exec->cwd = (char *)flag_string(cli, "cwd");
-	if (interactive) {
-		terminal_size(&width, &height);
-		exec->width = width;
-		exec->height = height;
-	}
 	return 0;
 }
 
@@ -140,36 +142,62 @@ static int receive(Stream *stream, Error **err)
 	return code;
 }
 
-static int exec_run(Cli *cli, Error **err)
+/* Runs what `post` says in the instance that the first argument names, until it ends. */
+static int run_command(Cli *cli, Pb__InstanceExecPost *post, bool no_stdin, Error **err)
 {
 	Object instance;
-	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
 	Pb__ExecInstanceRequest request = PB__EXEC_INSTANCE_REQUEST__INIT;
 	Pb__ExecInstanceInput start = PB__EXEC_INSTANCE_INPUT__INIT;
-	InputRules rules = { .data = send_stdin, .end = send_end, .signal = send_signal,
-		.no_stdin = flag_bool(cli, "disable-stdin") };
-	input_block_signals(true);
-	if (fill_request(&post, cli, err) < 0 ||
-	    object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
+	InputRules rules = {
+		.data = send_stdin, .end = send_end, .signal = send_signal, .no_stdin = no_stdin
+	};
+	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
 		return -1;
 	request.name = (char *)instance.name;
 	request.project = (char *)(instance.server->project ? instance.server->project : "");
-	request.exec = &post;
+	request.exec = post;
 	start.message_case = PB__EXEC_INSTANCE_INPUT__MESSAGE_START;
 	start.start = &request;
+	if (post->interactive) {
+		fill_terminal(post);
+		rules.resize = send_resize;
+	}
 	g_autoptr(Stream) stream = stream_open(instance.server, "ExecInstance", &start.base, err);
 	if (!stream)
 		return -1;
-	if (post.interactive) {
-		rules.resize = send_resize;
+	if (post->interactive)
 		terminal_raw();
-	}
 	Input *input = input_start(stream, &rules);
 	cli->exit_code = receive(stream, err);
 	terminal_restore();
 	stream_cancel(stream);
 	input_stop(input);
 	return cli->exit_code < 0 ? -1 : 0;
+}
+
+static int exec_run(Cli *cli, Error **err)
+{
+	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
+	input_block_signals(true);
+	if (fill_request(&post, cli, err) < 0)
+		return -1;
+	return run_command(cli, &post, flag_bool(cli, "disable-stdin"), err);
+}
+
+/* Images without su still have a shell. */
+static int shell_run(Cli *cli, Error **err)
+{
+	static const char *const login = "command -v su >/dev/null 2>&1 && exec su -l; exec /bin/sh -l";
+	char *command[] = { "/bin/sh", "-c", (char *)login };
+	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
+	input_block_signals(true);
+	post.interactive = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	post.n_command = G_N_ELEMENTS(command);
+	post.command = command;
+	post.environment = arena_alloc(cli->arena, sizeof(void *));
+	if (post.interactive && getenv("TERM"))
+		add_environment(&post, cli, "TERM", strlen("TERM"), getenv("TERM"));
+	return run_command(cli, &post, false, err);
 }
 
 static const Flag exec_flags[] = {
@@ -194,5 +222,7 @@ const Command exec_commands[] = {
 	    .examples = "incus exec c1 -- ls -l /\n"
 			"incus exec c1 --user 1000 --cwd /tmp -- id",
 	    .run = exec_run, .complete = "instance" },
+	{ .path = "shell", .usage = "[<remote>:]<instance>", .min_args = 1, .max_args = 1,
+	    .summary = "Log in to an instance as root", .run = shell_run, .complete = "instance" },
 	{ 0 },
 };

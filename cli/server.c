@@ -103,6 +103,8 @@ static Server *connect_remote(Cli *cli, const Remote *remote, Error **err)
 		result = connect_tls(cli->conf, remote, &server.client, err);
 	if (result < 0)
 		return NULL;
+	if (cli->verbose || cli->debug)
+		fprintf(stderr, "INFO Connected to %s (%s)\n", remote->name, incus_client_url(server.client));
 	if (server.project)
 		incus_client_set_project(server.client, server.project);
 	if (cli->command && flag_find(cli->command, "target", strlen("target")) && flag_given(cli, "target"))
@@ -186,6 +188,15 @@ static const SchemaMethod *need_method(const char *name, Error **err)
 	return method;
 }
 
+/* --debug: what was called and how long it took. Arguments may be secret and are not shown. */
+static void trace(const Server *server, const char *name, gint64 start, const incus_error *problem)
+{
+	if (!server->cli->debug)
+		return;
+	fprintf(stderr, "DEBUG %s %s: %s (%.1f ms)\n", server->remote->name, name,
+	    problem ? problem->name : "OK", (g_get_monotonic_time() - start) / 1000.0);
+}
+
 json_t *server_call(Server *server, const char *name, json_t *request, Error **err)
 {
 	Arena *arena = server->cli->arena;
@@ -198,7 +209,10 @@ json_t *server_call(Server *server, const char *name, json_t *request, Error **e
 	ProtobufCMessage *message = message_from_json(method->input, in, arena, err);
 	if (!message)
 		return NULL;
-	if (incus_call_unary(server->client, method, message, &reply, &problem) < 0) {
+	gint64 start = g_get_monotonic_time();
+	int result = incus_call_unary(server->client, method, message, &reply, &problem);
+	trace(server, name, start, problem);
+	if (result < 0) {
 		error_from_sdk(err, problem);
 		return NULL;
 	}

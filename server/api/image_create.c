@@ -93,7 +93,10 @@ static int run_import(Operation *op, void *data, Error **err)
 	Daemon *d = operation_daemon(op);
 	g_autoptr(Arena) arena = arena_new();
 	Pb__Image *image;
-	if (image_import_finish(upload->import, &upload->options, arena, &image, err) < 0)
+	int r = image_import_finish(upload->import, &upload->options, arena, &image, err);
+	/* Not with the operation, which stays visible for a while. */
+	g_clear_pointer(&upload->import, image_import_free);
+	if (r < 0)
 		return -1;
 	g_autofree char *fingerprint = g_strdup_printf("\"%s\"", image->fingerprint);
 	g_autofree char *size = g_strdup_printf("\"%" G_GINT64_FORMAT "\"", (gint64)image->size);
@@ -219,10 +222,9 @@ int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stre
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (in->image && in->image->source && *in->image->source->type)
 		return create_from_source(in->image->source->type, err);
-	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
-	 * first, without bytes. */
+	/* gRPC clients may send bytes with the first message; REST gives the headers first, without. */
 	const void *first = in;
-	if (in->data.len > 0 || !*in->part) {
+	if (in->data.len == 0 && !*in->part) {
 		int more = stream_recv(stream, -1, &first, err);
 		if (more < 0)
 			return -1;

@@ -477,6 +477,11 @@ static int open_epoll(Listener *listener, Error **err)
 	return 0;
 }
 
+static int https_changed(Daemon *daemon, const char *key, const char *value, Error **err)
+{
+	return daemon->listener ? listener_set_https(daemon, value, err) : 0;
+}
+
 int listener_start(Daemon *daemon, Error **err)
 {
 	Listener *listener = g_new0(Listener, 1);
@@ -487,6 +492,8 @@ int listener_start(Daemon *daemon, Error **err)
 	g_mutex_init(&listener->lock);
 	g_queue_init(&listener->clients);
 	route_start();
+	if (daemon->config)
+		server_config_on_change(daemon->config, "core.https_address", https_changed);
 	if (open_epoll(listener, err) < 0 || listener_reload_certificate(daemon, err) < 0 ||
 	    pump_start(&listener->pump, err) < 0 || grpc_door_start(daemon, &listener->grpc, err) < 0 ||
 	    open_ports(listener, err) < 0 || workers_start(&listener->workers, "rest", step, listener, err) < 0) {

@@ -26,7 +26,7 @@ static int write_config(Tx *tx, const RowCall *call, Error **err)
 	g_autofree const char **keys = config_sorted_keys(call->config, &n);
 	for (guint i = 0; i < n; i++) {
 		const char *value = config_get(call->config, keys[i]);
-		int r = pool_config_is_local(keys[i])
+		int r = pool_config_is_local(call->driver, keys[i])
 		    ? tx_exec(tx, err, "INSERT INTO storage_pools_config (storage_pool_id, node_id, key, value) VALUES (?, ?, ?, ?)",
 			  "iiss", call->id, (int64_t)1, keys[i], value)
 		    : tx_exec(tx, err, "INSERT INTO storage_pools_config (storage_pool_id, key, value) VALUES (?, ?, ?)",
@@ -117,12 +117,12 @@ int pool_create(Daemon *d, const char *name, const char *driver_name, const char
 }
 
 /* Keys that stay as they are: taken over when left out, refused when changed. */
-static int keep_fixed(const Config *old, Config *config, Error **err)
+static int keep_fixed(const char *driver, const Config *old, Config *config, Error **err)
 {
 	guint n;
 	g_autofree const char **keys = config_sorted_keys(old, &n);
 	for (guint i = 0; i < n; i++) {
-		if (!pool_config_is_fixed(keys[i]))
+		if (!pool_config_is_fixed(driver, keys[i]))
 			continue;
 		const char *value = config_get(config, keys[i]);
 		if (value && strcmp(value, config_get(old, keys[i])) != 0)
@@ -138,9 +138,9 @@ static int update_locked(Pool *pool, const char *description, const Config *conf
 	g_autoptr(Config) wanted = config_copy(config);
 	if (config_get(wanted, "source") && !config_get(old, "source"))
 		return error_set(err, ERROR_INVALID, "Storage pool option \"source\" cannot be changed");
-	if (keep_fixed(old, wanted, err) < 0 || pool_config_check(pool->driver_name, wanted, err) < 0)
+	if (keep_fixed(pool->driver_name, old, wanted, err) < 0 || pool_config_check(pool->driver_name, wanted, err) < 0)
 		return -1;
-	RowCall row = { .id = pool->id, .description = description ? description : "", .config = wanted };
+	RowCall row = { .id = pool->id, .driver = pool->driver_name, .description = description ? description : "", .config = wanted };
 	if (db_tx(pool->daemon->db, update_tx, &row, err) < 0)
 		return -1;
 	g_mutex_lock(&pool->lock);

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Which keys a pool and its volumes may have, by driver: one table, from which unknown keys and bad
- * values are refused.
+ * What a pool and its volumes may be configured with: the rows of server/key, and what they do not
+ * say. Unknown keys and bad values are ERROR_INVALID.
  */
 #include "sdk/base/error.h"
 #include "sdk/base/map.h"
@@ -11,6 +11,6 @@ int pool_config_check(const char *driver, const Config *config, Error **err);
 /* Keys of a custom volume. */
 int volume_config_check(const char *driver, const Config *config, Error **err);
 /* Each member of a cluster has its own value. */
-gboolean pool_config_is_local(const char *key);
+gboolean pool_config_is_local(const char *driver, const char *key);
 /* May not be changed once the pool exists. */
-gboolean pool_config_is_fixed(const char *key);
+gboolean pool_config_is_fixed(const char *driver, const char *key);
