@@ -222,9 +222,10 @@ int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stre
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (in->image && in->image->source && *in->image->source->type)
 		return create_from_source(in->image->source->type, err);
-	/* gRPC clients may send bytes with the first message; REST gives the headers first, without. */
+	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
+	 * first, without bytes. */
 	const void *first = in;
-	if (in->data.len == 0 && !*in->part) {
+	if (in->data.len > 0 || !*in->part) {
 		int more = stream_recv(stream, -1, &first, err);
 		if (more < 0)
 			return -1;
