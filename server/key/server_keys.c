@@ -56,6 +56,7 @@ const Key key_rows_server[] = {
 	{.name = "oidc.audience", .type = KEY_STRING, .flags = KEY_LIVE, .help = "Expected audience."},
 	{.name = "oidc.client.id", .type = KEY_STRING, .flags = KEY_LIVE, .help = "Client id."},
 	{.name = "oidc.issuer", .type = KEY_STRING, .flags = KEY_LIVE, .check = name_check_url, .help = "Provider URL."},
+	{.name = "user.*", .type = KEY_STRING, .flags = KEY_LIVE | KEY_TEXT, .help = "Free-form key/value."},
 	{0},
 };
 
