@@ -39,7 +39,7 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
 	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_full(instance, rq->arena, item);
+		instance_render_full(instance, STATE_ROW, rq->arena, item);
 	else
 		instance_render(instance, rq->arena, item);
 	if (!filter || filter_match(filter, item))
@@ -71,7 +71,7 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
 	if (in->recursion >= 1)
-		instance_render_full(instance, rq->arena, out);
+		instance_render_full(instance, STATE_WHOLE, rq->arena, out);
 	else
 		instance_render(instance, rq->arena, out);
 	return 0;
@@ -83,7 +83,7 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	instance_state(instance, rq->arena, out);
+	instance_state(instance, STATE_WHOLE, rq->arena, out);
 	return 0;
 }
 

@@ -42,9 +42,9 @@ void instance_render(Instance *i, Arena *arena, Pb__Instance *out)
 	out->type = (char *)instance_type_name(i->type);
 }
 
-void instance_render_full(Instance *i, Arena *arena, Pb__Instance *out)
+void instance_render_full(Instance *i, StateDepth depth, Arena *arena, Pb__Instance *out)
 {
 	instance_render(i, arena, out);
 	out->state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, arena, out->state);
+	instance_state(i, depth, arena, out->state);
 }
