@@ -38,10 +38,12 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	/* A filter may look at any field. */
+	RenderParts parts = filter ? RENDER_ALL : render_parts(in->fields, in->n_fields);
 	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_full(instance, STATE_ROW, rq->arena, item);
+		instance_render_row(instance, parts, rq->arena, item);
 	else
-		instance_render(instance, rq->arena, item);
+		instance_render(instance, parts, rq->arena, item);
 	if (!filter || filter_match(filter, item))
 		out->items[out->n_items++] = item;
 	return 0;
@@ -71,9 +73,9 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
 	if (in->recursion >= 1)
-		instance_render_full(instance, STATE_WHOLE, rq->arena, out);
+		instance_render_full(instance, rq->arena, out);
 	else
-		instance_render(instance, rq->arena, out);
+		instance_render(instance, RENDER_ALL, rq->arena, out);
 	return 0;
 }
 
@@ -277,7 +279,7 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 	if (!rq->if_match)
 		return 0;
 	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
-	instance_render(instance, rq->arena, now);
+	instance_render(instance, RENDER_ALL, rq->arena, now);
 	return request_check_etag(rq, now, err);
 }
 

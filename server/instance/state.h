@@ -13,4 +13,6 @@ typedef enum StateDepth { STATE_ROW, STATE_WHOLE } StateDepth;
 /* Never fails: what cannot be read is -1 or absent. */
 void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out);
 /* The instance with its state, snapshots and backups where recursion asks for them (2). */
-void instance_render_full(Instance *i, StateDepth depth, Arena *arena, Pb__Instance *out);
+void instance_render_full(Instance *i, Arena *arena, Pb__Instance *out);
+/* The same as a row of a list, with the parts that are wanted. */
+void instance_render_row(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out);
