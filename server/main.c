@@ -113,7 +113,7 @@ static void block_signals(sigset_t *signals)
  * keep buffers of up to 32 MiB in them after one large reply. */
 static void tune_memory(void)
 {
-	enum { ARENAS = 4, LARGE = 1024 * 1024 };
+	enum { ARENAS = 4, LARGE = 8 * 1024 * 1024 };
 	mallopt(M_ARENA_MAX, ARENAS);
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 	mallopt(M_TRIM_THRESHOLD, LARGE);
