@@ -69,6 +69,8 @@ typedef struct ProfileReplacement {
 	const Config *config;
 	const Devices *devices;
 } ProfileReplacement;
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err);
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
     const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
     Devices **ret_devices, Error **err);
