@@ -133,6 +133,8 @@ char *idmap_json(const GArray *ranges);
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
 int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+/* Asks liblxc whether it takes raw.lxc. */
+int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);

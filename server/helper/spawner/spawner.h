@@ -21,6 +21,7 @@ void job_unmount(Job *job);
 void job_console(Job *job);
 void job_console_log(Job *job);
 void job_shift(Job *job);
+void job_check(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -245,3 +245,15 @@ void job_start(Job *job)
 		job_fail(job, ECANCELED, "Failed to run the container's init");
 	answer_started(job, c, directory);
 }
+
+void job_check(Job *job)
+{
+	struct lxc_container *c = lxc_container_new("check", packet_next(job->request));
+	if (!c)
+		job_fail(job, ENOMEM, "Cannot make a container object");
+	for (int64_t i = 0; i < job->request->n[0]; i++) {
+		const char *key = packet_next(job->request);
+		configure(job, c, key, packet_next(job->request));
+	}
+	job_answer(job, packet_new(0));
+}
