@@ -1,7 +1,11 @@
 /* Which host ids an instance's users have: ranges of /etc/subuid and /etc/subgid. */
 #include "server/instance/private.h"
 #include "sdk/base/units.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { DEFAULT_BASE = 1000000, DEFAULT_COUNT = 1000000000, SMALLEST = 65536 };
 
@@ -190,4 +194,26 @@ char *idmap_json(const GArray *ranges)
 		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false", r->outside, r->inside, r->count);
 	}
 	return g_string_free(g_string_append_c(text, ']'), FALSE);
+}
+
+static uint32_t host_uid_of_root(const GArray *ranges)
+{
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *r = &g_array_index(ranges, IdRange, n);
+		if (r->inside == 0 && r->is_uid)
+			return r->outside;
+	}
+	return 0;
+}
+
+int idmap_own(const char *directory, const GArray *ranges, Error **err)
+{
+	autofd int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	uid_t uid = host_uid_of_root(ranges);
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    (st.st_uid != uid && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0) ||
+	    ((st.st_mode & 07777) != 0100 && chmod(directory, 0100) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot set the owner of \"%s\"", directory);
+	return 0;
 }

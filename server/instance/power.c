@@ -236,7 +236,8 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	    pool_instance_mount(plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
 	plan->mounted = TRUE;
-	if (prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
+	if (idmap_own(plan->path, plan->idmap, err) < 0 ||
+	    prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
 	    apply_templates(i, plan, err) < 0)
 		return -1;
 	plan->devices_up = TRUE;
