@@ -604,11 +604,10 @@ void instance_shutdown_all(Daemon *d)
 int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	g_autoptr(Config) config = instance_expanded_config(i);
 	g_autofree char *idmap = NULL;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (idmap_for(config, NULL, &idmap, err) < 0)
+	if (instance_idmap(i, NULL, &idmap, err) < 0)
 		return -1;
 	Packet *rq = packet_new(SPAWN_MOUNT);
 	add_mount(rq, mount);
