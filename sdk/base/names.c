@@ -79,8 +79,9 @@ int name_check_instance(const char *name, Error **err)
 {
 	if (check_label("instance name", name, err) < 0)
 		return -1;
-	if (g_ascii_isdigit(name[0]))
-		return invalid(err, "instance name", name, "must not start with a number");
+	/* It becomes a host name, and one of digits alone reads as an IPv4 address. */
+	if (strspn(name, DIGITS) == strlen(name))
+		return invalid(err, "instance name", name, "must not be a number");
 	return 0;
 }
 

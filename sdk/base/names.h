@@ -6,7 +6,7 @@
 #include "sdk/base/error.h"
 #include <stdint.h>
 
-/* 1-63 letters, digits and dashes; first a letter; last no dash (a DNS label). */
+/* 1-63 letters, digits and dashes; no dash at either end (a DNS label); not digits alone. */
 int name_check_instance(const char *name, Error **err);
 /* Snapshot part: no slash, no spaces or control characters, not "." or "..". */
 int name_check_snapshot(const char *name, Error **err);

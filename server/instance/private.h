@@ -126,9 +126,14 @@ void power_ended(Instance *i, Runtime *r);
 /* idmap.c */
 /* Ranges for the instance (empty: privileged), and their text for the spawner ("" privileged). */
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err);
+/* The same of the instance as it is now: while it runs, the map it was started with. */
+int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err);
 /* Sets volatile.idmap.base: a range of its own for an isolated instance, else "0". */
 int idmap_choose(Instance *i, Error **err);
 char *idmap_json(const GArray *ranges);
+/* Gives the instance's directory to the host's uid of its root, and lets nobody else in: what is
+ * set-uid inside must not be reachable for the host's users. */
+int idmap_own(const char *directory, const GArray *ranges, Error **err);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */

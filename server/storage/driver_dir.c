@@ -110,25 +110,18 @@ static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return errno == EEXIST
 		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
 		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+	/* A custom volume is entered by the container's users. A root volume is entered by nobody of the
+	 * host but root, whose set-uid files of the container would otherwise be within reach. */
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
 	return 0;
 }
 
 static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	if (file_remove_all(AT_FDCWD, volume->path, err) < 0)
+	g_autofree char *snapshots = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 || file_remove_all(AT_FDCWD, volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
-	return 0;
-}
-
-static int dir_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
-{
-	if (renameat2(AT_FDCWD, volume->path, AT_FDCWD, to->path, RENAME_NOREPLACE) < 0)
-		return errno == EEXIST
-		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name)
-		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot rename volume \"%s\"", volume->name);
 	return 0;
 }
 
@@ -154,6 +147,6 @@ const StorageDriver driver_dir = {
 	.pool_resources = dir_pool_resources,
 	.volume_create = dir_volume_create,
 	.volume_delete = dir_volume_delete,
-	.volume_rename = dir_volume_rename,
+	.volume_rename = driver_path_rename,
 	.volume_usage = dir_volume_usage,
 };

@@ -74,7 +74,7 @@ static void test_times(void **state)
 static void test_names(void **state)
 {
 	static const struct { int (*check)(const char *, Error **); const char *text; int result; } cases[] = {
-		{name_check_instance, "c1", 0}, {name_check_instance, "1c", -1}, {name_check_instance, "c-", -1},
+		{name_check_instance, "c1", 0}, {name_check_instance, "1c", 0}, {name_check_instance, "12", -1}, {name_check_instance, "c-", -1},
 		{name_check_instance, "", -1}, {name_check_instance, NULL, -1}, {name_check_instance, "a/b", -1},
 		{name_check_instance, "..", -1}, {name_check_instance, "a_b", -1}, {name_check_instance, "a\nb", -1},
 		{name_check_project, "p1", 0}, {name_check_project, "a b", -1}, {name_check_project, "..", -1},
