@@ -52,11 +52,16 @@ static void add_remote(Conf *conf, Remote *remote)
 	g_hash_table_replace(conf->remotes, remote->name, remote);
 }
 
-/* Remotes that every installation has: they may be overridden (images) or not (local). */
+/* Remotes that every installation has: they may be overridden (images) or not (local, but for the
+ * project that was switched to). */
 static void add_built_in(Conf *conf, bool fresh)
 {
-	Remote *local = remote_new("local", "unix://");
+	Remote *local = remote_new("local", "unix://"), *saved = g_hash_table_lookup(conf->remotes, "local");
 	local->is_static = true;
+	if (saved) {
+		g_free(local->project);
+		local->project = g_strdup(saved->project);
+	}
 	add_remote(conf, local);
 	if (!fresh)
 		return;
