@@ -1,18 +1,10 @@
 /* Handlers of ExecService. */
 #include "incus/v1/handlers.h"
 #include "server/daemon.h"
-#include "server/event/event.h"
 #include "server/instance/exec_session.h"
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-static void tell(Request *rq, Instance *instance)
-{
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
-	event_lifecycle(rq->daemon->events, instance_project(instance), "instance-exec", url, NULL,
-	    rq->caller);
-}
 
 int api_start_exec(Request *rq, const Pb__StartExecRequest *in, Pb__Operation *out, Error **err)
 {
@@ -20,7 +12,7 @@ int api_start_exec(Request *rq, const Pb__StartExecRequest *in, Pb__Operation *o
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
 	    exec_session_create(rq, instance, in->exec, out, err) < 0)
 		return -1;
-	tell(rq, instance);
+	instance_event(instance, "instance-exec", NULL, rq->caller);
 	return 0;
 }
 
@@ -137,7 +129,7 @@ int api_exec_instance(Request *rq, const Pb__ExecInstanceInput *in, Stream *stre
 	    .stop_fd = eventfd(0, EFD_CLOEXEC)};
 	int result = exec_start(instance, in->start->exec, NULL, &attached.process, err);
 	if (result == 0) {
-		tell(rq, instance);
+		instance_event(instance, "instance-exec", NULL, rq->caller);
 		result = attach(&attached, err);
 	}
 	exec_process_close(&attached.process);

@@ -4,6 +4,7 @@
 #include "sdk/base/own.h"
 #include "server/event/event.h"
 #include "server/instance/channel.h"
+#include "server/instance/logs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -191,14 +192,13 @@ static char *output_name(Operation *op, int which)
 
 static int open_records(Session *session, Operation *op, int fds[2], Error **err)
 {
-	autofd int folder = instance_exec_output_open(session->instance, err);
-	if (folder < 0)
+	g_autoptr(Logs) logs = NULL;
+	if (logs_open(session->instance, LOGS_EXEC_OUTPUT, &logs, err) < 0)
 		return -1;
 	for (int i = 0; i < 2; i++) {
 		g_autofree char *name = output_name(op, i);
-		fds[i] = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fds[i] < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot make the output file \"%s\"", name);
+		if (logs_file_create(logs, name, &fds[i], err) < 0)
+			return -1;
 	}
 	return 0;
 }

@@ -18,6 +18,7 @@
 typedef struct Instance Instance;
 typedef struct InstanceTable InstanceTable;
 struct Pb__Instance;
+struct Caller;
 
 typedef enum InstanceType { INSTANCE_CONTAINER = 0, INSTANCE_MACHINE = 1 } InstanceType;
 typedef enum InstanceStatus {
@@ -44,8 +45,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Instance, instance_unref)
 
 int64_t instance_id(const Instance *instance);
 Daemon *instance_daemon(const Instance *instance);
-/* The folder exec-output/ beneath the instance's path, made when missing: an O_DIRECTORY fd, or -1. */
-int instance_exec_output_open(Instance *instance, Error **err);
 /* Names change by rename: the strings are interned and stay valid. */
 const char *instance_name(const Instance *instance);
 const char *instance_project(const Instance *instance);
@@ -81,6 +80,13 @@ int instance_volatile_set(Instance *instance, const char *key, const char *value
 int instance_profile_changed(Daemon *d, const char *project, const char *profile, Error **err);
 int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
     const Devices *devices, Error **err);
+
+/* Sends a lifecycle event of the instance, or of what is below it ("/logs/lxc.log"). context_json: an
+ * object or NULL; caller NULL: the daemon itself. */
+void instance_event(Instance *instance, const char *action, const char *context_json,
+    const struct Caller *caller);
+void instance_event_below(Instance *instance, const char *below, const char *action,
+    const char *context_json, const struct Caller *caller);
 
 /* Fills the message as GET /1.0/instances/NAME shows it. */
 void instance_render(Instance *instance, Arena *arena, struct Pb__Instance *out);

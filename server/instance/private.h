@@ -83,7 +83,6 @@ int table_rename(Instance *i, const char *name, Error **err);
 int instance_lock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
-void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller);
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);

@@ -1,3 +1,4 @@
+#include "sdk/base/names.h"
 #include "server/key/check.h"
 #include "server/key/raw_lxc.h"
 #include "server/key/table.h"
@@ -103,8 +104,8 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.idmap.next", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "Map at next start JSON."},
 	{.name = "volatile.last_state.idmap", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "On-disk map JSON."},
 	{.name = "volatile.last_state.power", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "RUNNING/STOPPED at last daemon stop."},
-	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Unique id."},
-	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Changes when going back in time."},
+	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Unique id."},
+	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Changes when going back in time."},
 	{.name = "volatile.vsock_id", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Vsock CID."},
 	{.name = "environment.*", .type = KEY_STRING, .help = "Variable for init and exec."},
 	{.name = "image.*", .type = KEY_STRING, .help = "Copied image properties."},
