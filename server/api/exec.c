@@ -62,8 +62,8 @@ static void take(Attached *attached, const Pb__ExecInstanceInput *message)
 	}
 }
 
-/* A client half-closes its stream after the status, so recv ends by itself; one that has gone before
- * leaves its command to be killed. */
+/* Until the client half-closes or the status is sent; a client that has gone before leaves its command
+ * to be killed. */
 static gpointer take_input(gpointer data)
 {
 	Attached *attached = data;
@@ -109,8 +109,11 @@ static int attach(Attached *attached, Error **err)
 		g_warn_if_reached();
 	if (result == 0)
 		result = send_status(attached, code, err);
+	/* Either wakes the thread: the client need not half-close. */
 	if (result < 0)
 		stream_cancel(attached->stream);
+	else
+		stream_close_send(attached->stream, NULL);
 	g_thread_join(thread);
 	return result;
 }

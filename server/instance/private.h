@@ -50,6 +50,7 @@ struct InstanceTable {
 	GMutex lock;
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
+	GHashTable *watches;      /* of runtimes that have not ended */
 	GThread *watcher;
 	gint stopping;
 	gint tasks;               /* background threads still running */
