@@ -131,7 +131,7 @@ ProtobufCMessage *decode_body_message(const SchemaMethod *schema, ProtobufCMessa
 	return field ? field_message(in, field, arena) : NULL;
 }
 
-/* PATCH: the top-level keys of the body say what to change. */
+/* PATCH: the top-level keys of the body say what to change; null is as good as not there. */
 static void set_update_mask(ProtobufCMessage *in, const char *body, size_t length, Arena *arena)
 {
 	const ProtobufCFieldDescriptor *field = field_find(in->descriptor, "update_mask", strlen("update_mask"));
@@ -141,7 +141,8 @@ static void set_update_mask(ProtobufCMessage *in, const char *body, size_t lengt
 	const char *key;
 	json_t *value;
 	json_object_foreach(root, key, value)
-		field_set_text(in, field, arena_strdup(arena, key), arena, NULL);
+		if (!json_is_null(value))
+			field_set_text(in, field, arena_strdup(arena, key), arena, NULL);
 	json_decref(root);
 }
 
