@@ -71,15 +71,20 @@ static int set_query(Exchange *ex, const RouteMatch *match, ProtobufCMessage *in
 	return 0;
 }
 
-/* "X-Incus-uid" is also taken as "X-LXD-uid", as older clients say. */
+const char *header_old_name(const char *name, char *buffer, size_t size)
+{
+	if (!g_str_has_prefix(name, "X-Incus-"))
+		return NULL;
+	g_snprintf(buffer, size, "X-LXD-%s", name + strlen("X-Incus-"));
+	return buffer;
+}
+
 static const char *find_header(const HttpHead *head, const char *name)
 {
+	char buffer[64];
 	const char *value = http_header(head, name);
-	if (value || !g_str_has_prefix(name, "X-Incus-"))
-		return value;
-	char other[64];
-	g_snprintf(other, sizeof(other), "X-LXD-%s", name + strlen("X-Incus-"));
-	return http_header(head, other);
+	const char *old = value ? NULL : header_old_name(name, buffer, sizeof(buffer));
+	return old ? http_header(head, old) : value;
 }
 
 static int set_headers(Exchange *ex, ProtobufCMessage *in, Error **err)
