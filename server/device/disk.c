@@ -122,7 +122,8 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	mount->readonly = config_true(config, "readonly");
 	mount->recursive = config_true(config, "recursive");
 	mount->shift = shift && host->idmap && host->idmap->len > 0;
-	mount->is_file = !S_ISDIR(st.st_mode);
+	mount->options = g_strdup(config_get(config, "raw.mount.options"));
+	mount->is_file = !S_ISDIR(st.st_mode) && !S_ISBLK(st.st_mode); /* what is on a block device is mounted */
 	*ret_mount = mount;
 	return 0;
 }

@@ -24,7 +24,8 @@ static int check_expanded(Daemon *d, const char *project, const char *name, Inst
 	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
 		.config = config, .devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
-	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0)
+	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
+	    lxc_config_check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
 }

@@ -236,7 +236,8 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	    pool_instance_mount(plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
 	plan->mounted = TRUE;
-	if (prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
+	if (idmap_own(plan->path, plan->idmap, err) < 0 ||
+	    prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
 	    apply_templates(i, plan, err) < 0)
 		return -1;
 	plan->devices_up = TRUE;
@@ -609,11 +610,10 @@ void instance_shutdown_all(Daemon *d)
 int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	g_autoptr(Config) config = instance_expanded_config(i);
 	g_autofree char *idmap = NULL;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (idmap_for(config, NULL, &idmap, err) < 0)
+	if (instance_idmap(i, NULL, &idmap, err) < 0)
 		return -1;
 	Packet *rq = packet_new(SPAWN_MOUNT);
 	add_mount(rq, mount);

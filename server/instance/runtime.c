@@ -204,14 +204,20 @@ typedef struct Watch {
 	Runtime *r;
 } Watch;
 
+static void watch_free(gpointer data)
+{
+	Watch *w = data;
+	instance_unref(w->i);
+	runtime_unref(w->r);
+	g_free(w);
+}
+
 static void *ended_main(void *data)
 {
 	Watch *w = data;
 	InstanceTable *table = w->i->daemon->instances;
 	power_ended(w->i, w->r);
-	instance_unref(w->i);
-	runtime_unref(w->r);
-	g_free(w);
+	watch_free(w);
 	g_atomic_int_add(&table->tasks, -1);
 	return NULL;
 }
@@ -219,6 +225,9 @@ static void *ended_main(void *data)
 static void watch_fired(InstanceTable *table, Watch *w)
 {
 	epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, w->r->monitor_fd, NULL);
+	g_mutex_lock(&table->lock);
+	g_hash_table_steal(table->watches, w);
+	g_mutex_unlock(&table->lock);
 	g_mutex_lock(&w->i->lock);
 	gboolean current = w->i->runtime == w->r;
 	g_mutex_unlock(&w->i->lock);
@@ -227,9 +236,7 @@ static void watch_fired(InstanceTable *table, Watch *w)
 		g_thread_unref(g_thread_new("ended", ended_main, w));
 		return;
 	}
-	instance_unref(w->i);
-	runtime_unref(w->r);
-	g_free(w);
+	watch_free(w);
 }
 
 static void *watcher_main(void *data)
@@ -251,16 +258,19 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r)
 	w->i = instance_ref(i);
 	w->r = runtime_ref(r);
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = w };
-	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) == 0)
-		return;
-	log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
-	instance_unref(i);
-	runtime_unref(r);
-	g_free(w);
+	g_mutex_lock(&table->lock); /* the watch may fire as soon as it is added */
+	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) == 0) {
+		g_hash_table_add(table->watches, g_steal_pointer(&w));
+	} else {
+		log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
+		watch_free(w);
+	}
+	g_mutex_unlock(&table->lock);
 }
 
 int watcher_start(InstanceTable *table, Error **err)
 {
+	table->watches = g_hash_table_new_full(NULL, NULL, watch_free, NULL);
 	table->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	table->wake_fd = eventfd(0, EFD_CLOEXEC);
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
@@ -281,6 +291,7 @@ void watcher_stop(InstanceTable *table)
 		g_thread_join(table->watcher);
 	for (int n = 0; g_atomic_int_get(&table->tasks) > 0 && n < 3000; n++)
 		g_usleep(10000);
+	g_clear_pointer(&table->watches, g_hash_table_unref); /* what runs on */
 	own_close_fd(&table->epoll_fd);
 	own_close_fd(&table->wake_fd);
 }

@@ -249,6 +249,10 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 	grpc_slice text = grpc_empty_slice();
 
 	g_mutex_lock(&call->sending);
+	if (call->finished) { /* by stream_close_send */
+		g_mutex_unlock(&call->sending);
+		return;
+	}
 	call->finished = TRUE;
 	if (!call->opened)
 		ops[n++] = op_initial_metadata();
@@ -292,6 +296,13 @@ static void stream_cancel_call(Stream *stream)
 	GrpcCall *call = call_of(stream);
 	g_atomic_int_set(&call->cancel_asked, 1);
 	grpc_call_cancel(call->call, NULL);
+}
+
+/* A server's half-close is its status; core then ends the client's side, which wakes recv. */
+static int stream_close_call(Stream *stream, Error **err)
+{
+	grpc_call_finish(call_of(stream), NULL, NULL);
+	return 0;
 }
 
 /* Messages that hold only `data`, filled straight from the file. */
@@ -433,5 +444,6 @@ static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t 
 
 const StreamOps grpc_stream_ops = {
 	.open = stream_open_call, .send = stream_send_message, .recv = stream_receive, .cancel = stream_cancel_call,
+	.close_send = stream_close_call,
 	.send_file = stream_send_file_blocks, .recv_file = stream_receive_file,
 };

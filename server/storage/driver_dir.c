@@ -110,8 +110,9 @@ static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return errno == EEXIST
 		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
 		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+	/* A custom volume is entered by the container's users. A root volume is entered by nobody of the
+	 * host but root, whose set-uid files of the container would otherwise be within reach. */
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
 	return 0;
 }
