@@ -176,9 +176,10 @@ static void set_limits(CURL *handle, const Fetch *fetch)
 	curl.setopt(handle, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
 	curl.setopt(handle, CURLOPT_NOSIGNAL, 1L);
 	curl.setopt(handle, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-	/* A server that stalls for a minute has gone. */
-	curl.setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl.setopt(handle, CURLOPT_LOW_SPEED_TIME, (long)STALLED_S);
+	if (!fetch->patient) {
+		curl.setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl.setopt(handle, CURLOPT_LOW_SPEED_TIME, (long)STALLED_S);
+	}
 	curl.setopt(handle, CURLOPT_BUFFERSIZE, 256L * 1024);
 	if (fetch->proxy && *fetch->proxy)
 		curl.setopt(handle, CURLOPT_PROXY, fetch->proxy);

@@ -17,6 +17,7 @@ typedef struct Fetch {
 	const char *proxy, *no_proxy; /* over what the environment says */
 	const char *const *headers; /* "Name: value", NULL-terminated */
 	gboolean head;             /* only the headers of the reply */
+	gboolean patient;          /* the server may take its time; else a minute without a byte ends it */
 	/* Body of a POST request: up to `length` bytes each time, `upload` in all; -1 with *err stops. */
 	ssize_t (*source)(void *bytes, size_t length, void *data, Error **err);
 	uint64_t upload;

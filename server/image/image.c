@@ -6,6 +6,7 @@
 #include "server/db/db.h"
 #include "server/image/alias.h"
 #include "server/image/metadata.h"
+#include "server/image/remote.h"
 #include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <fcntl.h>
@@ -152,6 +153,31 @@ int image_update(Daemon *d, const char *project, const char *fingerprint, const 
 	return run(d, &call, update_tx, err);
 }
 
+static int write_source(Tx *tx, int64_t id, const Pb__ImageSource *source, Error **err)
+{
+	if (tx_exec(tx, err, "DELETE FROM images_source WHERE image_id = ?", "i", id) < 0)
+		return -1;
+	return !source ? 0 :
+			 tx_exec(tx, err, "INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
+			     "isiss", id, source->server, (int64_t)image_protocol_number(source->protocol), source->certificate, source->alias);
+}
+
+static int adopt_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	if (find_id(tx, call, err) < 0 || tx_exec(tx, err, "UPDATE images SET cached = 0 WHERE id = ?", "i", call->id) < 0)
+		return -1;
+	return write_source(tx, call->id, call->image->update_source, err);
+}
+
+int image_adopt(Daemon *d, const char *project, const char *fingerprint, const Pb__ImageSource *source, Error **err)
+{
+	Pb__Image image = PB__IMAGE__INIT;
+	image.update_source = (Pb__ImageSource *)source;
+	RowCall call = { .project = project, .fingerprint = fingerprint, .image = &image };
+	return run(d, &call, adopt_tx, err);
+}
+
 static int insert_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
@@ -168,7 +194,7 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		(int64_t)(strcmp(m->type, "virtual-machine") == 0)) < 0)
 		return -1;
 	if (tx_exec(tx, err, "INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", "i", call->id) < 0 ||
-	    write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
+	    write_source(tx, call->id, m->update_source, err) < 0 || write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
 		return -1;
 	static char *default_profiles[] = { (char *)"default" };
 	return m->n_profiles ? write_profiles(tx, call->id, call->project, m->n_profiles, m->profiles, err)
