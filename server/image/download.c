@@ -117,7 +117,7 @@ static int reuse(Daemon *d, const ImageDownload *download, const ImageRemote *re
 	put.profiles = profiles ? download->profiles : image->profiles;
 	if (image_update(d, download->project, fingerprint, &put, err) < 0)
 		return -1;
-	if (image->cached && image_adopt(d, download->project, fingerprint, image_remote_source(remote), err) < 0)
+	if (image->cached && !download->cached && image_adopt(d, download->project, fingerprint, image_remote_source(remote), err) < 0)
 		return -1;
 	return image_get(d, download->project, fingerprint, FALSE, arena, ret_image, err) < 0 ? -1 : 1;
 }
@@ -139,7 +139,7 @@ static ImageImportOptions options_of(Daemon *d, const ImageDownload *download, c
 {
 	const char *filename = download->filename && *download->filename ? download->filename : NULL;
 	return (ImageImportOptions){ .project = download->project, .filename = filename, .fingerprint = found->fingerprint,
-		.public = download->public, .auto_update = wants_updates(d, download), .cached = download->for_instance,
+		.public = download->public, .auto_update = wants_updates(d, download), .cached = download->for_instance || download->cached,
 		.source = image_remote_source(remote), .properties = properties, .profiles = download->profiles,
 		.expires_at = download->expires_at ? download->expires_at :
 			      found->expires_at && found->expires_at->seconds > 0 ? found->expires_at->seconds : 0 };
@@ -170,7 +170,12 @@ int image_download(Daemon *d, const ImageDownload *download, Operation *op, Aren
 	int here = find_cached(d, download, remote, arena, ret_image, err);
 	if (here != 0)
 		return here < 0 ? -1 : 0;
-	if (image_remote_find(remote, arena, &found, err) < 0 || take_turn(found->fingerprint, op, err) < 0)
+	*ret_image = NULL;
+	if (image_remote_find(remote, arena, &found, err) < 0)
+		return -1;
+	if (g_strcmp0(found->fingerprint, download->known) == 0)
+		return 0;
+	if (take_turn(found->fingerprint, op, err) < 0)
 		return -1;
 	here = reuse(d, download, remote, found->fingerprint, arena, ret_image, err);
 	if (here == 0)

@@ -14,8 +14,10 @@ typedef struct ImageDownload {
 	/* For an instance: what an earlier one fetched by the same alias is good enough, and what is
 	 * fetched is cached, kept up to date as images.auto_update_cached says. */
 	gboolean for_instance;
-	/* Of an image that was asked for by itself: */
-	gboolean public, auto_update;
+	/* For a refresh: while the source means this fingerprint nothing is done, *ret_image is NULL. */
+	const char *known;
+	/* Of an image that is not for an instance: */
+	gboolean public, auto_update, cached;
 	const char *filename;
 	int64_t expires_at;        /* 0: as its server says */
 	const Config *properties;  /* over those of its server */

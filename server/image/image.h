@@ -36,6 +36,8 @@ int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_ali
 /* An image was used to make an instance: last_used_at becomes now. */
 int image_touch(Daemon *d, const char *project, const char *fingerprint, Error **err);
 
+int image_set_last_used(Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err);
+
 /* What of an image may change; the lists and maps are replaced. */
 int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err);
 /* The row, and with the last project's row the files and the unpacked copies. fingerprint is whole. */
