@@ -157,7 +157,8 @@ static int fetch(Daemon *d, const ImageDownload *download, ImageRemote *remote, 
 		return -1;
 	g_autofree char *url = g_strdup_printf("/1.0/images/%s", found->fingerprint);
 	event_lifecycle(d->events, download->project, "image-created", url, NULL, caller);
-	return 0;
+	/* As it is stored: with its profiles. */
+	return image_get(d, download->project, found->fingerprint, FALSE, arena, ret_image, err);
 }
 
 int image_download(Daemon *d, const ImageDownload *download, Operation *op, Arena *arena, Pb__Image **ret_image,
