@@ -35,6 +35,17 @@ Config *config_copy(const Config *config)
 	return copy;
 }
 
+void config_merge(Config *config, const Config *over)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	if (!over)
+		return;
+	g_hash_table_iter_init(&iter, (GHashTable *)over);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		config_set(config, key, value);
+}
+
 void config_set(Config *config, const char *key, const char *value)
 {
 	if (value && *value)

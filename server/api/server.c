@@ -5,6 +5,7 @@
 #include "server/event/event.h"
 #include "server/key/key.h"
 #include "server/key/server.h"
+#include "server/operation/schedule.h"
 #include "server/rpc/listener.h"
 #include "server/storage/driver.h"
 #include "server/storage/pool.h"
@@ -172,8 +173,10 @@ static int change(Request *rq, const Pb__ServerPut *body, gboolean patch, Error 
 	if (!failed)
 		failed = server_config_set(rq->daemon, changes, patch, &changed, err);
 	g_mutex_unlock(&lock);
-	if (!failed && *changed)
+	if (!failed && *changed) {
 		event_lifecycle(rq->daemon->events, "", "config-updated", "/1.0", NULL, rq->caller);
+		schedule_changed(rq->daemon);
+	}
 	return failed;
 }
 

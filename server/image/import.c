@@ -122,13 +122,7 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 static void merge_properties(const Pb__ImageMetadata *metadata, const Config *over, Arena *arena, Pb__Image *image)
 {
 	g_autoptr(Config) properties = config_from_map(metadata->n_properties, metadata->properties);
-	GHashTableIter iter;
-	void *key, *value;
-	if (over) {
-		g_hash_table_iter_init(&iter, (GHashTable *)over);
-		while (g_hash_table_iter_next(&iter, &key, &value))
-			config_set(properties, key, value);
-	}
+	config_merge(properties, over);
 	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
 }
 
@@ -156,6 +150,8 @@ static int describe(ImageImport *import, const ImageImportOptions *options, cons
 	image->size = (int64_t)import->size;
 	image->public_ = options->public;
 	image->auto_update = options->auto_update;
+	image->cached = options->cached;
+	image->update_source = (Pb__ImageSource *)options->source;
 	image->architecture = arena_strdup(arena, image_architecture_name(image_architecture_id(metadata->architecture)));
 	image->created_at = timestamp(arena, metadata->creation_date);
 	image->expires_at = timestamp(arena, options->expires_at ? options->expires_at : metadata->expiry_date);
