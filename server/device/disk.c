@@ -93,6 +93,13 @@ static int disk_validate(const DeviceHost *host, const char *name, const Config 
 	return is_root(config) ? check_root(host, config, err) : check_source(host, name, config, err);
 }
 
+/* "opt" means "/opt", as scripts for Incus write it. */
+static char *target_of(const Config *config)
+{
+	const char *path = config_get(config, "path");
+	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
+}
+
 /* NULL and no error: the source is missing and may be. */
 static int make_mount(const DeviceHost *host, const char *name, const Config *config, DeviceMount **ret_mount, Error **err)
 {
@@ -117,7 +124,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
-	mount->target = g_strdup(config_get(config, "path"));
+	mount->target = target_of(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
 	mount->readonly = config_true(config, "readonly");
 	mount->recursive = config_true(config, "recursive");
@@ -179,7 +186,8 @@ static int disk_detach(const DeviceHost *host, const char *name, const Config *c
 {
 	if (is_root(config))
 		return error_set(err, ERROR_INVALID, "The root disk cannot be removed while the instance is running");
-	if (host->mount_remove(host, config_get(config, "path"), err) < 0)
+	g_autofree char *target = target_of(config);
+	if (host->mount_remove(host, target, err) < 0)
 		return -1;
 	disk_stop(host, name, config);
 	return 0;

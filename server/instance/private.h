@@ -51,6 +51,8 @@ struct InstanceTable {
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
 	GThread *watcher;
+	GMutex watch_lock;
+	GHashTable *watches;      /* one for each monitor waited for */
 	gint stopping;
 	gint tasks;               /* background threads still running */
 };
