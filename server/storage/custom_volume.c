@@ -3,6 +3,7 @@
 #include "server/project/project.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_build.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -46,20 +47,10 @@ int custom_create(Pool *pool, const char *project, const char *name, const char 
 	if (check_new(pool, volume, err) < 0)
 		return -1;
 	g_autoptr(Config) effective = volume_effective_config(pool, config);
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, effective);
-	if (access(call->path, F_OK) == 0 && pool->driver->volume_delete(&call->pool, &call->volume, err) < 0)
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, volume, effective, &path, err) < 0)
 		return -1;
-	if (pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
-		return -1;
-	if (volume_row_insert(pool, volume, description, effective, err) < 0) {
-		volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
-		return -1;
-	}
-	if (volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) == 0)
-		return 0;
-	volume_row_delete(pool, volume, NULL);
-	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
-	return -1;
+	return volume_finish(pool, volume, description, effective, err);
 }
 
 int custom_update(Pool *pool, const char *project, const char *name, const char *description, const Config *config, Error **err)
@@ -94,11 +85,7 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 		return -1;
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
-	if (access(volume->path, F_OK) == 0 && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
-		return -1;
-	if (volume_row_delete(pool, volume, err) < 0)
-		return -1;
-	return volume_destroy(pool, volume, PLACE_DELETED, err);
+	return volume_remove(pool, volume, err);
 }
 
 int custom_rename(Pool *pool, const char *project, const char *name, const char *new_name, Error **err)
@@ -109,19 +96,10 @@ int custom_rename(Pool *pool, const char *project, const char *name, const char 
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, project, new_name);
 	if (strcmp(name, new_name) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
-	gboolean ordered = strcmp(volume->path, renamed->path) < 0;
-	g_autoptr(VolumeLock) first = volume_lock(pool->locks, ordered ? volume->path : renamed->path, FALSE);
-	g_autoptr(VolumeLock) second = volume_lock(pool->locks, ordered ? renamed->path : volume->path, FALSE);
+	g_auto(VolumePairLock) locks = volume_lock_pair(pool, volume, renamed);
 	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 || check_unused(pool, project, name, err) < 0)
 		return -1;
-	g_autoptr(DriverCall) from = driver_call_new(pool, volume, PLACE_OWN, NULL);
-	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
-	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
-		return -1;
-	if (volume_row_rename(pool, volume, new_name, err) == 0)
-		return 0;
-	pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL);
-	return -1;
+	return volume_rename(pool, volume, renamed, err);
 }
 
 static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)

@@ -118,17 +118,9 @@ static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 
 static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	if (file_remove_all(AT_FDCWD, volume->path, err) < 0)
+	g_autofree char *snapshots = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 || file_remove_all(AT_FDCWD, volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
-	return 0;
-}
-
-static int dir_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
-{
-	if (renameat2(AT_FDCWD, volume->path, AT_FDCWD, to->path, RENAME_NOREPLACE) < 0)
-		return errno == EEXIST
-		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name)
-		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot rename volume \"%s\"", volume->name);
 	return 0;
 }
 
@@ -154,6 +146,6 @@ const StorageDriver driver_dir = {
 	.pool_resources = dir_pool_resources,
 	.volume_create = dir_volume_create,
 	.volume_delete = dir_volume_delete,
-	.volume_rename = dir_volume_rename,
+	.volume_rename = driver_path_rename,
 	.volume_usage = dir_volume_usage,
 };

@@ -4,31 +4,18 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-	const char *folder, *name;
-} types[] = {
-	[VOLUME_CONTAINER] = { "containers", "container" },
-	[VOLUME_IMAGE] = { "images", "image" },
-	[VOLUME_CUSTOM] = { "custom", "custom" },
-	[VOLUME_MACHINE] = { "virtual-machines", "virtual-machine" },
-};
-
-static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/" };
-
-const char *volume_folder(VolumeType type)
-{
-	return types[type].folder;
-}
+static const char *const types[] = { [VOLUME_CONTAINER] = "container", [VOLUME_IMAGE] = "image",
+	[VOLUME_CUSTOM] = "custom", [VOLUME_MACHINE] = "virtual-machine" };
 
 const char *volume_type_name(VolumeType type)
 {
-	return types[type].name;
+	return types[type];
 }
 
 int volume_type_parse(const char *name, VolumeType *ret_type, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
-		if (strcmp(types[i].name, name) == 0) {
+		if (strcmp(types[i], name) == 0) {
 			*ret_type = (VolumeType)i;
 			return 0;
 		}
@@ -43,9 +30,20 @@ Volume *volume_new(const Pool *pool, VolumeType type, const char *project, const
 	volume->project = g_strdup(type == VOLUME_IMAGE ? "default" : project);
 	volume->name = g_strdup(name);
 	gboolean prefix = type == VOLUME_CUSTOM || (type != VOLUME_IMAGE && strcmp(project, "default") != 0);
+	volume->content = type == VOLUME_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	volume->disk_name = prefix ? g_strdup_printf("%s_%s", project, name) : g_strdup(name);
 	volume->path = volume_path(pool, volume, PLACE_OWN);
 	return volume;
+}
+
+Volume *volume_snapshot(const Pool *pool, const Volume *volume, const char *snapshot)
+{
+	Volume *one = volume_new(pool, volume->type, volume->project, volume->name);
+	one->content = volume->content;
+	one->snapshot = g_strdup(snapshot);
+	g_free(one->path);
+	one->path = volume_path(pool, one, PLACE_OWN);
+	return one;
 }
 
 void volume_free(Volume *volume)
@@ -54,6 +52,7 @@ void volume_free(Volume *volume)
 		return;
 	g_free(volume->project);
 	g_free(volume->name);
+	g_free(volume->snapshot);
 	g_free(volume->disk_name);
 	g_free(volume->path);
 	g_free(volume);
@@ -61,7 +60,7 @@ void volume_free(Volume *volume)
 
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
 {
-	return g_strdup_printf("%s/%s%s/%s", pool->path, places[place], types[volume->type].folder, volume->disk_name);
+	return driver_path(pool->path, volume->type, place, volume->disk_name, volume->snapshot);
 }
 
 DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config)
@@ -72,7 +71,8 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 	call->empty = config_new();
 	if (volume) {
 		call->path = volume_path(pool, volume, place);
-		call->volume = (DriverVolume){ .type = volume->type, .name = volume->disk_name, .path = call->path,
+		call->volume = (DriverVolume){ .type = volume->type, .content = volume->content, .place = place,
+			.name = volume->disk_name, .snapshot = volume->snapshot, .path = call->path,
 			.config = config ? config : call->empty };
 	}
 	return call;
@@ -86,6 +86,14 @@ void driver_call_free(DriverCall *call)
 	g_hash_table_unref(call->empty);
 	g_free(call->path);
 	g_free(call);
+}
+
+gboolean volume_exists(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	if (pool->driver->volume_exists)
+		return pool->driver->volume_exists(&call->pool, &call->volume);
+	return g_file_test(call->path, G_FILE_TEST_IS_DIR);
 }
 
 int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace to, Error **err)
@@ -141,7 +149,7 @@ gboolean volume_mounted(Pool *pool, const Volume *volume)
 int volume_mount(Pool *pool, const Volume *volume, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (access(volume->path, F_OK) < 0)
+	if (!volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
 	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
 		return 0;
@@ -166,7 +174,7 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 
 static char *link_path(Pool *pool, const Volume *volume)
 {
-	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, types[volume->type].folder, volume->disk_name);
+	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, driver_folder(volume->type), volume->disk_name);
 }
 
 int volume_link(Pool *pool, const Volume *volume, Error **err)

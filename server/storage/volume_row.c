@@ -8,7 +8,7 @@ typedef struct RowCall {
 	const char *description, *new_name;
 	const Config *config;
 	gboolean want_config;
-	int64_t id;
+	int64_t id, content;
 	Config *loaded;
 } RowCall;
 
@@ -33,23 +33,32 @@ static int find_tx(Tx *tx, void *data, Error **err)
 	g_clear_pointer(&call->loaded, g_hash_table_unref);
 	if (find_id(tx, call, err) < 0)
 		return -1;
+	if (tx_int(tx, &call->content, err, "SELECT content_type FROM storage_volumes WHERE id = ?", "i", call->id) < 0)
+		return -1;
 	if (!call->want_config)
 		return 0;
 	return tx_config_load(tx, "storage_volumes_config", "storage_volume_id", call->id, &call->loaded, err);
 }
 
-int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
+int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
 {
 	RowCall call = { .pool = pool, .volume = volume, .want_config = ret_config != NULL };
 	if (db_read(pool->daemon->db, find_tx, &call, err) < 0) {
 		g_clear_pointer(&call.loaded, g_hash_table_unref);
 		return -1;
 	}
+	volume->content = (VolumeContent)call.content;
 	if (ret_id)
 		*ret_id = call.id;
 	if (ret_config)
 		*ret_config = call.loaded;
 	return 0;
+}
+
+int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
+{
+	Volume copy = *volume;
+	return volume_load(pool, &copy, ret_id, ret_config, err);
 }
 
 static int insert_tx(Tx *tx, void *data, Error **err)
@@ -64,7 +73,7 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		" content_type, creation_date) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		"siiisiit", v->name, call->pool->id, pool_member(call->pool), (int64_t)v->type,
 		call->description ? call->description : "", project,
-		(int64_t)(v->type == VOLUME_MACHINE), (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
+		(int64_t)v->content, (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
 	return call->config
 	    ? tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err)
@@ -98,10 +107,35 @@ int volume_row_delete(Pool *pool, const Volume *volume, Error **err)
 	return db_tx(pool->daemon->db, delete_tx, &call, err);
 }
 
+static int set_intent(Tx *tx, int64_t id, const char *new_name, Error **err)
+{
+	if (tx_exec(tx, err, "DELETE FROM storage_volumes_config WHERE storage_volume_id = ? AND key = '" VOLUME_INTENT "'",
+		"i", id) < 0)
+		return -1;
+	return new_name ? tx_exec(tx, err,
+			      "INSERT INTO storage_volumes_config (storage_volume_id, key, value) VALUES (?, '" VOLUME_INTENT "', ?)",
+			      "is", id, new_name)
+			: 0;
+}
+
+static int intend_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	return find_id(tx, call, err) < 0 ? -1 : set_intent(tx, call->id, call->new_name, err);
+}
+
+int volume_row_intend(Pool *pool, const Volume *volume, const char *new_name, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .new_name = new_name };
+	return db_tx(pool->daemon->db, intend_tx, &call, err);
+}
+
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
 	if (find_id(tx, call, err) < 0)
+		return -1;
+	if (set_intent(tx, call->id, NULL, err) < 0)
 		return -1;
 	return tx_exec(tx, err, "UPDATE storage_volumes SET name = ? WHERE id = ?", "si", call->new_name, call->id);
 }
