@@ -100,6 +100,18 @@ static char *target_of(const Config *config)
 	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
 }
 
+static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (is_root(config) || !config_get(config, "pool") ||
+	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
+		return;
+	Error *error = NULL;
+	if (pool_custom_unmount(pool, host->project, config_get(config, "source"), &error) < 0)
+		log_debug("Volume is not unmounted", "device", name, "err", error->message);
+	g_clear_pointer(&error, error_free);
+}
+
 /* NULL and no error: the source is missing and may be. */
 static int make_mount(const DeviceHost *host, const char *name, const Config *config, DeviceMount **ret_mount, Error **err)
 {
@@ -120,6 +132,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	if (stat(path, &st) < 0) {
 		if (!required(config))
 			return 0;
+		disk_stop(host, name, config);
 		return error_set(err, ERROR_NOT_FOUND, "Missing source path \"%s\" for disk \"%s\"", path, name);
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
@@ -154,18 +167,6 @@ static int disk_start(const DeviceHost *host, const char *name, const Config *co
 	if (mount)
 		g_ptr_array_add(out->mounts, mount);
 	return 0;
-}
-
-static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
-{
-	g_autoptr(Pool) pool = NULL;
-	if (is_root(config) || !config_get(config, "pool") ||
-	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
-		return;
-	Error *error = NULL;
-	if (pool_custom_unmount(pool, host->project, config_get(config, "source"), &error) < 0)
-		log_debug("Volume is not unmounted", "device", name, "err", error->message);
-	g_clear_pointer(&error, error_free);
 }
 
 static int disk_attach(const DeviceHost *host, const char *name, const Config *config, Error **err)
