@@ -57,6 +57,9 @@ int file_copy_data(int in_fd, int out_fd, Error **err);
 typedef struct FileCopy {
 	unsigned threads;                         /* 0: as many as pay */
 	gboolean overwrite;                       /* destination may hold things; same names are replaced */
+	/* Destination is an earlier copy and becomes the same again: files of the same size and time of
+	 * change keep their data, names that the source has not go. Implies overwrite. */
+	gboolean sync;
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
 	void (*progress)(uint64_t bytes, void *data); /* bytes more; any thread; may be NULL */
 	void *data;

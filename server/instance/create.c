@@ -1,5 +1,5 @@
 /* Making, deleting and renaming instances. */
-#include "server/instance/flow.h"
+#include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -96,8 +96,9 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	config_set(config, "volatile.uuid", uuid);
 	config_set(config, "volatile.uuid.generation", uuid);
 	config_set(config, "volatile.cloud-init.instance-id", cloud);
-	config_set(config, "volatile.base_image", spec->image);
-	config_set(config, "volatile.apply_template", "create");
+	if (!spec->origin) /* a copy's keys have it */
+		config_set(config, "volatile.base_image", spec->image);
+	config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -134,6 +135,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
 	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
 		return -1;
+	if (spec->origin)
+		return copy_root(i, pool, spec->origin, op, err);
 	int result = spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
 	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
 	if (result < 0)

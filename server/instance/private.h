@@ -62,6 +62,8 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
+/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
+int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
@@ -83,8 +85,12 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
 int table_rename(Instance *i, const char *name, Error **err);
+/* Name and project (interned by this). */
+int table_move(Instance *i, const char *project, const char *name, Error **err);
 /* Locks `change` and checks that it was not deleted meanwhile; instance_unlock() ends. */
 int instance_lock(Instance *i, Error **err);
+/* ERROR_BUSY instead of waiting: for the second of two. */
+int instance_trylock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */

@@ -1,4 +1,5 @@
 #include "server/instance/private.h"
+#include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
@@ -62,6 +63,16 @@ int instance_lock(Instance *i, Error **err)
 	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
 }
 
+int instance_trylock(Instance *i, Error **err)
+{
+	if (!g_mutex_trylock(&i->change))
+		return error_set(err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
+	if (!i->gone)
+		return 0;
+	g_mutex_unlock(&i->change);
+	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
+}
+
 void instance_unlock(Instance *i)
 {
 	g_mutex_unlock(&i->change);
@@ -90,11 +101,11 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
-int table_rename(Instance *i, const char *name, Error **err)
+int table_move(Instance *i, const char *project, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
 	g_autofree char *from = table_key(i->project, i->name);
-	g_autofree char *to = table_key(i->project, name);
+	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
 	gboolean taken = g_hash_table_contains(table->by_name, to);
 	if (!taken) {
@@ -102,10 +113,16 @@ int table_rename(Instance *i, const char *name, Error **err)
 		g_hash_table_remove(table->by_name, from);
 		g_mutex_lock(&i->lock);
 		i->name = g_intern_string(name);
+		i->project = g_intern_string(project);
 		g_mutex_unlock(&i->lock);
 	}
 	g_mutex_unlock(&table->lock);
 	return taken ? error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", name) : 0;
+}
+
+int table_rename(Instance *i, const char *name, Error **err)
+{
+	return table_move(i, i->project, name, err);
 }
 
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
@@ -427,7 +444,7 @@ int instance_table_start(Daemon *d, Error **err)
 		load_one(table, all->pdata[n], volumes);
 	remove_orphans(table);
 	limits_balance(d);
-	return 0;
+	return instance_move_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

@@ -141,15 +141,16 @@ int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (volume_row_intend(pool, volume, renamed->name, err) < 0)
+	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
+	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
 		return -1;
 	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0) {
-		volume_row_intend(pool, volume, NULL, NULL);
+		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
-	if (volume_row_rename(pool, volume, renamed->name, err) < 0) {
+	if (volume_row_rename(pool, volume, renamed, err) < 0) {
 		if (pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL) == 0)
-			volume_row_intend(pool, volume, NULL, NULL);
+			volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
 	if (!is_root(volume))
