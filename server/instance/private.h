@@ -63,6 +63,7 @@ int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
 int row_delete(Instance *i, Error **err);
+int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
  * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */

@@ -53,6 +53,7 @@ int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
 int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err);
 /* Notes in the row that the volume is being renamed (NULL: no more). A start that finds the note gives
  * the data its old name back; volume_row_rename() takes it away with the new name. */
