@@ -89,6 +89,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
+int volatile_sync(Instance *i, Error **err); /* writes, and goes on keeping; under `change` */
 /* What devices get to see; valid while `change` is held. */
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
