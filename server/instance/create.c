@@ -201,9 +201,9 @@ static int delete_locked(Instance *i, Error **err)
 			return error_propagate(err, error);
 		error_free(error);
 	}
-	if (pool && pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), err) < 0)
-		return -1;
-	if (row_delete(i, err) < 0)
+	const char *type = instance_type_name(i->type);
+	if (pool ? pool_instance_delete_with(pool, i->project, i->name, type, row_delete_in, i, err) < 0 :
+	    row_delete(i, err) < 0)
 		return -1;
 	int ignored = 0;
 	add_devices(i, FALSE, NULL, &ignored);
@@ -240,11 +240,13 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		return -1;
 	/* A crash between the two is found at the next start: the volume's row has the new name then. */
 	if (instance_volatile_set(i, "rename", name, err) < 0 || pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
+		instance_volatile_set(i, "rename", NULL, NULL);
 		table_rename(i, old, NULL);
 		return -1;
 	}
 	if (row_rename(i, name, err) < 0) {
-		pool_instance_rename(pool, i->project, name, type, old, NULL);
+		if (pool_instance_rename(pool, i->project, name, type, old, NULL) == 0)
+			instance_volatile_set(i, "rename", NULL, NULL);
 		table_rename(i, old, NULL);
 		return -1;
 	}
@@ -254,7 +256,10 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	rename(logs, new_logs);
 	add_devices(i, FALSE, NULL, &ignored);
 	ignored = 0;
-	add_devices(i, TRUE, NULL, &ignored);
+	g_autoptr(Error) error = NULL;
+	add_devices(i, TRUE, &error, &ignored);
+	if (ignored < 0)
+		log_warn("A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
 	return 0;
 }

@@ -65,6 +65,7 @@ int row_rename(Instance *i, const char *name, Error **err);
 /* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
 int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
+int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
  * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */
@@ -96,6 +97,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
+int volatile_sync(Instance *i, Error **err); /* writes, and goes on keeping; under `change` */
 /* What devices get to see; valid while `change` is held. */
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);

@@ -461,15 +461,15 @@ int row_move(Instance *i, const char *pool, Error **err)
 	return db_tx(i->daemon->db, move_tx, &move, err);
 }
 
-static int delete_tx(Tx *tx, void *data, Error **err)
+int row_delete_in(Tx *tx, void *instance, Error **err)
 {
-	Instance *i = data;
+	Instance *i = instance;
 	return tx_exec(tx, err, "DELETE FROM instances WHERE id = ?", "i", i->id);
 }
 
 int row_delete(Instance *i, Error **err)
 {
-	return db_tx(i->daemon->db, delete_tx, i, err);
+	return db_tx(i->daemon->db, row_delete_in, i, err);
 }
 
 typedef struct ConfigWrite {

@@ -286,6 +286,19 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err)
 	return row_config_write(i, dirty, used_now, err);
 }
 
+int volatile_sync(Instance *i, Error **err)
+{
+	/* Only the holder of `change` touches what is dirty, so no lock is needed to read it. */
+	if (i->gone || !i->id || !i->dirty || g_hash_table_size(i->dirty) == 0)
+		return 0;
+	if (row_config_write(i, i->dirty, FALSE, err) < 0)
+		return -1;
+	g_mutex_lock(&i->lock);
+	g_hash_table_remove_all(i->dirty);
+	g_mutex_unlock(&i->lock);
+	return 0;
+}
+
 void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
     const Caller *caller)
 {
@@ -310,6 +323,11 @@ static const char *host_volatile_get(const DeviceHost *host, const char *key)
 static int host_volatile_set(const DeviceHost *host, const char *key, const char *value, Error **err)
 {
 	return instance_volatile_set(host->instance_private, key, value, err);
+}
+
+static int host_volatile_sync(const DeviceHost *host, Error **err)
+{
+	return volatile_sync(host->instance_private, err);
 }
 
 static int host_mount_add(const DeviceHost *host, const DeviceMount *mount, Error **err)
@@ -337,7 +355,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.idmap = idmap,
 		.instance_private = i,
 		.volatile_get = host_volatile_get,
-		.volatile_set = host_volatile_set,
+		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
 	};

@@ -203,6 +203,18 @@ static int make_top_folders(Daemon *d, Error **err)
 	return 0;
 }
 
+/* Links to volumes that an interrupted deletion or rename took away. Those of volumes were made again. */
+static void remove_dangling(Daemon *d, const char *folder)
+{
+	g_autofree char *path = g_build_filename(d->dir, folder, NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));) {
+		g_autofree char *link = g_build_filename(path, name, NULL);
+		if (g_file_test(link, G_FILE_TEST_IS_SYMLINK) && !g_file_test(link, G_FILE_TEST_EXISTS))
+			unlink(link);
+	}
+}
+
 int pool_table_start(Daemon *d, Error **err)
 {
 	g_autoptr(GPtrArray) pools = g_ptr_array_new();
@@ -219,6 +231,8 @@ int pool_table_start(Daemon *d, Error **err)
 		start_pool(pools->pdata[i]);
 		pool_table_add(table, pool_ref(pools->pdata[i]));
 	}
+	remove_dangling(d, "containers");
+	remove_dangling(d, "virtual-machines");
 	return 0;
 }
 

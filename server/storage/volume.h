@@ -53,6 +53,7 @@ int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
 int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
 /* One key of the row; NULL removes it. */
 int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);

@@ -11,6 +11,8 @@ typedef struct RowCall {
 	gboolean want_config;
 	int64_t id, content;
 	Config *loaded;
+	PoolAlso also;
+	void *also_data;
 } RowCall;
 
 static int find_id(Tx *tx, RowCall *call, Error **err)
@@ -96,6 +98,8 @@ int volume_row_insert(Pool *pool, const Volume *volume, const char *description,
 static int delete_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
+	if (call->also && call->also(tx, call->also_data, err) < 0)
+		return -1;
 	return tx_exec(tx, err,
 	    "DELETE FROM storage_volumes WHERE storage_pool_id = ? AND type = ? AND name = ?"
 	    " AND project_id = (SELECT id FROM projects WHERE name = ?)",
@@ -104,7 +108,12 @@ static int delete_tx(Tx *tx, void *data, Error **err)
 
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err)
 {
-	RowCall call = { .pool = pool, .volume = volume };
+	return volume_row_delete_with(pool, volume, NULL, NULL, err);
+}
+
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .also = also, .also_data = data };
 	return db_tx(pool->daemon->db, delete_tx, &call, err);
 }
 

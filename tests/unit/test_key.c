@@ -83,7 +83,7 @@ static void test_instance(void **state)
 {
 	g_autoptr(Config) config = config_new();
 	g_autoptr(Error) err = NULL;
-	config_set(config, "volatile.uuid", "x");
+	config_set(config, "volatile.uuid", "6f1c3f0e-5b0e-4f6c-9c3a-2f1f6f3f0a11");
 	assert_int_equal(key_check_instance("container", config, FALSE, &err), 0);
 	assert_int_equal(key_check_instance(NULL, config, FALSE, &err), -1);
 	assert_string_equal(err->message, "Volatile keys can only be set on instances");
