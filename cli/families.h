@@ -11,6 +11,7 @@
 	X(completion) \
 	X(config) \
 	X(console) \
+	X(copy) \
 	X(delete) \
 	X(exec) \
 	X(file) \

@@ -107,8 +107,8 @@ int table_move(Instance *i, const char *project, const char *name, Error **err)
 	g_autofree char *from = table_key(i->project, i->name);
 	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
-	gboolean taken = g_hash_table_contains(table->by_name, to);
-	if (!taken) {
+	gboolean same = strcmp(from, to) == 0, taken = !same && g_hash_table_contains(table->by_name, to);
+	if (!taken && !same) {
 		g_hash_table_insert(table->by_name, g_steal_pointer(&to), instance_ref(i));
 		g_hash_table_remove(table->by_name, from);
 		g_mutex_lock(&i->lock);
