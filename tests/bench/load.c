@@ -1,7 +1,7 @@
 /*
- * load SOCKET PATH CONNECTIONS SECONDS: keep-alive GETs over a unix socket, one thread a connection, each
- * waiting for the whole answer before it asks again. Prints answers a second. Bodies must have a
- * Content-Length and the status 200: anything else ends it with an error.
+ * load SOCKET PATH CONNECTIONS SECONDS: keep-alive GETs over a unix socket, one thread a
+ * connection, each waiting for the whole answer before it asks again. Prints answers a second.
+ * Bodies must have a Content-Length and the status 200: anything else ends it with an error.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static void fail(const char *what)
 
 static int connect_socket(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -70,7 +70,8 @@ static void *run(void *data)
 	char request[1024], *buffer = malloc(BUFFER);
 	long *count = data;
 	int fd = connect_socket();
-	int length = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path);
+	int length =
+	    snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path);
 	for (*count = 0; now() < end; (*count)++) {
 		if (write(fd, request, (size_t)length) != length)
 			fail("cannot send");
@@ -84,7 +85,7 @@ static void *run(void *data)
 int main(int argc, char **argv)
 {
 	pthread_t threads[CONNECTIONS_MAX];
-	long counts[CONNECTIONS_MAX] = { 0 }, total = 0;
+	long counts[CONNECTIONS_MAX] = {0}, total = 0;
 	int connections = argc == 5 ? atoi(argv[3]) : 0;
 	if (connections < 1 || connections > CONNECTIONS_MAX)
 		fail("usage: load SOCKET PATH CONNECTIONS SECONDS");

@@ -18,7 +18,7 @@
 enum { HIERARCHIES = 24 };
 
 static struct {
-	char *unified;          /* mount points; NULL: none */
+	char *unified; /* mount points; NULL: none */
 	char *v1[HIERARCHIES];
 	int n_v1, complete;
 } mounts;
@@ -66,8 +66,9 @@ static int open_leaf(const char *group)
 
 static pid_t fork_into(int leaf)
 {
-	struct clone_args args = { .flags = leaf >= 0 ? CLONE_INTO_CGROUP : 0, .exit_signal = SIGCHLD,
-		.cgroup = leaf >= 0 ? (uint64_t)leaf : 0 };
+	struct clone_args args = {.flags = leaf >= 0 ? CLONE_INTO_CGROUP : 0,
+	    .exit_signal = SIGCHLD,
+	    .cgroup = leaf >= 0 ? (uint64_t)leaf : 0};
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
