@@ -26,20 +26,16 @@ class Side:
 
     def usage(self, *args):
         """CPU milliseconds and the peak of resident memory in MiB of one command."""
-        pid = os.posix_spawn(self.client, [self.client, *args], self.env, file_actions=[
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
-        _, status, used = os.wait4(pid, 0)
-        if status:
-            sys.exit(f"{self.client} {' '.join(args)}: status {status}")
-        return (used.ru_utime + used.ru_stime) * 1000, used.ru_maxrss / 1024
+        out = subprocess.check_output([TOOLS + "/usage", self.client, *args], env=self.env).split()
+        return float(out[0]), float(out[1]) / 1024
 
 
-LOAD = None  # the load client, compiled by main
+TOOLS = None  # folder of the C programs beside this file, compiled by main
 
 
 def http_rate(side, path, connections=1, seconds=2.0):
     """GETs a second on keep-alive connections."""
-    return float(subprocess.check_output([LOAD, side.directory + "/unix.socket", path, str(connections), str(seconds)]))
+    return float(subprocess.check_output([TOOLS + "/load", side.directory + "/unix.socket", path, str(connections), str(seconds)]))
 
 
 def rss(pid):
@@ -223,7 +219,7 @@ def images():
     """Files of BENCH_IMAGE, separated by colons: the same 480 MB in several compressions."""
     files = [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
     if not files:
-        print("# images: skipped, BENCH_IMAGE names no files", file=sys.stderr)
+        print("# import and first create: skipped, BENCH_IMAGE names no files", file=sys.stderr)
     return files
 
 
@@ -318,10 +314,11 @@ def restarts(bin_dir, side, process, name, aim, n):
     return process
 
 
-def compile_load(work):
-    global LOAD
-    LOAD = work + "/load"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", LOAD, HERE + "/load.c", "-pthread"], check=True)
+def compile_tools(work):
+    global TOOLS
+    TOOLS = work
+    for tool in ("load", "usage"):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", f"{work}/{tool}", f"{HERE}/{tool}.c", "-pthread"], check=True)
 
 
 def main():
@@ -339,7 +336,7 @@ def main():
         parser.error("containers are started: run this as root")
     work = tempfile.mkdtemp(prefix="bench.", dir="/var/tmp")
     os.chmod(work, 0o711)
-    compile_load(work)
+    compile_tools(work)
     image_figures("image")
     subprocess.run([HERE + "/../lib/make-image", work + "/image"], check=True, stdout=subprocess.DEVNULL)
     image = work + "/image/busybox.tar.gz"
