@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, os, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, os, signal, statistics, subprocess, sys, tempfile, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -330,6 +330,7 @@ def main():
     parser.add_argument("--peer-dir")
     a = parser.parse_args()
     bin_dir = os.path.abspath(a.bin_dir)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped then too
     if not os.access(bin_dir + "/incusd", os.X_OK):
         parser.error(f"{bin_dir} holds no incusd: build the release preset and name its bin folder")
     if os.geteuid():
@@ -364,7 +365,7 @@ def main():
                 clean(side)
             except SystemExit as e:
                 print("#", e, file=sys.stderr)
-        process.send_signal(30)  # SIGPWR: instances too
+        process.send_signal(signal.SIGPWR)  # instances too
         process.wait()
         for m in reversed([l.split()[1] for l in open("/proc/self/mounts") if l.split()[1].startswith(work)]):
             subprocess.run(["umount", "-l", m])
