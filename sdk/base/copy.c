@@ -160,7 +160,7 @@ static int open_in_tree(int root_fd, const char *path, int flags)
 	return fd;
 }
 
-/* fd paths work for links and device nodes too, where f*xattr does not. */
+/* fd paths work for device nodes too, where f*xattr does not. */
 static int copy_xattrs(int in_fd, int out_fd)
 {
 	char in[64], out[64], names[8192];
@@ -190,22 +190,19 @@ static int copy_xattrs(int in_fd, int out_fd)
 	return 0;
 }
 
-/* Owner before mode and xattrs: chown clears set-id bits and file capabilities. */
+/* Not of links. Owner before mode and xattrs: chown clears set-id bits and file capabilities. */
 static int copy_attributes(int in_fd, int out_fd, const struct stat *st, gboolean is_path_fd)
 {
 	struct timespec times[2] = {st->st_atim, st->st_mtim};
 	char path[64];
 	if (fchownat(out_fd, "", st->st_uid, st->st_gid, AT_EMPTY_PATH) < 0)
 		return -1;
-	if (!S_ISLNK(st->st_mode)) {
-		g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
-		if (copy_xattrs(in_fd, out_fd) < 0)
-			return -1;
-		if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) < 0)
-			return -1;
-		return is_path_fd ? utimensat(AT_FDCWD, path, times, 0) : futimens(out_fd, times);
-	}
-	return utimensat(out_fd, "", times, AT_EMPTY_PATH);
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
+	if (copy_xattrs(in_fd, out_fd) < 0)
+		return -1;
+	if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) < 0)
+		return -1;
+	return is_path_fd ? utimensat(AT_FDCWD, path, times, 0) : futimens(out_fd, times);
 }
 
 /* What the source no longer has: copy_attributes() only adds. */
@@ -251,19 +248,25 @@ static int copy_regular(Copy *copy, int in_dir, int out_dir, const char *name, c
 	return 0;
 }
 
+/* A link has an owner and times; what else it has is its target. */
+static int copy_symlink(int in_dir, int out_dir, const char *name, const struct stat *st)
+{
+	struct timespec times[2] = {st->st_atim, st->st_mtim};
+	char target[4097];
+	ssize_t n = readlinkat(in_dir, name, target, sizeof(target) - 1);
+	if (n < 0)
+		return -1;
+	target[n] = 0;
+	if (symlinkat(target, out_dir, name) < 0 ||
+	    fchownat(out_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	return utimensat(out_dir, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
 static int copy_special(int in_dir, int out_dir, const char *name, const struct stat *st)
 {
-	char target[4097];
-	if (S_ISLNK(st->st_mode)) {
-		ssize_t n = readlinkat(in_dir, name, target, sizeof(target) - 1);
-		if (n < 0)
-			return -1;
-		target[n] = 0;
-		if (symlinkat(target, out_dir, name) < 0)
-			return -1;
-	} else if (mknodat(out_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0) {
+	if (mknodat(out_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
-	}
 	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return in < 0 || out < 0 ? -1 : copy_attributes(in, out, st, TRUE);
@@ -273,6 +276,8 @@ static int copy_leaf(Copy *copy, int in_dir, int out_dir, const char *name, cons
 {
 	if (S_ISREG(st->st_mode))
 		return copy_regular(copy, in_dir, out_dir, name, st);
+	if (S_ISLNK(st->st_mode))
+		return copy_symlink(in_dir, out_dir, name, st);
 	return copy_special(in_dir, out_dir, name, st);
 }
 

@@ -197,6 +197,12 @@ char *instance_file_name(const Instance *i)
 
 Daemon *instance_daemon(const Instance *i) { return i->daemon; }
 
+char *instance_cgroup(Instance *i)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return g_strdup(r ? r->cgroup : "");
+}
+
 char *instance_lxcpath(const Daemon *d)
 {
 	return g_build_filename(d->dir, "run", NULL);

@@ -5,8 +5,10 @@
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const VolumeType types[] = { VOLUME_CONTAINER, VOLUME_IMAGE, VOLUME_CUSTOM, VOLUME_MACHINE };
@@ -17,11 +19,36 @@ static int make_folder(const Pool *pool, const char *prefix, const char *folder,
 	return file_mkdir_all(path, 0711, err);
 }
 
+/* ext4 puts a directory near its parent, and new files near their directory: there it steps over every
+ * inode that was freed in the last minutes, one by one, which makes a volume's creation ten times slower
+ * on a busy pool. Told that the children are unrelated (`chattr +T`) it spreads them over the disk. Other
+ * file systems refuse the flag. */
+static int spread_children(const char *path, Error **err)
+{
+	int flags = 0;
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+		return 0;
+	flags |= FS_TOPDIR_FL;
+	if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+		log_debug("Volumes are not spread", "path", path, "err", g_strerror(errno));
+	return 0;
+}
+
+/* Where volumes are made; finished, they move with their inodes. */
+static int make_unfinished_folder(const Pool *pool, const char *folder, Error **err)
+{
+	g_autofree char *path = g_strconcat(pool->path, "/unfinished/", folder, NULL);
+	return file_mkdir_all(path, 0711, err) < 0 ? -1 : spread_children(path, err);
+}
+
 int pool_make_folders(Pool *pool, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
 		const char *folder = driver_folder(types[i]);
-		if (make_folder(pool, "", folder, "", err) < 0 || make_folder(pool, "unfinished/", folder, "", err) < 0 ||
+		if (make_folder(pool, "", folder, "", err) < 0 || make_unfinished_folder(pool, folder, err) < 0 ||
 		    make_folder(pool, "deleted/", folder, "", err) < 0)
 			return -1;
 		if (types[i] != VOLUME_IMAGE && (make_folder(pool, "", folder, "-snapshots", err) < 0 ||
