@@ -2,6 +2,7 @@
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "server/warning/warning.h"
 #include "sdk/base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -560,6 +561,8 @@ void instance_autostart(Daemon *d)
 			continue;
 		if (instance_start(i, NULL, &error) < 0)
 			log_error("Instance does not start", "instance", i->name, "err", error->message);
+		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id, i->project,
+		    error ? error->message : NULL);
 		g_clear_pointer(&error, error_free);
 		int64_t delay = number_of(i, "boot.autostart.delay", 0);
 		if (delay > 0)

@@ -1,5 +1,6 @@
 #include "server/warning/warning.h"
 #include "incus/v1/warning.pb-c.h"
+#include "sdk/base/log.h"
 #include "server/db/db.h"
 #include <google/protobuf/timestamp.pb-c.h>
 #include <string.h>
@@ -148,6 +149,15 @@ int warning_raise(Daemon *d, const WarningSpec *spec, Error **err)
 	return db_tx(d->db, upsert, &job, err);
 }
 
+static int open_warning(Tx *tx, void *data, Error **err)
+{
+	const WarningSpec *spec = data;
+	int64_t id;
+	return tx_int(tx, &id, err,
+	    "SELECT id FROM warnings WHERE type_code = ? AND entity_type_code = ? AND entity_id = ? AND status != 3",
+	    "iii", (int64_t)spec->type, (int64_t)spec->entity, spec->entity_id);
+}
+
 static int resolve(Tx *tx, void *data, Error **err)
 {
 	const WarningSpec *spec = data;
@@ -160,7 +170,20 @@ static int resolve(Tx *tx, void *data, Error **err)
 int warning_resolve(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, Error **err)
 {
 	WarningSpec spec = { .type = type, .entity = entity, .entity_id = entity_id };
+	g_autoptr(Error) none = NULL;
+	if (db_read(d->db, open_warning, &spec, &none) < 0)
+		return none->kind == ERROR_NOT_FOUND ? 0 : error_propagate(err, g_steal_pointer(&none));
 	return db_tx(d->db, resolve, &spec, err);
+}
+
+void warning_report(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, const char *project,
+    const char *message)
+{
+	g_autoptr(Error) error = NULL;
+	WarningSpec spec = { .location = "none", .project = project, .type = type, .entity = entity,
+		.entity_id = entity_id, .message = message };
+	if ((message ? warning_raise(d, &spec, &error) : warning_resolve(d, type, entity, entity_id, &error)) < 0)
+		log_warn("Warning is not stored", "type", types[type].name, "err", error->message);
 }
 
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)

@@ -39,8 +39,12 @@ typedef struct WarningSpec {
 /* Makes the warning or counts it once more; a resolved one is new again. ERROR_INVALID for unknown
  * types and entities, ERROR_NOT_FOUND for projects and members that are not there. */
 int warning_raise(Daemon *d, const WarningSpec *spec, Error **err);
-/* The cause is gone. Success when there was no such warning. */
+/* The cause is gone. Success when there was no such warning; writes nothing then. */
 int warning_resolve(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, Error **err);
+/* What a part of the daemon says of one of its things as it starts it: message NULL is "all is well".
+ * Failures are logged. */
+void warning_report(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, const char *project,
+    const char *message);
 /* project NULL or "": all. Elements struct Pb__Warning *, all in the arena, the last seen at the end. */
 int warning_list(Daemon *d, const char *project, Arena *arena, GPtrArray **ret_warnings, Error **err);
 /* ERROR_NOT_FOUND "Warning not found". */
