@@ -229,7 +229,7 @@ static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 static int prepare(Instance *i, StartPlan *plan, Error **err)
 {
 	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0 ||
-	    idmap_for(plan->host.config, &plan->idmap, &plan->idmap_text, err) < 0)
+	    instance_idmap(i, &plan->idmap, &plan->idmap_text, err) < 0)
 		return -1;
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
