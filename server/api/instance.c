@@ -221,6 +221,8 @@ static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *wor
 		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
 	work->image = g_strdup(image->fingerprint);
 	work->properties = config_from_map(image->n_properties, image->properties);
+	if (!work->profiles)
+		work->profiles = strv_from(image->profiles, image->n_profiles);
 	if (!*work->architecture) {
 		g_free(work->architecture);
 		work->architecture = g_strdup(image->architecture);
@@ -284,10 +286,14 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->devices = devices_from_map(post->n_devices, post->devices);
 	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
 		return -1;
-	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
-	work->profiles = post->n_profiles || none ? strv_from(post->profiles, post->n_profiles)
-						  : g_strdupv((char **)only_default);
-	return choose_source(rq, post, work, err);
+	/* Not named at all: those that the image wants, else "default". */
+	if (post->n_profiles || has_field(in->update_mask, in->n_update_mask, "profiles"))
+		work->profiles = strv_from(post->profiles, post->n_profiles);
+	if (choose_source(rq, post, work, err) < 0)
+		return -1;
+	if (!work->profiles)
+		work->profiles = g_strdupv((char **)only_default);
+	return 0;
 }
 
 int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
