@@ -58,7 +58,9 @@ int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_ali
 }
 
 typedef struct RowCall {
-	const char *project, *fingerprint;
+	const char *asked;   /* the project that the caller works in */
+	const char *project; /* the one that holds its images */
+	const char *fingerprint;
 	const Pb__Image *image;
 	const Pb__ImagePut *put;
 	int64_t id, left;
@@ -95,6 +97,7 @@ static int run(Daemon *d, RowCall *call, int (*fn)(Tx *, void *, Error **), Erro
 	g_autofree char *effective = NULL;
 	if (project_effective(d, call->project, PROJECT_IMAGES, &effective, err) < 0)
 		return -1;
+	call->asked = call->project;
 	call->project = effective;
 	return db_tx(d->db, fn, call, err);
 }
@@ -117,18 +120,17 @@ static int write_properties(Tx *tx, int64_t id, size_t n, const void *entries, E
 	return 0;
 }
 
-/* Profiles of the project that the image is used in; profiles have a feature of their own. */
-static int write_profiles(Tx *tx, int64_t id, const char *project, size_t n, char **names, Error **err)
+/* Profiles have a feature of their own: they may be in another project than the image. */
+static int write_profiles(Tx *tx, const RowCall *call, size_t n, char **names, Error **err)
 {
-	if (tx_exec(tx, err, "DELETE FROM images_profiles WHERE image_id = ?", "i", id) < 0)
+	int64_t project, profile;
+	if (project_effective_id(tx, call->asked, PROJECT_PROFILES, &project, err) < 0 ||
+	    tx_exec(tx, err, "DELETE FROM images_profiles WHERE image_id = ?", "i", call->id) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		int64_t profile;
-		if (tx_int(tx, &profile, err,
-			"SELECT f.id FROM profiles f JOIN projects p ON p.id = f.project_id WHERE f.name = ? AND (p.name = ? OR p.name = 'default')"
-			" ORDER BY p.name = ? DESC", "sss", names[i], project, project) < 0)
+		if (tx_int(tx, &profile, err, "SELECT id FROM profiles WHERE name = ? AND project_id = ?", "si", names[i], project) < 0)
 			return error_prefix(err, "Profile \"%s\"", names[i]);
-		if (tx_exec(tx, err, "INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", "ii", id, profile) < 0)
+		if (tx_exec(tx, err, "INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", "ii", call->id, profile) < 0)
 			return -1;
 	}
 	return 0;
@@ -143,7 +145,7 @@ static int update_tx(Tx *tx, void *data, Error **err)
 		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? MAX((int64_t)put->expires_at->seconds, 0) : 0, call->id) < 0 ||
 	    write_properties(tx, call->id, put->n_properties, put->properties, err) < 0)
 		return -1;
-	return write_profiles(tx, call->id, call->project, put->n_profiles, put->profiles, err);
+	return write_profiles(tx, call, put->n_profiles, put->profiles, err);
 }
 
 int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err)
@@ -171,8 +173,8 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	    write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
 		return -1;
 	static char *default_profiles[] = { (char *)"default" };
-	return m->n_profiles ? write_profiles(tx, call->id, call->project, m->n_profiles, m->profiles, err)
-			     : write_profiles(tx, call->id, call->project, 1, default_profiles, err);
+	return m->n_profiles ? write_profiles(tx, call, m->n_profiles, m->profiles, err)
+			     : write_profiles(tx, call, 1, default_profiles, err);
 }
 
 int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error **err)
