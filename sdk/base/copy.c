@@ -208,6 +208,34 @@ static int copy_attributes(int in_fd, int out_fd, const struct stat *st, gboolea
 	return utimensat(out_fd, "", times, AT_EMPTY_PATH);
 }
 
+/* What the source no longer has: copy_attributes() only adds. */
+static int clear_xattrs(int out_fd)
+{
+	char path[64], names[65536];
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
+	ssize_t length = listxattr(path, names, sizeof(names));
+	if (length < 0)
+		return errno == EOPNOTSUPP || errno == ENOTSUP ? 0 : -1;
+	for (char *name = names; name < names + length; name += strlen(name) + 1)
+		if (!g_str_has_prefix(name, "security.selinux") && removexattr(path, name) < 0 && errno != ENODATA)
+			return -1;
+	return 0;
+}
+
+/* TRUE when the target's file is a copy of the source's as it is now; its attributes are then renewed. */
+static gboolean keep_regular(const Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
+{
+	struct stat there;
+	if (!copy->options->sync || !S_ISREG(st->st_mode) || st->st_nlink > 1 ||
+	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(there.st_mode) || there.st_nlink > 1 ||
+	    there.st_size != st->st_size || there.st_mtim.tv_sec != st->st_mtim.tv_sec ||
+	    there.st_mtim.tv_nsec != st->st_mtim.tv_nsec)
+		return FALSE;
+	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return in >= 0 && out >= 0 && clear_xattrs(out) == 0 && copy_attributes(in, out, st, TRUE) == 0;
+}
+
 static int copy_regular(Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
 {
 	autofd int in = openat(in_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -289,7 +317,8 @@ static void copy_finish_node(Copy *copy, Node *node)
 			autofd int in = open_in_tree(copy->source_fd, node->path, O_RDONLY | O_DIRECTORY);
 			autofd int out = open_in_tree(copy->target_fd, node->path, O_RDONLY | O_DIRECTORY);
 			struct stat st;
-			if (in < 0 || out < 0 || fstat(in, &st) < 0 || copy_attributes(in, out, &st, FALSE) < 0)
+			if (in < 0 || out < 0 || fstat(in, &st) < 0 ||
+			    (copy->options->sync && clear_xattrs(out) < 0) || copy_attributes(in, out, &st, FALSE) < 0)
 				copy_fail(copy, errno, "set the attributes of", node->path);
 		}
 		Node *parent = node->parent;
@@ -304,7 +333,7 @@ static int copy_make_directory(Copy *copy, int in_dir, int out_dir, const char *
 	if (mkdirat(out_dir, name, 0700) == 0)
 		return 0;
 	struct stat there;
-	if (errno == EEXIST && copy->options->overwrite &&
+	if (errno == EEXIST && (copy->options->overwrite || copy->options->sync) &&
 	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISDIR(there.st_mode))
 			return 0;
@@ -330,7 +359,9 @@ static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const cha
 			return copy_fail(copy, errno, "open", path);
 		return 0;
 	}
-	if (copy->options->overwrite) {
+	if (keep_regular(copy, in_dir, out_dir, name, &st))
+		return 0;
+	if (copy->options->overwrite || copy->options->sync) {
 		g_autoptr(Error) ignored = NULL;
 		if (file_remove_all(out_dir, name, &ignored) < 0)
 			return copy_fail(copy, EEXIST, "replace", path);
@@ -338,6 +369,22 @@ static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const cha
 	int failed = st.st_nlink > 1 ? copy_linked(copy, in_dir, out_dir, path, name, &st)
 				     : copy_leaf(copy, in_dir, out_dir, name, &st);
 	return failed ? copy_fail(copy, errno, "copy", path) : 0;
+}
+
+/* Names of the target that the source has not. */
+static void remove_extra(Copy *copy, const Node *node, int in_dir, int out_dir)
+{
+	int own = openat(out_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		struct stat st;
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    fstatat(in_dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		g_autoptr(Error) error = NULL;
+		if (file_remove_all(out_dir, entry->d_name, &error) < 0)
+			copy_fail(copy, EBUSY, "remove what is no longer in", node->path);
+	}
 }
 
 static void copy_node(Copy *copy, Node *node)
@@ -365,6 +412,8 @@ static void copy_node(Copy *copy, Node *node)
 	}
 	if (errno)
 		copy_fail(copy, errno, "read directory", node->path);
+	if (copy->options->sync)
+		remove_extra(copy, node, dirfd(dir), out);
 }
 
 static void *copy_worker(void *data)

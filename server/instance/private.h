@@ -51,6 +51,8 @@ struct InstanceTable {
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
 	GThread *watcher;
+	GMutex watch_lock;
+	GHashTable *watches;      /* one for each monitor waited for */
 	gint stopping;
 	gint tasks;               /* background threads still running */
 };
@@ -60,6 +62,8 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
+/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
+int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
@@ -69,6 +73,8 @@ typedef struct ProfileReplacement {
 	const Config *config;
 	const Devices *devices;
 } ProfileReplacement;
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err);
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
     const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
     Devices **ret_devices, Error **err);
@@ -79,11 +85,14 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
 int table_rename(Instance *i, const char *name, Error **err);
+/* Name and project (interned by this). */
+int table_move(Instance *i, const char *project, const char *name, Error **err);
 /* Locks `change` and checks that it was not deleted meanwhile; instance_unlock() ends. */
 int instance_lock(Instance *i, Error **err);
+/* ERROR_BUSY instead of waiting: for the second of two. */
+int instance_trylock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
-void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller);
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
@@ -143,6 +152,8 @@ int idmap_own(const char *directory, const GArray *ranges, Error **err);
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
 int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+/* Asks liblxc whether it takes raw.lxc. */
+int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);

@@ -1,4 +1,5 @@
 #include "server/instance/private.h"
+#include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
@@ -62,6 +63,16 @@ int instance_lock(Instance *i, Error **err)
 	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
 }
 
+int instance_trylock(Instance *i, Error **err)
+{
+	if (!g_mutex_trylock(&i->change))
+		return error_set(err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
+	if (!i->gone)
+		return 0;
+	g_mutex_unlock(&i->change);
+	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
+}
+
 void instance_unlock(Instance *i)
 {
 	g_mutex_unlock(&i->change);
@@ -90,11 +101,11 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
-int table_rename(Instance *i, const char *name, Error **err)
+int table_move(Instance *i, const char *project, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
 	g_autofree char *from = table_key(i->project, i->name);
-	g_autofree char *to = table_key(i->project, name);
+	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
 	gboolean taken = g_hash_table_contains(table->by_name, to);
 	if (!taken) {
@@ -102,10 +113,16 @@ int table_rename(Instance *i, const char *name, Error **err)
 		g_hash_table_remove(table->by_name, from);
 		g_mutex_lock(&i->lock);
 		i->name = g_intern_string(name);
+		i->project = g_intern_string(project);
 		g_mutex_unlock(&i->lock);
 	}
 	g_mutex_unlock(&table->lock);
 	return taken ? error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", name) : 0;
+}
+
+int table_rename(Instance *i, const char *name, Error **err)
+{
+	return table_move(i, i->project, name, err);
 }
 
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
@@ -183,15 +200,6 @@ Daemon *instance_daemon(const Instance *i) { return i->daemon; }
 char *instance_lxcpath(const Daemon *d)
 {
 	return g_build_filename(d->dir, "run", NULL);
-}
-
-int instance_exec_output_open(Instance *i, Error **err)
-{
-	g_autofree char *path = instance_path(i);
-	autofd int dir = file_open_directory(path, err);
-	if (dir < 0 || file_mkdir_beneath(dir, "exec-output", 0700, FALSE, err) < 0)
-		return -1;
-	return file_open_beneath(dir, "exec-output", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 }
 
 static char *below(const char *directory, const char *folder, const Instance *i)
@@ -278,10 +286,16 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err)
 	return row_config_write(i, dirty, used_now, err);
 }
 
+void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
+    const Caller *caller)
+{
+	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, below, NULL);
+	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+}
+
 void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller)
 {
-	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, NULL);
-	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+	instance_event_below(i, "", action, context_json, caller);
 }
 
 /* What devices see. */
@@ -430,7 +444,7 @@ int instance_table_start(Daemon *d, Error **err)
 		load_one(table, all->pdata[n], volumes);
 	remove_orphans(table);
 	limits_balance(d);
-	return 0;
+	return instance_move_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

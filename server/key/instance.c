@@ -1,4 +1,6 @@
+#include "sdk/base/names.h"
 #include "server/key/check.h"
+#include "server/key/raw_lxc.h"
 #include "server/key/table.h"
 
 const Key key_rows_instance[] = {
@@ -28,7 +30,7 @@ const Key key_rows_instance[] = {
 	{.name = "nvidia.runtime", .type = KEY_BOOL, .flags = KEY_CONTAINER, .initial = "false", .help = "Pass host NVIDIA/CUDA libs in."},
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
 	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst)."},
-	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra liblxc config lines."},
+	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
 	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Extra QEMU arguments."},
 	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Override/add sections of generated QEMU config."},
 	{.name = "raw.seccomp", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Full seccomp policy replacing generated."},

@@ -60,16 +60,18 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 }
 
 /* A volume whose renaming was interrupted keeps its old name. */
-static int undo_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err)
+static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Error **err)
 {
-	g_autoptr(Volume) renamed = volume_new(pool, volume->type, volume->project, new_name);
+	const char *slash = strchr(intent, '/');
+	g_autofree char *project = slash ? g_strndup(intent, (gsize)(slash - intent)) : g_strdup(volume->project);
+	g_autoptr(Volume) renamed = volume_new(pool, volume->type, project, slash ? slash + 1 : intent);
 	if (!volume_exists(pool, volume, PLACE_OWN) && volume_exists(pool, renamed, PLACE_OWN)) {
 		g_autoptr(DriverCall) from = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 		g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_OWN, NULL);
 		if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
 			return -1;
 	}
-	return volume_row_intend(pool, volume, NULL, err);
+	return volume_row_set(pool, volume, VOLUME_INTENT, NULL, err);
 }
 
 /* Directories move tree first, so their snapshots may still be where the tree was. */
