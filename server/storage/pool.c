@@ -4,6 +4,7 @@
 #include "server/db/db.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/volume.h"
+#include "server/warning/warning.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,15 +181,14 @@ static int load_tx(Tx *tx, void *data, Error **err)
 
 static void start_pool(Pool *pool)
 {
-	Error *err = NULL;
-	if (driver_find(pool->driver_name, &pool->driver, &err) == 0 && pool_open(pool, &err) == 0 &&
-	    pool_repair(pool, &err) == 0) {
-		pool->status = "Created";
-		return;
-	}
-	log_error("Storage pool not available", "pool", pool->name, "err", err->message);
-	error_free(err);
-	pool->status = "Unavailable";
+	g_autoptr(Error) err = NULL;
+	gboolean fine = driver_find(pool->driver_name, &pool->driver, &err) == 0 && pool_open(pool, &err) == 0 &&
+	    pool_repair(pool, &err) == 0;
+	if (!fine)
+		log_error("Storage pool not available", "pool", pool->name, "err", err->message);
+	pool->status = fine ? "Created" : "Unavailable";
+	warning_report(pool->daemon, WARNING_POOL_UNAVAILABLE, WARNING_ENTITY_POOL, pool->id, NULL,
+	    fine ? NULL : err->message);
 }
 
 static int make_top_folders(Daemon *d, Error **err)
