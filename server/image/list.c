@@ -1,6 +1,7 @@
 #include "server/db/db.h"
 #include "server/image/image.h"
 #include "server/image/metadata.h"
+#include "server/image/remote.h"
 #include "server/project/project.h"
 #include <string.h>
 
@@ -160,7 +161,7 @@ static int load_sources(Tx *tx, ListCall *call, Error **err)
 			continue;
 		Pb__ImageSource *source = arena_message(call->arena, Pb__ImageSource, pb__image_source);
 		source->server = arena_strdup(call->arena, rows_text(rows, 1));
-		source->protocol = arena_strdup(call->arena, rows_int(rows, 2) == 2 ? "simplestreams" : "incus");
+		source->protocol = arena_strdup(call->arena, image_protocol_name((int)rows_int(rows, 2)));
 		source->certificate = arena_strdup(call->arena, rows_text(rows, 3));
 		source->alias = arena_strdup(call->arena, rows_text(rows, 4));
 		source->image_type = image->message->type;

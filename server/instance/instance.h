@@ -88,5 +88,25 @@ void instance_event(Instance *instance, const char *action, const char *context_
 void instance_event_below(Instance *instance, const char *below, const char *action,
     const char *context_json, const struct Caller *caller);
 
-/* Fills the message as GET /1.0/instances/NAME shows it. */
-void instance_render(Instance *instance, Arena *arena, struct Pb__Instance *out);
+/* The parts of an instance that cost something; its plain values are always shown. */
+typedef enum RenderParts {
+	RENDER_CONFIG = 1 << 0,
+	RENDER_DEVICES = 1 << 1,
+	RENDER_EXPANDED_CONFIG = 1 << 2,
+	RENDER_EXPANDED_DEVICES = 1 << 3,
+	RENDER_PROFILES = 1 << 4,
+	RENDER_STATE = 1 << 5,
+	RENDER_ALL = (1 << 6) - 1,
+} RenderParts;
+
+/* The parts that a caller who needs these fields must be given; n 0: all. */
+RenderParts render_parts(char *const *fields, size_t n);
+
+/* Every profile, read once for the rendering of many snapshots. */
+typedef struct ProfileSet ProfileSet;
+int profile_set_load(Daemon *d, ProfileSet **ret_set, Error **err);
+void profile_set_free(ProfileSet *set);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ProfileSet, profile_set_free)
+
+/* Fills the message as GET /1.0/instances/NAME shows it, without the state. */
+void instance_render(Instance *instance, RenderParts parts, Arena *arena, struct Pb__Instance *out);

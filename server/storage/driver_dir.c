@@ -125,7 +125,7 @@ static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 	return 0;
 }
 
-/* Plain directories have no counters: walking the tree is what `info` and `state` cost here. */
+/* Plain directories have no counters: walking the tree is what `info` costs here. */
 static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
 {
 	autofd int fd = file_open_directory(volume->path, err);
@@ -139,6 +139,7 @@ static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 
 const StorageDriver driver_dir = {
 	.name = "dir",
+	.usage_walks = TRUE,
 	.version = dir_version,
 	.pool_create = dir_pool_create,
 	.pool_delete = dir_pool_delete,

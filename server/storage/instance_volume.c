@@ -130,6 +130,11 @@ int pool_instance_usage(Pool *p, const char *project, const char *name, const ch
 	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_usage(p, volume, ret_used, ret_total, err);
 }
 
+gboolean pool_usage_walks(const Pool *p)
+{
+	return p->driver && p->driver->usage_walks;
+}
+
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;

@@ -55,6 +55,8 @@ const char *pool_path(const Pool *pool);
 /* "Created", "Pending", "Errored", "Unavailable". */
 const char *pool_status(const Pool *pool);
 Config *pool_config(Pool *pool); /* a copy */
+/* TRUE when its driver takes a snapshot at one moment, so that nothing need stand still. */
+gboolean pool_snapshots_at_once(const Pool *pool);
 
 /* Root volumes of instances. `type` is "container" or "virtual-machine". Create makes the tree, the
  * storage_volumes row and the symlink in containers/ or virtual-machines/; on failure nothing is
@@ -77,9 +79,11 @@ int pool_instance_mount(Pool *p, const char *project, const char *name, const ch
     char **ret_path, Error **err);
 int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
-/* Bytes; -1 when the driver cannot tell (dir without project quotas). */
+/* Bytes; -1 when the driver cannot tell. */
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
     int64_t *ret_used, int64_t *ret_total, Error **err);
+/* Whether pool_instance_usage() reads the whole tree: too slow for each row of a list. */
+gboolean pool_usage_walks(const Pool *p);
 /* 0 removes the limit. dir without project quotas accepts and notes it in the log. */
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);
