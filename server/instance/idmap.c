@@ -105,6 +105,21 @@ static int apply_raw(GArray *ranges, const char *raw, Error **err)
 	return 0;
 }
 
+/* One host id for two users of the instance: the kernel would refuse the map. */
+static int check_distinct(const GArray *ranges, Error **err)
+{
+	for (guint n = 0; n < ranges->len; n++)
+		for (guint k = 0; k < n; k++) {
+			const IdRange *a = &g_array_index(ranges, IdRange, n), *b = &g_array_index(ranges, IdRange, k);
+			gboolean alike = (a->is_uid && b->is_uid) || (a->is_gid && b->is_gid);
+			if (alike && a->outside < (uint64_t)b->outside + b->count && b->outside < (uint64_t)a->outside + a->count)
+				return error_set(err, ERROR_INVALID,
+				    "raw.idmap uses host id %u, which the instance's own range has already",
+				    MAX(a->outside, b->outside));
+		}
+	return 0;
+}
+
 static char *idmap_text(const GArray *ranges)
 {
 	GString *text = g_string_new(NULL);
@@ -137,7 +152,7 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 		}
 		add_range(ranges, TRUE, FALSE, 0, uid, n_uid);
 		add_range(ranges, FALSE, TRUE, 0, gid, n_gid);
-		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0)
+		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0 || check_distinct(ranges, err) < 0)
 			return -1;
 	}
 	if (ret_text)
