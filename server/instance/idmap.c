@@ -133,6 +133,13 @@ static char *idmap_text(const GArray *ranges)
 	return g_string_free(text, FALSE);
 }
 
+/* "0" is what an instance that shares the range has: never the host's own root. */
+static const char *chosen_base(const Config *expanded)
+{
+	const char *base = config_get(expanded, "volatile.idmap.base");
+	return base && g_ascii_strtoll(base, NULL, 10) > 0 ? base : NULL;
+}
+
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err)
 {
 	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
@@ -142,7 +149,7 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 			return -1;
 		const char *base = config_get(expanded, "security.idmap.base");
 		if (!base && config_true(expanded, "security.idmap.isolated"))
-			base = config_get(expanded, "volatile.idmap.base");
+			base = chosen_base(expanded);
 		const char *size = config_get(expanded, "security.idmap.size");
 		if (base) {
 			int64_t from = g_ascii_strtoll(base, NULL, 10);

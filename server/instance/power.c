@@ -227,11 +227,14 @@ static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 
 static int prepare(Instance *i, StartPlan *plan, Error **err)
 {
-	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0 ||
-	    idmap_for(plan->host.config, &plan->idmap, &plan->idmap_text, err) < 0)
+	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0)
 		return -1;
+	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
-	instance_host(i, &plan->host, plan->idmap);
+	instance_host(i, &plan->host, NULL);
+	if (idmap_for(plan->host.config, &plan->idmap, &plan->idmap_text, err) < 0)
+		return -1;
+	plan->host.idmap = plan->idmap;
 	if (instance_pool(i, &plan->pool, err) < 0 ||
 	    pool_instance_mount(plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
