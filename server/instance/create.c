@@ -1,6 +1,7 @@
 /* Making, deleting and renaming instances. */
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -66,7 +67,7 @@ static void add_devices(Instance *i, gboolean add, Error **err, int *result)
 		if (device_type_find(config, &type, NULL) < 0)
 			continue;
 		if (add && type->add)
-			*result = type->add(&host, name, config, err);
+			*result = fault_point("device add", err) < 0 ? -1 : type->add(&host, name, config, err);
 		else if (!add && type->remove)
 			type->remove(&host, name, config);
 	}

@@ -50,8 +50,9 @@ struct InstanceTable {
 	GMutex lock;
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
-	GHashTable *watches;      /* of runtimes that have not ended */
 	GThread *watcher;
+	GMutex watch_lock;
+	GHashTable *watches;      /* one for each monitor waited for */
 	gint stopping;
 	gint tasks;               /* background threads still running */
 };

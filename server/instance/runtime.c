@@ -204,7 +204,7 @@ typedef struct Watch {
 	Runtime *r;
 } Watch;
 
-static void watch_free(gpointer data)
+static void watch_free(void *data)
 {
 	Watch *w = data;
 	instance_unref(w->i);
@@ -225,9 +225,9 @@ static void *ended_main(void *data)
 static void watch_fired(InstanceTable *table, Watch *w)
 {
 	epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, w->r->monitor_fd, NULL);
-	g_mutex_lock(&table->lock);
+	g_mutex_lock(&table->watch_lock);
 	g_hash_table_steal(table->watches, w);
-	g_mutex_unlock(&table->lock);
+	g_mutex_unlock(&table->watch_lock);
 	g_mutex_lock(&w->i->lock);
 	gboolean current = w->i->runtime == w->r;
 	g_mutex_unlock(&w->i->lock);
@@ -258,18 +258,19 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r)
 	w->i = instance_ref(i);
 	w->r = runtime_ref(r);
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = w };
-	g_mutex_lock(&table->lock); /* the watch may fire as soon as it is added */
-	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) == 0) {
-		g_hash_table_add(table->watches, g_steal_pointer(&w));
-	} else {
+	/* Held over both: the watcher takes one out as soon as it is in. */
+	g_mutex_lock(&table->watch_lock);
+	g_hash_table_add(table->watches, w);
+	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) < 0) {
 		log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
-		watch_free(w);
+		g_hash_table_remove(table->watches, w);
 	}
-	g_mutex_unlock(&table->lock);
+	g_mutex_unlock(&table->watch_lock);
 }
 
 int watcher_start(InstanceTable *table, Error **err)
 {
+	g_mutex_init(&table->watch_lock);
 	table->watches = g_hash_table_new_full(NULL, NULL, watch_free, NULL);
 	table->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	table->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -291,7 +292,8 @@ void watcher_stop(InstanceTable *table)
 		g_thread_join(table->watcher);
 	for (int n = 0; g_atomic_int_get(&table->tasks) > 0 && n < 3000; n++)
 		g_usleep(10000);
-	g_clear_pointer(&table->watches, g_hash_table_unref); /* what runs on */
 	own_close_fd(&table->epoll_fd);
 	own_close_fd(&table->wake_fd);
+	g_clear_pointer(&table->watches, g_hash_table_unref);
+	g_mutex_clear(&table->watch_lock);
 }

@@ -1,3 +1,4 @@
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
@@ -46,7 +47,7 @@ static int publish(Pool *p, const Volume *volume, const Config *config, Error **
 static int make_parts(const char *path, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
+	return fd < 0 || fault_point("volume parts", err) < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
 	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err);
 }
 
