@@ -49,7 +49,7 @@ static gpointer to_instance(gpointer data)
 	ssize_t n;
 	while ((n = read(link->socket, buffer, CHUNK)) > 0 || (n < 0 && errno == EINTR)) {
 		Pb__ConnectSftpRequest message = PB__CONNECT_SFTP_REQUEST__INIT;
-		message.data = (ProtobufCBinaryData){ n > 0 ? (size_t)n : 0, buffer };
+		message.data = (ProtobufCBinaryData){n > 0 ? (size_t)n : 0, buffer};
 		if (n > 0 && stream_send(link->stream, &message.base, NULL) < 0)
 			break;
 	}
@@ -60,7 +60,7 @@ static gpointer to_instance(gpointer data)
 /* Both ways, until either side ends. */
 static int relay(Stream *stream, int socket, Error **err)
 {
-	Link link = { .stream = stream, .socket = socket };
+	Link link = {.stream = stream, .socket = socket};
 	GThread *thread = g_thread_new("sftp", to_instance, &link);
 	ProtobufCMessage *message = NULL;
 	int result;
@@ -83,10 +83,11 @@ static int mount_sshfs(const FileTarget *from, const char *target, Error **err)
 	int pair[2], status = 0;
 	pid_t pid;
 	g_autofree char *source = g_strdup_printf("%s:%s", from->instance, from->path);
-	const char *const argv[] = { "sshfs", "-o", "slave", source, target, NULL };
+	const char *const argv[] = {"sshfs", "-o", "slave", source, target, NULL};
 	g_autofree char *program = g_find_program_in_path("sshfs");
 	if (!program)
-		return error_set(err, ERROR_UNSUPPORTED, "sshfs is not installed: install it, or use --listen");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "sshfs is not installed: install it, or use --listen");
 	g_autoptr(Stream) stream = open_sftp(from->server, from->instance, err);
 	if (!stream)
 		return -1;
@@ -94,11 +95,13 @@ static int mount_sshfs(const FileTarget *from, const char *target, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
 	autofd int ours = pair[0];
 	autofd int theirs = pair[1];
-	Spawn spawn = { .argv = argv, .stdin_fd = theirs, .stdout_fd = theirs, .stderr_fd = STDERR_FILENO };
+	Spawn spawn = {
+	    .argv = argv, .stdin_fd = theirs, .stdout_fd = theirs, .stderr_fd = STDERR_FILENO};
 	if (spawn_start(&spawn, &pid, err) < 0)
 		return -1;
 	own_close_fd(&theirs);
-	printf("sshfs mounting \"%s%s\" on \"%s\"\nPress ctrl+c to finish\n", from->instance, from->path, target);
+	printf("sshfs mounting \"%s%s\" on \"%s\"\nPress ctrl+c to finish\n", from->instance,
+	    from->path, target);
 	fflush(stdout);
 	int result = relay(stream, ours, err);
 	if (waitpid(pid, &status, 0) == pid && status != 0 && result == 0)
@@ -127,8 +130,8 @@ static char *sftp_program(void)
 	g_autofree char *folder = g_path_get_dirname(self ? self : "/usr/bin/incus");
 	g_autofree char *beside = g_build_filename(folder, "incus-sftp", NULL);
 	return g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE)
-	    ? g_steal_pointer(&beside)
-	    : g_build_filename(folder, "..", "libexec", "incus", "incus-sftp", NULL);
+		   ? g_steal_pointer(&beside)
+		   : g_build_filename(folder, "..", "libexec", "incus", "incus-sftp", NULL);
 }
 
 static int login_fd(const Listener *listener)
@@ -150,9 +153,10 @@ static int serve(Listener *listener, int connection, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
 	autofd int ours = pair[0];
 	autofd int theirs = pair[1];
-	const int fds[] = { connection, theirs };
-	const char *const argv[] = { listener->program, NULL };
-	Spawn spawn = { .argv = argv, .stdin_fd = login, .stderr_fd = STDERR_FILENO, .fds = fds, .n_fds = 2 };
+	const int fds[] = {connection, theirs};
+	const char *const argv[] = {listener->program, NULL};
+	Spawn spawn = {
+	    .argv = argv, .stdin_fd = login, .stderr_fd = STDERR_FILENO, .fds = fds, .n_fds = 2};
 	g_autoptr(Stream) stream = open_sftp(listener->server, listener->instance, err);
 	if (!stream || spawn_start(&spawn, &pid, err) < 0)
 		return -1;
@@ -183,13 +187,16 @@ static int listen_on(const char *address, int *ret_fd, Error **err)
 {
 	const char *colon = strrchr(address, ':');
 	if (!colon)
-		return error_set(err, ERROR_INVALID, "Invalid address \"%s\": ADDRESS:PORT expected", address);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid address \"%s\": ADDRESS:PORT expected", address);
 	gboolean brackets = *address == '[' && colon > address && colon[-1] == ']';
-	g_autofree char *host = g_strndup(address + brackets, (gsize)(colon - address - 2 * brackets));
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
+	g_autofree char *host =
+	    g_strndup(address + brackets, (gsize)(colon - address - 2 * brackets));
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
 	int problem = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found);
 	if (problem)
-		return error_set(err, ERROR_INVALID, "Invalid address \"%s\": %s", address, gai_strerror(problem));
+		return error_set(err, ERROR_INVALID, "Invalid address \"%s\": %s", address,
+		    gai_strerror(problem));
 	autofd int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1, bound = -1;
 	if (fd >= 0) {
@@ -210,10 +217,14 @@ static void announce(const Listener *listener, int fd)
 	socklen_t length = sizeof(address);
 	char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
 	getsockname(fd, (struct sockaddr *)&address, &length);
-	getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
-	printf(strchr(host, ':') ? "SSH SFTP listening on [%s]:%s\n" : "SSH SFTP listening on %s:%s\n", host, port);
+	getnameinfo((struct sockaddr *)&address, length, host, sizeof(host), port, sizeof(port),
+	    NI_NUMERICHOST | NI_NUMERICSERV);
+	printf(
+	    strchr(host, ':') ? "SSH SFTP listening on [%s]:%s\n" : "SSH SFTP listening on %s:%s\n",
+	    host, port);
 	if (listener->user)
-		printf("Login with username \"%s\" and password \"%s\"\n", listener->user, listener->password);
+		printf("Login with username \"%s\" and password \"%s\"\n", listener->user,
+		    listener->password);
 	else
 		puts("Login without username and password");
 	fflush(stdout);
@@ -233,7 +244,7 @@ static int accept_all(Listener *listener, int fd, Error **err)
 			continue;
 		}
 		Connection *data = g_new(Connection, 1);
-		*data = (Connection){ .listener = listener, .fd = connection };
+		*data = (Connection){.listener = listener, .fd = connection};
 		g_thread_unref(g_thread_new("connection", serve_connection, data));
 	}
 }
@@ -241,10 +252,10 @@ static int accept_all(Listener *listener, int fd, Error **err)
 static int listen_ssh(Cli *cli, const FileTarget *from, Error **err)
 {
 	const char *address = flag_string(cli, "listen");
-	Listener listener = { .server = from->server, .instance = from->instance };
+	Listener listener = {.server = from->server, .instance = from->instance};
 	g_autofree char *program = listener.program = sftp_program();
-	const char *const argv[] = { program, "key", NULL };
-	Spawn make_key = { .argv = argv, .timeout_ms = 10000 };
+	const char *const argv[] = {program, "key", NULL};
+	Spawn make_key = {.argv = argv, .timeout_ms = 10000};
 	autofd int fd = -1;
 	if (spawn_run(&make_key, &listener.key, NULL, err) < 0)
 		return error_prefix(err, "Cannot make a host key");
@@ -265,17 +276,23 @@ int file_mount(Cli *cli, Error **err)
 {
 	FileTarget from;
 	gboolean has_path = strchr(cli->args[0], '/') != NULL;
-	g_autofree char *whole = has_path ? g_strdup(cli->args[0]) : g_strconcat(cli->args[0], "/", NULL);
+	g_autofree char *whole =
+	    has_path ? g_strdup(cli->args[0]) : g_strconcat(cli->args[0], "/", NULL);
 	const char *user = flag_string(cli, "auth-user"), *address = flag_string(cli, "listen");
 	if (flag_bool(cli, "no-auth") && user && *user)
-		return error_set(err, ERROR_INVALID, "--no-auth and --auth-user cannot be used together");
+		return error_set(
+		    err, ERROR_INVALID, "--no-auth and --auth-user cannot be used together");
 	if (cli->n_args > 1 && address && *address)
-		return error_set(err, ERROR_INVALID, "A target path and --listen cannot be used together");
+		return error_set(
+		    err, ERROR_INVALID, "A target path and --listen cannot be used together");
 	if (cli->n_args < 2 && has_path)
-		return error_set(err, ERROR_INVALID, "A path inside the instance needs a target path to be mounted on");
+		return error_set(err, ERROR_INVALID,
+		    "A path inside the instance needs a target path to be mounted on");
 	/* A stream says only later that there is no such instance. */
 	if (file_target_parse(cli, whole, &from, err) < 0 ||
-	    !server_call(from.server, "GetInstance", json_pack("{s:s}", "name", from.instance), err))
+	    !server_call(
+		from.server, "GetInstance", json_pack("{s:s}", "name", from.instance), err))
 		return -1;
-	return cli->n_args > 1 ? mount_sshfs(&from, cli->args[1], err) : listen_ssh(cli, &from, err);
+	return cli->n_args > 1 ? mount_sshfs(&from, cli->args[1], err)
+			       : listen_ssh(cli, &from, err);
 }

@@ -1,8 +1,8 @@
 /*
- * incus-sftp: the SSH side of one connection to "incus file mount --listen". Reads strangers' bytes,
- * so it is a program of its own that holds nothing but two sockets: the connection (fd 3) and the
- * instance's SFTP stream (fd 4). Standard input gives a user, a password (both empty: anybody) and
- * the host key, a line each but the last. "incus-sftp key" makes such a key.
+ * incus-sftp: the SSH side of one connection to "incus file mount --listen". Reads strangers'
+ * bytes, so it is a program of its own that holds nothing but two sockets: the connection (fd 3)
+ * and the instance's SFTP stream (fd 4). Standard input gives a user, a password (both empty:
+ * anybody) and the host key, a line each but the last. "incus-sftp key" makes such a key.
  */
 #include <errno.h>
 #include <libssh/callbacks.h>
@@ -71,7 +71,8 @@ static ssh_session start_session(const Login *login)
 	ssh_session session = ssh_new();
 	ssh_key key = NULL;
 	bool no = false;
-	if (!bind || !session || ssh_pki_import_privkey_base64(login->key, NULL, NULL, NULL, &key) != SSH_OK)
+	if (!bind || !session ||
+	    ssh_pki_import_privkey_base64(login->key, NULL, NULL, NULL, &key) != SSH_OK)
 		die("the host key cannot be used");
 	ssh_bind_options_set(bind, SSH_BIND_OPTIONS_PROCESS_CONFIG, &no);
 	ssh_bind_options_set(bind, SSH_BIND_OPTIONS_IMPORT_KEY, key);
@@ -107,7 +108,8 @@ static int auth_password(ssh_session session, const char *user, const char *pass
 	Client *client = data;
 	const Login *login = &client->login;
 	(void)session;
-	return admit(client, *login->user && (same(user, login->user) & same(password, login->password)));
+	return admit(
+	    client, *login->user && (same(user, login->user) & same(password, login->password)));
 }
 
 static int auth_none(ssh_session session, const char *user, void *data)
@@ -117,7 +119,8 @@ static int auth_none(ssh_session session, const char *user, void *data)
 	return *client->login.user ? SSH_AUTH_DENIED : admit(client, 1);
 }
 
-static int take_from_client(ssh_session session, ssh_channel channel, void *data, uint32_t length, int is_stderr, void *user)
+static int take_from_client(ssh_session session, ssh_channel channel, void *data, uint32_t length,
+    int is_stderr, void *user)
 {
 	const Client *client = user;
 	const char *bytes = data;
@@ -175,25 +178,31 @@ static ssh_channel want_session(ssh_session session, void *data)
 
 static void serve(ssh_session session, Client *client)
 {
-	struct ssh_server_callbacks_struct server = { .userdata = client, .auth_password_function = auth_password,
-		.auth_none_function = auth_none, .channel_open_request_session_function = want_session };
-	client->channel_calls = (struct ssh_channel_callbacks_struct){ .userdata = client,
-		.channel_data_function = take_from_client, .channel_subsystem_request_function = want_subsystem };
+	struct ssh_server_callbacks_struct server = {.userdata = client,
+	    .auth_password_function = auth_password,
+	    .auth_none_function = auth_none,
+	    .channel_open_request_session_function = want_session};
+	client->channel_calls = (struct ssh_channel_callbacks_struct){.userdata = client,
+	    .channel_data_function = take_from_client,
+	    .channel_subsystem_request_function = want_subsystem};
 	ssh_callbacks_init(&server);
 	ssh_callbacks_init(&client->channel_calls);
 	ssh_set_server_callbacks(session, &server);
-	ssh_set_auth_methods(session, *client->login.user ? SSH_AUTH_METHOD_PASSWORD : SSH_AUTH_METHOD_NONE);
+	ssh_set_auth_methods(
+	    session, *client->login.user ? SSH_AUTH_METHOD_PASSWORD : SSH_AUTH_METHOD_NONE);
 	if (ssh_handle_key_exchange(session) != SSH_OK)
 		die(ssh_get_error(session));
 	ssh_event event = ssh_event_new();
 	if (!event || ssh_event_add_session(event, session) != SSH_OK)
 		die("cannot wait for the client");
 	bool added = false;
-	while (!client->channel || (ssh_channel_is_open(client->channel) && !ssh_channel_is_eof(client->channel))) {
+	while (!client->channel ||
+	       (ssh_channel_is_open(client->channel) && !ssh_channel_is_eof(client->channel))) {
 		if (ssh_event_dopoll(event, -1) == SSH_ERROR)
 			return;
 		if (client->serving && !added)
-			added = ssh_event_add_fd(event, SFTP, POLLIN | POLLHUP, take_from_instance, client->channel) == SSH_OK;
+			added = ssh_event_add_fd(event, SFTP, POLLIN | POLLHUP, take_from_instance,
+				    client->channel) == SSH_OK;
 	}
 }
 
