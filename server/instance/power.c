@@ -248,6 +248,7 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0 ||
 	    instance_idmap(i, &plan->idmap, &plan->idmap_text, err) < 0)
 		return -1;
+	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
 	if (instance_pool(i, &plan->pool, err) < 0 ||
