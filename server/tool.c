@@ -1,6 +1,5 @@
 #include "server/tool.h"
 #include "incus/v1/server.pb-c.h"
-#include "server/version.h"
 #include <google/protobuf/empty.pb-c.h>
 #include <incus/call.h>
 #include <stdio.h>
