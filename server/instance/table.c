@@ -89,6 +89,14 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
+void table_show(Instance *i)
+{
+	InstanceTable *table = i->daemon->instances;
+	g_mutex_lock(&table->lock);
+	i->creating = FALSE;
+	g_mutex_unlock(&table->lock);
+}
+
 int table_rename(Instance *i, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
