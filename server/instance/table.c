@@ -89,14 +89,6 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
-void table_show(Instance *i)
-{
-	InstanceTable *table = i->daemon->instances;
-	g_mutex_lock(&table->lock);
-	i->creating = FALSE;
-	g_mutex_unlock(&table->lock);
-}
-
 int table_rename(Instance *i, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
@@ -113,6 +105,14 @@ int table_rename(Instance *i, const char *name, Error **err)
 	}
 	g_mutex_unlock(&table->lock);
 	return taken ? error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", name) : 0;
+}
+
+void table_show(Instance *i)
+{
+	InstanceTable *table = i->daemon->instances;
+	g_mutex_lock(&table->lock);
+	i->creating = FALSE;
+	g_mutex_unlock(&table->lock);
 }
 
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)

@@ -142,6 +142,15 @@ static void run_in_pool(gpointer data, gpointer user_data)
 	const Pool *pool = user_data;
 	__tsan_acquire(data);
 	pool->function(data, pool->data);
+	__tsan_release(user_data);
+}
+
+void g_thread_pool_free(GThreadPool *pool, gboolean immediate, gboolean wait)
+{
+	REAL(g_thread_pool_free);
+	gpointer user_data = pool->user_data;
+	next(pool, immediate, wait);
+	__tsan_acquire(user_data);
 }
 
 GThreadPool *g_thread_pool_new(
