@@ -174,7 +174,7 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 	}
 	if (result < 0)
 		table_remove(i);
-	i->creating = FALSE;
+	table_show(i);
 	g_mutex_unlock(&i->change);
 	if (result < 0)
 		return -1;

@@ -33,7 +33,8 @@ struct Instance {
 	GMutex lock;              /* the fields below */
 	const char *name, *project; /* interned */
 	int64_t architecture;
-	gboolean ephemeral, stateful, gone, creating;
+	gboolean ephemeral, stateful, gone;
+	gboolean creating;        /* under the table's lock */
 	char *description;
 	int64_t created, last_used; /* seconds since 1970 */
 	Config *config, *expanded;
@@ -85,6 +86,7 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 /* Puts a new instance into the table; ERROR_EXISTS "Instance \"NAME\" already exists". */
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
+void table_show(Instance *i); /* it is made: lookups and lists may find it */
 int table_rename(Instance *i, const char *name, Error **err);
 /* Name and project (interned by this). */
 int table_move(Instance *i, const char *project, const char *name, Error **err);

@@ -125,6 +125,14 @@ int table_rename(Instance *i, const char *name, Error **err)
 	return table_move(i, i->project, name, err);
 }
 
+void table_show(Instance *i)
+{
+	InstanceTable *table = i->daemon->instances;
+	g_mutex_lock(&table->lock);
+	i->creating = FALSE;
+	g_mutex_unlock(&table->lock);
+}
+
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
 {
 	g_autofree char *key = table_key(project, name);
