@@ -7,6 +7,7 @@
 #include "server/image/image.h"
 #include "server/image/remote.h"
 #include "server/instance/flow.h"
+#include "server/instance/size.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
@@ -36,21 +37,35 @@ static char **strv_from(char *const *items, size_t n)
 /* Snapshots by instance, read once for a whole list; NULL where they are not shown. */
 typedef struct Below {
 	GHashTable *snapshots, *counts;
+	ProfileSet *profiles;
 } Below;
 
 static void below_clear(Below *below)
 {
 	g_clear_pointer(&below->snapshots, g_hash_table_unref);
 	g_clear_pointer(&below->counts, g_hash_table_unref);
+	g_clear_pointer(&below->profiles, profile_set_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Below, below_clear)
 
-static void add_snapshots(Request *rq, Instance *instance, const GPtrArray *snapshots, Pb__Instance *out)
+static int load_below(Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
+{
+	gboolean some = in->n_fields > 0 && !filter;
+	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
+	    in->recursion >= 2 || (filter && filter_uses(filter, "snapshots"));
+	if (objects && (profile_set_load(rq->daemon, &below->profiles, err) < 0 ||
+	                   instance_snapshot_list_all(rq->daemon, &below->snapshots, err) < 0))
+		return -1;
+	gboolean counts = some && has_field(in->fields, in->n_fields, "snapshot_count");
+	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
+}
+
+static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *profiles, const GPtrArray *snapshots, Pb__Instance *out)
 {
 	out->snapshots = arena_alloc(rq->arena, (snapshots->len + 1) * sizeof(*out->snapshots));
 	for (guint n = 0; n < snapshots->len; n++) {
 		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
-		instance_snapshot_render(instance, snapshots->pdata[n], FALSE, rq->arena, item);
+		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
 }
@@ -60,7 +75,7 @@ static void add_below(Request *rq, Instance *instance, const Below *below, Pb__I
 	int64_t id = instance_id(instance);
 	GPtrArray *snapshots = below->snapshots ? g_hash_table_lookup(below->snapshots, &id) : NULL;
 	if (snapshots)
-		add_snapshots(rq, instance, snapshots, out);
+		add_snapshots(rq, instance, below->profiles, snapshots, out);
 	if (below->counts)
 		out->snapshot_count = GPOINTER_TO_UINT(g_hash_table_lookup(below->counts, &id));
 }
@@ -73,10 +88,12 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	/* A filter may look at any field. */
+	RenderParts parts = filter ? RENDER_ALL : render_parts(in->fields, in->n_fields);
 	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_full(instance, rq->arena, item);
+		instance_render_row(instance, parts, rq->arena, item);
 	else
-		instance_render(instance, rq->arena, item);
+		instance_render(instance, parts, rq->arena, item);
 	add_below(rq, instance, below, item);
 	if (!filter || filter_match(filter, item))
 		out->items[out->n_items++] = item;
@@ -95,11 +112,7 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 	    !g_str_equal(in->instance_type, "virtual-machine"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
 	g_auto(Below) below = { 0 };
-	gboolean full = in->recursion >= 2 && !in->counts;
-	if ((full || (filter && filter_uses(filter, "snapshots"))) &&
-	    instance_snapshot_list_all(rq->daemon, &below.snapshots, err) < 0)
-		return -1;
-	if (in->recursion >= 2 && in->counts && instance_snapshot_count_all(rq->daemon, &below.counts, err) < 0)
+	if (load_below(rq, in, filter, &below, err) < 0)
 		return -1;
 	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
@@ -114,14 +127,15 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
 	if (in->recursion < 1) {
-		instance_render(instance, rq->arena, out);
+		instance_render(instance, RENDER_ALL, rq->arena, out);
 		return 0;
 	}
+	g_autoptr(ProfileSet) profiles = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
-	if (instance_snapshot_list(instance, &snapshots, err) < 0)
+	if (profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &snapshots, err) < 0)
 		return -1;
 	instance_render_full(instance, rq->arena, out);
-	add_snapshots(rq, instance, snapshots, out);
+	add_snapshots(rq, instance, profiles, snapshots, out);
 	return 0;
 }
 
@@ -131,7 +145,7 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	instance_state(instance, rq->arena, out);
+	instance_state(instance, STATE_WHOLE, rq->arena, out);
 	return 0;
 }
 
@@ -322,10 +336,6 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
 	if (*post->type && !g_str_equal(post->type, "container"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
-	if (*post->instance_type)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Cloud instance types (\"%s\") are not available in this version: set limits.cpu and limits.memory",
-		    post->instance_type);
 	work->name = choose_name(rq, post->name);
 	work->project = g_strdup(rq->project);
 	work->description = g_strdup(post->description);
@@ -333,6 +343,8 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->ephemeral = post->ephemeral;
 	work->config = config_from_map(post->n_config, post->config);
 	work->devices = devices_from_map(post->n_devices, post->devices);
+	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
+		return -1;
 	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
 	work->image_profiles = !post->n_profiles && !none;
 	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
@@ -372,7 +384,7 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 	if (!rq->if_match)
 		return 0;
 	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
-	instance_render(instance, rq->arena, now);
+	instance_render(instance, RENDER_ALL, rq->arena, now);
 	return request_check_etag(rq, now, err);
 }
 

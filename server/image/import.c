@@ -70,7 +70,7 @@ static int part_kind(const ImageImport *import, const char *part, PartKind *ret,
 
 int image_import_part(ImageImport *import, const char *part, const char *filename, Error **err)
 {
-	PartKind kind;
+	PartKind kind = PART_NONE;
 	if (part_kind(import, part, &kind, err) < 0)
 		return -1;
 	gboolean second = kind == PART_ROOTFS || kind == PART_DISK;
@@ -210,7 +210,7 @@ int image_import_finish(ImageImport *import, const ImageImportOptions *options, 
 	g_autofree char *fingerprint = hasher_finish(import->hasher);
 	if (options->fingerprint && *options->fingerprint && strcmp(options->fingerprint, fingerprint) != 0)
 		return error_set(err, ERROR_INVALID, "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint, options->fingerprint);
-	Pb__Image *image;
+	Pb__Image *image = NULL;
 	if (describe(import, options, fingerprint, arena, &image, err) < 0)
 		return -1;
 	image_files_lock();

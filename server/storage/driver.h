@@ -63,6 +63,7 @@ typedef struct DriverResources {
 struct StorageDriver {
 	const char *name;
 	gboolean remote;        /* shared between members */
+	gboolean usage_walks;   /* volume_usage reads the whole tree: asked for one volume, never for a list */
 	/* "1", "5.4 / 6.2"...: version for GET /1.0; NULL when the driver cannot run here. */
 	const char *(*version)(void);
 
