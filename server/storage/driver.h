@@ -31,6 +31,7 @@ typedef struct DriverPool {
 	const StorageDriver *driver;
 	const char *name;
 	const char *path;       /* INCUS_DIR/storage-pools/NAME */
+	const char *loop_file;  /* INCUS_DIR/disks/NAME.img: where a pool on a loop file has its data */
 	Config *config;
 } DriverPool;
 
@@ -63,12 +64,17 @@ typedef struct DriverResources {
 struct StorageDriver {
 	const char *name;
 	gboolean remote;        /* shared between members */
-	/* "1", "5.4 / 6.2"...: version for GET /1.0; NULL when the driver cannot run here. */
-	const char *(*version)(void);
+	/* The version that GET /1.0 shows ("1", "6.2", ...; g_free): asks the tools and the kernel.
+	 * ERROR_UNSUPPORTED, saying what is missing, where the driver cannot run. */
+	int (*probe)(char **ret_version, Error **err);
 
-	/* Checks and completes `config` (source, size) and makes the place; `pool->path` exists and is
-	 * an empty directory. Changes to config are stored by the caller. */
+	/* Checks and completes `config` (source, size) and changes nothing else: a place that holds what is not
+	 * ours is refused here, for pool_delete() may come after it. The caller stores config. */
+	int (*pool_prepare)(DriverPool *pool, Error **err);
+	/* Makes the place; config may be changed again (a device's name). After a failure, and at the start after
+	 * a crash in it, pool_delete() is called. */
 	int (*pool_create)(DriverPool *pool, Error **err);
+	/* Removes what the pool has, then the place if we made it; unmounts. Success when all is gone already. */
 	int (*pool_delete)(DriverPool *pool, Error **err);
 	/* Makes pool->path show the pool's content. Called once at start and after create. */
 	int (*pool_mount)(DriverPool *pool, Error **err);
@@ -83,8 +89,8 @@ struct StorageDriver {
 
 	/* From here on NULL has a generic meaning. */
 
-	/* A pool setting was changed: `pool->config` is the new one, `before` the old. Grows, remounts.
-	 * NULL: nothing to do. */
+	/* A pool setting is being changed: `pool->config` is the new one, `before` the old. Checks, grows,
+	 * remounts. NULL: nothing to do. */
 	int (*pool_update)(DriverPool *pool, const Config *before, Error **err);
 	/* NULL: its directory is there. */
 	gboolean (*volume_exists)(DriverPool *pool, const DriverVolume *volume);
@@ -122,11 +128,16 @@ struct StorageDriver {
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
 };
 
-/* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it, for one that this build
- * or host lacks. */
+/* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it and the reason, for one that this
+ * build or host lacks. */
 int driver_find(const char *name, const StorageDriver **ret_driver, Error **err);
-/* Drivers that work here, for GET /1.0; NULL-terminated. */
-const StorageDriver *const *driver_available(void);
+
+typedef struct DriverVersion {
+	const StorageDriver *driver;
+	const char *version;
+} DriverVersion;
+/* Drivers that work here, for GET /1.0; the last has driver NULL. */
+const DriverVersion *driver_available(void);
 
 /* The folder of a type: "containers", "images", ... */
 const char *driver_folder(VolumeType type);
@@ -136,5 +147,7 @@ char *driver_path(const char *pool_path, VolumeType type, VolumePlace place, con
 /* For drivers whose volumes are directories: a volume's tree and the folder of its snapshots move, the
  * tree first. */
 int driver_path_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err);
+/* Of the file system that pool->path shows. */
+int driver_path_resources(DriverPool *pool, DriverResources *ret, Error **err);
 
-extern const StorageDriver driver_dir;
+extern const StorageDriver driver_dir, driver_btrfs;

@@ -67,7 +67,8 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 {
 	DriverCall *call = g_new0(DriverCall, 1);
 	call->config = pool_config(pool);
-	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path, .config = call->config };
+	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path,
+		.loop_file = pool->loop_file, .config = call->config };
 	call->empty = config_new();
 	if (volume) {
 		call->path = volume_path(pool, volume, place);

@@ -36,9 +36,11 @@ kill_daemon() { # -9
 	DAEMON_PID=
 }
 
-# A pool "default" (dir) and the profile's root disk; the busybox image as alias "bb".
+# A pool "default" and the profile's root disk; the busybox image as alias "bb". INCUS_TEST_DRIVER names the driver.
 basic_setup() {
-	incus storage create default dir
+	local driver=${INCUS_TEST_DRIVER:-dir} size=
+	[ "$driver" = dir ] || size=size=2GiB
+	incus storage create default "$driver" $size
 	incus profile device add default root disk path=/ pool=default
 	import_image
 }
