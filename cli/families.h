@@ -29,6 +29,7 @@
 	X(project) \
 	X(query) \
 	X(remote) \
+	X(snapshot) \
 	X(storage) \
 	X(template) \
 	X(trust) \

@@ -45,7 +45,8 @@ static int parse_filters(Cli *cli, Server **ret_server, char ***ret_filters, int
 static json_t *fetch(Cli *cli, Server *server, bool state, Error **err)
 {
 	return server_list(server, "GetInstances",
-	    json_pack("{s:b, s:i}", "all-projects", flag_bool(cli, "all-projects"), "recursion", state ? 2 : 1),
+	    json_pack("{s:b, s:i, s:b}", "all-projects", flag_bool(cli, "all-projects"), "recursion", state ? 2 : 1,
+		"counts", !output_wants_data(cli)),
 	    err);
 }
 

@@ -175,7 +175,7 @@ static const char *cell_state(Cli *cli, const json_t *instance)
 
 static const char *cell_snapshots(Cli *cli, const json_t *instance)
 {
-	return arena_printf(cli->arena, "%zu", json_array_size(json_object_get(instance, "snapshots")));
+	return arena_printf(cli->arena, "%" JSON_INTEGER_FORMAT, (json_int_t)json_get_int(instance, "snapshot_count"));
 }
 
 static const char *cell_type(Cli *cli, const json_t *instance)

@@ -5,6 +5,7 @@
 #include "server/daemon.h"
 #include "server/image/image.h"
 #include "server/instance/flow.h"
+#include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
 #include <string.h>
@@ -30,8 +31,40 @@ static char **strv_from(char *const *items, size_t n)
 
 /* ---- reading ---- */
 
+/* Snapshots by instance, read once for a whole list; NULL where they are not shown. */
+typedef struct Below {
+	GHashTable *snapshots, *counts;
+} Below;
+
+static void below_clear(Below *below)
+{
+	g_clear_pointer(&below->snapshots, g_hash_table_unref);
+	g_clear_pointer(&below->counts, g_hash_table_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Below, below_clear)
+
+static void add_snapshots(Request *rq, Instance *instance, const GPtrArray *snapshots, Pb__Instance *out)
+{
+	out->snapshots = arena_alloc(rq->arena, (snapshots->len + 1) * sizeof(*out->snapshots));
+	for (guint n = 0; n < snapshots->len; n++) {
+		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		instance_snapshot_render(instance, snapshots->pdata[n], FALSE, rq->arena, item);
+		out->snapshots[out->n_snapshots++] = item;
+	}
+}
+
+static void add_below(Request *rq, Instance *instance, const Below *below, Pb__Instance *out)
+{
+	int64_t id = instance_id(instance);
+	GPtrArray *snapshots = below->snapshots ? g_hash_table_lookup(below->snapshots, &id) : NULL;
+	if (snapshots)
+		add_snapshots(rq, instance, snapshots, out);
+	if (below->counts)
+		out->snapshot_count = GPOINTER_TO_UINT(g_hash_table_lookup(below->counts, &id));
+}
+
 static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance *instance,
-    const Filter *filter, Pb__GetInstancesResponse *out)
+    const Filter *filter, const Below *below, Pb__GetInstancesResponse *out)
 {
 	if (!caller_has_project(rq->caller, instance_project(instance)))
 		return 0;
@@ -42,6 +75,7 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 		instance_render_full(instance, rq->arena, item);
 	else
 		instance_render(instance, rq->arena, item);
+	add_below(rq, instance, below, item);
 	if (!filter || filter_match(filter, item))
 		out->items[out->n_items++] = item;
 	return 0;
@@ -58,10 +92,17 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 	if (*in->instance_type && !g_str_equal(in->instance_type, "container") &&
 	    !g_str_equal(in->instance_type, "virtual-machine"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
+	g_auto(Below) below = { 0 };
+	gboolean full = in->recursion >= 2 && !in->counts;
+	if ((full || (filter && filter_uses(filter, "snapshots"))) &&
+	    instance_snapshot_list_all(rq->daemon, &below.snapshots, err) < 0)
+		return -1;
+	if (in->recursion >= 2 && in->counts && instance_snapshot_count_all(rq->daemon, &below.counts, err) < 0)
+		return -1;
 	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint i = 0; i < list->len; i++)
-		add_visible(rq, in, list->pdata[i], filter, out);
+		add_visible(rq, in, list->pdata[i], filter, &below, out);
 	return 0;
 }
 
@@ -70,10 +111,15 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	if (in->recursion >= 1)
-		instance_render_full(instance, rq->arena, out);
-	else
+	if (in->recursion < 1) {
 		instance_render(instance, rq->arena, out);
+		return 0;
+	}
+	g_autoptr(GPtrArray) snapshots = NULL;
+	if (instance_snapshot_list(instance, &snapshots, err) < 0)
+		return -1;
+	instance_render_full(instance, rq->arena, out);
+	add_snapshots(rq, instance, snapshots, out);
 	return 0;
 }
 
@@ -281,6 +327,26 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 	return request_check_etag(rq, now, err);
 }
 
+static int run_restore(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	return instance_snapshot_restore(work->instance, work->name, operation_caller(op), err);
+}
+
+/* Takes `work`. "NAME" or "INSTANCE/NAME". */
+static int restore_snapshot(Request *rq, const Pb__UpdateInstanceRequest *in, Work *work, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) owned = work;
+	g_autoptr(InstanceSnapshot) snapshot = NULL;
+	const char *slash = strrchr(in->instance->restore, '/');
+	work->name = g_strdup(slash ? slash + 1 : in->instance->restore);
+	if (in->instance->stateful)
+		return error_set(err, ERROR_UNSUPPORTED, "Stateful restores are not available in this version: leave \"stateful\" out");
+	if (instance_snapshot_find(work->instance, work->name, &snapshot, err) < 0)
+		return -1;
+	return start_operation(rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
+}
+
 int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
@@ -290,7 +356,7 @@ int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Op
 	if (!put)
 		return error_set(err, ERROR_INVALID, "No content was given");
 	if (*put->restore)
-		return error_set(err, ERROR_UNSUPPORTED, "Snapshots are not available in this version");
+		return restore_snapshot(rq, in, g_steal_pointer(&work), out, err);
 	if (check_etag(rq, work->instance, err) < 0)
 		return -1;
 	work->config = config_from_map(put->n_config, put->config);

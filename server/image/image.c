@@ -140,7 +140,7 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	const Pb__ImagePut *put = call->put;
 	if (find_id(tx, call, err) < 0 ||
 	    tx_exec(tx, err, "UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?", "iiti",
-		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? (int64_t)put->expires_at->seconds : 0, call->id) < 0 ||
+		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? MAX((int64_t)put->expires_at->seconds, 0) : 0, call->id) < 0 ||
 	    write_properties(tx, call->id, put->n_properties, put->properties, err) < 0)
 		return -1;
 	return write_profiles(tx, call->id, call->project, put->n_profiles, put->profiles, err);
@@ -164,7 +164,7 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		" upload_date, cached, project_id, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		"ssiiiitttiii", m->fingerprint, m->filename, (int64_t)m->size, (int64_t)m->public_, (int64_t)m->auto_update,
 		(int64_t)image_architecture_id(m->architecture), m->created_at ? (int64_t)m->created_at->seconds : 0,
-		m->expires_at ? (int64_t)m->expires_at->seconds : 0, now(), (int64_t)m->cached, project,
+		m->expires_at ? MAX((int64_t)m->expires_at->seconds, 0) : 0, now(), (int64_t)m->cached, project,
 		(int64_t)(strcmp(m->type, "virtual-machine") == 0)) < 0)
 		return -1;
 	if (tx_exec(tx, err, "INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", "i", call->id) < 0 ||

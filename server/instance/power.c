@@ -462,6 +462,12 @@ int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *c
 	return result;
 }
 
+int power_freeze_locked(Instance *i, gboolean frozen, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return r ? thaw(r, frozen, err) : error_set(err, ERROR_INVALID, "The instance isn't running");
+}
+
 static int set_frozen(Instance *i, gboolean frozen, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)

@@ -94,6 +94,9 @@ void instance_host_clear(DeviceHost *host);
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
     const Config *config, const Devices *devices, Error **err);
+/* update.c */
+struct InstanceChange;
+int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
 /* update.c: expands again from what the database and the local fields say. */
 int instance_reexpand(Instance *i, Error **err);
 
@@ -118,6 +121,8 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
+/* Stops the (running) instance's tasks for a moment, or lets them go on. */
+int power_freeze_locked(Instance *i, gboolean frozen, Error **err);
 /* After the monitor ended: devices, mounts, files. */
 void power_cleanup_locked(Instance *i);
 /* The watcher saw the end of an instance that nobody stopped. */

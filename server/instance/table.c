@@ -1,4 +1,5 @@
 #include "server/instance/private.h"
+#include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
 #include <errno.h>
@@ -423,7 +424,7 @@ int instance_table_start(Daemon *d, Error **err)
 	if (mkdir(run, 0711) < 0 && errno != EEXIST)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", run);
 	if (watcher_start(table, err) < 0 || row_load_all(d, &all, err) < 0 ||
-	    db_read(d->db, read_volumes, volumes, err) < 0)
+	    db_read(d->db, read_volumes, volumes, err) < 0 || instance_snapshot_repair(d, err) < 0)
 		return error_prefix(err, "Cannot load the instances");
 	for (guint n = 0; n < all->len; n++)
 		load_one(table, all->pdata[n], volumes);

@@ -265,7 +265,7 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 	return 0;
 }
 
-static int update_locked(Instance *i, const InstanceChange *change, Error **err)
+int instance_update_locked(Instance *i, const InstanceChange *change, Error **err)
 {
 	if (change->check && change->check(i, change->data, err) < 0)
 		return -1;
@@ -294,7 +294,7 @@ int instance_update(Instance *i, const InstanceChange *change, const Caller *cal
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = update_locked(i, change, err);
+	int result = instance_update_locked(i, change, err);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-updated", NULL, caller);

@@ -92,6 +92,11 @@ Config *pool_config(Pool *pool)
 	return config;
 }
 
+gboolean pool_snapshots_at_once(const Pool *pool)
+{
+	return pool->driver && pool->driver->snapshot_create;
+}
+
 int pool_get(Daemon *d, const char *name, Pool **ret_pool, Error **err)
 {
 	g_mutex_lock(&d->pools->lock);

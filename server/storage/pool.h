@@ -55,6 +55,8 @@ const char *pool_path(const Pool *pool);
 /* "Created", "Pending", "Errored", "Unavailable". */
 const char *pool_status(const Pool *pool);
 Config *pool_config(Pool *pool); /* a copy */
+/* TRUE when its driver takes a snapshot at one moment, so that nothing need stand still. */
+gboolean pool_snapshots_at_once(const Pool *pool);
 
 /* Root volumes of instances. `type` is "container" or "virtual-machine". Create makes the tree, the
  * storage_volumes row and the symlink in containers/ or virtual-machines/; on failure nothing is
