@@ -1,6 +1,5 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
-#include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
 #include "server/storage/driver_btrfs_private.h"
 #include "server/storage/subvolume.h"
@@ -191,23 +190,25 @@ static int btrfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot
 }
 
 const StorageDriver driver_btrfs = {
-    .name = "btrfs",
-    .probe = btrfs_probe,
-    .pool_prepare = btrfs_pool_prepare,
-    .pool_create = btrfs_pool_create,
-    .pool_delete = btrfs_pool_delete,
-    .pool_mount = btrfs_pool_mount,
-    .pool_unmount = btrfs_pool_unmount,
-    .pool_update = btrfs_pool_update,
-    .pool_resources = driver_path_resources,
-    .volume_create = btrfs_volume_create,
-    .volume_delete = btrfs_volume_delete,
-    .volume_rename = driver_path_rename,
-    .volume_clone = btrfs_volume_clone,
-    .volume_usage = btrfs_volume_usage,
-    .volume_set_size = btrfs_volume_set_size,
-    .snapshot_create = btrfs_snapshot_create,
-    .snapshot_delete = btrfs_snapshot_delete,
-    .snapshot_rename = btrfs_snapshot_rename,
-    .snapshot_restore = btrfs_snapshot_restore,
+	.name = "btrfs",
+	.probe = btrfs_probe,
+	.pool_prepare = btrfs_pool_prepare,
+	.pool_create = btrfs_pool_create,
+	.pool_delete = btrfs_pool_delete,
+	.pool_mount = btrfs_pool_mount,
+	.pool_unmount = btrfs_pool_unmount,
+	.pool_update = btrfs_pool_update,
+	.pool_resources = driver_path_resources,
+	.volume_create = btrfs_volume_create,
+	.volume_delete = btrfs_volume_delete,
+	.volume_rename = driver_path_rename,
+	.volume_clone = btrfs_volume_clone,
+	.volume_usage = btrfs_volume_usage,
+	.volume_set_size = btrfs_volume_set_size,
+	.snapshot_create = btrfs_snapshot_create,
+	.snapshot_delete = btrfs_snapshot_delete,
+	.snapshot_rename = btrfs_snapshot_rename,
+	.snapshot_restore = btrfs_snapshot_restore,
+	.volume_send = btrfs_volume_send,
+	.volume_receive = btrfs_volume_receive,
 };

@@ -71,6 +71,9 @@ gboolean volume_mounted(Pool *pool, const Volume *volume);
 /* Bytes; -1 unknown. */
 int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
 
+/* The limit of a file system, 0 for none, as far as the driver has one. */
+int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
+
 /* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);
 void volume_unlink(Pool *pool, const Volume *volume);

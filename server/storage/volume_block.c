@@ -1,0 +1,97 @@
+#include "server/storage/volume_block.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "sdk/base/units.h"
+#include "server/storage/pool_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct {
+	const char *name, *file;
+} contents[] = {
+	[CONTENT_FILESYSTEM] = { "filesystem", NULL },
+	[CONTENT_BLOCK] = { "block", "root.img" },
+	[CONTENT_ISO] = { "iso", "root.iso" },
+};
+
+const char *volume_content_name(VolumeContent content)
+{
+	return contents[content].name;
+}
+
+int volume_content_parse(const char *name, VolumeContent *ret_content, Error **err)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(contents); i++)
+		if (!name || !*name || strcmp(contents[i].name, name) == 0) {
+			*ret_content = (VolumeContent)i;
+			return 0;
+		}
+	return error_set(err, ERROR_INVALID, "Invalid content type \"%s\"", name);
+}
+
+char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	if (pool->driver->volume_block_path)
+		return pool->driver->volume_block_path(&call->pool, &call->volume);
+	return g_build_filename(call->path, contents[volume->content].file, NULL);
+}
+
+static int wanted_size(const Config *config, int64_t *ret_bytes, Error **err)
+{
+	const char *size = config ? config_get(config, "size") : NULL;
+	return units_parse_bytes(size ? size : "10GiB", ret_bytes, err);
+}
+
+static int make_file(const char *path, int64_t bytes, Error **err)
+{
+	autofd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, bytes) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
+	return 0;
+}
+
+int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	int64_t bytes;
+	if (pool->driver->volume_block_path) /* made with its size */
+		return 0;
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	return wanted_size(config, &bytes, err) < 0 ? -1 : make_file(path, bytes, err);
+}
+
+int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
+{
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	if (!pool->driver->volume_block_path && make_file(path, 0, err) < 0)
+		return -1;
+	autofd int out = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (out < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	return file_copy_data(fd, out, err);
+}
+
+int64_t volume_block_size(Pool *pool, const Volume *volume)
+{
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -1 : (int64_t)lseek(fd, 0, SEEK_END);
+}
+
+int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err)
+{
+	int64_t now = volume_block_size(pool, volume);
+	if (bytes == 0 || bytes == now)
+		return 0;
+	if (volume->content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID, "ISO volumes cannot be resized");
+	if (bytes < now)
+		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	if (pool->driver->volume_block_path)
+		return pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
+	return truncate(path, bytes) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
+}
