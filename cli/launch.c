@@ -206,7 +206,7 @@ static int create_instance(Cli *cli, Object *ret, Error **err)
 	json_t *request = json_pack("{s:O}", "instance", instance);
 	if (json_object_del(instance, "no_profiles") == 0)
 		json_object_set_new(request, "update_mask", json_pack("[s]", "profiles"));
-	json_t *done = server_do(target.server, "CreateInstance", request, "Creating the instance", err);
+	json_t *done = image_do(target.server, "CreateInstance", request, source, "Creating the instance", err);
 	if (!done)
 		return error_prefix(err, "Failed instance creation");
 	*ret = object_make(

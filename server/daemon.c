@@ -7,9 +7,11 @@
 #include "server/event/event.h"
 #include "server/helper/client.h"
 #include "server/image/image.h"
+#include "server/image/tasks.h"
 #include "server/instance/instance.h"
 #include "server/key/server.h"
 #include "server/network/network.h"
+#include "server/operation/schedule.h"
 #include "server/operation/table.h"
 #include "server/rpc/identity.h"
 #include "server/rpc/listener.h"
@@ -158,6 +160,8 @@ static const Part parts[] = {
     {"networks", network_table_start, network_table_stop},
     {"instances", instance_table_start, instance_table_stop},
     {"listeners", listener_start, listener_stop},
+    {"schedule", schedule_start, schedule_stop},
+    {"image tasks", image_tasks_start, NULL},
 };
 
 static void stop_parts(Daemon *daemon, gsize started)

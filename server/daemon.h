@@ -13,6 +13,7 @@ typedef struct Daemon {
 	struct Db *db;
 	struct EventHub *events;
 	struct OperationTable *operations;
+	struct Schedule *schedule;   /* server/operation/schedule.h */
 	struct Spawner *spawner;     /* server/helper/client.h */
 	struct InstanceTable *instances;
 	struct PoolTable *pools;

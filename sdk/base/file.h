@@ -42,6 +42,10 @@ int file_write_atomic(int dir_fd, const char *path, const void *data, size_t len
 /* Writes everything, whatever short writes come. -1 with errno. */
 int file_write_all(int fd, const void *data, size_t length);
 
+/* Names of the regular files in a directory, sorted, to free with g_ptr_array_unref. Links, folders and
+ * everything else are left out. */
+int file_names(int dir_fd, GPtrArray **ret_names, Error **err);
+
 /* Removes a file or a tree. Links are removed, not followed; immutable flags are cleared; a mount
  * point inside the tree is ERROR_BUSY and stays. A missing path is success. */
 int file_remove_all(int dir_fd, const char *path, Error **err);

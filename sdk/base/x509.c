@@ -183,6 +183,24 @@ static char *name_text(const X509_NAME *name)
 	return bio_text(bio);
 }
 
+int x509_public_key_pin(const char *pem, char **ret_pin, Error **err)
+{
+	g_autoptr(X509) cert = read_pem(pem, err);
+	unsigned char *der = NULL, digest[EVP_MAX_MD_SIZE];
+	unsigned digest_length = 0;
+	if (!cert)
+		return -1;
+	int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	if (length < 0 || !EVP_Digest(der, (size_t)length, digest, &digest_length, EVP_sha256(), NULL)) {
+		OPENSSL_free(der);
+		return crypto_fail(err, "Cannot read the certificate's public key");
+	}
+	OPENSSL_free(der);
+	g_autofree char *base64 = base64_encode(digest, digest_length);
+	*ret_pin = g_strconcat("sha256//", base64, NULL);
+	return 0;
+}
+
 static int64_t asn1_seconds(const ASN1_TIME *asn1)
 {
 	struct tm tm;

@@ -18,6 +18,8 @@ char *x509_fingerprint_der(const void *der, size_t length);
 int x509_pem_to_der(const char *pem, uint8_t **ret_der, size_t *ret_length, Error **err);
 /* Also checks that der is a certificate. */
 int x509_der_to_pem(const void *der, size_t length, char **ret_pem, Error **err);
+/* "sha256//BASE64" of the public key in pem, as libcurl pins it. */
+int x509_public_key_pin(const char *pem, char **ret_pin, Error **err);
 
 typedef struct X509Info {
 	char *common_name, *subject, *issuer;

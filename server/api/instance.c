@@ -3,7 +3,9 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
 #include "server/daemon.h"
+#include "server/image/download.h"
 #include "server/image/image.h"
+#include "server/image/remote.h"
 #include "server/instance/flow.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
@@ -34,21 +36,35 @@ static char **strv_from(char *const *items, size_t n)
 /* Snapshots by instance, read once for a whole list; NULL where they are not shown. */
 typedef struct Below {
 	GHashTable *snapshots, *counts;
+	ProfileSet *profiles;
 } Below;
 
 static void below_clear(Below *below)
 {
 	g_clear_pointer(&below->snapshots, g_hash_table_unref);
 	g_clear_pointer(&below->counts, g_hash_table_unref);
+	g_clear_pointer(&below->profiles, profile_set_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Below, below_clear)
 
-static void add_snapshots(Request *rq, Instance *instance, const GPtrArray *snapshots, Pb__Instance *out)
+static int load_below(Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
+{
+	gboolean some = in->n_fields > 0 && !filter;
+	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
+	    in->recursion >= 2 || (filter && filter_uses(filter, "snapshots"));
+	if (objects && (profile_set_load(rq->daemon, &below->profiles, err) < 0 ||
+	                   instance_snapshot_list_all(rq->daemon, &below->snapshots, err) < 0))
+		return -1;
+	gboolean counts = some && has_field(in->fields, in->n_fields, "snapshot_count");
+	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
+}
+
+static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *profiles, const GPtrArray *snapshots, Pb__Instance *out)
 {
 	out->snapshots = arena_alloc(rq->arena, (snapshots->len + 1) * sizeof(*out->snapshots));
 	for (guint n = 0; n < snapshots->len; n++) {
 		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
-		instance_snapshot_render(instance, snapshots->pdata[n], FALSE, rq->arena, item);
+		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
 }
@@ -58,7 +74,7 @@ static void add_below(Request *rq, Instance *instance, const Below *below, Pb__I
 	int64_t id = instance_id(instance);
 	GPtrArray *snapshots = below->snapshots ? g_hash_table_lookup(below->snapshots, &id) : NULL;
 	if (snapshots)
-		add_snapshots(rq, instance, snapshots, out);
+		add_snapshots(rq, instance, below->profiles, snapshots, out);
 	if (below->counts)
 		out->snapshot_count = GPOINTER_TO_UINT(g_hash_table_lookup(below->counts, &id));
 }
@@ -71,10 +87,12 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	/* A filter may look at any field. */
+	RenderParts parts = filter ? RENDER_ALL : render_parts(in->fields, in->n_fields);
 	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_full(instance, rq->arena, item);
+		instance_render_row(instance, parts, rq->arena, item);
 	else
-		instance_render(instance, rq->arena, item);
+		instance_render(instance, parts, rq->arena, item);
 	add_below(rq, instance, below, item);
 	if (!filter || filter_match(filter, item))
 		out->items[out->n_items++] = item;
@@ -93,11 +111,7 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 	    !g_str_equal(in->instance_type, "virtual-machine"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
 	g_auto(Below) below = { 0 };
-	gboolean full = in->recursion >= 2 && !in->counts;
-	if ((full || (filter && filter_uses(filter, "snapshots"))) &&
-	    instance_snapshot_list_all(rq->daemon, &below.snapshots, err) < 0)
-		return -1;
-	if (in->recursion >= 2 && in->counts && instance_snapshot_count_all(rq->daemon, &below.counts, err) < 0)
+	if (load_below(rq, in, filter, &below, err) < 0)
 		return -1;
 	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
@@ -112,14 +126,15 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
 	if (in->recursion < 1) {
-		instance_render(instance, rq->arena, out);
+		instance_render(instance, RENDER_ALL, rq->arena, out);
 		return 0;
 	}
+	g_autoptr(ProfileSet) profiles = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
-	if (instance_snapshot_list(instance, &snapshots, err) < 0)
+	if (profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &snapshots, err) < 0)
 		return -1;
 	instance_render_full(instance, rq->arena, out);
-	add_snapshots(rq, instance, snapshots, out);
+	add_snapshots(rq, instance, profiles, snapshots, out);
 	return 0;
 }
 
@@ -129,7 +144,7 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	instance_state(instance, rq->arena, out);
+	instance_state(instance, STATE_WHOLE, rq->arena, out);
 	return 0;
 }
 
@@ -142,6 +157,9 @@ typedef struct Work {
 	Config *config, *properties;
 	Devices *devices;
 	char **profiles;
+	Arena *arena; /* of what follows */
+	Pb__ImagesPostSource *remote; /* the image comes from there when the work begins */
+	gboolean image_profiles; /* profiles are as the image says */
 	gboolean ephemeral, force;
 	int ephemeral_change, timeout_s;
 } Work;
@@ -161,6 +179,7 @@ static void work_free(gpointer data)
 	g_clear_pointer(&work->properties, g_hash_table_unref);
 	g_clear_pointer(&work->devices, g_hash_table_unref);
 	g_strfreev(work->profiles);
+	arena_free(work->arena);
 	g_free(work);
 }
 
@@ -173,7 +192,8 @@ static int start_operation(Request *rq, const char *description, const char *nam
 	g_autofree char *url = name ? g_strdup_printf("/1.0/instances/%s", name) : NULL;
 	const char *resources[] = {"instances", url, "containers", url, NULL};
 	OperationSpec spec = {.op_class = OPERATION_TASK, .description = description, .run = run,
-	    .data = work, .destroy = work_free, .resources = name ? resources : NULL};
+	    .cancel = work->remote ? image_download_cancel : NULL, .data = work, .destroy = work_free,
+	    .resources = name ? resources : NULL};
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
@@ -197,25 +217,9 @@ static InstanceSpec spec_of(const Work *work, const Caller *caller)
 	    .caller = caller};
 }
 
-static int run_create(Operation *op, void *data, Error **err)
+/* What the instance takes from its image, where the request does not say it. */
+static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
 {
-	Work *work = data;
-	InstanceSpec spec = spec_of(work, operation_caller(op));
-	return instance_create(operation_daemon(op), &spec, op, NULL, err);
-}
-
-/* Finds the image that is asked for in the caller's project. */
-static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
-{
-	Pb__Image *image = NULL;
-	const char *wanted = *source->alias ? source->alias : source->fingerprint;
-	if (*source->server)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Images of other servers cannot be used directly in this version: import the image first");
-	if (!*wanted)
-		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
-	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
-		return -1;
 	if (g_str_equal(image->type, "virtual-machine"))
 		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
 	work->image = g_strdup(image->fingerprint);
@@ -224,8 +228,65 @@ static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *wor
 		g_free(work->architecture);
 		work->architecture = g_strdup(image->architecture);
 	}
-	image_touch(rq->daemon, rq->project, image->fingerprint, NULL);
+	if (work->image_profiles) {
+		g_strfreev(work->profiles);
+		work->profiles = strv_from(image->profiles, image->n_profiles);
+	}
+	image_touch(d, work->project, image->fingerprint, NULL);
 	return 0;
+}
+
+/* An image of another server is fetched once the work has begun. */
+static int fetch_image(Operation *op, Work *work, Error **err)
+{
+	ImageDownload download = {.project = work->project, .source = work->remote,
+	    .architecture = work->architecture, .for_instance = TRUE};
+	Pb__Image *image = NULL;
+	if (!work->remote)
+		return 0;
+	if (image_download(operation_daemon(op), &download, op, work->arena, &image, err) < 0)
+		return -1;
+	return use_image(operation_daemon(op), image, work, err);
+}
+
+static int run_create(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	if (fetch_image(op, work, err) < 0)
+		return -1;
+	InstanceSpec spec = spec_of(work, operation_caller(op));
+	return instance_create(operation_daemon(op), &spec, op, NULL, err);
+}
+
+static int choose_remote(const Pb__InstanceSource *source, Work *work, Error **err)
+{
+	Pb__ImagesPostSource remote = PB__IMAGES_POST_SOURCE__INIT;
+	remote.type = (char *)"image";
+	remote.image_type = (char *)"container";
+	remote.server = source->server;
+	remote.protocol = source->protocol;
+	remote.certificate = source->certificate;
+	remote.alias = source->alias;
+	remote.fingerprint = source->fingerprint;
+	remote.secret = source->secret;
+	remote.project = source->project;
+	work->arena = arena_new();
+	work->remote = arena_message_copy(work->arena, &remote);
+	return image_remote_check(work->remote, err);
+}
+
+/* Finds the image that is asked for in the caller's project. */
+static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
+{
+	Pb__Image *image = NULL;
+	const char *wanted = *source->alias ? source->alias : source->fingerprint;
+	if (*source->server)
+		return choose_remote(source, work, err);
+	if (!*wanted)
+		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
+	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
+		return -1;
+	return use_image(rq->daemon, image, work, err);
 }
 
 static int choose_source(Request *rq, const Pb__InstancesPost *post, Work *work, Error **err)
@@ -286,8 +347,9 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->config = config_from_map(post->n_config, post->config);
 	work->devices = devices_from_map(post->n_devices, post->devices);
 	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
-	work->profiles = post->n_profiles || none ? strv_from(post->profiles, post->n_profiles)
-						  : g_strdupv((char **)only_default);
+	work->image_profiles = !post->n_profiles && !none;
+	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
+					      : strv_from(post->profiles, post->n_profiles);
 	return choose_source(rq, post, work, err);
 }
 
@@ -323,7 +385,7 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 	if (!rq->if_match)
 		return 0;
 	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
-	instance_render(instance, rq->arena, now);
+	instance_render(instance, RENDER_ALL, rq->arena, now);
 	return request_check_etag(rq, now, err);
 }
 
@@ -448,6 +510,8 @@ int api_delete_instance(Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Op
 static int run_rebuild(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
+	if (fetch_image(op, work, err) < 0)
+		return -1;
 	return instance_rebuild(work->instance, work->image, work->properties, op, operation_caller(op), err);
 }
 
@@ -460,6 +524,7 @@ int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__
 		return error_set(err, ERROR_INVALID, "No source was given");
 	if (instance_running(work->instance))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
+	work->project = g_strdup(rq->project);
 	work->architecture = g_strdup("");
 	if (g_str_equal(in->instance->source->type, "image")) {
 		if (choose_image(rq, in->instance->source, work, err) < 0)

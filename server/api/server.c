@@ -5,6 +5,7 @@
 #include "server/event/event.h"
 #include "server/key/key.h"
 #include "server/key/server.h"
+#include "server/operation/schedule.h"
 #include "server/rpc/listener.h"
 #include "server/storage/driver.h"
 #include "server/storage/pool.h"
@@ -41,12 +42,15 @@ static char *constant(const char *text)
 	return (char *)(uintptr_t)text;
 }
 
-static void fill_features(Arena *arena, Pb__ServerEnvironment *env)
+/* The same for as long as the process lives: made once. */
+static Pb__ServerEnvironment *make_features(void)
 {
 	/* What liblxc 5 and later all have; older ones are refused by the build. */
 	static const char *const lxc[] = {"cgroup2", "core_scheduling", "devpts_fd", "idmapped_mounts_v2", "mount_injection_file",
 		"network_gateway_device_route", "network_ipvlan", "network_l2proxy", "network_phys_macvlan_mtu",
 		"network_veth_router", "pidfd", "seccomp_allow_deny_syntax", "seccomp_notify", "seccomp_proxy_send_notify_fd"};
+	Arena *arena = arena_new();
+	Pb__ServerEnvironment *env = arena_message(arena, Pb__ServerEnvironment, pb__server_environment);
 	g_autoptr(Config) kernel = config_new(), driver = config_new();
 	for (const HostFeature *feature = host_facts()->features; feature->name; feature++)
 		config_set(kernel, feature->name, feature->present ? "true" : "false");
@@ -56,6 +60,18 @@ static void fill_features(Arena *arena, Pb__ServerEnvironment *env)
 	    &env->kernel_features);
 	config_to_map(driver, arena, &pb__server_environment__lxc_features_entry__descriptor, &env->n_lxc_features,
 	    &env->lxc_features);
+	return env;
+}
+
+static void fill_features(Pb__ServerEnvironment *env)
+{
+	static const Pb__ServerEnvironment *made;
+	if (g_once_init_enter(&made))
+		g_once_init_leave(&made, make_features());
+	env->n_kernel_features = made->n_kernel_features;
+	env->kernel_features = made->kernel_features;
+	env->n_lxc_features = made->n_lxc_features;
+	env->lxc_features = made->lxc_features;
 }
 
 static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
@@ -112,7 +128,7 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	env->server_name = arena_strdup(rq->arena, daemon->server_name ? daemon->server_name : host->host_name);
 	env->server_pid = getpid();
 	env->server_version = constant(INCUS_VERSION);
-	fill_features(rq->arena, env);
+	fill_features(env);
 	fill_storage(rq, env);
 	return env;
 }
@@ -157,8 +173,10 @@ static int change(Request *rq, const Pb__ServerPut *body, gboolean patch, Error 
 	if (!failed)
 		failed = server_config_set(rq->daemon, changes, patch, &changed, err);
 	g_mutex_unlock(&lock);
-	if (!failed && *changed)
+	if (!failed && *changed) {
 		event_lifecycle(rq->daemon->events, "", "config-updated", "/1.0", NULL, rq->caller);
+		schedule_changed(rq->daemon);
+	}
 	return failed;
 }
 

@@ -20,13 +20,14 @@ int api_get_instance_snapshots(Request *rq, const Pb__GetInstanceSnapshotsReques
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(GPtrArray) list = NULL;
+	g_autoptr(ProfileSet) profiles = NULL;
 	if (instance_get(rq->daemon, rq->project, in->instance, &instance, err) < 0 ||
-	    instance_snapshot_list(instance, &list, err) < 0)
+	    profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &list, err) < 0)
 		return -1;
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint n = 0; n < list->len; n++) {
 		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
-		instance_snapshot_render(instance, list->pdata[n], FALSE, rq->arena, item);
+		instance_snapshot_render(instance, profiles, list->pdata[n], rq->arena, item);
 		out->items[out->n_items++] = item;
 	}
 	return 0;
@@ -43,13 +44,22 @@ static int find(Request *rq, const char *instance_name, const char *name, Instan
 	return 0;
 }
 
+static int render(Request *rq, Instance *instance, const InstanceSnapshot *snapshot, Pb__InstanceSnapshot *out, Error **err)
+{
+	g_autoptr(ProfileSet) profiles = NULL;
+	if (profile_set_load(rq->daemon, &profiles, err) < 0)
+		return -1;
+	instance_snapshot_render(instance, profiles, snapshot, rq->arena, out);
+	return 0;
+}
+
 int api_get_instance_snapshot(Request *rq, const Pb__GetInstanceSnapshotRequest *in, Pb__InstanceSnapshot *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
-	if (find(rq, in->instance, in->name, &instance, &snapshot, err) < 0)
+	if (find(rq, in->instance, in->name, &instance, &snapshot, err) < 0 || render(rq, instance, snapshot, out, err) < 0)
 		return -1;
-	instance_snapshot_render(instance, snapshot, TRUE, rq->arena, out);
+	out->size = instance_snapshot_size(instance, in->name);
 	return 0;
 }
 
@@ -156,10 +166,8 @@ static int change_expiry(Request *rq, const char *instance, const char *name, co
 	if (rq->if_match) {
 		g_autoptr(InstanceSnapshot) snapshot = NULL;
 		Pb__InstanceSnapshot *now = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
-		if (instance_snapshot_find(work->instance, name, &snapshot, err) < 0)
-			return -1;
-		instance_snapshot_render(work->instance, snapshot, FALSE, rq->arena, now);
-		if (request_check_etag(rq, now, err) < 0)
+		if (instance_snapshot_find(work->instance, name, &snapshot, err) < 0 ||
+		    render(rq, work->instance, snapshot, now, err) < 0 || request_check_etag(rq, now, err) < 0)
 			return -1;
 	}
 	work->expires = expiry_of(put ? put->expires_at : NULL);

@@ -1,5 +1,6 @@
 #include "server/db/private.h"
 
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/units.h"
 
@@ -170,6 +171,8 @@ int store_tx(Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *dat
 {
 	if (g_private_get(&current))
 		g_error("Nested database transactions");
+	if (fault_point("database transaction", err) < 0)
+		return -1;
 	g_mutex_lock(&store->write_lock);
 	int failed = run_tx(store->writer, "BEGIN IMMEDIATE", fn, data, err);
 	g_mutex_unlock(&store->write_lock);

@@ -48,8 +48,8 @@ typedef struct DeviceMount {
 	char *source;        /* absolute host path; opened without following magic links */
 	char *target;        /* path inside the container, made when missing */
 	char *propagation;   /* "private" (default, NULL), "shared", "slave", "rshared", ... */
-	char *filesystem;    /* NULL: bind; else "tmpfs", ... with `options` */
-	char *options;
+	char *filesystem;    /* NULL: bind, or what is on a block device; else "tmpfs", ... */
+	char *options;       /* "ro,nosuid,uid=1"; NULL: none */
 	gboolean readonly, recursive, optional;
 	gboolean shift;      /* idmap the source with the container's map */
 	gboolean is_file;    /* the source is not a directory */

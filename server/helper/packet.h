@@ -40,6 +40,8 @@ typedef enum SpawnOp {
 	SPAWN_CONSOLE_LOG,
 	/* strings: directory, idmap lines; n[0] 1 shifts owners into the map, -1 back. */
 	SPAWN_SHIFT,
+	/* strings: lxcpath, n[0] pairs of liblxc configuration: whether liblxc takes them. */
+	SPAWN_CHECK,
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are

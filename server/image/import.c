@@ -70,7 +70,7 @@ static int part_kind(const ImageImport *import, const char *part, PartKind *ret,
 
 int image_import_part(ImageImport *import, const char *part, const char *filename, Error **err)
 {
-	PartKind kind;
+	PartKind kind = PART_NONE;
 	if (part_kind(import, part, &kind, err) < 0)
 		return -1;
 	gboolean second = kind == PART_ROOTFS || kind == PART_DISK;
@@ -122,13 +122,7 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 static void merge_properties(const Pb__ImageMetadata *metadata, const Config *over, Arena *arena, Pb__Image *image)
 {
 	g_autoptr(Config) properties = config_from_map(metadata->n_properties, metadata->properties);
-	GHashTableIter iter;
-	void *key, *value;
-	if (over) {
-		g_hash_table_iter_init(&iter, (GHashTable *)over);
-		while (g_hash_table_iter_next(&iter, &key, &value))
-			config_set(properties, key, value);
-	}
+	config_merge(properties, over);
 	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
 }
 
@@ -156,6 +150,8 @@ static int describe(ImageImport *import, const ImageImportOptions *options, cons
 	image->size = (int64_t)import->size;
 	image->public_ = options->public;
 	image->auto_update = options->auto_update;
+	image->cached = options->cached;
+	image->update_source = (Pb__ImageSource *)options->source;
 	image->architecture = arena_strdup(arena, image_architecture_name(image_architecture_id(metadata->architecture)));
 	image->created_at = timestamp(arena, metadata->creation_date);
 	image->expires_at = timestamp(arena, options->expires_at ? options->expires_at : metadata->expiry_date);
@@ -214,7 +210,7 @@ int image_import_finish(ImageImport *import, const ImageImportOptions *options, 
 	g_autofree char *fingerprint = hasher_finish(import->hasher);
 	if (options->fingerprint && *options->fingerprint && strcmp(options->fingerprint, fingerprint) != 0)
 		return error_set(err, ERROR_INVALID, "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint, options->fingerprint);
-	Pb__Image *image;
+	Pb__Image *image = NULL;
 	if (describe(import, options, fingerprint, arena, &image, err) < 0)
 		return -1;
 	image_files_lock();

@@ -1,6 +1,7 @@
 /* Making, deleting and renaming instances. */
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -24,7 +25,8 @@ static int check_expanded(Daemon *d, const char *project, const char *name, Inst
 	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
 		.config = config, .devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
-	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0)
+	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
+	    lxc_config_check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
 }
@@ -65,7 +67,7 @@ static void add_devices(Instance *i, gboolean add, Error **err, int *result)
 		if (device_type_find(config, &type, NULL) < 0)
 			continue;
 		if (add && type->add)
-			*result = type->add(&host, name, config, err);
+			*result = fault_point("device add", err) < 0 ? -1 : type->add(&host, name, config, err);
 		else if (!add && type->remove)
 			type->remove(&host, name, config);
 	}

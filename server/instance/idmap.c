@@ -1,7 +1,12 @@
 /* Which host ids an instance's users have: ranges of /etc/subuid and /etc/subgid. */
 #include "server/instance/private.h"
 #include "sdk/base/units.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { DEFAULT_BASE = 1000000, DEFAULT_COUNT = 1000000000, SMALLEST = 65536 };
 
@@ -142,6 +147,44 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 	return 0;
 }
 
+/* Adds what the kernel says of one kind of id. */
+static int read_map(pid_t pid, gboolean users, GArray *ranges, Error **err)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/%s", (int)pid, users ? "uid_map" : "gid_map");
+	g_autofree char *text = NULL;
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return error_set(err, ERROR_INTERNAL, "Cannot read the id map of the running instance");
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		unsigned int inside, outside, count;
+		if (sscanf(*line, "%u %u %u", &inside, &outside, &count) == 3)
+			add_range(ranges, users, !users, inside, outside, count);
+	}
+	return 0;
+}
+
+int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	struct stat own, its;
+	if (!r) {
+		g_autoptr(Config) config = instance_expanded_config(i);
+		return idmap_for(config, ret_ranges, ret_text, err);
+	}
+	g_autofree char *space = g_strdup_printf("/proc/%d/ns/user", (int)r->init);
+	if (stat("/proc/self/ns/user", &own) < 0 || stat(space, &its) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the id map of the running instance");
+	/* Privileged: it has no map of its own. */
+	if (own.st_ino != its.st_ino && (read_map(r->init, TRUE, ranges, err) < 0 || read_map(r->init, FALSE, ranges, err) < 0))
+		return -1;
+	if (ret_text)
+		*ret_text = idmap_text(ranges);
+	if (ret_ranges)
+		*ret_ranges = g_steal_pointer(&ranges);
+	return 0;
+}
+
 /* A range that no other isolated instance has; the first one is left to the instances that share. */
 static int64_t free_base(Instance *i, int64_t size)
 {
@@ -190,4 +233,26 @@ char *idmap_json(const GArray *ranges)
 		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false", r->outside, r->inside, r->count);
 	}
 	return g_string_free(g_string_append_c(text, ']'), FALSE);
+}
+
+static uint32_t host_uid_of_root(const GArray *ranges)
+{
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *r = &g_array_index(ranges, IdRange, n);
+		if (r->inside == 0 && r->is_uid)
+			return r->outside;
+	}
+	return 0;
+}
+
+int idmap_own(const char *directory, const GArray *ranges, Error **err)
+{
+	autofd int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	uid_t uid = host_uid_of_root(ranges);
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    (st.st_uid != uid && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0) ||
+	    ((st.st_mode & 07777) != 0100 && chmod(directory, 0100) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot set the owner of \"%s\"", directory);
+	return 0;
 }

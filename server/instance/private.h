@@ -51,6 +51,8 @@ struct InstanceTable {
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
 	GThread *watcher;
+	GMutex watch_lock;
+	GHashTable *watches;      /* one for each monitor waited for */
 	gint stopping;
 	gint tasks;               /* background threads still running */
 };
@@ -69,6 +71,8 @@ typedef struct ProfileReplacement {
 	const Config *config;
 	const Devices *devices;
 } ProfileReplacement;
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err);
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
     const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
     Devices **ret_devices, Error **err);
@@ -83,7 +87,6 @@ int table_rename(Instance *i, const char *name, Error **err);
 int instance_lock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
-void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller);
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
@@ -131,13 +134,20 @@ void power_ended(Instance *i, Runtime *r);
 /* idmap.c */
 /* Ranges for the instance (empty: privileged), and their text for the spawner ("" privileged). */
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err);
+/* The same of the instance as it is now: while it runs, the map it was started with. */
+int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err);
 /* Sets volatile.idmap.base: a range of its own for an isolated instance, else "0". */
 int idmap_choose(Instance *i, Error **err);
 char *idmap_json(const GArray *ranges);
+/* Gives the instance's directory to the host's uid of its root, and lets nobody else in: what is
+ * set-uid inside must not be reachable for the host's users. */
+int idmap_own(const char *directory, const GArray *ranges, Error **err);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
 int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+/* Asks liblxc whether it takes raw.lxc. */
+int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);

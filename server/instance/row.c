@@ -53,11 +53,11 @@ typedef struct Profile {
 	Devices *devices;
 } Profile;
 
-typedef struct ProfileSet {
+struct ProfileSet {
 	GHashTable *by_id;    /* int64 -> Profile */
 	GHashTable *by_name;  /* "PROJECT/NAME" -> Profile, borrowed */
 	GHashTable *shared;   /* projects that use default's profiles */
-} ProfileSet;
+};
 
 static void profile_free(void *data)
 {
@@ -186,6 +186,30 @@ static int expand(const ProfileSet *set, const char *project, char *const *profi
 static int read_profiles_tx(Tx *tx, void *data, Error **err)
 {
 	return read_profiles(tx, data, err);
+}
+
+int profile_set_load(Daemon *d, ProfileSet **ret_set, Error **err)
+{
+	g_autoptr(ProfileSet) set = g_new0(ProfileSet, 1);
+	profile_set_init(set);
+	if (db_read(d->db, read_profiles_tx, set, err) < 0)
+		return -1;
+	*ret_set = g_steal_pointer(&set);
+	return 0;
+}
+
+void profile_set_free(ProfileSet *set)
+{
+	if (!set)
+		return;
+	profile_set_clear(set);
+	g_free(set);
+}
+
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err)
+{
+	return expand(set, project, profiles, config, devices, NULL, ret_config, ret_devices, err);
 }
 
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,

@@ -261,7 +261,7 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 	return t;
 }
 
-static int64_t size_on_disk(Instance *i, const char *name)
+int64_t instance_snapshot_size(Instance *i, const char *name)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
@@ -271,13 +271,13 @@ static int64_t size_on_disk(Instance *i, const char *name)
 	return used;
 }
 
-void instance_snapshot_render(Instance *i, const InstanceSnapshot *s, gboolean size_wanted, Arena *arena,
+void instance_snapshot_render(Instance *i, const ProfileSet *set, const InstanceSnapshot *s, Arena *arena,
     Pb__InstanceSnapshot *out)
 {
 	g_autoptr(Config) config = NULL;
 	g_autoptr(GHashTable) devices = NULL;
 	g_auto(GStrv) profiles = instance_profiles(i);
-	if (row_expand(i->daemon, i->project, profiles, s->config, s->devices, NULL, &config, &devices, NULL) < 0) {
+	if (row_expand_from(set, i->project, profiles, s->config, s->devices, &config, &devices, NULL) < 0) {
 		config = config_copy(s->config);
 		devices = devices_copy(s->devices);
 	}
@@ -297,5 +297,5 @@ void instance_snapshot_render(Instance *i, const InstanceSnapshot *s, gboolean s
 	out->created_at = timestamp(arena, s->created);
 	out->expires_at = timestamp(arena, s->expires);
 	out->last_used_at = timestamp(arena, i->last_used);
-	out->size = size_wanted ? size_on_disk(i, s->name) : -1;
+	out->size = -1;
 }

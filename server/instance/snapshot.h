@@ -54,9 +54,11 @@ int instance_snapshot_list_all(Daemon *d, GHashTable **ret_by_instance, Error **
 int instance_snapshot_count_all(Daemon *d, GHashTable **ret_by_instance, Error **err);
 
 struct Pb__InstanceSnapshot;
-/* size_wanted: asks the driver for the size, which may cost time; else -1. */
-void instance_snapshot_render(Instance *i, const InstanceSnapshot *snapshot, gboolean size_wanted, Arena *arena,
+/* The size is left at -1: asking for it may take time. */
+void instance_snapshot_render(Instance *i, const ProfileSet *profiles, const InstanceSnapshot *snapshot, Arena *arena,
     struct Pb__InstanceSnapshot *out);
+/* Bytes that it holds alone; -1 when the driver cannot tell. */
+int64_t instance_snapshot_size(Instance *i, const char *name);
 
 /* At start, after the storage pools: rows whose volume's snapshot is gone. */
 int instance_snapshot_repair(Daemon *d, Error **err);

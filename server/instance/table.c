@@ -185,15 +185,6 @@ char *instance_lxcpath(const Daemon *d)
 	return g_build_filename(d->dir, "run", NULL);
 }
 
-int instance_exec_output_open(Instance *i, Error **err)
-{
-	g_autofree char *path = instance_path(i);
-	autofd int dir = file_open_directory(path, err);
-	if (dir < 0 || file_mkdir_beneath(dir, "exec-output", 0700, FALSE, err) < 0)
-		return -1;
-	return file_open_beneath(dir, "exec-output", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
-}
-
 static char *below(const char *directory, const char *folder, const Instance *i)
 {
 	g_autofree char *name = instance_file_name(i);
@@ -278,10 +269,16 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err)
 	return row_config_write(i, dirty, used_now, err);
 }
 
+void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
+    const Caller *caller)
+{
+	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, below, NULL);
+	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+}
+
 void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller)
 {
-	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, NULL);
-	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+	instance_event_below(i, "", action, context_json, caller);
 }
 
 /* What devices see. */

@@ -1,4 +1,6 @@
+#include "sdk/base/names.h"
 #include "server/key/check.h"
+#include "server/key/raw_lxc.h"
 #include "server/key/table.h"
 
 const Key key_rows_instance[] = {
@@ -28,7 +30,7 @@ const Key key_rows_instance[] = {
 	{.name = "nvidia.runtime", .type = KEY_BOOL, .flags = KEY_CONTAINER, .initial = "false", .help = "Pass host NVIDIA/CUDA libs in."},
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
 	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst)."},
-	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra liblxc config lines."},
+	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
 	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Extra QEMU arguments."},
 	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Override/add sections of generated QEMU config."},
 	{.name = "raw.seccomp", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Full seccomp policy replacing generated."},
@@ -102,8 +104,8 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.idmap.next", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "Map at next start JSON."},
 	{.name = "volatile.last_state.idmap", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "On-disk map JSON."},
 	{.name = "volatile.last_state.power", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "RUNNING/STOPPED at last daemon stop."},
-	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Unique id."},
-	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Changes when going back in time."},
+	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Unique id."},
+	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Changes when going back in time."},
 	{.name = "volatile.vsock_id", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Vsock CID."},
 	{.name = "environment.*", .type = KEY_STRING, .help = "Variable for init and exec."},
 	{.name = "image.*", .type = KEY_STRING, .help = "Copied image properties."},

@@ -282,7 +282,7 @@ void operation_set_progress(Operation *op, const char *stage, const char *what, 
 
 /* ---- life ---- */
 
-static void finish(Operation *op, int result, Error *error)
+void operation_finish(Operation *op, int result, const Error *error)
 {
 	OperationTable *table = op->table;
 	g_mutex_lock(&table->lock);
@@ -314,7 +314,7 @@ static void run_on_pool(gpointer data, gpointer user_data)
 	int result = op->spec.run(op, op->spec.data, &error);
 	if (result < 0 && !error)
 		error_set(&error, ERROR_INTERNAL, "Operation failed without an error message");
-	finish(op, result, error);
+	operation_finish(op, result, error);
 	g_mutex_lock(&table->lock);
 	if (--table->running == 0)
 		g_cond_broadcast(&table->idle);

@@ -64,6 +64,7 @@ typedef struct DriverResources {
 struct StorageDriver {
 	const char *name;
 	gboolean remote;        /* shared between members */
+	gboolean usage_walks;   /* volume_usage reads the whole tree: asked for one volume, never for a list */
 	/* The version that GET /1.0 shows ("1", "6.2", ...; g_free): asks the tools and the kernel.
 	 * ERROR_UNSUPPORTED, saying what is missing, where the driver cannot run. */
 	int (*probe)(char **ret_version, Error **err);

@@ -82,8 +82,9 @@ static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return errno == EEXIST
 		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
 		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+	/* A custom volume is entered by the container's users. A root volume is entered by nobody of the
+	 * host but root, whose set-uid files of the container would otherwise be within reach. */
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
 	return 0;
 }
@@ -96,7 +97,7 @@ static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 	return 0;
 }
 
-/* Plain directories have no counters: walking the tree is what `info` and `state` cost here. */
+/* Plain directories have no counters: walking the tree is what `info` costs here. */
 static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
 {
 	autofd int fd = file_open_directory(volume->path, err);
@@ -110,6 +111,7 @@ static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 
 const StorageDriver driver_dir = {
 	.name = "dir",
+	.usage_walks = TRUE,
 	.probe = dir_probe,
 	.pool_prepare = dir_pool_prepare,
 	.pool_create = dir_pool_mount,

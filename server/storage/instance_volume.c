@@ -1,3 +1,4 @@
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
@@ -46,7 +47,7 @@ static int publish(Pool *p, const Volume *volume, const Config *config, Error **
 static int make_parts(const char *path, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
+	return fd < 0 || fault_point("volume parts", err) < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
 	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err);
 }
 
@@ -128,6 +129,11 @@ int pool_instance_usage(Pool *p, const char *project, const char *name, const ch
 {
 	g_autoptr(Volume) volume = NULL;
 	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_usage(p, volume, ret_used, ret_total, err);
+}
+
+gboolean pool_usage_walks(const Pool *p)
+{
+	return p->driver && p->driver->usage_walks;
 }
 
 int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)

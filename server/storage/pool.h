@@ -79,9 +79,11 @@ int pool_instance_mount(Pool *p, const char *project, const char *name, const ch
     char **ret_path, Error **err);
 int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
-/* Bytes; -1 when the driver cannot tell (dir without project quotas). */
+/* Bytes; -1 when the driver cannot tell. */
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
     int64_t *ret_used, int64_t *ret_total, Error **err);
+/* Whether pool_instance_usage() reads the whole tree: too slow for each row of a list. */
+gboolean pool_usage_walks(const Pool *p);
 /* 0 removes the limit. dir without project quotas accepts and notes it in the log. */
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);

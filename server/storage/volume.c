@@ -1,4 +1,5 @@
 #include "server/storage/volume.h"
+#include "sdk/base/fault.h"
 #include "server/storage/pool_private.h"
 #include <errno.h>
 #include <string.h>
@@ -101,12 +102,16 @@ int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace 
 {
 	g_autoptr(DriverCall) source = driver_call_new(pool, volume, from, NULL);
 	g_autoptr(DriverCall) target = driver_call_new(pool, volume, to, NULL);
+	if (fault_point("volume move", err) < 0)
+		return -1;
 	return pool->driver->volume_rename(&source->pool, &source->volume, &target->volume, err);
 }
 
 int volume_destroy(Pool *pool, const Volume *volume, VolumePlace place, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	if (fault_point("volume delete", err) < 0)
+		return -1;
 	return pool->driver->volume_delete(&call->pool, &call->volume, err);
 }
 
@@ -150,6 +155,8 @@ gboolean volume_mounted(Pool *pool, const Volume *volume)
 int volume_mount(Pool *pool, const Volume *volume, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (fault_point("volume mount", err) < 0)
+		return -1;
 	if (!volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
 	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
@@ -181,6 +188,8 @@ static char *link_path(Pool *pool, const Volume *volume)
 int volume_link(Pool *pool, const Volume *volume, Error **err)
 {
 	g_autofree char *link = link_path(pool, volume);
+	if (fault_point("volume link", err) < 0)
+		return -1;
 	if (symlink(volume->path, link) == 0)
 		return 0;
 	/* One from before, to this or to a tree that is gone. */

@@ -1,4 +1,5 @@
 #include "server/storage/volume_build.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
@@ -39,7 +40,8 @@ static int mounted_path(Pool *pool, const Volume *volume, DriverCall *call, char
 int volume_begin(Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	if (clear_unfinished(pool, volume, err) < 0 || pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
+	if (fault_point("volume create", err) < 0 || clear_unfinished(pool, volume, err) < 0 ||
+	    pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
 		return -1;
 	return mounted_path(pool, volume, call, ret_path, err);
 }
@@ -52,7 +54,7 @@ static gboolean copy_cancelled(void *op)
 int volume_copy_tree(const char *from, const char *to, Operation *op, Error **err)
 {
 	autofd int source = file_open_directory(from, err);
-	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
+	autofd int target = source < 0 || fault_point("volume copy", err) < 0 ? -1 : file_open_directory(to, err);
 	FileCopy options = { .cancelled = op ? copy_cancelled : NULL, .data = op };
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }

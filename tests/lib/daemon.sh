@@ -49,9 +49,11 @@ import_image() {
 	incus image import "$TEST_DIR/image/busybox.tar.gz" --alias bb
 }
 
-# eq ACTUAL EXPECTED [WHAT]; contains TEXT PART; refuses COMMAND... (it must fail and say "Error:"), its text is in $ERROR
+# eq ACTUAL EXPECTED [WHAT]; contains TEXT PART; fails COMMAND... (its own status is not 0);
+# refuses COMMAND... (it must fail and say "Error:"), its text is in $ERROR
 eq() { [ "$1" = "$2" ] || fail "${3:-value}: got \"$1\", expected \"$2\""; }
 contains() { case $1 in *"$2"*) ;; *) fail "\"$1\" does not contain \"$2\"" ;; esac; }
+fails() { if "$@" >/dev/null 2>&1 </dev/null; then fail "succeeded, but should fail: $*"; fi; }
 refuses() {
 	if ERROR=$("$@" 2>&1 >/dev/null </dev/null); then fail "succeeded, but should be refused: $*"; fi
 	case $ERROR in *Error:*) ;; *) fail "no \"Error:\" from: $* (got \"$ERROR\")" ;; esac

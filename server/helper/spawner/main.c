@@ -23,6 +23,7 @@ static const struct {
 	{ SPAWN_CONSOLE, job_console },
 	{ SPAWN_CONSOLE_LOG, job_console_log },
 	{ SPAWN_SHIFT, job_shift },
+	{ SPAWN_CHECK, job_check },
 };
 
 void job_answer(Job *job, Packet *packet)

@@ -21,6 +21,7 @@ void job_unmount(Job *job);
 void job_console(Job *job);
 void job_console_log(Job *job);
 void job_shift(Job *job);
+void job_check(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -42,6 +43,9 @@ int userns_open(const char *idmap);
 int source_open(const char *path);
 /* Detached clone of the tree at `source` (an O_PATH fd), idmapped when userns >= 0; -1 with errno. */
 int tree_clone(int source, int recursive, int readonly, int userns);
+/* Detached tree of a mount's source, with its options and, when it is to be shifted, the map: a clone
+ * of what is there, or the file system on a block device. Fails the job. */
+int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file);
 /* A mount namespace of our own in which nothing we mount is seen outside. 0 or -1. */
 int mntns_private(void);
 int pidfd_open_pid(pid_t pid);
