@@ -14,7 +14,7 @@ static struct {
 } drivers[] = {
 	{ .name = "dir", .driver = &driver_dir },
 	{ .name = "btrfs", .driver = &driver_btrfs },
-	{ .name = "lvm" },
+	{ .name = "lvm", .driver = &driver_lvm },
 	{ .name = "zfs" },
 	{ .name = "ceph" },
 	{ .name = "cephfs" },

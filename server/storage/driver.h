@@ -85,7 +85,8 @@ struct StorageDriver {
 	int (*volume_create)(DriverPool *pool, const DriverVolume *volume, Error **err);
 	/* The volume and its snapshots. Success when there is nothing. */
 	int (*volume_delete)(DriverPool *pool, const DriverVolume *volume, Error **err);
-	/* Renames and moves between places; the snapshots go with it. ERROR_EXISTS when `to` is there. */
+	/* Renames and moves between places; the snapshots go with it. ERROR_EXISTS when `to` is there. Drivers that
+	 * list their volumes move what is left when they are called again after a crash: the volume goes first. */
 	int (*volume_rename)(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err);
 
 	/* From here on NULL has a generic meaning. */
@@ -100,7 +101,7 @@ struct StorageDriver {
 	/* Names of a volume's snapshots, oldest first where the driver knows. NULL: the folder's entries. */
 	int (*snapshot_list)(DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);
 	/* `volume` becomes a copy of `from`, a volume or a snapshot of this pool; without its snapshots.
-	 * NULL: the tree is copied. */
+	 * NULL, or ERROR_UNSUPPORTED for this pool: the tree is copied. */
 	int (*volume_clone)(DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err);
 	/* Makes `path` show the content, of a snapshot read-only. Called for the first user and the last.
 	 * NULL: it always does. */
@@ -151,4 +152,4 @@ int driver_path_rename(DriverPool *pool, const DriverVolume *volume, const Drive
 /* Of the file system that pool->path shows. */
 int driver_path_resources(DriverPool *pool, DriverResources *ret, Error **err);
 
-extern const StorageDriver driver_dir, driver_btrfs;
+extern const StorageDriver driver_dir, driver_btrfs, driver_lvm;
