@@ -111,7 +111,7 @@ struct StorageDriver {
 	char *(*volume_block_path)(DriverPool *pool, const DriverVolume *volume);
 	/* Bytes; -1 unknown. NULL: unknown. */
 	int (*volume_usage)(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
-	/* 0 removes the limit. NULL: accepted and not enforced. */
+	/* 0 removes the limit. ERROR_INVALID where it cannot shrink. NULL: accepted and not enforced. */
 	int (*volume_set_size)(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err);
 
 	/* `snapshot->snapshot` names it; the volume is that without. Appears whole or not at all. NULL: the

@@ -142,7 +142,7 @@ int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)
 		log_debug("Storage driver enforces no size", "pool", p->name, "volume", volume->name);
 		return 0;
 	}
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(p, volume, PLACE_OWN);
 	return p->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
 }
 

@@ -80,12 +80,23 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 	return call;
 }
 
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(Config) stored = NULL;
+	if (volume_row_find(pool, volume, NULL, &stored, NULL) < 0)
+		return driver_call_new(pool, volume, place, NULL);
+	DriverCall *call = driver_call_new(pool, volume, place, stored);
+	call->stored = g_steal_pointer(&stored);
+	return call;
+}
+
 void driver_call_free(DriverCall *call)
 {
 	if (!call)
 		return;
 	g_hash_table_unref(call->config);
 	g_hash_table_unref(call->empty);
+	g_clear_pointer(&call->stored, g_hash_table_unref);
 	g_free(call->path);
 	g_free(call);
 }
@@ -161,7 +172,7 @@ int volume_mount(Pool *pool, const Volume *volume, Error **err)
 		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
 	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
 		return 0;
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
 	if (pool->driver->volume_mount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, -1);
@@ -173,7 +184,7 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (mounts_change(pool, volume, -1) != 1 || !pool->driver->volume_unmount)
 		return 0;
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
 	if (pool->driver->volume_unmount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, 1);

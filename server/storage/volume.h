@@ -33,10 +33,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
 typedef struct DriverCall {
 	DriverPool pool;
 	DriverVolume volume;
-	Config *config, *empty;
+	Config *config, *empty, *stored;
 	char *path;
 } DriverCall;
 DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config);
+/* The same with the configuration that the volume's row has, for drivers that mount and resize by it. */
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place);
 void driver_call_free(DriverCall *call);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriverCall, driver_call_free)
 

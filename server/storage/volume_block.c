@@ -73,25 +73,19 @@ int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
 	return file_copy_data(fd, out, err);
 }
 
-int64_t volume_block_size(Pool *pool, const Volume *volume)
-{
-	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
-	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -1 : (int64_t)lseek(fd, 0, SEEK_END);
-}
-
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err)
 {
-	int64_t now = volume_block_size(pool, volume);
-	if (bytes == 0 || bytes == now)
+	if (bytes == 0)
 		return 0;
 	if (volume->content == CONTENT_ISO)
 		return error_set(err, ERROR_INVALID, "ISO volumes cannot be resized");
-	if (bytes < now)
-		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	if (pool->driver->volume_block_path)
-		return pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+		return volume_set_size(pool, volume, bytes, err);
+	struct stat st;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
+	if (stat(path, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
+	if (bytes < st.st_size)
+		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
 	return truncate(path, bytes) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
 }

@@ -18,5 +18,5 @@ int volume_block_create(Pool *pool, const Volume *volume, const Config *config, 
 int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err);
 /* ERROR_INVALID for a smaller size than it has. */
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
-/* Bytes that it has; -1 unknown. */
-int64_t volume_block_size(Pool *pool, const Volume *volume);
+/* Both volumes are mounted; the target is as large as the source. Holes stay holes. */
+int volume_block_copy(const char *from, const char *to, Error **err);
