@@ -181,9 +181,12 @@ static void stop_parts(Daemon *daemon, gsize started)
 	g_free(daemon->server_cert_fingerprint);
 }
 
+/* Who waits for the daemon to be ready expects the instances that start by themselves to be up. */
 static gpointer autostart(gpointer data)
 {
-	instance_autostart(data);
+	Daemon *daemon = data;
+	instance_autostart(daemon);
+	g_atomic_int_set(&daemon->ready, 1);
 	return NULL;
 }
 
@@ -205,7 +208,6 @@ int daemon_start(Daemon *daemon, Error **err)
 		g_autofree char *ms = g_strdup_printf("%.1f", (g_get_monotonic_time() - begin) / 1000.0);
 		log_debug("Started", "part", parts[i].name, "ms", ms);
 	}
-	g_atomic_int_set(&daemon->ready, 1);
 	g_autofree char *ms =
 	    g_strdup_printf("%.1f", (g_get_monotonic_time() - daemon->start_us) / 1000.0);
 	log_info("Daemon started", "dir", daemon->dir, "ms", ms);

@@ -7,6 +7,7 @@
 #include "server/image/image.h"
 #include "server/image/remote.h"
 #include "server/instance/flow.h"
+#include "server/instance/size.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
@@ -335,10 +336,6 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
 	if (*post->type && !g_str_equal(post->type, "container"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
-	if (*post->instance_type)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Cloud instance types (\"%s\") are not available in this version: set limits.cpu and limits.memory",
-		    post->instance_type);
 	work->name = choose_name(rq, post->name);
 	work->project = g_strdup(rq->project);
 	work->description = g_strdup(post->description);
@@ -346,6 +343,8 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->ephemeral = post->ephemeral;
 	work->config = config_from_map(post->n_config, post->config);
 	work->devices = devices_from_map(post->n_devices, post->devices);
+	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
+		return -1;
 	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
 	work->image_profiles = !post->n_profiles && !none;
 	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)

@@ -49,7 +49,8 @@ static Pb__ServerEnvironment *make_features(void)
 	static const char *const lxc[] = {"cgroup2", "core_scheduling", "devpts_fd", "idmapped_mounts_v2", "mount_injection_file",
 		"network_gateway_device_route", "network_ipvlan", "network_l2proxy", "network_phys_macvlan_mtu",
 		"network_veth_router", "pidfd", "seccomp_allow_deny_syntax", "seccomp_notify", "seccomp_proxy_send_notify_fd"};
-	Arena *arena = arena_new();
+	static Arena *arena; /* kept: what points into it is shared by all replies */
+	arena = arena_new();
 	Pb__ServerEnvironment *env = arena_message(arena, Pb__ServerEnvironment, pb__server_environment);
 	g_autoptr(Config) kernel = config_new(), driver = config_new();
 	for (const HostFeature *feature = host_facts()->features; feature->name; feature++)

@@ -124,6 +124,23 @@ int db_open(const char *directory, Db **ret_db, Error **err)
 	return 0;
 }
 
+int db_open_existing(const char *directory, Db **ret_db, Error **err)
+{
+	g_autofree char *local = g_build_filename(directory, "database", "local.db", NULL);
+	g_autofree char *global = g_build_filename(directory, "database", "global", "db.bin", NULL);
+	*ret_db = NULL;
+	if (!g_file_test(local, G_FILE_TEST_IS_REGULAR) || !g_file_test(global, G_FILE_TEST_IS_REGULAR))
+		return 0;
+	Db *db = g_new0(Db, 1);
+	if (store_open(&db->local, "local", g_steal_pointer(&local), err) < 0 ||
+	    store_open(&db->global, "global", g_steal_pointer(&global), err) < 0) {
+		db_close(db);
+		return -1;
+	}
+	*ret_db = db;
+	return 0;
+}
+
 void db_close(Db *db)
 {
 	if (!db)

@@ -67,7 +67,9 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->stateful = i->stateful;
 	out->description = arena_strdup(arena, i->description);
 	out->created_at = timestamp(arena, i->created);
-	out->last_used_at = timestamp(arena, i->last_used);
+	/* Never used is 1970 here, and not the year 1 that absent times are. */
+	out->last_used_at = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	out->last_used_at->seconds = i->last_used;
 	out->name = (char *)i->name;
 	out->project = (char *)i->project;
 	g_mutex_unlock(&i->lock);

@@ -85,7 +85,7 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.<name>.apply_quota", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Pending root size."},
 	{.name = "volatile.<name>.ceph_rbd", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Mapped RBD path."},
 	{.name = "volatile.<name>.host_name", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Host side interface."},
-	{.name = "volatile.<name>.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Generated MAC."},
+	{.name = "volatile.<name>.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_mac, .help = "Generated MAC."},
 	{.name = "volatile.<name>.last_state.created", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Physical vlan if was created by us."},
 	{.name = "volatile.<name>.last_state.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "MAC before handover."},
 	{.name = "volatile.<name>.last_state.ip_addresses", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Last IPs."},
