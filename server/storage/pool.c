@@ -24,6 +24,7 @@ Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, cons
 	pool->locks = volume_locks_new();
 	pool->mounts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_mutex_init(&pool->lock);
+	g_mutex_init(&pool->mounting);
 	return pool;
 }
 
@@ -46,6 +47,7 @@ void pool_unref(Pool *pool)
 	g_hash_table_unref(pool->mounts);
 	volume_locks_free(pool->locks);
 	g_mutex_clear(&pool->lock);
+	g_mutex_clear(&pool->mounting);
 	g_free(pool);
 }
 

@@ -13,6 +13,7 @@ struct Pool {
 	const StorageDriver *driver; /* NULL: this build lacks it */
 	char *driver_name;
 	VolumeLocks *locks;
+	GMutex mounting; /* one mount or unmount at a time, of drivers that have some; taken before lock */
 	GMutex lock; /* guards what follows */
 	Config *config;
 	char *description;

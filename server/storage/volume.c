@@ -163,14 +163,9 @@ gboolean volume_mounted(Pool *pool, const Volume *volume)
 	return mounts_change(pool, volume, 0) > 0;
 }
 
-int volume_mount(Pool *pool, const Volume *volume, Error **err)
+static int mount_first(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (fault_point("volume mount", err) < 0)
-		return -1;
-	if (!volume_exists(pool, volume, PLACE_OWN))
-		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
-	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
+	if (mounts_change(pool, volume, 1) > 0)
 		return 0;
 	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
 	if (pool->driver->volume_mount(&call->pool, &call->volume, err) == 0)
@@ -179,16 +174,53 @@ int volume_mount(Pool *pool, const Volume *volume, Error **err)
 	return -1;
 }
 
-int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+static int unmount_last(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (mounts_change(pool, volume, -1) != 1 || !pool->driver->volume_unmount)
+	if (mounts_change(pool, volume, -1) != 1)
 		return 0;
-	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	if (pool->driver->volume_unmount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, 1);
 	return -1;
+}
+
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_mount) {
+		mounts_change(pool, volume, 1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = mount_first(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_unmount) {
+		mounts_change(pool, volume, -1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = unmount_last(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_mount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (!volume_exists(pool, volume, PLACE_OWN))
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	return volume_mount_locked(pool, volume, err);
+}
+
+int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	return volume_unmount_locked(pool, volume, err);
 }
 
 static char *link_path(Pool *pool, const Volume *volume)

@@ -68,6 +68,9 @@ Config *volume_effective_config(Pool *pool, const Config *config);
 /* Counted mounts; the driver is called for the first and the last. */
 int volume_mount(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount(Pool *pool, const Volume *volume, Error **err);
+/* The same for who holds the volume's lock, shared or not. */
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */

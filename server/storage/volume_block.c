@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name, *file;
@@ -71,6 +72,30 @@ int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
 	if (out < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
 	return file_copy_data(fd, out, err);
+}
+
+int volume_block_copy(const char *from, const char *to, Error **err)
+{
+	enum { PIECE = 1 << 20 };
+	static const char zeroes[4096];
+	g_autofree char *piece = g_malloc(PIECE);
+	autofd int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CLOEXEC);
+	if (in < 0 || out < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", in < 0 ? from : to);
+	for (off_t at = 0;;) {
+		ssize_t n = pread(in, piece, PIECE, at);
+		if (n < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
+		if (n == 0)
+			return fsync(out) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
+		for (ssize_t done = 0, length; done < n; done += length) {
+			length = MIN(n - done, (ssize_t)sizeof(zeroes));
+			if (memcmp(piece + done, zeroes, (size_t)length) != 0 &&
+			    pwrite(out, piece + done, (size_t)length, at + done) != length)
+				return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
+		}
+		at += n;
+	}
 }
 
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err)
