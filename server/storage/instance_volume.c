@@ -142,15 +142,18 @@ gboolean pool_usage_walks(const Pool *p)
 	return p->driver && p->driver->usage_walks;
 }
 
-int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)
 {
-	g_autoptr(Volume) volume = NULL;
-	if (root_volume(p, project, name, type, &volume, err) < 0)
-		return -1;
 	if (!p->driver->volume_set_size) {
 		log_debug("Storage driver enforces no size", "pool", p->name, "volume", volume->name);
 		return 0;
 	}
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(p, volume, PLACE_OWN);
 	return p->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+}
+
+int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_set_size(p, volume, bytes, err);
 }

@@ -93,6 +93,8 @@ gboolean pool_usage_walks(const Pool *p);
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);
 
+/* Whether a container may have the volume: ERROR_NOT_FOUND, or ERROR_INVALID for images of disks. */
+int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);
 /* For disk devices with pool= and source=: the directory to bind, mounted and counted until
  * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
  * ERROR_NOT_FOUND "Storage volume not found". */

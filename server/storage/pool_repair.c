@@ -101,16 +101,23 @@ static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Err
 	return volume_row_set(pool, volume, VOLUME_INTENT, NULL, err);
 }
 
-/* Directories move tree first, so their snapshots may still be where the tree was. */
-static void move_snapshots(Pool *pool, const Volume *volume)
+/* The volume moves first, so that its snapshots may still be where it was. */
+static int move_snapshots(Pool *pool, const Volume *volume, Error **err)
 {
-	if (pool->driver->snapshot_list)
-		return;
+	if (pool->driver->snapshot_list) {
+		g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+		g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
+		if (pool->driver->snapshot_list(&call->pool, &call->volume, names, err) < 0)
+			return -1;
+		return names->len && !volume_exists(pool, volume, PLACE_UNFINISHED)
+		    ? volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) : 0;
+	}
 	g_autofree char *from = driver_path(pool->path, volume->type, PLACE_UNFINISHED, volume->disk_name, "");
 	g_autofree char *to = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
 	rmdir(to);
 	if (rename(from, to) < 0 && errno != ENOENT)
 		log_warn("Snapshots left behind", "pool", pool->name, "path", from, "err", strerror(errno));
+	return 0;
 }
 
 /* A row whose tree is not in its place: it was being moved in, or out and the row is still there. */
@@ -124,7 +131,8 @@ static int settle(Pool *pool, const Volume *volume, Error **err)
 		log_warn("Storage volume has no data", "pool", pool->name, "volume", volume->disk_name);
 		return 0;
 	}
-	move_snapshots(pool, volume);
+	if (move_snapshots(pool, volume, err) < 0)
+		return -1;
 	gboolean root = volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE;
 	return root ? volume_link(pool, volume, err) : 0;
 }

@@ -180,7 +180,7 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 		return -1;
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);
-	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
 	return pool->driver->snapshot_restore(&call->pool, &call->volume, err);
 }
 

@@ -5,6 +5,7 @@
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_block.h"
 #include <string.h>
 
 static int mount_unfinished(DriverCall *call, Error **err)
@@ -60,38 +61,54 @@ int volume_copy_tree(const char *from, const char *to, Operation *op, Error **er
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
-static int copy_mounted(Pool *pool, const Volume *from, const char *to, Operation *op, Error **err)
+static int copy_content(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
 {
-	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
-	gboolean mounts = pool->driver->volume_mount != NULL;
-	if (mounts && pool->driver->volume_mount(&source->pool, &source->volume, err) < 0)
+	if (volume->content == CONTENT_FILESYSTEM || !pool->driver->volume_block_path)
+		return volume_copy_tree(from->path, to, op, err);
+	g_autofree char *source = volume_block_path(pool, from, PLACE_OWN);
+	g_autofree char *target = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	return volume_block_copy(source, target, err);
+}
+
+/* The source is locked by the caller and may be in use already. */
+static int copy_mounted(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
+{
+	if (volume_mount_locked(pool, from, err) < 0)
 		return -1;
-	int result = volume_copy_tree(source->path, to, op, err);
-	if (mounts)
-		pool->driver->volume_unmount(&source->pool, &source->volume, NULL);
-	return result;
+	int result = copy_content(pool, from, volume, to, op, err);
+	return volume_unmount_locked(pool, from, result == 0 ? err : NULL) < 0 ? -1 : result;
+}
+
+static int begin_copy(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
+    char **ret_path, Error **err)
+{
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, volume, config, &path, err) < 0)
+		return -1;
+	if (copy_mounted(pool, from, volume, path, op, err) < 0) {
+		volume_abandon(pool, volume);
+		return -1;
+	}
+	*ret_path = g_steal_pointer(&path);
+	return 0;
 }
 
 int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
     char **ret_path, Error **err)
 {
-	g_autofree char *path = NULL;
-	if (!pool->driver->volume_clone) {
-		if (volume_begin(pool, volume, config, &path, err) < 0)
-			return -1;
-		if (copy_mounted(pool, from, path, op, err) < 0) {
-			volume_abandon(pool, volume);
-			return -1;
-		}
-		*ret_path = g_steal_pointer(&path);
-		return 0;
-	}
+	Error *inner = NULL;
+	if (!pool->driver->volume_clone)
+		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	if (clear_unfinished(pool, volume, err) < 0 ||
-	    pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, err) < 0)
+	if (clear_unfinished(pool, volume, err) < 0)
 		return -1;
-	return mounted_path(pool, volume, call, ret_path, err);
+	if (pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, &inner) == 0)
+		return mounted_path(pool, volume, call, ret_path, err);
+	if (inner->kind != ERROR_UNSUPPORTED)
+		return error_propagate(err, inner);
+	error_free(inner);
+	return begin_copy(pool, from, volume, config, op, ret_path, err);
 }
 
 static gboolean is_root(const Volume *volume)
