@@ -6,7 +6,7 @@
                                                    publishes an image in FOLDER's tree
 
 Beside a file X the server looks for instructions: X.redirect (a URL to go to), X.headers (a JSON object of
-headers of the reply), X.cut (a number of bytes after which the connection breaks).
+headers of the reply), X.cut (a number of bytes after which the connection breaks). A folder is its index.json.
 """
 import hashlib
 import http.server
@@ -46,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.file = self.server.folder + "/" + self.path.split("?")[0].lstrip("/")
+        if os.path.isdir(self.file):
+            self.file += "/index.json"
         with open(self.server.folder + "/requests.log", "a") as log:
             log.write(f"{self.command} {self.path}\n")
         redirect, headers, cut = (self.instruction(n) for n in (".redirect", ".headers", ".cut"))
