@@ -8,6 +8,7 @@
 	X(action) \
 	X(admin) \
 	X(alias) \
+	X(backup) \
 	X(completion) \
 	X(config) \
 	X(console) \

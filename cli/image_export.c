@@ -1,3 +1,4 @@
+#include "cli/archive_name.h"
 #include "cli/image_commands.h"
 #include "cli/progress.h"
 #include "cli/stream.h"
@@ -24,24 +25,6 @@ typedef struct Export {
 	Progress progress;
 } Export;
 
-static const char *extension_of(const uint8_t *data, size_t length)
-{
-	static const struct {
-		size_t offset;
-		const char *magic;
-		size_t length;
-		const char *extension;
-	} kinds[] = { { 0, "\x1f\x8b", 2, ".tar.gz" }, { 0, "BZh", 3, ".tar.bz2" },
-		{ 0, "\xfd" "7zXZ", 5, ".tar.xz" }, { 0, "\x28\xb5\x2f\xfd", 4, ".tar.zst" },
-		{ 0, "\x5d\x00\x00", 3, ".tar.lzma" }, { 0, "hsqs", 4, ".squashfs" },
-		{ 0, "QFI\xfb", 4, ".qcow2" }, { 257, "ustar", 5, ".tar" } };
-	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
-		if (length >= kinds[i].offset + kinds[i].length &&
-		    memcmp(data + kinds[i].offset, kinds[i].magic, kinds[i].length) == 0)
-			return kinds[i].extension;
-	return "";
-}
-
 /* "meta-FP.tar.xz" and "FP.squashfs", or "TARGET.tar.xz" and "TARGET.root.squashfs". */
 static char *name_file(const Export *export, const char *extension)
 {
@@ -64,7 +47,7 @@ static int close_file(Export *export, Error **err)
 
 static int open_file(Export *export, const Pb__ImageFile *file, Error **err)
 {
-	export->path = name_file(export, extension_of(file->data.data, file->data.len));
+	export->path = name_file(export, archive_extension(file->data.data, file->data.len));
 	export->fd = open(export->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (export->fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", export->path);
@@ -112,7 +95,7 @@ static int place_file(const Export *export, const char *from, Error **err)
 	ssize_t n = fd < 0 ? -1 : read(fd, start, sizeof(start));
 	if (n < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
-	g_autofree char *to = name_file(export, extension_of(start, (size_t)n));
+	g_autofree char *to = name_file(export, archive_extension(start, (size_t)n));
 	if (g_rename(from, to) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", to);
 	return 0;

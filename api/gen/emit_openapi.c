@@ -195,7 +195,7 @@ static void append_parameters(GString *out, const GenMethod *method)
 	g_string_append_c(out, ']');
 }
 
-static void append_body(GString *out, const GenMethod *method)
+static void append_body(GString *out, const GenMethod *method, const GenMethod *other)
 {
 	const GenField *field = method->body ? gen_field(method->input, method->body) : NULL;
 
@@ -209,7 +209,11 @@ static void append_body(GString *out, const GenMethod *method)
 			append_type(out, field);
 		else
 			append_reference(out, method->input);
-		g_string_append(out, "}}}}");
+		g_string_append(out, "}}");
+		if (other)
+			g_string_append_printf(out, ",\"%s\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}",
+			    other->options->content_type);
+		g_string_append(out, "}}");
 	}
 }
 
@@ -266,7 +270,7 @@ static void append_responses(GString *out, const GenMethod *method)
 	    "{\"schema\":{\"$ref\":\"#/components/schemas/Envelope\"}}}}}");
 }
 
-static void append_operation(GString *out, const GenMethod *method)
+static void append_operation(GString *out, const GenMethod *method, const GenMethod *other)
 {
 	g_autofree char *verb = g_ascii_strdown(method->verb, -1);
 	g_autofree char *summary = gen_summary(method->comment);
@@ -282,9 +286,21 @@ static void append_operation(GString *out, const GenMethod *method)
 	append_pair(out, "description", method->comment);
 	g_string_append_c(out, ',');
 	append_parameters(out, method);
-	append_body(out, method);
+	append_body(out, method, other);
 	append_responses(out, method);
 	g_string_append_c(out, '}');
+}
+
+/* The rpc that takes another kind of body on the same route; NULL. */
+static const GenMethod *other_body(const Gen *gen, const GenMethod *method)
+{
+	for (guint i = 0; i < gen->methods->len; i++) {
+		const GenMethod *other = gen->methods->pdata[i];
+		if (other != method && other->http_path && *other->options->content_type &&
+		    !strcmp(other->http_path, method->http_path) && !strcmp(other->verb, method->verb))
+			return other;
+	}
+	return NULL;
 }
 
 static gint by_route(gconstpointer a, gconstpointer b)
@@ -303,7 +319,8 @@ void emit_openapi(Gen *gen)
 	const char *path = "";
 
 	for (guint i = 0; i < gen->methods->len; i++)
-		if (((GenMethod *)gen->methods->pdata[i])->http_path)
+		if (((GenMethod *)gen->methods->pdata[i])->http_path &&
+		    !*((GenMethod *)gen->methods->pdata[i])->options->content_type)
 			g_ptr_array_add(routes, gen->methods->pdata[i]);
 	g_ptr_array_sort(routes, by_route);
 	for (guint i = 0; i < routes->len; i++) {
@@ -316,7 +333,7 @@ void emit_openapi(Gen *gen)
 			g_string_append_c(out, ',');
 		}
 		path = method->http_path;
-		append_operation(out, method);
+		append_operation(out, method, other_body(gen, method));
 	}
 	g_string_append(out, routes->len ? "}},\n\"components\":{\"schemas\":{\n"
 					 : "},\n\"components\":{\"schemas\":{\n");

@@ -95,6 +95,7 @@ static void emit_method(GString *out, const GenMethod *method)
 	emit_pair(out, "event", method->options->event);
 	emit_pair(out, "upgrade", method->options->upgrade);
 	emit_pair(out, "group", method->options->group);
+	emit_pair(out, "content_type", method->options->content_type);
 	g_string_append(out, "},\n");
 }
 

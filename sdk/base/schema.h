@@ -39,7 +39,7 @@ typedef struct SchemaMethod {
 	const char *http_path;       /* "/1.0/profiles/{name}" */
 	const char *http_body;       /* NULL: none; "*": the whole request; else the request's field */
 	Envelope envelope;
-	const char *object, *entitlement, *etag, *location, *event, *upgrade, *group; /* NULL when not given */
+	const char *object, *entitlement, *etag, *location, *event, *upgrade, *group, *content_type; /* NULL when not given */
 } SchemaMethod;
 
 /* Generated; sorted by `path`. */

@@ -1,4 +1,5 @@
 #include "server/instance/copy.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/snapshot_row.h"
@@ -221,6 +222,8 @@ int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *
 	int result = instance_trylock(target, err);
 	if (result == 0) {
 		result = refresh_locked(target, origin, op, err);
+		if (result == 0)
+			backup_file_update(target);
 		instance_unlock(target);
 	}
 	release(origin, frozen);

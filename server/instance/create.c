@@ -1,4 +1,6 @@
 /* Making, deleting and renaming instances. */
+#include "server/instance/backup.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "sdk/base/fault.h"
@@ -93,12 +95,16 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
-	config_set(config, "volatile.uuid", uuid);
-	config_set(config, "volatile.uuid.generation", uuid);
-	config_set(config, "volatile.cloud-init.instance-id", cloud);
-	if (!spec->origin) /* a copy's keys have it */
+	if (!spec->archive || !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
+		config_set(config, "volatile.uuid", uuid);
+		config_set(config, "volatile.uuid.generation", uuid);
+	}
+	if (!spec->archive || !config_get(config, "volatile.cloud-init.instance-id"))
+		config_set(config, "volatile.cloud-init.instance-id", cloud);
+	if (!spec->origin && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
-	config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
+	if (!spec->archive)
+		config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -137,13 +143,16 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);
-	int result = spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
+	const char *size = config_get(root, "size");
+	int64_t bytes = 0;
+	if (size && units_parse_bytes(size, &bytes, err) < 0)
+		return -1;
+	int result = spec->archive ? restore_root(i, pool, spec->archive, bytes, op, err) :
+	    spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
 	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
 	if (result < 0)
 		return -1;
-	const char *size = config_get(root, "size");
-	int64_t bytes = 0;
-	if (size && (units_parse_bytes(size, &bytes, err) < 0 || pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0)) {
+	if (size && pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
 		pool_instance_delete(pool, i->project, i->name, type, NULL);
 		return -1;
 	}
@@ -174,6 +183,8 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 	}
 	if (result < 0)
 		table_remove(i);
+	else
+		backup_file_update(i);
 	table_show(i);
 	g_mutex_unlock(&i->change);
 	if (result < 0)
@@ -207,6 +218,7 @@ static int delete_locked(Instance *i, Error **err)
 		return -1;
 	int ignored = 0;
 	add_devices(i, FALSE, NULL, &ignored);
+	instance_backups_delete(i);
 	table_remove(i);
 	g_autofree char *logs = instance_log_path(i);
 	file_remove_all(AT_FDCWD, logs, NULL);
@@ -235,6 +247,7 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	if (instance_pool(i, &pool, err) < 0)
 		return -1;
 	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *old_file_name = instance_file_name(i);
 	int ignored = 0;
 	if (table_rename(i, name, err) < 0)
 		return -1;
@@ -261,6 +274,8 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	if (ignored < 0)
 		log_warn("A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
+	instance_backups_rename(i, old_file_name);
+	backup_file_update(i);
 	return 0;
 }
 
@@ -312,6 +327,8 @@ int instance_rebuild(Instance *i, const char *image, const Config *image_propert
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = rebuild_locked(i, image, image_properties, op, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-rebuilt", NULL, caller);

@@ -23,6 +23,7 @@ typedef struct InstanceSpec {
 	const char *image;             /* fingerprint; NULL: empty */
 	const Config *image_properties; /* become image.* keys; may be NULL */
 	const struct InstanceOrigin *origin; /* copy.h: the root volume is a copy; NULL: not */
+	const struct InstanceArchive *archive; /* backup.h: it is in a backup; NULL: not */
 	const Caller *caller;
 } InstanceSpec;
 

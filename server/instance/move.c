@@ -1,6 +1,8 @@
 /* Moving a stopped instance to another pool or project of this server. */
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
+#include "server/instance/backup.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
@@ -165,7 +167,12 @@ int instance_move(Instance *i, const InstanceMove *move, struct Operation *op, c
 	const char *old = i->name;
 	if (instance_lock(i, err) < 0)
 		return -1;
+	g_autofree char *old_file_name = instance_file_name(i);
 	int result = move_locked(i, move, op, err);
+	if (result == 0) {
+		instance_backups_rename(i, old_file_name);
+		backup_file_update(i);
+	}
 	instance_unlock(i);
 	if (result < 0)
 		return -1;

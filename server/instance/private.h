@@ -107,6 +107,10 @@ void instance_host_clear(DeviceHost *host);
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
     const Config *config, const Devices *devices, Error **err);
+/* backup_restore.c: the root volume with its snapshots and their rows; size: bytes it may have, 0 any. */
+struct InstanceArchive;
+struct Operation;
+int restore_root(Instance *i, Pool *pool, const struct InstanceArchive *archive, int64_t size, struct Operation *op, Error **err);
 /* update.c */
 struct InstanceChange;
 int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);

@@ -4,6 +4,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/image/metadata.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/storage/snapshot_name.h"
@@ -96,6 +97,8 @@ int instance_snapshot_create(Instance *i, const InstanceSnapshotSpec *spec, cons
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = create_locked(i, spec, &name, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		tell(i, "instance-snapshot-created", name, NULL, caller);
@@ -123,6 +126,8 @@ int instance_snapshot_delete(Instance *i, const char *name, const Caller *caller
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = delete_locked(i, name, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		tell(i, "instance-snapshot-deleted", name, NULL, caller);
@@ -150,6 +155,8 @@ int instance_snapshot_rename(Instance *i, const char *name, const char *new_name
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = rename_locked(i, name, new_name, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		tell(i, "instance-snapshot-renamed", new_name, name, caller);
@@ -172,6 +179,8 @@ int instance_snapshot_set_expiry(Instance *i, const char *name, int64_t expires,
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = set_expiry_locked(i, name, expires, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		tell(i, "instance-snapshot-updated", name, NULL, caller);
@@ -230,6 +239,8 @@ int instance_snapshot_restore(Instance *i, const char *name, const Caller *calle
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = restore_locked(i, name, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result < 0)
 		return -1;

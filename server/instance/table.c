@@ -1,3 +1,4 @@
+#include "server/instance/backup.h"
 #include "server/instance/private.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
@@ -476,7 +477,7 @@ int instance_table_start(Daemon *d, Error **err)
 		load_one(table, all->pdata[n], volumes);
 	remove_orphans(table);
 	limits_balance(d);
-	return instance_move_repair(d, err);
+	return instance_move_repair(d, err) < 0 ? -1 : instance_backup_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

@@ -1,4 +1,5 @@
 /* Changing configuration, devices and profiles, on a running instance too. */
+#include "server/instance/backup_index.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/image/metadata.h"
@@ -288,6 +289,8 @@ int instance_update(Instance *i, const InstanceChange *change, const Caller *cal
 	if (instance_lock(i, err) < 0)
 		return -1;
 	int result = instance_update_locked(i, change, err);
+	if (result == 0)
+		backup_file_update(i);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-updated", NULL, caller);
@@ -320,6 +323,7 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 			g_clear_pointer(&error, error_free);
 		}
 		volatile_flush(i, FALSE, NULL);
+		backup_file_update(i);
 		instance_unlock(i);
 	}
 	if (failures->len)

@@ -173,6 +173,7 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, gint64 time_us)
 static void fill_resources(const Operation *op, Arena *arena, Pb__Operation *out)
 {
 	guint n = op->resources->len / 2;
+	out->n_resources = 0; /* a reply may be filled again while somebody waits */
 	out->resources = arena_alloc(arena, (n + 1) * sizeof(*out->resources));
 	for (guint i = 0; i < n; i++) {
 		const char *kind = op->resources->pdata[2 * i];

@@ -55,5 +55,7 @@ int project_allow_instance(Daemon *d, const char *project, const char *type, gbo
     const Config *expanded_config, const Devices *expanded_devices, Error **err);
 /* ERROR_FORBIDDEN where restricted.snapshots is "block". */
 int project_allow_snapshot(Daemon *d, const char *project, Error **err);
+/* ERROR_FORBIDDEN where restricted.backups is "block". */
+int project_allow_backup(Daemon *d, const char *project, Error **err);
 /* restricted.* alone, for profiles of a restricted project. */
 int project_allow_profile(Daemon *d, const char *project, const Config *config, const Devices *devices, Error **err);

@@ -46,7 +46,7 @@ static gboolean allowed_in_shutdown(const HttpHead *head)
 static int find_method(Exchange *ex, RouteMatch *match, Error **err)
 {
 	static const char *const verbs[] = { "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", NULL };
-	RouteResult found = route_find(ex->head.method, ex->head.path, match);
+	RouteResult found = route_find(ex->head.method, ex->head.path, http_header(&ex->head, "Content-Type"), match);
 	if (found == ROUTE_NO_PATH)
 		return error_set(err, ERROR_NOT_FOUND, "not found");
 	if (!g_strv_contains(verbs, ex->head.method))

@@ -14,8 +14,7 @@ static Node *root;
 static const char *const absent[] = {
 	"/1.0/cluster", "/1.0/cluster/certificate", "/1.0/cluster/groups", "/1.0/cluster/groups/{}",
 	"/1.0/cluster/members", "/1.0/cluster/members/{}", "/1.0/cluster/members/{}/state",
-	"/1.0/instances/{}/backups", "/1.0/instances/{}/backups/{}",
-	"/1.0/instances/{}/backups/{}/export", "/1.0/instances/{}/rebuild",
+	"/1.0/instances/{}/rebuild",
 	"/1.0/instances/{}/snapshots", "/1.0/instances/{}/snapshots/{}", "/1.0/metrics",
 	"/1.0/network-acls", "/1.0/network-acls/{}", "/1.0/network-acls/{}/log",
 	"/1.0/network-allocations", "/1.0/network-zones", "/1.0/network-zones/{}",
@@ -134,7 +133,22 @@ static void name_params(RouteMatch *match)
 		match->names[i++] = p + 1;
 }
 
-RouteResult route_find(const char *verb, const char *path, RouteMatch *match)
+/* A method for one kind of body goes before the one that takes the rest. */
+static gboolean takes_body(const Node *node, const Method *method, const char *content_type)
+{
+	const char *own = method->schema->content_type;
+	if (own)
+		return content_type && g_str_has_prefix(content_type, own);
+	for (guint i = 0; content_type && i < node->rows->len; i++) {
+		const Method *other = node->rows->pdata[i];
+		if (other->schema->content_type && strcmp(other->schema->http_verb, method->schema->http_verb) == 0 &&
+		    g_str_has_prefix(content_type, other->schema->content_type))
+			return FALSE;
+	}
+	return TRUE;
+}
+
+RouteResult route_find(const char *verb, const char *path, const char *content_type, RouteMatch *match)
 {
 	match->n_params = 0;
 	match->method = NULL;
@@ -147,7 +161,7 @@ RouteResult route_find(const char *verb, const char *path, RouteMatch *match)
 	for (guint i = 0; node->rows && i < node->rows->len; i++) {
 		const Method *method = node->rows->pdata[i];
 		if (!strcmp(method->schema->http_verb, head ? "GET" : verb) &&
-		    (!head || method->schema->envelope == ENVELOPE_RAW)) {
+		    (!head || method->schema->envelope == ENVELOPE_RAW) && takes_body(node, method, content_type)) {
 			match->method = method;
 			name_params(match);
 			return ROUTE_FOUND;

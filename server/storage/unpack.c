@@ -12,27 +12,33 @@
 
 enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64 };
 
-/* A directory whose times are set last, because filling it changes them. */
+/* What a directory gets last: filling it changes its times, and what is made in it takes after its default ACL. */
 typedef struct DirTimes {
 	char *path;
+	GByteArray *acl;
 	struct timespec times[2];
 } DirTimes;
 
-typedef struct Writer {
+struct Unpacker {
 	int root;
+	char *prefix; /* what names have before those below `root`; NULL: nothing */
 	const UnpackOptions *options;
 	ArchiveSource *source;
+	struct archive_entry *entry; /* the one unpacker_next() came to, and its name */
+	char *path;
 	char *parent_path; /* the directory that parent_fd is, or NULL */
 	int parent_fd;
 	GArray *dirs;
 	uint64_t bytes;
 	unsigned entries;
 	int64_t started_us;
-} Writer;
+};
 
 static void dir_times_clear(void *data)
 {
-	g_free(((DirTimes *)data)->path);
+	DirTimes *late = data;
+	g_free(late->path);
+	g_clear_pointer(&late->acl, g_byte_array_unref);
 }
 
 static int open_beneath(int root, const char *path, int flags)
@@ -76,6 +82,22 @@ static char *name_normalise(const char *name, UnpackShape shape)
 	return g_string_free(out, FALSE);
 }
 
+/* The name as it is below the root, NULL when it is not there. */
+static const char *name_below(const Unpacker *w, const char *path)
+{
+	size_t n = w->prefix ? strlen(w->prefix) : 0;
+	if (n == 0)
+		return path;
+	if (strncmp(path, w->prefix, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+		return NULL;
+	return path + n + (path[n] == '/');
+}
+
+static char *name_of(const Unpacker *w, const char *name)
+{
+	return name_normalise(name, w->prefix ? UNPACK_TREE : w->options->shape);
+}
+
 static int refuse(Error **err, const char *path, const char *why)
 {
 	g_autofree char *shown = g_strescape(path, NULL);
@@ -94,7 +116,7 @@ static int entry_errno(Error **err, const char *path)
 }
 
 /* Makes the directories of `path` that an archive left out. */
-static int make_parents(Writer *w, const char *path)
+static int make_parents(Unpacker *w, const char *path)
 {
 	g_autofree char *copy = g_strdup(path);
 	for (char *p = copy;; p++) {
@@ -119,7 +141,7 @@ static int make_parents(Writer *w, const char *path)
 }
 
 /* The directory of `path`, kept open for the entries that follow in it. */
-static int parent_open(Writer *w, const char *path, const char **ret_base, Error **err)
+static int parent_open(Unpacker *w, const char *path, const char **ret_base, Error **err)
 {
 	const char *slash = strrchr(path, '/');
 	g_autofree char *parent = slash ? g_strndup(path, (gsize)(slash - path)) : g_strdup("");
@@ -153,7 +175,7 @@ static int write_block(int fd, const char *data, size_t size, off_t offset)
 	return 0;
 }
 
-static int check_progress(Writer *w, Error **err)
+static int check_progress(Unpacker *w, Error **err)
 {
 	struct Operation *op = w->options->op;
 	if (!op)
@@ -166,7 +188,7 @@ static int check_progress(Writer *w, Error **err)
 	return 0;
 }
 
-static int write_content(Writer *w, int fd, const char *path, Error **err)
+static int write_content(Unpacker *w, int fd, const char *path, Error **err)
 {
 	struct archive *tar = archive_source_reader(w->source);
 	const void *data;
@@ -186,7 +208,7 @@ static int write_content(Writer *w, int fd, const char *path, Error **err)
 	return rc == ARCHIVE_EOF ? 0 : archive_source_fail(w->source, err);
 }
 
-static int unpack_regular(Writer *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_regular(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
 	struct stat st;
 	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -209,7 +231,14 @@ static int unpack_regular(Writer *w, int parent, const char *base, const char *p
 	return attributes_set_fd(fd, entry) < 0 ? entry_errno(err, path) : 0;
 }
 
-static int unpack_directory(Writer *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static void remember_directory(Unpacker *w, const char *path, struct archive_entry *entry)
+{
+	DirTimes late = { .path = g_strdup(path), .acl = attributes_default_acl(entry) };
+	attributes_times(entry, late.times);
+	g_array_append_val(w->dirs, late);
+}
+
+static int unpack_directory(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
 	if (mkdirat(parent, base, 0700) < 0 && errno != EEXIST)
 		return entry_errno(err, path);
@@ -218,15 +247,14 @@ static int unpack_directory(Writer *w, int parent, const char *base, const char 
 		return refuse(err, path, "replaces something that is not a directory");
 	if (attributes_set_fd(fd, entry) < 0)
 		return entry_errno(err, path);
-	DirTimes late = { .path = g_strdup(path) };
-	attributes_times(entry, late.times);
-	g_array_append_val(w->dirs, late);
+	remember_directory(w, path, entry);
 	return 0;
 }
 
-static int unpack_hardlink(Writer *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_hardlink(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
-	g_autofree char *target = name_normalise(archive_entry_hardlink(entry), w->options->shape);
+	g_autofree char *whole = name_of(w, archive_entry_hardlink(entry));
+	g_autofree char *target = whole ? g_strdup(name_below(w, whole)) : NULL;
 	if (!target || !*target)
 		return refuse(err, path, "is a hard link that leaves the archive");
 	char *slash = strrchr(target, '/');
@@ -309,17 +337,17 @@ static int image_entry(const UnpackOptions *options, const char *path, struct ar
 	return 1;
 }
 
-static int unpack_entry(Writer *w, struct archive_entry *entry, Error **err)
+int unpacker_entry(Unpacker *w, Error **err)
 {
-	const char *name = archive_entry_pathname(entry);
-	g_autofree char *path = name_normalise(name, w->options->shape);
+	struct archive_entry *entry = w->entry;
+	const char *path = name_below(w, w->path);
 	if (!path)
-		return refuse(err, name ? name : "", "has a name that leaves the directory");
+		return refuse(err, w->path, "is not where it belongs");
 	if (!*path) {
-		if (w->options->shape == UNPACK_TREE && archive_entry_filetype(entry) == AE_IFDIR &&
-		    attributes_set_fd(w->root, entry) < 0)
-			return entry_errno(err, ".");
-		return 0;
+		if (w->options->shape != UNPACK_TREE || archive_entry_filetype(entry) != AE_IFDIR)
+			return 0;
+		remember_directory(w, path, entry);
+		return attributes_set_fd(w->root, entry) < 0 ? entry_errno(err, ".") : 0;
 	}
 	int wanted = image_entry(w->options, path, entry, err);
 	if (wanted <= 0)
@@ -344,51 +372,92 @@ static int unpack_entry(Writer *w, struct archive_entry *entry, Error **err)
 	}
 }
 
-static void set_directory_times(Writer *w)
+static void set_directory_times(Unpacker *w)
 {
 	for (guint i = w->dirs->len; i-- > 0;) {
 		DirTimes *dir = &g_array_index(w->dirs, DirTimes, i);
 		autofd int fd = open_beneath(w->root, dir->path, O_RDONLY | O_DIRECTORY);
-		if (fd >= 0)
-			futimens(fd, dir->times);
+		if (fd < 0)
+			continue;
+		attributes_set_default_acl(fd, dir->acl);
+		futimens(fd, dir->times);
 	}
+	g_array_set_size(w->dirs, 0);
 }
 
-static void writer_clear(Writer *w)
+void unpacker_leave(Unpacker *w)
 {
+	if (w->root >= 0)
+		set_directory_times(w);
 	own_close_fd(&w->parent_fd);
-	g_free(w->parent_path);
-	g_array_unref(w->dirs);
+	w->parent_fd = -1;
+	g_clear_pointer(&w->parent_path, g_free);
+	g_clear_pointer(&w->prefix, g_free);
+	w->root = -1;
 }
 
-static int unpack_entries(Writer *w, Error **err)
+void unpacker_enter(Unpacker *w, int directory_fd, const char *prefix)
 {
-	struct archive_entry *entry;
-	int more;
-	while ((more = archive_source_next(w->source, &entry, err)) > 0) {
-		if (unpack_entry(w, entry, err) < 0)
-			return -1;
-		if (++w->entries % PROGRESS_STEP == 0 && check_progress(w, err) < 0)
-			return -1;
-	}
-	if (more < 0)
+	unpacker_leave(w);
+	w->root = directory_fd;
+	w->bytes = 0;
+	w->prefix = g_strdup(prefix);
+}
+
+int unpacker_open(int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err)
+{
+	ArchiveSource *source;
+	if (archive_source_open(archive_fd, &source, err) < 0)
 		return -1;
-	set_directory_times(w);
-	return check_progress(w, err);
+	Unpacker *w = g_new0(Unpacker, 1);
+	*w = (Unpacker){ .root = -1, .options = options, .source = source, .parent_fd = -1, .started_us = g_get_monotonic_time() };
+	w->dirs = g_array_new(FALSE, FALSE, sizeof(DirTimes));
+	g_array_set_clear_func(w->dirs, dir_times_clear);
+	*ret_unpacker = w;
+	return 0;
+}
+
+void unpacker_close(Unpacker *w)
+{
+	if (!w)
+		return;
+	g_array_set_size(w->dirs, 0); /* given up: nobody will look at its times */
+	unpacker_leave(w);
+	g_array_unref(w->dirs);
+	archive_source_close(w->source);
+	g_free(w->path);
+	g_free(w);
+}
+
+int unpacker_next(Unpacker *w, const char **ret_path, Error **err)
+{
+	int more = archive_source_next(w->source, &w->entry, err);
+	if (more <= 0)
+		return more;
+	const char *name = archive_entry_pathname(w->entry);
+	g_free(w->path);
+	w->path = name_of(w, name);
+	if (!w->path)
+		return refuse(err, name ? name : "", "has a name that leaves the directory");
+	*ret_path = w->path;
+	return ++w->entries % PROGRESS_STEP == 0 && check_progress(w, err) < 0 ? -1 : 1;
 }
 
 int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *options, Error **err)
 {
-	g_autoptr(ArchiveSource) source = NULL;
-	if (archive_source_open(archive_fd, &source, err) < 0)
+	g_autoptr(Unpacker) w = NULL;
+	const char *path;
+	int more;
+	if (unpacker_open(archive_fd, options, &w, err) < 0)
 		return -1;
-	Writer w = { .root = directory_fd, .options = options, .source = source, .parent_fd = -1,
-		.started_us = g_get_monotonic_time() };
-	w.dirs = g_array_new(FALSE, FALSE, sizeof(DirTimes));
-	g_array_set_clear_func(w.dirs, dir_times_clear);
-	int r = unpack_entries(&w, err);
-	writer_clear(&w);
-	return r;
+	unpacker_enter(w, directory_fd, NULL);
+	while ((more = unpacker_next(w, &path, err)) > 0)
+		if (unpacker_entry(w, err) < 0)
+			return -1;
+	if (more < 0)
+		return -1;
+	unpacker_leave(w);
+	return check_progress(w, err);
 }
 
 static int read_content(ArchiveSource *source, struct archive_entry *entry, const char *name, size_t limit, char **ret_content, size_t *ret_length, Error **err)

@@ -25,7 +25,7 @@ typedef enum UnpackShape {
 
 typedef struct UnpackOptions {
 	UnpackShape shape;
-	uint64_t limit;           /* bytes of content; 0: none */
+	uint64_t limit;           /* bytes of content of one tree; 0: none */
 	struct Operation *op;     /* progress and cancellation; may be NULL */
 	const char *stage, *what; /* of the progress: "create_instance_from_image_unpack", "Unpacking image" */
 } UnpackOptions;
@@ -34,6 +34,24 @@ typedef struct UnpackOptions {
  * holding only what an earlier call put there). What was unpacked before a failure stays: the
  * caller removes the directory. */
 int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *options, Error **err);
+
+/* The same entry by entry, for archives that hold several trees: whoever reads decides by the name which
+ * directory an entry goes to, and what of its name comes before those below that directory. */
+typedef struct Unpacker Unpacker;
+/* Borrows both. */
+int unpacker_open(int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err);
+/* 1 and the next entry's clean name, until the next call; 0 at the end. */
+int unpacker_next(Unpacker *unpacker, const char **ret_path, Error **err);
+/* Entries go there from now on; a hard link's target has to be there too. The shape's rules are for the names
+ * below. Borrows the fd. */
+void unpacker_enter(Unpacker *unpacker, int directory_fd, const char *prefix);
+/* Unpacks the entry that unpacker_next() came to. */
+int unpacker_entry(Unpacker *unpacker, Error **err);
+/* The directory has all it gets: sets what writing would change (times of directories). */
+void unpacker_leave(Unpacker *unpacker);
+void unpacker_close(Unpacker *unpacker);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpacker, unpacker_close)
+
 /* Unpacks a root file system: a tar archive into the directory, or a squashfs through unsquashfs. */
 int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *options, Error **err);
 /* The content of the regular file `name` at the top of the archive: ERROR_NOT_FOUND when it is not

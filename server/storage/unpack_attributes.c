@@ -1,4 +1,5 @@
 #include "server/storage/unpack_attributes.h"
+#include "server/storage/acl_xattr.h"
 #include <archive.h>
 #include <endian.h>
 #include <errno.h>
@@ -8,27 +9,6 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-/* linux/posix_acl_xattr.h, which user space gets no header for: a version word, then entries. */
-enum { ACL_XATTR_VERSION = 2, ACL_TAG_USER_OBJ = 1, ACL_TAG_USER = 2, ACL_TAG_GROUP_OBJ = 4,
-	ACL_TAG_GROUP = 8, ACL_TAG_MASK = 16, ACL_TAG_OTHER = 32, ACL_ENTRIES_MAX = 1000 };
-
-typedef struct __attribute__((packed)) AclEntry {
-	uint16_t tag, permissions;
-	uint32_t id;
-} AclEntry;
-
-static const struct {
-	int archive_tag;
-	uint16_t tag;
-} acl_tags[] = {
-	{ ARCHIVE_ENTRY_ACL_USER_OBJ, ACL_TAG_USER_OBJ },
-	{ ARCHIVE_ENTRY_ACL_USER, ACL_TAG_USER },
-	{ ARCHIVE_ENTRY_ACL_GROUP_OBJ, ACL_TAG_GROUP_OBJ },
-	{ ARCHIVE_ENTRY_ACL_GROUP, ACL_TAG_GROUP },
-	{ ARCHIVE_ENTRY_ACL_MASK, ACL_TAG_MASK },
-	{ ARCHIVE_ENTRY_ACL_OTHER, ACL_TAG_OTHER },
-};
 
 static gboolean ids(struct archive_entry *entry, uid_t *ret_uid, gid_t *ret_gid)
 {
@@ -82,21 +62,19 @@ static uint16_t acl_permissions(int permset)
 	    (permset & ARCHIVE_ENTRY_ACL_WRITE ? 2 : 0) | (permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 1 : 0));
 }
 
-static int set_acl(int fd, struct archive_entry *entry, int want, const char *attribute)
+static GByteArray *acl_bytes(struct archive_entry *entry, int want)
 {
-	if (archive_entry_acl_reset(entry, want) <= 0)
-		return 0;
-	g_autoptr(GByteArray) out = g_byte_array_new();
+	if (!(archive_entry_acl_types(entry) & want) || archive_entry_acl_reset(entry, want) <= 0)
+		return NULL;
+	GByteArray *out = g_byte_array_new();
 	uint32_t version = htole32(ACL_XATTR_VERSION);
 	g_byte_array_append(out, (guint8 *)&version, sizeof version);
 	int type, permset, tag, qualifier;
 	const char *name;
 	guint n = 0;
 	while (archive_entry_acl_next(entry, want, &type, &permset, &tag, &qualifier, &name) == ARCHIVE_OK) {
-		AclEntry acl = { .permissions = htole16(acl_permissions(permset)), .id = htole32(UINT32_MAX) };
-		for (size_t i = 0; i < G_N_ELEMENTS(acl_tags); i++)
-			if (acl_tags[i].archive_tag == tag)
-				acl.tag = htole16(acl_tags[i].tag);
+		AclEntry acl = { .tag = htole16(acl_tag(tag)), .permissions = htole16(acl_permissions(permset)),
+			.id = htole32(UINT32_MAX) };
 		if (tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP) {
 			if (qualifier < 0) /* a name of the machine that packed it */
 				continue;
@@ -107,9 +85,24 @@ static int set_acl(int fd, struct archive_entry *entry, int want, const char *at
 		g_byte_array_append(out, (guint8 *)&acl, sizeof acl);
 	}
 	qsort(out->data + sizeof version, n > ACL_ENTRIES_MAX ? ACL_ENTRIES_MAX : n, sizeof(AclEntry), acl_compare);
-	if (fsetxattr(fd, attribute, out->data, out->len, 0) < 0 && errno != ENOTSUP && errno != EINVAL)
+	return out;
+}
+
+static int set_acl(int fd, const char *attribute, const GByteArray *bytes)
+{
+	if (bytes && fsetxattr(fd, attribute, bytes->data, bytes->len, 0) < 0 && errno != ENOTSUP && errno != EINVAL)
 		return -1;
 	return 0;
+}
+
+GByteArray *attributes_default_acl(struct archive_entry *entry)
+{
+	return acl_bytes(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT);
+}
+
+int attributes_set_default_acl(int fd, const GByteArray *acl)
+{
+	return set_acl(fd, ACL_XATTR_DEFAULT, acl);
 }
 
 int attributes_set_fd(int fd, struct archive_entry *entry)
@@ -122,9 +115,8 @@ int attributes_set_fd(int fd, struct archive_entry *entry)
 		return -1;
 	if (fchmod(fd, archive_entry_perm(entry) & 07777) < 0 || set_xattrs(fd, entry) < 0)
 		return -1;
-	if (archive_entry_acl_types(entry) &&
-	    (set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access") < 0 ||
-		set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default") < 0))
+	g_autoptr(GByteArray) acl = acl_bytes(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS);
+	if (set_acl(fd, ACL_XATTR_ACCESS, acl) < 0)
 		return -1;
 	attributes_times(entry, times);
 	return futimens(fd, times);

@@ -1,0 +1,218 @@
+/* Writing what backup_index.h reads. */
+#include "server/instance/backup_index.h"
+#include "incus/v1/instance.pb-c.h"
+#include "incus/v1/storage.pb-c.h"
+#include "sdk/base/file.h"
+#include "sdk/base/json.h"
+#include "sdk/base/units.h"
+#include "sdk/base/yaml.h"
+#include "server/instance/flow.h"
+#include "server/instance/private.h"
+#include "server/profile/profile.h"
+#include "server/storage/custom_volume.h"
+#include "server/storage/snapshot.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A message as REST shows it, without these keys. */
+static json_t *message_json(const void *message, const char *const *without)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+	json_write(text, message, 0, 0);
+	json_t *object = json_loadb(text->str, text->len, 0, NULL);
+	for (size_t n = 0; without[n]; n++)
+		json_object_del(object, without[n]);
+	return object;
+}
+
+static json_t *config_json(const Config *config)
+{
+	json_t *object = json_object();
+	guint n;
+	g_autofree const char **keys = config_sorted_keys(config, &n);
+	for (guint k = 0; k < n; k++)
+		json_object_set_new(object, keys[k], json_string(config_get(config, keys[k])));
+	return object;
+}
+
+static json_t *devices_json(const Devices *devices)
+{
+	json_t *object = json_object();
+	GHashTableIter iter;
+	void *name, *config;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config))
+		json_object_set_new(object, name, config_json(config));
+	return object;
+}
+
+static json_t *time_json(int64_t seconds)
+{
+	g_autofree char *text = seconds ? units_format_time(seconds, 0) : g_strdup("0001-01-01T00:00:00Z");
+	return json_string(text);
+}
+
+static json_t *instance_json(Instance *i, Arena *arena)
+{
+	static const char *const without[] = { "restore", "state", "snapshots", "backups", NULL };
+	Pb__Instance *message = arena_message(arena, Pb__Instance, pb__instance);
+	instance_render(i, RENDER_ALL, arena, message);
+	return message_json(message, without);
+}
+
+static json_t *snapshots_json(Instance *i, const GPtrArray *snapshots, const ProfileSet *set, Arena *arena)
+{
+	static const char *const without[] = { NULL };
+	json_t *list = json_array();
+	for (guint n = 0; n < snapshots->len; n++) {
+		Pb__InstanceSnapshot *message = arena_message(arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		instance_snapshot_render(i, set, snapshots->pdata[n], arena, message);
+		json_array_append_new(list, message_json(message, without));
+	}
+	return list;
+}
+
+static json_t *pool_json(Pool *pool)
+{
+	g_autoptr(Config) config = pool_config(pool);
+	return json_pack("{s:o, s:s, s:s, s:s, s:[], s:s}", "config", config_json(config), "description", "", "name",
+	    pool_name(pool), "driver", pool_driver(pool), "used_by", "status", pool_status(pool));
+}
+
+static int profiles_json(Instance *i, json_t **ret, Error **err)
+{
+	g_auto(GStrv) names = instance_profiles(i);
+	json_t *list = *ret = json_array();
+	for (int n = 0; names[n]; n++) {
+		g_autoptr(Profile) profile = NULL;
+		if (profile_get(i->daemon, i->project, names[n], FALSE, &profile, err) < 0)
+			return -1;
+		json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:s, s:[]}", "config", config_json(profile->config),
+		    "description", profile->description, "devices", devices_json(profile->devices), "name", profile->name, "used_by"));
+	}
+	return 0;
+}
+
+static int volume_json(Instance *i, Pool *pool, Arena *arena, json_t **ret, Error **err)
+{
+	static const char *const without[] = { "used_by", NULL };
+	VolumeQuery query = { .project = i->project, .type = instance_type_name(i->type), .name = i->name };
+	Pb__StorageVolume **volumes;
+	size_t n;
+	if (volume_describe(pool, &query, arena, &n, &volumes, err) < 0)
+		return -1;
+	if (n == 0)
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	*ret = message_json(volumes[0], without);
+	json_object_set_new(*ret, "used_by", json_array());
+	return 0;
+}
+
+static int volume_snapshots_json(Instance *i, Pool *pool, const GPtrArray *snapshots, json_t **ret, Error **err)
+{
+	g_autoptr(Volume) volume = volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
+	json_t *list = *ret = json_array();
+	for (guint n = 0; n < snapshots->len; n++) {
+		g_autoptr(SnapshotRow) row = NULL;
+		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name, &row, err) < 0)
+			return -1;
+		json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
+		    "expires_at", time_json(row->expires), "name", row->name, "config",
+		    row->config ? config_json(row->config) : json_object(), "content_type", "filesystem",
+		    "created_at", time_json(row->created)));
+	}
+	return 0;
+}
+
+static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snapshots, Arena *arena, Error **err)
+{
+	g_autoptr(ProfileSet) set = NULL;
+	json_t *part = NULL;
+	if (profile_set_load(i->daemon, &set, err) < 0)
+		return -1;
+	json_object_set_new(document, "container", instance_json(i, arena));
+	json_object_set_new(document, "snapshots", snapshots_json(i, snapshots, set, arena));
+	json_object_set_new(document, "pool", pool_json(pool));
+	int result = profiles_json(i, &part, err);
+	json_object_set_new(document, "profiles", part);
+	if (result < 0 || volume_json(i, pool, arena, &part, err) < 0)
+		return -1;
+	json_object_set_new(document, "volume", part);
+	result = volume_snapshots_json(i, pool, snapshots, &part, err);
+	json_object_set_new(document, "volume_snapshots", part);
+	return result;
+}
+
+/* The part that both texts have. */
+static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
+{
+	g_autoptr(Arena) arena = arena_new();
+	json_t *document = json_object();
+	if (fill(document, i, pool, snapshots, arena, err) == 0)
+		return document;
+	json_decref(document);
+	return NULL;
+}
+
+int backup_index_write(Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err)
+{
+	json_t *config = describe(i, pool, snapshots, err);
+	if (!config)
+		return -1;
+	json_t *names = json_array();
+	for (guint n = 0; n < snapshots->len; n++)
+		json_array_append_new(names, json_string(((InstanceSnapshot *)snapshots->pdata[n])->name));
+	json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o}", "name", i->name, "backend", pool_driver(pool),
+	    "pool", pool_name(pool), "snapshots", names, "optimized", 0, "optimized_header", 0, "type",
+	    instance_type_name(i->type), "config", config);
+	*ret_yaml = yaml_write(document);
+	json_decref(document);
+	return 0;
+}
+
+/* ---- backup.yaml ---- */
+
+/* Without a sync: what a crash of the host takes, the next change writes again. */
+static int replace_file(int directory, const char *text, Error **err)
+{
+	unlinkat(directory, "backup.yaml.new", 0);
+	autofd int fd = openat(directory, "backup.yaml.new", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
+	if (fd < 0 || file_write_all(fd, text, strlen(text)) < 0 ||
+	    renameat(directory, "backup.yaml.new", directory, "backup.yaml") < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"backup.yaml\"");
+	return 0;
+}
+
+static int write_below(const char *path, const char *text, Error **err)
+{
+	autofd int fd = file_open_directory(path, err);
+	return fd < 0 ? -1 : replace_file(fd, text, err);
+}
+
+static int write_file(Instance *i, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(GPtrArray) snapshots = NULL;
+	g_autofree char *path = NULL;
+	if (instance_pool(i, &pool, err) < 0 || instance_snapshot_list(i, &snapshots, err) < 0)
+		return -1;
+	json_t *document = describe(i, pool, snapshots, err);
+	if (!document)
+		return -1;
+	g_autofree char *yaml = yaml_write(document);
+	const char *type = instance_type_name(i->type);
+	json_decref(document);
+	if (pool_instance_mount(pool, i->project, i->name, type, &path, err) < 0)
+		return -1;
+	int result = write_below(path, yaml, err);
+	return pool_instance_unmount(pool, i->project, i->name, type, result == 0 ? err : NULL) < 0 ? -1 : result;
+}
+
+void backup_file_update(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	if (write_file(i, &error) < 0)
+		log_warn("Cannot write the instance's backup.yaml", "instance", i->name, "project", i->project, "err", error->message);
+}

@@ -1,0 +1,38 @@
+#pragma once
+/*
+ * What a backup says about the instance in it: backup/index.yaml of an archive, and backup.yaml in an
+ * instance's volume, which is the part `config` of it. Written and read as Incus does. What is read is a
+ * stranger's: every name and key is checked here.
+ */
+#include "server/instance/instance.h"
+#include "server/instance/snapshot.h"
+#include "server/storage/pool.h"
+
+typedef struct BackupIndex {
+	char *name, *pool, *driver;
+	InstanceType type;
+	gboolean optimized;
+	char *architecture, *description;
+	gboolean ephemeral;
+	int64_t created;        /* seconds since 1970; 0 unknown */
+	Config *config;         /* without the volatile keys that belong to a host or to a run */
+	Devices *devices;
+	char **profiles;
+	GPtrArray *snapshots;   /* InstanceSnapshot *, in the archive's order */
+	GPtrArray *volume_rows; /* SnapshotRow * of the same */
+	char *volume_description;
+	Config *volume_config;  /* user.* */
+} BackupIndex;
+void backup_index_free(BackupIndex *index);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupIndex, backup_index_free)
+
+/* The index of an archive: ERROR_INVALID, saying what is wrong. */
+int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err);
+/* The same from the text. */
+int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
+
+/* Text for the archive of an instance with these snapshots (InstanceSnapshot *); g_free. */
+int backup_index_write(Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err);
+/* backup.yaml in the instance's (locked) volume is made anew: with it the instance can be found again when
+ * the database is lost. A failure is logged: the instance itself is as it should be. */
+void backup_file_update(Instance *i);

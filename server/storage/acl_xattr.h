@@ -1,0 +1,48 @@
+#pragma once
+/*
+ * ACLs as the kernel keeps them in extended attributes (linux/posix_acl_xattr.h, which user space gets
+ * no header for): a version word, then entries, little-endian.
+ */
+#include <archive_entry.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ACL_XATTR_ACCESS "system.posix_acl_access"
+#define ACL_XATTR_DEFAULT "system.posix_acl_default"
+
+enum { ACL_XATTR_VERSION = 2, ACL_TAG_USER_OBJ = 1, ACL_TAG_USER = 2, ACL_TAG_GROUP_OBJ = 4,
+	ACL_TAG_GROUP = 8, ACL_TAG_MASK = 16, ACL_TAG_OTHER = 32, ACL_ENTRIES_MAX = 1000 };
+
+typedef struct __attribute__((packed)) AclEntry {
+	uint16_t tag, permissions;
+	uint32_t id;
+} AclEntry;
+
+static const struct {
+	int archive_tag;
+	uint16_t tag;
+} acl_tags[] = {
+	{ ARCHIVE_ENTRY_ACL_USER_OBJ, ACL_TAG_USER_OBJ },
+	{ ARCHIVE_ENTRY_ACL_USER, ACL_TAG_USER },
+	{ ARCHIVE_ENTRY_ACL_GROUP_OBJ, ACL_TAG_GROUP_OBJ },
+	{ ARCHIVE_ENTRY_ACL_GROUP, ACL_TAG_GROUP },
+	{ ARCHIVE_ENTRY_ACL_MASK, ACL_TAG_MASK },
+	{ ARCHIVE_ENTRY_ACL_OTHER, ACL_TAG_OTHER },
+};
+
+/* The kernel's tag of libarchive's, and back; 0 for unknown ones. */
+static inline uint16_t acl_tag(int archive_tag)
+{
+	for (size_t i = 0; i < sizeof(acl_tags) / sizeof(*acl_tags); i++)
+		if (acl_tags[i].archive_tag == archive_tag)
+			return acl_tags[i].tag;
+	return 0;
+}
+
+static inline int acl_archive_tag(uint16_t tag)
+{
+	for (size_t i = 0; i < sizeof(acl_tags) / sizeof(*acl_tags); i++)
+		if (acl_tags[i].tag == tag)
+			return acl_tags[i].archive_tag;
+	return 0;
+}

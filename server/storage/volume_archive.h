@@ -1,0 +1,29 @@
+#pragma once
+/*
+ * A volume with its snapshots as trees in a backup's archive, one after the other, snapshots first: from any
+ * driver, to any driver. What the archive holds beside them is the caller's.
+ */
+#include "server/storage/archive_sink.h"
+#include "server/storage/volume.h"
+
+struct Operation;
+
+typedef struct VolumeArchive {
+	Pool *pool;
+	const Volume *volume;
+	const GPtrArray *snapshots;   /* SnapshotRow *, oldest first */
+	const char *prefix;           /* of the volume's entries: "backup/container" */
+	const char *snapshots_prefix; /* followed by "/NAME": "backup/snapshots" */
+	gboolean root;                /* it is an instance's: only the parts that belong into one are unpacked */
+	struct Operation *op;         /* may be NULL */
+	/* Unpacking only. */
+	const char *description;
+	const Config *config;         /* of the new row; NULL: the pool's defaults */
+	uint64_t limit;               /* bytes that one tree may have; 0: none */
+} VolumeArchive;
+
+/* The caller sees to it that nothing writes to the volume meanwhile. */
+int volume_archive_pack(const VolumeArchive *archive, ArchiveSink *sink, Error **err);
+/* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other names
+ * are left out. Nothing is left on failure. */
+int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err);
