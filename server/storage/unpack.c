@@ -344,6 +344,8 @@ int unpacker_entry(Unpacker *w, Error **err)
 	if (!path)
 		return refuse(err, w->path, "is not where it belongs");
 	if (!*path) {
+		if (w->prefix && (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFDIR))
+			return refuse(err, w->path, "must be a directory");
 		if (w->options->shape != UNPACK_TREE || archive_entry_filetype(entry) != AE_IFDIR)
 			return 0;
 		remember_directory(w, path, entry);
