@@ -103,6 +103,12 @@ static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, cur
 	return transfer->fetch->cancelled && transfer->fetch->cancelled(transfer->fetch->data);
 }
 
+/* For messages: secrets stand in the query. */
+static char *shown(const char *url)
+{
+	return g_strndup(url, strcspn(url, "?"));
+}
+
 /* What an Incus server gives as the reason, else nothing. */
 static char *reason_of(const GString *refusal)
 {
@@ -115,8 +121,7 @@ static char *reason_of(const GString *refusal)
 
 static int refused(const Transfer *transfer, long code, Error **err)
 {
-	g_autofree char *reason = reason_of(transfer->refusal);
-	const char *url = transfer->fetch->url;
+	g_autofree char *reason = reason_of(transfer->refusal), *url = shown(transfer->fetch->url);
 	if (code == 404)
 		return error_set(err, ERROR_NOT_FOUND, "\"%s\" does not exist%s", url, reason);
 	return error_set(err, code == 401 || code == 403 ? ERROR_FORBIDDEN : ERROR_UNAVAILABLE,
@@ -125,7 +130,7 @@ static int refused(const Transfer *transfer, long code, Error **err)
 
 static int verdict(Transfer *transfer, CURLcode result, const char *text, Error **err)
 {
-	const char *url = transfer->fetch->url;
+	g_autofree char *url = shown(transfer->fetch->url);
 	long code = 0;
 	curl.getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &code);
 	if (transfer->error)
@@ -153,7 +158,7 @@ static int set_trust(CURL *handle, const Fetch *fetch, Error **err)
 	if (fetch->certificate && *fetch->certificate) {
 		g_autofree char *pin = NULL;
 		if (x509_public_key_pin(fetch->certificate, &pin, err) < 0)
-			return error_prefix(err, "Certificate for \"%s\"", fetch->url);
+			return error_prefix(err, "The certificate given for another server");
 		curl.setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl.setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
 		curl.setopt(handle, CURLOPT_PINNEDPUBLICKEY, pin);
@@ -243,8 +248,10 @@ typedef struct Collected {
 static int collect(const void *bytes, size_t length, void *data, Error **err)
 {
 	Collected *collected = data;
-	if (collected->text->len + length > collected->limit)
-		return error_set(err, ERROR_TOO_LARGE, "\"%s\" is longer than %zu bytes", collected->fetch->url, collected->limit);
+	if (collected->text->len + length > collected->limit) {
+		g_autofree char *url = shown(collected->fetch->url);
+		return error_set(err, ERROR_TOO_LARGE, "\"%s\" is longer than %zu bytes", url, collected->limit);
+	}
 	g_string_append_len(collected->text, bytes, (gssize)length);
 	return 0;
 }

@@ -105,7 +105,7 @@ static json_t *exchange(const Fetch *request, Error **err)
 	if (json_is_object(metadata))
 		json_incref(metadata);
 	else
-		error_set(err, ERROR_INVALID, "\"%s\" did not answer as an Incus server does", request->url);
+		error_set(err, ERROR_INVALID, "The target did not answer as an Incus server does");
 	json_decref(reply);
 	return json_is_object(metadata) ? metadata : NULL;
 }
