@@ -114,8 +114,10 @@ static const struct {
 int image_source_create(Request *rq, const Pb__ImagesPost *post, Stream *stream, Error **err)
 {
 	Pb__Operation reply = PB__OPERATION__INIT;
-	for (size_t i = 0; post->source && i < G_N_ELEMENTS(sources); i++)
-		if (strcmp(sources[i].type, post->source->type) == 0)
+	/* Clients of Incus that announce a push say no type. */
+	const char *type = !post->source ? NULL : *post->source->type || !*post->source->mode ? post->source->type : "image";
+	for (size_t i = 0; type && i < G_N_ELEMENTS(sources); i++)
+		if (strcmp(sources[i].type, type) == 0)
 			return sources[i].create(rq, post, &reply, err) < 0 ? -1 : stream_send(stream, &reply, err);
 	return error_set(err, ERROR_INVALID, "Invalid images JSON");
 }
