@@ -11,7 +11,6 @@
 #include "server/storage/pool.h"
 #include "server/sys/host.h"
 #include "server/sys/resources.h"
-#include "server/version.h"
 
 #include <lxc/version.h>
 #include <string.h>
@@ -77,9 +76,9 @@ static void fill_features(Pb__ServerEnvironment *env)
 
 static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 {
-	const StorageDriver *const *drivers = driver_available();
+	const DriverVersion *drivers = driver_available();
 	size_t n = 0;
-	while (drivers[n])
+	while (drivers[n].driver)
 		n++;
 	env->storage_supported_drivers = arena_alloc(rq->arena, (n + 1) * sizeof(*env->storage_supported_drivers));
 	g_autoptr(GPtrArray) pools = pool_list(rq->daemon);
@@ -87,17 +86,17 @@ static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 	for (size_t i = 0; i < n; i++) {
 		Pb__ServerStorageDriverInfo *info =
 		    arena_message(rq->arena, Pb__ServerStorageDriverInfo, pb__server_storage_driver_info);
-		info->name = constant(drivers[i]->name);
-		info->version = constant(drivers[i]->version());
-		info->remote = drivers[i]->remote;
+		info->name = constant(drivers[i].driver->name);
+		info->version = constant(drivers[i].version);
+		info->remote = drivers[i].driver->remote;
 		env->storage_supported_drivers[i] = info;
 		gboolean in_use = FALSE;
 		for (guint j = 0; j < pools->len; j++)
-			in_use = in_use || strcmp(pool_driver(g_ptr_array_index(pools, j)), drivers[i]->name) == 0;
+			in_use = in_use || strcmp(pool_driver(g_ptr_array_index(pools, j)), drivers[i].driver->name) == 0;
 		if (!in_use)
 			continue;
-		g_string_append_printf(used, "%s%s", used->len ? " | " : "", drivers[i]->name);
-		g_string_append_printf(versions, "%s%s", versions->len ? " | " : "", drivers[i]->version());
+		g_string_append_printf(used, "%s%s", used->len ? " | " : "", drivers[i].driver->name);
+		g_string_append_printf(versions, "%s%s", versions->len ? " | " : "", drivers[i].version);
 	}
 	env->n_storage_supported_drivers = n;
 	env->storage = arena_strdup(rq->arena, used->str);

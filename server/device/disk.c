@@ -69,7 +69,11 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 		g_autoptr(Pool) pool = NULL;
 		if (*source == '/')
 			return error_set(err, ERROR_INVALID, "Storage volumes cannot be specified as absolute paths");
-		return host ? pool_get(host->daemon, config_get(config, "pool"), &pool, err) : 0;
+		if (!host)
+			return 0;
+		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
+			return -1;
+		return g_strcmp0(host->type, "container") == 0 ? pool_custom_check(pool, host->project, source, err) : 0;
 	}
 	if (name_check_absolute_path(source, err) < 0)
 		return error_prefix(err, "Invalid source");

@@ -31,6 +31,7 @@ typedef struct DriverPool {
 	const StorageDriver *driver;
 	const char *name;
 	const char *path;       /* INCUS_DIR/storage-pools/NAME */
+	const char *loop_file;  /* INCUS_DIR/disks/NAME.img: where a pool on a loop file has its data */
 	Config *config;
 } DriverPool;
 
@@ -64,12 +65,17 @@ struct StorageDriver {
 	const char *name;
 	gboolean remote;        /* shared between members */
 	gboolean usage_walks;   /* volume_usage reads the whole tree: asked for one volume, never for a list */
-	/* "1", "5.4 / 6.2"...: version for GET /1.0; NULL when the driver cannot run here. */
-	const char *(*version)(void);
+	/* The version that GET /1.0 shows ("1", "6.2", ...; g_free): asks the tools and the kernel.
+	 * ERROR_UNSUPPORTED, saying what is missing, where the driver cannot run. */
+	int (*probe)(char **ret_version, Error **err);
 
-	/* Checks and completes `config` (source, size) and makes the place; `pool->path` exists and is
-	 * an empty directory. Changes to config are stored by the caller. */
+	/* Checks and completes `config` (source, size) and changes nothing else: a place that holds what is not
+	 * ours is refused here, for pool_delete() may come after it. The caller stores config. */
+	int (*pool_prepare)(DriverPool *pool, Error **err);
+	/* Makes the place; config may be changed again (a device's name). After a failure, and at the start after
+	 * a crash in it, pool_delete() is called. */
 	int (*pool_create)(DriverPool *pool, Error **err);
+	/* Removes what the pool has, then the place if we made it; unmounts. Success when all is gone already. */
 	int (*pool_delete)(DriverPool *pool, Error **err);
 	/* Makes pool->path show the pool's content. Called once at start and after create. */
 	int (*pool_mount)(DriverPool *pool, Error **err);
@@ -79,13 +85,14 @@ struct StorageDriver {
 	int (*volume_create)(DriverPool *pool, const DriverVolume *volume, Error **err);
 	/* The volume and its snapshots. Success when there is nothing. */
 	int (*volume_delete)(DriverPool *pool, const DriverVolume *volume, Error **err);
-	/* Renames and moves between places; the snapshots go with it. ERROR_EXISTS when `to` is there. */
+	/* Renames and moves between places; the snapshots go with it. ERROR_EXISTS when `to` is there. Drivers that
+	 * list their volumes move what is left when they are called again after a crash: the volume goes first. */
 	int (*volume_rename)(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err);
 
 	/* From here on NULL has a generic meaning. */
 
-	/* A pool setting was changed: `pool->config` is the new one, `before` the old. Grows, remounts.
-	 * NULL: nothing to do. */
+	/* A pool setting is being changed: `pool->config` is the new one, `before` the old. Checks, grows,
+	 * remounts. NULL: nothing to do. */
 	int (*pool_update)(DriverPool *pool, const Config *before, Error **err);
 	/* NULL: its directory is there. */
 	gboolean (*volume_exists)(DriverPool *pool, const DriverVolume *volume);
@@ -94,7 +101,7 @@ struct StorageDriver {
 	/* Names of a volume's snapshots, oldest first where the driver knows. NULL: the folder's entries. */
 	int (*snapshot_list)(DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);
 	/* `volume` becomes a copy of `from`, a volume or a snapshot of this pool; without its snapshots.
-	 * NULL: the tree is copied. */
+	 * NULL, or ERROR_UNSUPPORTED for this pool: the tree is copied. */
 	int (*volume_clone)(DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err);
 	/* Makes `path` show the content, of a snapshot read-only. Called for the first user and the last.
 	 * NULL: it always does. */
@@ -104,7 +111,7 @@ struct StorageDriver {
 	char *(*volume_block_path)(DriverPool *pool, const DriverVolume *volume);
 	/* Bytes; -1 unknown. NULL: unknown. */
 	int (*volume_usage)(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
-	/* 0 removes the limit. NULL: accepted and not enforced. */
+	/* 0 removes the limit. ERROR_INVALID where it cannot shrink. NULL: accepted and not enforced. */
 	int (*volume_set_size)(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err);
 
 	/* `snapshot->snapshot` names it; the volume is that without. Appears whole or not at all. NULL: the
@@ -123,11 +130,16 @@ struct StorageDriver {
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
 };
 
-/* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it, for one that this build
- * or host lacks. */
+/* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it and the reason, for one that this
+ * build or host lacks. */
 int driver_find(const char *name, const StorageDriver **ret_driver, Error **err);
-/* Drivers that work here, for GET /1.0; NULL-terminated. */
-const StorageDriver *const *driver_available(void);
+
+typedef struct DriverVersion {
+	const StorageDriver *driver;
+	const char *version;
+} DriverVersion;
+/* Drivers that work here, for GET /1.0; the last has driver NULL. */
+const DriverVersion *driver_available(void);
 
 /* The folder of a type: "containers", "images", ... */
 const char *driver_folder(VolumeType type);
@@ -137,5 +149,7 @@ char *driver_path(const char *pool_path, VolumeType type, VolumePlace place, con
 /* For drivers whose volumes are directories: a volume's tree and the folder of its snapshots move, the
  * tree first. */
 int driver_path_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err);
+/* Of the file system that pool->path shows. */
+int driver_path_resources(DriverPool *pool, DriverResources *ret, Error **err);
 
-extern const StorageDriver driver_dir;
+extern const StorageDriver driver_dir, driver_btrfs, driver_lvm;

@@ -82,11 +82,17 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
+	return pool_instance_delete_with(p, project, name, type, NULL, NULL, err);
+}
+
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type, PoolAlso also,
+    void *data, Error **err)
+{
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
-	return volume_remove(p, volume, err);
+	return volume_remove_with(p, volume, also, data, err);
 }
 
 int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type, const char *new_name, Error **err)
@@ -136,15 +142,18 @@ gboolean pool_usage_walks(const Pool *p)
 	return p->driver && p->driver->usage_walks;
 }
 
-int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)
 {
-	g_autoptr(Volume) volume = NULL;
-	if (root_volume(p, project, name, type, &volume, err) < 0)
-		return -1;
 	if (!p->driver->volume_set_size) {
 		log_debug("Storage driver enforces no size", "pool", p->name, "volume", volume->name);
 		return 0;
 	}
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(p, volume, PLACE_OWN);
 	return p->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+}
+
+int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_set_size(p, volume, bytes, err);
 }

@@ -135,6 +135,11 @@ int snapshot_begin(Pool *pool, const Volume *volume, const char *name, Error **e
 	return data_create(pool, snapshot, PLACE_UNFINISHED, err);
 }
 
+int snapshot_data_create(Pool *pool, const Volume *snapshot, Error **err)
+{
+	return data_create(pool, snapshot, PLACE_OWN, err);
+}
+
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
@@ -175,7 +180,7 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 		return -1;
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);
-	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
 	return pool->driver->snapshot_restore(&call->pool, &call->volume, err);
 }
 

@@ -68,7 +68,8 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 {
 	DriverCall *call = g_new0(DriverCall, 1);
 	call->config = pool_config(pool);
-	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path, .config = call->config };
+	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path,
+		.loop_file = pool->loop_file, .config = call->config };
 	call->empty = config_new();
 	if (volume) {
 		call->path = volume_path(pool, volume, place);
@@ -79,12 +80,23 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 	return call;
 }
 
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(Config) stored = NULL;
+	if (volume_row_find(pool, volume, NULL, &stored, NULL) < 0)
+		return driver_call_new(pool, volume, place, NULL);
+	DriverCall *call = driver_call_new(pool, volume, place, stored);
+	call->stored = g_steal_pointer(&stored);
+	return call;
+}
+
 void driver_call_free(DriverCall *call)
 {
 	if (!call)
 		return;
 	g_hash_table_unref(call->config);
 	g_hash_table_unref(call->empty);
+	g_clear_pointer(&call->stored, g_hash_table_unref);
 	g_free(call->path);
 	g_free(call);
 }
@@ -151,32 +163,64 @@ gboolean volume_mounted(Pool *pool, const Volume *volume)
 	return mounts_change(pool, volume, 0) > 0;
 }
 
-int volume_mount(Pool *pool, const Volume *volume, Error **err)
+static int mount_first(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (fault_point("volume mount", err) < 0)
-		return -1;
-	if (!volume_exists(pool, volume, PLACE_OWN))
-		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
-	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
+	if (mounts_change(pool, volume, 1) > 0)
 		return 0;
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
 	if (pool->driver->volume_mount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, -1);
 	return -1;
 }
 
-int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+static int unmount_last(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (mounts_change(pool, volume, -1) != 1 || !pool->driver->volume_unmount)
+	if (mounts_change(pool, volume, -1) != 1)
 		return 0;
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	if (pool->driver->volume_unmount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, 1);
 	return -1;
+}
+
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_mount) {
+		mounts_change(pool, volume, 1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = mount_first(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_unmount) {
+		mounts_change(pool, volume, -1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = unmount_last(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_mount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (!volume_exists(pool, volume, PLACE_OWN))
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	return volume_mount_locked(pool, volume, err);
+}
+
+int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	return volume_unmount_locked(pool, volume, err);
 }
 
 static char *link_path(Pool *pool, const Volume *volume)

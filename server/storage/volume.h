@@ -33,10 +33,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
 typedef struct DriverCall {
 	DriverPool pool;
 	DriverVolume volume;
-	Config *config, *empty;
+	Config *config, *empty, *stored;
 	char *path;
 } DriverCall;
 DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config);
+/* The same with the configuration that the volume's row has, for drivers that mount and resize by it. */
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place);
 void driver_call_free(DriverCall *call);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriverCall, driver_call_free)
 
@@ -53,11 +55,13 @@ int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
-int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err);
-/* Notes in the row that the volume is being renamed (NULL: no more). A start that finds the note gives
- * the data its old name back; volume_row_rename() takes it away with the new name. */
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
+/* One key of the row; NULL removes it. */
+int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);
+/* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name back;
+ * volume_row_rename() takes it away with the new name. */
 #define VOLUME_INTENT "volatile.rename"
-int volume_row_intend(Pool *pool, const Volume *volume, const char *new_name, Error **err);
 int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 
 /* The volume's configuration with the pool's `volume.*` defaults below it. */
@@ -66,10 +70,16 @@ Config *volume_effective_config(Pool *pool, const Config *config);
 /* Counted mounts; the driver is called for the first and the last. */
 int volume_mount(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount(Pool *pool, const Volume *volume, Error **err);
+/* The same for who holds the volume's lock, shared or not. */
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */
 int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
+
+/* The limit of a file system, 0 for none, as far as the driver has one. */
+int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 
 /* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);

@@ -1,9 +1,11 @@
 #include "server/storage/volume_build.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_block.h"
 #include <string.h>
 
 static int mount_unfinished(DriverCall *call, Error **err)
@@ -59,38 +61,54 @@ int volume_copy_tree(const char *from, const char *to, Operation *op, Error **er
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
-static int copy_mounted(Pool *pool, const Volume *from, const char *to, Operation *op, Error **err)
+static int copy_content(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
 {
-	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
-	gboolean mounts = pool->driver->volume_mount != NULL;
-	if (mounts && pool->driver->volume_mount(&source->pool, &source->volume, err) < 0)
+	if (volume->content == CONTENT_FILESYSTEM || !pool->driver->volume_block_path)
+		return volume_copy_tree(from->path, to, op, err);
+	g_autofree char *source = volume_block_path(pool, from, PLACE_OWN);
+	g_autofree char *target = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	return volume_block_copy(source, target, err);
+}
+
+/* The source is locked by the caller and may be in use already. */
+static int copy_mounted(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
+{
+	if (volume_mount_locked(pool, from, err) < 0)
 		return -1;
-	int result = volume_copy_tree(source->path, to, op, err);
-	if (mounts)
-		pool->driver->volume_unmount(&source->pool, &source->volume, NULL);
-	return result;
+	int result = copy_content(pool, from, volume, to, op, err);
+	return volume_unmount_locked(pool, from, result == 0 ? err : NULL) < 0 ? -1 : result;
+}
+
+static int begin_copy(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
+    char **ret_path, Error **err)
+{
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, volume, config, &path, err) < 0)
+		return -1;
+	if (copy_mounted(pool, from, volume, path, op, err) < 0) {
+		volume_abandon(pool, volume);
+		return -1;
+	}
+	*ret_path = g_steal_pointer(&path);
+	return 0;
 }
 
 int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
     char **ret_path, Error **err)
 {
-	g_autofree char *path = NULL;
-	if (!pool->driver->volume_clone) {
-		if (volume_begin(pool, volume, config, &path, err) < 0)
-			return -1;
-		if (copy_mounted(pool, from, path, op, err) < 0) {
-			volume_abandon(pool, volume);
-			return -1;
-		}
-		*ret_path = g_steal_pointer(&path);
-		return 0;
-	}
+	Error *inner = NULL;
+	if (!pool->driver->volume_clone)
+		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	if (clear_unfinished(pool, volume, err) < 0 ||
-	    pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, err) < 0)
+	if (clear_unfinished(pool, volume, err) < 0)
 		return -1;
-	return mounted_path(pool, volume, call, ret_path, err);
+	if (pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, &inner) == 0)
+		return mounted_path(pool, volume, call, ret_path, err);
+	if (inner->kind != ERROR_UNSUPPORTED)
+		return error_propagate(err, inner);
+	error_free(inner);
+	return begin_copy(pool, from, volume, config, op, ret_path, err);
 }
 
 static gboolean is_root(const Volume *volume)
@@ -122,17 +140,38 @@ void volume_abandon(Pool *pool, const Volume *volume)
 	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
 }
 
+/* Its row is gone, so it is nobody's: what does not go now goes at the next start. */
+static void destroy_deleted(Pool *pool, const Volume *volume)
+{
+	g_autoptr(Error) error = NULL;
+	if (volume_destroy(pool, volume, PLACE_DELETED, &error) < 0)
+		log_warn("Data of a deleted volume stays until the next start", "pool", pool->name, "volume",
+		    volume->disk_name, "err", error->message);
+}
+
 int volume_remove(Pool *pool, const Volume *volume, Error **err)
+{
+	return volume_remove_with(pool, volume, NULL, NULL, err);
+}
+
+int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err)
 {
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (volume_exists(pool, volume, PLACE_DELETED) && volume_destroy(pool, volume, PLACE_DELETED, err) < 0)
+		return -1;
 	if (volume_exists(pool, volume, PLACE_OWN) && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
 		return -1;
 	if (is_root(volume))
 		volume_unlink(pool, volume);
-	if (volume_row_delete(pool, volume, err) < 0)
-		return -1;
-	return volume_destroy(pool, volume, PLACE_DELETED, err);
+	if (volume_row_delete_with(pool, volume, also, data, err) == 0) {
+		destroy_deleted(pool, volume);
+		return 0;
+	}
+	/* What keeps its row keeps its data. */
+	if (volume_move(pool, volume, PLACE_DELETED, PLACE_OWN, NULL) == 0 && is_root(volume))
+		volume_link(pool, volume, NULL);
+	return -1;
 }
 
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err)
@@ -141,21 +180,26 @@ int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (volume_row_intend(pool, volume, renamed->name, err) < 0)
+	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
+	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
 		return -1;
 	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0) {
-		volume_row_intend(pool, volume, NULL, NULL);
+		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
-	if (volume_row_rename(pool, volume, renamed->name, err) < 0) {
-		if (pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL) == 0)
-			volume_row_intend(pool, volume, NULL, NULL);
-		return -1;
-	}
-	if (!is_root(volume))
-		return 0;
-	volume_unlink(pool, volume);
-	return volume_link(pool, renamed, err);
+	if (is_root(volume) && volume_link(pool, renamed, err) < 0)
+		goto back;
+	if (volume_row_rename(pool, volume, renamed, err) < 0)
+		goto back;
+	if (is_root(volume))
+		volume_unlink(pool, volume);
+	return 0;
+back:
+	if (is_root(volume))
+		volume_unlink(pool, renamed);
+	if (pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL) == 0)
+		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
+	return -1;
 }
 
 VolumePairLock volume_lock_pair(Pool *pool, const Volume *a, const Volume *b)

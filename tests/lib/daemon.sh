@@ -11,6 +11,8 @@ export INCUS_DIR=$TEST_DIR/d INCUS_CONF=$TEST_DIR/c
 mkdir -p "$INCUS_DIR" "$INCUS_CONF"; chmod 711 "$TEST_DIR" "$INCUS_DIR"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:log_path=$TEST_DIR/asan}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$TEST_DIR/ubsan}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$LIB_DIR/tsan.supp:exitcode=99:log_path=$TEST_DIR/tsan}
+export G_SLICE=always-malloc # sanitizers see each allocation of GLib's
 DAEMON_PID=
 TEST_STEP="start"
 
@@ -36,9 +38,13 @@ kill_daemon() { # -9
 	DAEMON_PID=
 }
 
-# A pool "default" (dir) and the profile's root disk; the busybox image as alias "bb".
+# A pool "default" and the profile's root disk; the busybox image as alias "bb". INCUS_TEST_DRIVER names the pool's
+# driver (dir); others than dir get a loop file.
 basic_setup() {
-	incus storage create default dir
+	case ${INCUS_TEST_DRIVER:-dir} in
+	dir) incus storage create default dir ;;
+	*) incus storage create default "$INCUS_TEST_DRIVER" size=2GiB ;;
+	esac
 	incus profile device add default root disk path=/ pool=default
 	import_image
 }
@@ -66,6 +72,18 @@ wait_until() { # SECONDS COMMAND...: for what has no event to wait for
 	until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not come true: $*"; sleep 0.05; done
 }
 
+# What lvm and zfs pools on files of this folder leave in the kernel after a failure.
+remove_pools() {
+	local loop group pool
+	for loop in $(losetup -n -O NAME,BACK-FILE 2>/dev/null | awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $1}'); do
+		for group in $(pvs --noheadings -o vg_name "$loop" 2>/dev/null); do vgremove -qq -ff -y "$group" >/dev/null 2>&1; done
+		losetup -d "$loop"
+	done
+	for pool in $(zpool list -vHPL 2>/dev/null | awk -v d="$TEST_DIR/" '/^[^\t]/ {p = $1} index($2, d) == 1 {print p}'); do
+		zpool destroy -f "$pool"
+	done
+}
+
 cleanup() {
 	local rc=$1 left
 	trap - EXIT ERR INT TERM
@@ -84,7 +102,8 @@ cleanup() {
 	for p in $(pgrep -f "$TEST_DIR/d"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
 	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
-	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* 2>/dev/null)
+	remove_pools
+	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* "$TEST_DIR"/tsan.* 2>/dev/null)
 	if [ -n "$left" ]; then echo "$left" | head -150; echo "FAILED: the sanitizers reported errors"; rc=99; fi
 	rm -rf --one-file-system "$TEST_DIR"
 	[ "$rc" = 0 ] && echo "PASSED"
