@@ -153,10 +153,7 @@ static int refresh(Cli *cli, Error **err)
 
 static int get_property(Cli *cli, Error **err)
 {
-	Object image;
-	if (image_parse(cli, cli->args[0], &image, err) < 0)
-		return -1;
-	json_t *data = object_get(&image, err);
+	json_t *data = fetch(cli, err);
 	if (!data)
 		return -1;
 	const json_t *value = json_object_get(json_object_get(data, "properties"), cli->args[1]);

@@ -116,7 +116,10 @@ static int push(Copy *copy, Error **err)
 	char **addresses = image_take_servers(copy->cli, target, "server");
 	json_t *source = json_pack("{s:s, s:s, s:O}", "type", "image", "mode", "push", "fingerprint",
 	    json_object_get(copy->data, "fingerprint"));
-	json_t *waiting = image_create_start(copy->to, post_of(copy, source), copy->project, err);
+	json_t *post = post_of(copy, source);
+	json_object_set(post, "properties", json_object_get(copy->data, "properties"));
+	json_object_set(post, "expires_at", json_object_get(copy->data, "expires_at"));
+	json_t *waiting = image_create_start(copy->to, post, copy->project, err);
 	if (!waiting)
 		return -1;
 	g_autoptr(Error) problem = NULL;

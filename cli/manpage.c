@@ -2,6 +2,7 @@
  * incus manpage: one manual page (or Markdown file) a command, from the command table.
  */
 #include "cli/command.h"
+#include "sdk/base/file.h"
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
@@ -80,15 +81,12 @@ static char *markdown_page(const Command *c, const char *name)
 
 static int write_page(const Command *c, const char *directory, bool markdown, Error **err)
 {
-	g_autoptr(GError) failure = NULL;
 	g_autofree char *name = g_strdup_printf("incus.%s", c->path);
 	g_strdelimit(name, " ", '.');
 	g_autofree char *text = markdown ? markdown_page(c, name) : roff_page(c, name);
 	g_autofree char *file = g_strconcat(name, markdown ? ".md" : ".1", NULL);
 	g_autofree char *path = g_build_filename(directory, file, NULL);
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0644, &failure))
-		return error_set(err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
-	return 0;
+	return file_write_plain(path, text, 0644, err);
 }
 
 static int manpage_run(Cli *cli, Error **err)
@@ -101,11 +99,10 @@ static int manpage_run(Cli *cli, Error **err)
 		return error_set(err, ERROR_INVALID, "Unknown format \"%s\": use man or md", format);
 	if (g_mkdir_with_parents(directory, 0755) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", directory);
-	g_autoptr(GError) failure = NULL;
 	g_autofree char *text = markdown ? markdown_page(NULL, "incus") : roff_page(&root, "incus");
 	g_autofree char *path = g_build_filename(directory, markdown ? "incus.md" : "incus.1", NULL);
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0644, &failure))
-		return error_set(err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
+	if (file_write_plain(path, text, 0644, err) < 0)
+		return -1;
 	for (unsigned i = 0; (c = command_at(i)); i++)
 		if ((flag_bool(cli, "all") || !command_hidden(c)) && c->path[0] != '_' &&
 		    write_page(c, directory, markdown, err) < 0)

@@ -6,7 +6,6 @@
 #include "sdk/base/log.h"
 #include "server/daemon.h"
 #include "server/tool.h"
-#include "server/version.h"
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>

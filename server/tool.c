@@ -2,7 +2,6 @@
 #include "sdk/base/log.h"
 #include "server/activate.h"
 #include "incus/v1/server.pb-c.h"
-#include "server/version.h"
 #include <google/protobuf/empty.pb-c.h>
 #include <incus/call.h>
 #include <stdio.h>

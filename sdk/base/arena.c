@@ -148,3 +148,11 @@ void *arena_message_copy(Arena *arena, const void *message)
 	size_t length = protobuf_c_message_pack(from, bytes);
 	return protobuf_c_message_unpack(from->descriptor, arena_allocator(arena), length, bytes);
 }
+
+char **arena_strv(Arena *arena, size_t n, char *const *items)
+{
+	char **list = arena_alloc(arena, (n + 1) * sizeof(char *));
+	for (size_t i = 0; i < n; i++)
+		list[i] = items[i];
+	return list;
+}

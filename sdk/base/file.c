@@ -240,6 +240,14 @@ int file_names(int dir_fd, GPtrArray **ret_names, Error **err)
 	return 0;
 }
 
+int file_write_plain(const char *path, const char *text, mode_t mode, Error **err)
+{
+	autofd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+	if (fd < 0 || file_write_all(fd, text, strlen(text)) < 0)
+		return file_fail(err, errno, "Failed to write", path);
+	return 0;
+}
+
 static int write_temporary(int dir_fd, const char *name, const void *data, size_t length, mode_t mode)
 {
 	autofd int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

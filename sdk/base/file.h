@@ -40,6 +40,9 @@ int file_read_fd(int fd, size_t limit, char **ret_data, size_t *ret_length, Erro
  * dir_fd AT_FDCWD for trusted paths. */
 int file_write_atomic(int dir_fd, const char *path, const void *data, size_t length, mode_t mode, Error **err);
 /* Writes everything, whatever short writes come. -1 with errno. */
+/* Replaces the content of a trusted path in place: for what need not survive a crash. (GLib's
+ * g_file_set_contents_full with G_FILE_SET_CONTENTS_NONE does not truncate: an old tail would stay.) */
+int file_write_plain(const char *path, const char *text, mode_t mode, Error **err);
 int file_write_all(int fd, const void *data, size_t length);
 
 /* Names of the regular files in a directory, sorted, to free with g_ptr_array_unref. Links, folders and
@@ -57,6 +60,9 @@ int file_copy_data(int in_fd, int out_fd, Error **err);
 typedef struct FileCopy {
 	unsigned threads;                         /* 0: as many as pay */
 	gboolean overwrite;                       /* destination may hold things; same names are replaced */
+	/* Destination is an earlier copy and becomes the same again: files of the same size and time of
+	 * change keep their data, names that the source has not go. Implies overwrite. */
+	gboolean sync;
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
 	void (*progress)(uint64_t bytes, void *data); /* bytes more; any thread; may be NULL */
 	void *data;

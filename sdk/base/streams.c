@@ -127,6 +127,17 @@ static gboolean is_sha256(const char *text)
 	return strlen(text) == 64 && name_check_fingerprint(text, NULL) == 0;
 }
 
+static json_t *parse_document(const char *url, const char *text, size_t length, Error **err)
+{
+	json_error_t problem;
+	json_t *tree = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
+	if (json_is_object(tree))
+		return tree;
+	error_set(err, ERROR_INVALID, "\"%s\" is no JSON object: %s", url, tree ? "it is another value" : problem.text);
+	json_decref(tree);
+	return NULL;
+}
+
 static json_t *load_document(Streams *streams, const char *path, Error **err)
 {
 	g_autofree char *url = g_strconcat(streams->url, "/", path, NULL), *text = NULL;
@@ -138,13 +149,7 @@ static json_t *load_document(Streams *streams, const char *path, Error **err)
 	Fetch request = request_to(streams, url);
 	if (fetch_text(&request, DOCUMENT_LIMIT, &text, &length, err) < 0)
 		return NULL;
-	json_error_t problem;
-	json_t *tree = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
-	if (json_is_object(tree))
-		return tree;
-	error_set(err, ERROR_INVALID, "\"%s\" is no JSON object: %s", url, tree ? "it is another value" : problem.text);
-	json_decref(tree);
-	return NULL;
+	return parse_document(url, text, length, err);
 }
 
 static char *keep(Streams *streams, const char *text)
@@ -357,17 +362,22 @@ static void read_product(Streams *streams, const json_t *product)
 	}
 }
 
-static int load_products(Streams *streams, const char *path, Error **err)
+static int read_products(Streams *streams, json_t *tree)
 {
-	json_t *tree = load_document(streams, path, err);
-	if (!tree)
-		return -1;
 	json_t *product;
 	const char *name;
+	if (!tree)
+		return -1;
 	json_object_foreach(json_object_get(tree, "products"), name, product)
 		read_product(streams, product);
 	json_decref(tree);
 	return 0;
+}
+
+int streams_parse(Streams *streams, const char *text, size_t length, Error **err)
+{
+	streams->loaded = TRUE;
+	return read_products(streams, parse_document(streams->url, text, length, err));
 }
 
 static int load(Streams *streams, Error **err)
@@ -386,7 +396,7 @@ static int load(Streams *streams, Error **err)
 			continue;
 		result = ++documents > DOCUMENTS_MAX ?
 		    error_set(err, ERROR_INVALID, "The image server \"%s\" names too many documents", streams->url) :
-		    load_products(streams, text_of(part, "path"), err);
+		    read_products(streams, load_document(streams, text_of(part, "path"), err));
 	}
 	json_decref(index);
 	streams->loaded = result == 0;

@@ -24,6 +24,9 @@ int streams_open(const Fetch *server, Streams **ret, Error **err);
 void streams_free(Streams *streams);
 const char *streams_url(const Streams *streams); /* without a slash at the end */
 
+/* Reads a document of products that is here already, instead of what the server has. */
+int streams_parse(Streams *streams, const char *text, size_t length, Error **err);
+
 /* All that can be had, newest version of each product first; borrowed. */
 int streams_images(Streams *streams, Pb__Image *const **ret, size_t *ret_n, Error **err);
 /* The image with that fingerprint or with the only one that starts so; borrowed. */

@@ -101,6 +101,23 @@ int x509_generate(gboolean server, char **ret_cert_pem, char **ret_key_pem, Erro
 	return 0;
 }
 
+int x509_own_fingerprint(const char *pem, char **ret_fingerprint, Error **err)
+{
+	g_autoptr(BIO) bio = BIO_new_mem_buf(pem, -1);
+	char *name = NULL, *header = NULL;
+	unsigned char *der = NULL;
+	long length;
+	int got = bio ? PEM_read_bio(bio, &name, &header, &der, &length) : 0;
+	gboolean right = got && strcmp(name, PEM_STRING_X509) == 0;
+	if (right)
+		*ret_fingerprint = x509_fingerprint_der(der, (size_t)length);
+	OPENSSL_free(name);
+	OPENSSL_free(header);
+	OPENSSL_free(der);
+	ERR_clear_error();
+	return right ? 0 : error_set(err, ERROR_INVALID, "No valid PEM certificate");
+}
+
 int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean server,
     char **ret_cert_pem, char **ret_key_pem, Error **err)
 {
@@ -109,7 +126,7 @@ int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean 
 		if (file_read(AT_FDCWD, cert_path, FILE_LINKS_NONE, PEM_LIMIT, &cert, NULL, err) < 0 ||
 		    file_read(AT_FDCWD, key_path, FILE_LINKS_NONE, PEM_LIMIT, &key, NULL, err) < 0)
 			return -1;
-		if (x509_fingerprint(cert, &ignored, err) < 0)
+		if (x509_own_fingerprint(cert, &ignored, err) < 0)
 			return error_prefix(err, "Certificate file \"%s\"", cert_path);
 	} else {
 		if (x509_generate(server, &cert, &key, err) < 0 ||

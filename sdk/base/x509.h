@@ -14,6 +14,9 @@ int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean 
     char **ret_cert_pem, char **ret_key_pem, Error **err);
 /* Lower-case hex SHA-256 of the DER form of the first certificate in pem. */
 int x509_fingerprint(const char *pem, char **ret_fingerprint, Error **err);
+/* The same of a certificate of our own, without looking into it: the first parse of a process costs
+ * milliseconds. What is wrong inside shows when TLS is set up with it. */
+int x509_own_fingerprint(const char *pem, char **ret_fingerprint, Error **err);
 char *x509_fingerprint_der(const void *der, size_t length);
 int x509_pem_to_der(const char *pem, uint8_t **ret_der, size_t *ret_length, Error **err);
 /* Also checks that der is a certificate. */

@@ -49,13 +49,6 @@ static int check_aliases(Request *rq, const Pb__ImagesPost *post, Error **err)
 	return 0;
 }
 
-static char **strings_of(Arena *arena, size_t n, char *const *items)
-{
-	char **copy = arena_alloc(arena, (n + 1) * sizeof(char *));
-	memcpy(copy, items, n * sizeof(char *));
-	return copy;
-}
-
 static int run_fetch(Operation *op, void *data, Error **err)
 {
 	FetchTask *task = data;
@@ -64,7 +57,7 @@ static int run_fetch(Operation *op, void *data, Error **err)
 	g_autoptr(Config) properties = config_from_map(post->n_properties, post->properties);
 	ImageDownload download = { .project = task->project, .source = post->source, .public = post->public_,
 		.auto_update = post->auto_update, .filename = post->filename, .properties = properties,
-		.profiles = strings_of(task->arena, post->n_profiles, post->profiles),
+		.profiles = arena_strv(task->arena, post->n_profiles, post->profiles),
 		.expires_at = post->expires_at ? MAX(post->expires_at->seconds, 0) : 0 };
 	Pb__Image *image;
 	if (image_download(d, &download, op, task->arena, &image, err) < 0 ||

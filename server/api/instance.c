@@ -3,14 +3,11 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
 #include "server/daemon.h"
-#include "server/image/download.h"
-#include "server/image/image.h"
-#include "server/image/remote.h"
-#include "server/instance/flow.h"
-#include "server/instance/size.h"
+#include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
+#include "server/rpc/access.h"
 #include <string.h>
 
 #define MACHINES "Virtual machines are not available in this version: create a container instead"
@@ -154,13 +151,10 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 typedef struct Work {
 	Instance *instance;
 	GPtrArray *instances; /* bulk */
-	char *name, *project, *image, *description, *architecture, *action;
-	Config *config, *properties;
+	char *name, *pool, *project, *description, *architecture, *action;
+	Config *config;
 	Devices *devices;
 	char **profiles;
-	Arena *arena; /* of what follows */
-	Pb__ImagesPostSource *remote; /* the image comes from there when the work begins */
-	gboolean image_profiles; /* profiles are as the image says */
 	gboolean ephemeral, force;
 	int ephemeral_change, timeout_s;
 } Work;
@@ -171,16 +165,14 @@ static void work_free(gpointer data)
 	g_clear_pointer(&work->instance, instance_unref);
 	g_clear_pointer(&work->instances, g_ptr_array_unref);
 	g_free(work->name);
+	g_free(work->pool);
 	g_free(work->project);
-	g_free(work->image);
 	g_free(work->description);
 	g_free(work->architecture);
 	g_free(work->action);
 	g_clear_pointer(&work->config, g_hash_table_unref);
-	g_clear_pointer(&work->properties, g_hash_table_unref);
 	g_clear_pointer(&work->devices, g_hash_table_unref);
 	g_strfreev(work->profiles);
-	arena_free(work->arena);
 	g_free(work);
 }
 
@@ -193,8 +185,7 @@ static int start_operation(Request *rq, const char *description, const char *nam
 	g_autofree char *url = name ? g_strdup_printf("/1.0/instances/%s", name) : NULL;
 	const char *resources[] = {"instances", url, "containers", url, NULL};
 	OperationSpec spec = {.op_class = OPERATION_TASK, .description = description, .run = run,
-	    .cancel = work->remote ? image_download_cancel : NULL, .data = work, .destroy = work_free,
-	    .resources = name ? resources : NULL};
+	    .data = work, .destroy = work_free, .resources = name ? resources : NULL};
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
@@ -205,166 +196,6 @@ static Work *work_on(Request *rq, const char *name, Error **err)
 		return NULL;
 	work->ephemeral_change = -1;
 	return g_steal_pointer(&work);
-}
-
-/* ---- create ---- */
-
-static InstanceSpec spec_of(const Work *work, const Caller *caller)
-{
-	return (InstanceSpec){.project = work->project, .name = work->name, .type = INSTANCE_CONTAINER,
-	    .architecture = work->architecture, .description = work->description,
-	    .ephemeral = work->ephemeral, .config = work->config, .devices = work->devices,
-	    .profiles = work->profiles, .image = work->image, .image_properties = work->properties,
-	    .caller = caller};
-}
-
-/* What the instance takes from its image, where the request does not say it. */
-static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
-{
-	if (g_str_equal(image->type, "virtual-machine"))
-		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
-	work->image = g_strdup(image->fingerprint);
-	work->properties = config_from_map(image->n_properties, image->properties);
-	if (!*work->architecture) {
-		g_free(work->architecture);
-		work->architecture = g_strdup(image->architecture);
-	}
-	if (work->image_profiles) {
-		g_strfreev(work->profiles);
-		work->profiles = strv_from(image->profiles, image->n_profiles);
-	}
-	image_touch(d, work->project, image->fingerprint, NULL);
-	return 0;
-}
-
-/* An image of another server is fetched once the work has begun. */
-static int fetch_image(Operation *op, Work *work, Error **err)
-{
-	ImageDownload download = {.project = work->project, .source = work->remote,
-	    .architecture = work->architecture, .for_instance = TRUE};
-	Pb__Image *image = NULL;
-	if (!work->remote)
-		return 0;
-	if (image_download(operation_daemon(op), &download, op, work->arena, &image, err) < 0)
-		return -1;
-	return use_image(operation_daemon(op), image, work, err);
-}
-
-static int run_create(Operation *op, void *data, Error **err)
-{
-	Work *work = data;
-	if (fetch_image(op, work, err) < 0)
-		return -1;
-	InstanceSpec spec = spec_of(work, operation_caller(op));
-	return instance_create(operation_daemon(op), &spec, op, NULL, err);
-}
-
-static int choose_remote(const Pb__InstanceSource *source, Work *work, Error **err)
-{
-	Pb__ImagesPostSource remote = PB__IMAGES_POST_SOURCE__INIT;
-	remote.type = (char *)"image";
-	remote.image_type = (char *)"container";
-	remote.server = source->server;
-	remote.protocol = source->protocol;
-	remote.certificate = source->certificate;
-	remote.alias = source->alias;
-	remote.fingerprint = source->fingerprint;
-	remote.secret = source->secret;
-	remote.project = source->project;
-	work->arena = arena_new();
-	work->remote = arena_message_copy(work->arena, &remote);
-	return image_remote_check(work->remote, err);
-}
-
-/* Finds the image that is asked for in the caller's project. */
-static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
-{
-	Pb__Image *image = NULL;
-	const char *wanted = *source->alias ? source->alias : source->fingerprint;
-	if (*source->server)
-		return choose_remote(source, work, err);
-	if (!*wanted)
-		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
-	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
-		return -1;
-	return use_image(rq->daemon, image, work, err);
-}
-
-static int choose_source(Request *rq, const Pb__InstancesPost *post, Work *work, Error **err)
-{
-	const Pb__InstanceSource *source = post->source;
-	const char *type = source ? source->type : "";
-	if (g_str_equal(type, "image"))
-		return choose_image(rq, source, work, err);
-	if (g_str_equal(type, "none"))
-		return 0;
-	if (g_str_equal(type, "copy") || g_str_equal(type, "migration"))
-		return error_set(err, ERROR_UNSUPPORTED, "Source type \"%s\" is not available in this version", type);
-	return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", type);
-}
-
-static char *random_name(void)
-{
-	static const char *const first[] = {"able", "bold", "calm", "deft", "easy", "fair", "glad", "keen",
-	    "kind", "live", "mild", "neat", "open", "quick", "safe", "true", "warm", "wise"};
-	static const char *const second[] = {"ant", "bear", "crab", "deer", "eel", "fox", "goose", "hare",
-	    "ibis", "jay", "lynx", "mole", "newt", "otter", "pike", "ram", "seal", "toad", "wren"};
-	return g_strdup_printf("%s-%s", first[g_random_int_range(0, G_N_ELEMENTS(first))],
-	    second[g_random_int_range(0, G_N_ELEMENTS(second))]);
-}
-
-static char *choose_name(Request *rq, const char *wanted)
-{
-	if (*wanted)
-		return g_strdup(wanted);
-	for (int i = 0;; i++) {
-		g_autofree char *name = random_name();
-		g_autoptr(Instance) taken = NULL;
-		g_autoptr(Error) error = NULL;
-		if (i > 20)
-			return g_strdup_printf("%s-%u", name, g_random_int_range(100, 1000000));
-		if (instance_get(rq->daemon, rq->project, name, &taken, &error) < 0)
-			return g_steal_pointer(&name);
-	}
-}
-
-static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *work, Error **err)
-{
-	const Pb__InstancesPost *post = in->instance;
-	static char *const only_default[] = {(char *)"default", NULL};
-	if (g_str_equal(post->type, "virtual-machine"))
-		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
-	if (*post->type && !g_str_equal(post->type, "container"))
-		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
-	work->name = choose_name(rq, post->name);
-	work->project = g_strdup(rq->project);
-	work->description = g_strdup(post->description);
-	work->architecture = g_strdup(post->architecture);
-	work->ephemeral = post->ephemeral;
-	work->config = config_from_map(post->n_config, post->config);
-	work->devices = devices_from_map(post->n_devices, post->devices);
-	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
-		return -1;
-	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
-	work->image_profiles = !post->n_profiles && !none;
-	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
-					      : strv_from(post->profiles, post->n_profiles);
-	return choose_source(rq, post, work, err);
-}
-
-int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
-{
-	g_autoptr(Work) work = g_new0(Work, 1);
-	if (!in->instance)
-		return error_set(err, ERROR_INVALID, "No instance was described");
-	if (fill_create(rq, in, work, err) < 0)
-		return -1;
-	InstanceSpec spec = spec_of(work, rq->caller);
-	if (instance_create_check(rq->daemon, &spec, err) < 0)
-		return -1;
-	const char *name = work->name;
-	g_autofree char *copy = g_strdup(name);
-	return start_operation(rq, "Creating instance", copy, run_create, g_steal_pointer(&work), out, err);
 }
 
 /* ---- change ---- */
@@ -467,7 +298,31 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_rename(work->instance, work->name, operation_caller(op), err);
+	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project};
+	if (!work->pool && !work->project)
+		return instance_rename(work->instance, work->name, operation_caller(op), err);
+	return instance_move(work->instance, &move, op, operation_caller(op), err);
+}
+
+/* "" and what is so already: NULL. */
+static char *other(const char *wanted, const char *now)
+{
+	return *wanted && !g_str_equal(wanted, now) ? g_strdup(wanted) : NULL;
+}
+
+static int plan_move(Request *rq, const Pb__InstancePost *post, Work *work, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (instance_pool(work->instance, &pool, err) < 0)
+		return -1;
+	work->pool = other(post->pool, pool_name(pool));
+	work->project = other(post->project, instance_project(work->instance));
+	if (!*post->name && !work->pool && !work->project)
+		return error_set(err, ERROR_INVALID, "No new name was given");
+	if (work->project && access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
+		return -1;
+	work->name = g_strdup(*post->name ? post->name : instance_name(work->instance));
+	return 0;
 }
 
 int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Operation *out, Error **err)
@@ -476,19 +331,22 @@ int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Op
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (!post || post->migration || *post->pool || *post->project || *in->target)
+	if (!post || post->migration || *in->target)
 		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving an instance to another server, pool, project or member is not available in this version");
-	if (!*post->name)
-		return error_set(err, ERROR_INVALID, "No new name was given");
+		    "Moving an instance to another server or member is not available in this version");
+	if (plan_move(rq, post, work, err) < 0)
+		return -1;
 	if (instance_running(work->instance))
-		return error_set(err, ERROR_INVALID, "Renaming of running instance not allowed");
+		return error_set(err, ERROR_INVALID, work->pool || work->project ? "Instance must be stopped to be moved"
+		                                                                 : "Renaming of running instance not allowed");
 	g_autoptr(Instance) taken = NULL;
 	g_autoptr(Error) missing = NULL;
-	if (instance_get(rq->daemon, rq->project, post->name, &taken, &missing) == 0)
-		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", post->name);
-	work->name = g_strdup(post->name);
-	return start_operation(rq, "Renaming instance", in->name, run_rename, g_steal_pointer(&work), out, err);
+	const char *project = work->project ? work->project : rq->project;
+	gboolean same = !work->project && g_str_equal(work->name, in->name);
+	if (!same && instance_get(rq->daemon, project, work->name, &taken, &missing) == 0)
+		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", work->name);
+	const char *what = work->pool || work->project ? "Moving instance" : "Renaming instance";
+	return start_operation(rq, what, in->name, run_rename, g_steal_pointer(&work), out, err);
 }
 
 static int run_delete(Operation *op, void *data, Error **err)
@@ -504,34 +362,6 @@ int api_delete_instance(Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Op
 	if (instance_running(work->instance))
 		return error_set(err, ERROR_INVALID, "Instance is running");
 	return start_operation(rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
-}
-
-static int run_rebuild(Operation *op, void *data, Error **err)
-{
-	Work *work = data;
-	if (fetch_image(op, work, err) < 0)
-		return -1;
-	return instance_rebuild(work->instance, work->image, work->properties, op, operation_caller(op), err);
-}
-
-int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__Operation *out, Error **err)
-{
-	g_autoptr(Work) work = work_on(rq, in->name, err);
-	if (!work)
-		return -1;
-	if (!in->instance || !in->instance->source)
-		return error_set(err, ERROR_INVALID, "No source was given");
-	if (instance_running(work->instance))
-		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
-	work->project = g_strdup(rq->project);
-	work->architecture = g_strdup("");
-	if (g_str_equal(in->instance->source->type, "image")) {
-		if (choose_image(rq, in->instance->source, work, err) < 0)
-			return -1;
-	} else if (!g_str_equal(in->instance->source->type, "none")) {
-		return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", in->instance->source->type);
-	}
-	return start_operation(rq, "Rebuilding instance", in->name, run_rebuild, g_steal_pointer(&work), out, err);
 }
 
 /* ---- state ---- */

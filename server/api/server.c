@@ -11,7 +11,6 @@
 #include "server/storage/pool.h"
 #include "server/sys/host.h"
 #include "server/sys/resources.h"
-#include "server/version.h"
 
 #include <lxc/version.h>
 #include <string.h>

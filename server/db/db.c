@@ -216,8 +216,25 @@ static Connection *reader_take(Store *store, Error **err)
 	return reader;
 }
 
+/* A connection costs a parse of the whole schema and a cache: as long as nobody has to wait for it, the
+ * writer's serves reads too. */
+static gboolean writer_take(Store *store)
+{
+	g_mutex_lock(&store->read_lock);
+	gboolean alone = !store->n_readers;
+	g_mutex_unlock(&store->read_lock);
+	return alone && g_mutex_trylock(&store->write_lock);
+}
+
 static int store_read(Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
 {
+	if (g_private_get(&current))
+		g_error("Nested database transactions");
+	if (writer_take(store)) {
+		int result = run_tx(store->writer, "BEGIN", fn, data, err);
+		g_mutex_unlock(&store->write_lock);
+		return result;
+	}
 	Connection *reader = reader_take(store, err);
 	if (!reader)
 		return -1;

@@ -38,6 +38,9 @@ struct DeviceHost {
 	const char *(*volatile_get)(const DeviceHost *host, const char *key);
 	/* Stores "volatile.KEY" in memory and database; an empty or NULL value removes it. */
 	int (*volatile_set)(const DeviceHost *host, const char *key, const char *value, Error **err);
+	/* While an instance starts its keys stay in memory; this stores them now. For what must be known
+	 * after a crash, before it is made on the host. */
+	int (*volatile_sync)(const DeviceHost *host, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);

@@ -180,7 +180,8 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	if (config_get(v->config, "queue.tx.length"))
 		far.tx_queue = (int)strtoul(config_get(v->config, "queue.tx.length"), NULL, 10);
 	fill_near(v, &near);
-	if (nic_volatile_set(v->host, v->device, "host_name", v->host_name, err) < 0)
+	if (nic_volatile_set(v->host, v->device, "host_name", v->host_name, err) < 0 ||
+	    v->host->volatile_sync(v->host, err) < 0)
 		return -1;
 	/* Deletion must never hit an interface that was there before us. */
 	if (netlink_create_veth(v->host_name, peer, &near, &far, err) < 0) {

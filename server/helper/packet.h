@@ -23,7 +23,7 @@ typedef enum SpawnOp {
 	SPAWN_START = 1,
 	/* n: init pid. fds: pidfd of init. -> fds: NETLINK_ROUTE socket in its network namespace. */
 	SPAWN_NETLINK,
-	/* strings: name, lxcpath, cwd, n[0] arguments, n[1] environment lines. n[2..6]: uid, gid,
+	/* strings: name, lxcpath, cgroup, cwd, n[0] arguments, n[1] environment lines. n[2..6]: uid, gid,
 	 * interactive, width, height. fds: stdin, stdout, stderr unless interactive.
 	 * -> n[0] pid; fds: pidfd, pty when interactive. Then a second packet: n[0] wait status. */
 	SPAWN_EXEC,

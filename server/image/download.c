@@ -145,6 +145,41 @@ static ImageImportOptions options_of(Daemon *d, const ImageDownload *download, c
 			      found->expires_at && found->expires_at->seconds > 0 ? found->expires_at->seconds : 0 };
 }
 
+/* Whose bytes need not be proven by sending them: what anybody may read, and what the caller may read
+ * anyway. Not in a refresh, which nobody with rights of his own has asked for: a server could name the
+ * fingerprint of somebody's private image. */
+static gboolean may_share(const ImageDownload *download, const Pb__Image *image, const Caller *caller)
+{
+	return image->public_ || (caller && caller->admin && !download->known);
+}
+
+static int share_locked(Daemon *d, const ImageDownload *download, const ImageImportOptions *options,
+    const Caller *caller, Arena *arena, Error **err)
+{
+	ImageQuery query = { .fingerprint = options->fingerprint };
+	Pb__Image **images;
+	size_t n, i = 0;
+	if (image_list(d, &query, arena, &n, &images, err) < 0)
+		return -1;
+	while (i < n && !may_share(download, images[i], caller))
+		i++;
+	if (i == n)
+		return 0;
+	Pb__Image *image = images[i];
+	image_import_apply(image, options, arena);
+	return image_insert(d, download->project, image, err) < 0 ? -1 : 1;
+}
+
+/* Another project has it: a row is enough. 1 when that was done. */
+static int share(Daemon *d, const ImageDownload *download, const ImageImportOptions *options, const Caller *caller,
+    Arena *arena, Error **err)
+{
+	image_files_lock();
+	int result = share_locked(d, download, options, caller, arena, err);
+	image_files_unlock();
+	return result;
+}
+
 static int fetch(Daemon *d, const ImageDownload *download, ImageRemote *remote, const Pb__Image *found,
     const Caller *caller, Arena *arena, Pb__Image **ret_image, Error **err)
 {
@@ -152,8 +187,11 @@ static int fetch(Daemon *d, const ImageDownload *download, ImageRemote *remote, 
 	g_autoptr(Config) properties = config_from_map(found->n_properties, found->properties);
 	config_merge(properties, download->properties);
 	ImageImportOptions options = options_of(d, download, remote, found, properties);
-	if (image_import_new(d, &import, err) < 0 || image_remote_fetch(remote, found, import, err) < 0 ||
-	    image_import_finish(import, &options, arena, ret_image, err) < 0)
+	int shared = share(d, download, &options, caller, arena, err);
+	if (shared < 0)
+		return -1;
+	if (!shared && (image_import_new(d, &import, err) < 0 || image_remote_fetch(remote, found, import, err) < 0 ||
+			   image_import_finish(import, &options, arena, ret_image, err) < 0))
 		return -1;
 	g_autofree char *url = g_strdup_printf("/1.0/images/%s", found->fingerprint);
 	event_lifecycle(d->events, download->project, "image-created", url, NULL, caller);

@@ -22,6 +22,9 @@ typedef struct ImageImportOptions {
 	char **profiles;         /* NULL-terminated, may be NULL: "default" */
 } ImageImportOptions;
 
+/* Lays what the options say over an image; what lives outside the arena is borrowed. */
+void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena);
+
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err);
 void image_import_free(ImageImport *import);
 /* Begins the next file: "" for a unified image; "metadata", then "rootfs" or "rootfs.img". */

@@ -15,13 +15,6 @@ static int take_over(Daemon *d, const char *project, const Pb__Image *old, const
 	return image_delete(d, project, old->fingerprint, err);
 }
 
-static char **profiles_of(const Pb__Image *image, Arena *arena)
-{
-	char **profiles = arena_alloc(arena, (image->n_profiles + 1) * sizeof(char *));
-	memcpy(profiles, image->profiles, image->n_profiles * sizeof(char *));
-	return profiles;
-}
-
 int image_refresh(Daemon *d, const char *project, const Pb__Image *image, Operation *op, gboolean *ret_refreshed,
     Error **err)
 {
@@ -41,7 +34,7 @@ int image_refresh(Daemon *d, const char *project, const Pb__Image *image, Operat
 	source.image_type = image->type;
 	ImageDownload download = { .project = project, .source = &source, .architecture = image->architecture,
 		.known = image->fingerprint, .public = image->public_, .auto_update = image->auto_update,
-		.cached = image->cached, .profiles = profiles_of(image, arena) };
+		.cached = image->cached, .profiles = arena_strv(arena, image->n_profiles, image->profiles) };
 	if (image_download(d, &download, op, arena, &newer, err) < 0)
 		return -1;
 	if (!newer)

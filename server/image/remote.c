@@ -149,7 +149,7 @@ int image_remote_find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, 
 {
 	Pb__Image *image;
 	if (remote->protocol->find(remote, arena, &image, err) < 0)
-		return error_prefix(err, "Image \"%s\"", remote->origin.alias);
+		return -1;
 	if (strlen(image->fingerprint) != 64 || name_check_fingerprint(image->fingerprint, NULL) < 0 || image->size < 0)
 		return error_set(err, ERROR_INVALID, "\"%s\" describes image \"%s\" with a fingerprint or size that is none",
 		    remote->server, remote->origin.alias);

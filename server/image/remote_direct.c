@@ -5,7 +5,6 @@
 #include "server/image/remote_private.h"
 #include "sdk/base/names.h"
 #include "server/sys/host.h"
-#include "server/version.h"
 
 typedef struct Answer {
 	ImageRemote *remote;

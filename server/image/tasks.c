@@ -88,7 +88,7 @@ static int run_update(Operation *op, void *data, Error **err)
 	Daemon *d = operation_daemon(op);
 	g_autoptr(Arena) arena = arena_new();
 	g_autoptr(GHashTable) hours = numbers_new();
-	g_autoptr(GHashTable) looked_at = numbers_new();
+	g_autoptr(GHashTable) looked_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	Pb__Image **images;
 	gint64 now = g_get_real_time();
 	size_t n = all_images(d, arena, &images);

@@ -15,7 +15,8 @@ static void describe_command(GString *json, const Pb__InstanceExecPost *post)
 	g_string_append_c(json, ']');
 }
 
-static void describe_environment(GString *json, Instance *instance, const Pb__InstanceExecPost *post)
+static void describe_environment(
+    GString *json, Instance *instance, const Pb__InstanceExecPost *post)
 {
 	g_string_append(json, ",\"environment\":{");
 	g_auto(GStrv) lines = exec_environment(instance, post);
@@ -40,7 +41,8 @@ int exec_operation_create(Request *rq, Instance *instance, const Pb__InstanceExe
 		g_string_append_printf(metadata, "\"fds\":%s,", secrets);
 	describe_command(metadata, post);
 	describe_environment(metadata, instance, post);
-	g_string_append_printf(metadata, ",\"interactive\":%s}", post->interactive ? "true" : "false");
+	g_string_append_printf(
+	    metadata, ",\"interactive\":%s}", post->interactive ? "true" : "false");
 	spec->description = "Executing command";
 	spec->project = instance_project(instance);
 	spec->resources = resources;
@@ -66,7 +68,9 @@ int exec_operation_begin(Request *rq, Instance *instance, const Pb__InstanceExec
 	ExecProcess *command = g_new(ExecProcess, 1);
 	*command = (ExecProcess)EXEC_PROCESS_INIT;
 	command->pidfd = fcntl(process->pidfd, F_DUPFD_CLOEXEC, 0);
-	OperationSpec spec = {.op_class = OPERATION_TASK, .cancel = kill_command, .data = command,
+	OperationSpec spec = {.op_class = OPERATION_TASK,
+	    .cancel = kill_command,
+	    .data = command,
 	    .destroy = forget_command};
 	return exec_operation_create(rq, instance, post, &spec, NULL, ret_op, NULL, err);
 }

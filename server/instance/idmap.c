@@ -81,6 +81,22 @@ static int parse_span(const char *text, uint32_t *ret_from, uint32_t *ret_count,
 	return 0;
 }
 
+/* A host id that two ids inside would share: the kernel refuses such maps when it is too late. */
+static int check_host_ids(const GArray *ranges, Error **err)
+{
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *a = &g_array_index(ranges, IdRange, n);
+		for (guint m = n + 1; m < ranges->len; m++) {
+			const IdRange *b = &g_array_index(ranges, IdRange, m);
+			gboolean same_kind = (a->is_uid && b->is_uid) || (a->is_gid && b->is_gid);
+			if (same_kind && a->outside < (uint64_t)b->outside + b->count && b->outside < (uint64_t)a->outside + a->count)
+				return error_set(err, ERROR_INVALID, "raw.idmap maps host id %u twice",
+				    MAX(a->outside, b->outside));
+		}
+	}
+	return 0;
+}
+
 /* Lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]". */
 static int apply_raw(GArray *ranges, const char *raw, Error **err)
 {
@@ -118,26 +134,54 @@ static char *idmap_text(const GArray *ranges)
 	return g_string_free(text, FALSE);
 }
 
+typedef struct HostRange {
+	uint32_t from, count;
+} HostRange;
+
+/* The part of a host range that the instance has to itself; `range` stays whole when it shares. */
+static int own_range(const Config *expanded, const char *base, HostRange *range, Error **err)
+{
+	int64_t count = SMALLEST, from;
+	const char *size = config_get(expanded, "security.idmap.size");
+	if (size && units_parse_int(size, 1, G_MAXUINT32, &count, err) < 0)
+		return error_prefix(err, "Invalid value for config option \"security.idmap.size\"");
+	if (count > range->count)
+		return error_set(err, ERROR_INVALID, "Not enough uid/gid available for the container");
+	if (!base)
+		return 0;
+	if (units_parse_int(base, 0, G_MAXUINT32, &from, err) < 0)
+		return error_prefix(err, "Invalid base of the instance's id map");
+	/* Outside are the host's own users, and those of other instances' managers. */
+	if (from < range->from || from + count > (int64_t)range->from + range->count)
+		return error_set(err, ERROR_INVALID,
+		    "The id map from %" G_GINT64_FORMAT " on (%" G_GINT64_FORMAT " ids) leaves the range %u to %u that the host gives",
+		    from, count, range->from, range->from + range->count - 1);
+	*range = (HostRange){ (uint32_t)from, (uint32_t)count };
+	return 0;
+}
+
+/* "0" stands for: none was chosen yet. */
+static const char *chosen_base(const Config *expanded)
+{
+	const char *base = config_get(expanded, "security.idmap.base");
+	if (!base && config_true(expanded, "security.idmap.isolated"))
+		base = config_get(expanded, "volatile.idmap.base");
+	return base && strcmp(base, "0") != 0 ? base : NULL;
+}
+
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err)
 {
 	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
 	if (!config_true(expanded, "security.privileged")) {
-		uint32_t uid, n_uid, gid, n_gid;
-		if (host_range("/etc/subuid", &uid, &n_uid, err) < 0 || host_range("/etc/subgid", &gid, &n_gid, err) < 0)
+		HostRange uids, gids;
+		const char *base = chosen_base(expanded);
+		if (host_range("/etc/subuid", &uids.from, &uids.count, err) < 0 ||
+		    host_range("/etc/subgid", &gids.from, &gids.count, err) < 0 ||
+		    own_range(expanded, base, &uids, err) < 0 || own_range(expanded, base, &gids, err) < 0)
 			return -1;
-		const char *base = config_get(expanded, "security.idmap.base");
-		if (!base && config_true(expanded, "security.idmap.isolated"))
-			base = config_get(expanded, "volatile.idmap.base");
-		const char *size = config_get(expanded, "security.idmap.size");
-		if (base) {
-			int64_t from = g_ascii_strtoll(base, NULL, 10);
-			int64_t count = size ? g_ascii_strtoll(size, NULL, 10) : SMALLEST;
-			uid = gid = (uint32_t)from;
-			n_uid = n_gid = (uint32_t)count;
-		}
-		add_range(ranges, TRUE, FALSE, 0, uid, n_uid);
-		add_range(ranges, FALSE, TRUE, 0, gid, n_gid);
-		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0)
+		add_range(ranges, TRUE, FALSE, 0, uids.from, uids.count);
+		add_range(ranges, FALSE, TRUE, 0, gids.from, gids.count);
+		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0 || check_host_ids(ranges, err) < 0)
 			return -1;
 	}
 	if (ret_text)

@@ -59,6 +59,8 @@ char *instance_file_name(const Instance *instance);
 char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
 /* INCUS_DIR/run: what liblxc takes for its own folder. Images do not reach it. */
 char *instance_lxcpath(const Daemon *d);
+/* "/lxc.payload.c1": the running container's control group in every hierarchy; "" when it is not known. */
+char *instance_cgroup(Instance *instance);
 char *instance_log_path(Instance *instance);       /* logs/[PROJECT_]NAME */
 
 /* Copies, to free. Local ones include volatile.*; expanded ones are profiles with local on top. */

@@ -2,6 +2,7 @@
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "server/warning/warning.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include <errno.h>
@@ -245,8 +246,9 @@ static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 static int prepare(Instance *i, StartPlan *plan, Error **err)
 {
 	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0 ||
-	    idmap_for(plan->host.config, &plan->idmap, &plan->idmap_text, err) < 0)
+	    instance_idmap(i, &plan->idmap, &plan->idmap_text, err) < 0)
 		return -1;
+	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
 	if (instance_pool(i, &plan->pool, err) < 0 ||
@@ -579,6 +581,8 @@ void instance_autostart(Daemon *d)
 			continue;
 		if (instance_start(i, NULL, &error) < 0)
 			log_error("Instance does not start", "instance", i->name, "err", error->message);
+		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id, i->project,
+		    error ? error->message : NULL);
 		g_clear_pointer(&error, error_free);
 		int64_t delay = number_of(i, "boot.autostart.delay", 0);
 		if (delay > 0)

@@ -33,7 +33,8 @@ struct Instance {
 	GMutex lock;              /* the fields below */
 	const char *name, *project; /* interned */
 	int64_t architecture;
-	gboolean ephemeral, stateful, gone, creating;
+	gboolean ephemeral, stateful, gone;
+	gboolean creating;        /* under the table's lock */
 	char *description;
 	int64_t created, last_used; /* seconds since 1970 */
 	Config *config, *expanded;
@@ -62,7 +63,10 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
+/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
+int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
+int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
  * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */
@@ -82,14 +86,20 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 /* Puts a new instance into the table; ERROR_EXISTS "Instance \"NAME\" already exists". */
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
+void table_show(Instance *i); /* it is made: lookups and lists may find it */
 int table_rename(Instance *i, const char *name, Error **err);
+/* Name and project (interned by this). */
+int table_move(Instance *i, const char *project, const char *name, Error **err);
 /* Locks `change` and checks that it was not deleted meanwhile; instance_unlock() ends. */
 int instance_lock(Instance *i, Error **err);
+/* ERROR_BUSY instead of waiting: for the second of two. */
+int instance_trylock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
+int volatile_sync(Instance *i, Error **err); /* writes, and goes on keeping; under `change` */
 /* What devices get to see; valid while `change` is held. */
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);

@@ -79,8 +79,8 @@ int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **
 	if (g_mkdir_with_parents(folder, 0700) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", folder);
 	/* Read once, right after; it need not survive a crash. */
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL))
-		return error_set(err, ERROR_INTERNAL, "Cannot write \"%s\"", path);
+	if (file_write_plain(path, text, 0600, err) < 0)
+		return -1;
 	*ret_path = g_steal_pointer(&path);
 	return 0;
 }

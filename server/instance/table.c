@@ -1,4 +1,5 @@
 #include "server/instance/private.h"
+#include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
@@ -62,6 +63,16 @@ int instance_lock(Instance *i, Error **err)
 	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
 }
 
+int instance_trylock(Instance *i, Error **err)
+{
+	if (!g_mutex_trylock(&i->change))
+		return error_set(err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
+	if (!i->gone)
+		return 0;
+	g_mutex_unlock(&i->change);
+	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
+}
+
 void instance_unlock(Instance *i)
 {
 	g_mutex_unlock(&i->change);
@@ -90,22 +101,36 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
-int table_rename(Instance *i, const char *name, Error **err)
+int table_move(Instance *i, const char *project, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
 	g_autofree char *from = table_key(i->project, i->name);
-	g_autofree char *to = table_key(i->project, name);
+	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
-	gboolean taken = g_hash_table_contains(table->by_name, to);
-	if (!taken) {
+	gboolean same = strcmp(from, to) == 0, taken = !same && g_hash_table_contains(table->by_name, to);
+	if (!taken && !same) {
 		g_hash_table_insert(table->by_name, g_steal_pointer(&to), instance_ref(i));
 		g_hash_table_remove(table->by_name, from);
 		g_mutex_lock(&i->lock);
 		i->name = g_intern_string(name);
+		i->project = g_intern_string(project);
 		g_mutex_unlock(&i->lock);
 	}
 	g_mutex_unlock(&table->lock);
 	return taken ? error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", name) : 0;
+}
+
+int table_rename(Instance *i, const char *name, Error **err)
+{
+	return table_move(i, i->project, name, err);
+}
+
+void table_show(Instance *i)
+{
+	InstanceTable *table = i->daemon->instances;
+	g_mutex_lock(&table->lock);
+	i->creating = FALSE;
+	g_mutex_unlock(&table->lock);
 }
 
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
@@ -179,6 +204,12 @@ char *instance_file_name(const Instance *i)
 }
 
 Daemon *instance_daemon(const Instance *i) { return i->daemon; }
+
+char *instance_cgroup(Instance *i)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return g_strdup(r ? r->cgroup : "");
+}
 
 char *instance_lxcpath(const Daemon *d)
 {
@@ -269,6 +300,19 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err)
 	return row_config_write(i, dirty, used_now, err);
 }
 
+int volatile_sync(Instance *i, Error **err)
+{
+	/* Only the holder of `change` touches what is dirty, so no lock is needed to read it. */
+	if (i->gone || !i->id || !i->dirty || g_hash_table_size(i->dirty) == 0)
+		return 0;
+	if (row_config_write(i, i->dirty, FALSE, err) < 0)
+		return -1;
+	g_mutex_lock(&i->lock);
+	g_hash_table_remove_all(i->dirty);
+	g_mutex_unlock(&i->lock);
+	return 0;
+}
+
 void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
     const Caller *caller)
 {
@@ -293,6 +337,11 @@ static const char *host_volatile_get(const DeviceHost *host, const char *key)
 static int host_volatile_set(const DeviceHost *host, const char *key, const char *value, Error **err)
 {
 	return instance_volatile_set(host->instance_private, key, value, err);
+}
+
+static int host_volatile_sync(const DeviceHost *host, Error **err)
+{
+	return volatile_sync(host->instance_private, err);
 }
 
 static int host_mount_add(const DeviceHost *host, const DeviceMount *mount, Error **err)
@@ -320,7 +369,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.idmap = idmap,
 		.instance_private = i,
 		.volatile_get = host_volatile_get,
-		.volatile_set = host_volatile_set,
+		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
 	};
@@ -427,7 +476,7 @@ int instance_table_start(Daemon *d, Error **err)
 		load_one(table, all->pdata[n], volumes);
 	remove_orphans(table);
 	limits_balance(d);
-	return 0;
+	return instance_move_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

@@ -223,7 +223,8 @@ static int check_root_stays(const Devices *before, const Devices *after, Error *
 	if (device_root_disk(before, NULL, &old, NULL) < 0 || device_root_disk(after, NULL, &new, NULL) < 0)
 		return 0;
 	if (g_strcmp0(config_get(old, "pool"), config_get(new, "pool")) != 0)
-		return error_set(err, ERROR_INVALID, "The pool of an instance's root disk can't be changed");
+		return error_set(err, ERROR_INVALID,
+		    "Cannot update root disk device pool name: move the instance to another pool instead");
 	return 0;
 }
 
@@ -244,9 +245,8 @@ static int note_next_idmap(Instance *i, Error **err)
 static int carry_out(Instance *i, const Saved *before, Error **err)
 {
 	gboolean running = instance_running(i);
-	if (instance_reexpand(i, err) < 0 ||
-	    instance_check(i->daemon, i->project, i->name, i->type, FALSE, i->expanded, i->expanded_devices, err) < 0 ||
-	    check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0)
+	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
+	    instance_check(i->daemon, i->project, i->name, i->type, FALSE, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
 	if (running && limits_apply(i, before->expanded, i->expanded, err) < 0)
 		return -1;

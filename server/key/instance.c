@@ -21,7 +21,7 @@ const Key key_rows_instance[] = {
 	{.name = "migration.stateful", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "VM may be live-migrated / stateful stop+snapshot."},
 	{.name = "agent.nic_config", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "Agent renames NICs and sets MTU from device config."},
 	{.name = "cluster.evacuate", .type = KEY_STRING, .initial = "auto", .choices = "auto,migrate,live-migrate,stop", .help = "On evacuate: auto, migrate, live-migrate, stop."},
-	{.name = "linux.kernel_modules", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .help = "Comma list of host modules to load before start."},
+	{.name = "linux.kernel_modules", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .check = check_modules, .help = "Comma list of host modules to load before start."},
 	{.name = "linux.sysctl.*", .type = KEY_STRING, .flags = KEY_CONTAINER, .help = "Sysctl to set inside container."},
 	{.name = "user.*", .type = KEY_STRING, .flags = KEY_TEXT, .help = "Free-form key/value."},
 	{.name = "nvidia.driver.capabilities", .type = KEY_STRING, .flags = KEY_CONTAINER, .initial = "compute,utility", .help = "NVIDIA runtime capability list."},

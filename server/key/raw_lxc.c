@@ -3,13 +3,15 @@
 
 static int check_pair(const char *key, Error **err)
 {
-	static const char *const refused[] = { "lxc.log.level", "lxc.log.file", "lxc.logfile", "lxc.log", "lxc.ephemeral",
-		"lxc.rootfs.path", "lxc.idmap", "lxc.uts.name", "lxc.include" };
+	static const char *const refused[] = {"lxc.log.level", "lxc.log.file", "lxc.logfile",
+	    "lxc.log", "lxc.ephemeral", "lxc.rootfs.path", "lxc.idmap", "lxc.uts.name",
+	    "lxc.include"};
 	for (guint n = 0; n < G_N_ELEMENTS(refused); n++)
 		if (strcmp(key, refused[n]) == 0)
 			return error_set(err, ERROR_INVALID, "%s is not allowed in raw.lxc", key);
 	if (g_str_has_prefix(key, "lxc.net.") && strcmp(key, "lxc.net.") != 0)
-		return error_set(err, ERROR_INVALID, "Interface configuration isn't allowed in raw.lxc");
+		return error_set(
+		    err, ERROR_INVALID, "Interface configuration isn't allowed in raw.lxc");
 	return 0;
 }
 

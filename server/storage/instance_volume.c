@@ -82,11 +82,17 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
+	return pool_instance_delete_with(p, project, name, type, NULL, NULL, err);
+}
+
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type, PoolAlso also,
+    void *data, Error **err)
+{
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
-	return volume_remove(p, volume, err);
+	return volume_remove_with(p, volume, also, data, err);
 }
 
 int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type, const char *new_name, Error **err)

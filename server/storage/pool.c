@@ -4,6 +4,7 @@
 #include "server/db/db.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/volume.h"
+#include "server/warning/warning.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -197,18 +198,16 @@ static int discard_pending(Pool *pool, Error **err)
 /* FALSE: it is no pool any more. */
 static gboolean start_pool(Pool *pool)
 {
-	Error *err = NULL;
-	if (driver_find(pool->driver_name, &pool->driver, &err) == 0) {
-		if (pool->pending && discard_pending(pool, &err) == 0)
-			return FALSE;
-		if (!err && pool_open(pool, &err) == 0 && pool_repair(pool, &err) == 0) {
-			pool->status = "Created";
-			return TRUE;
-		}
-	}
-	log_error("Storage pool not available", "pool", pool->name, "err", err->message);
-	error_free(err);
-	pool->status = "Unavailable";
+	g_autoptr(Error) err = NULL;
+	gboolean fine = driver_find(pool->driver_name, &pool->driver, &err) == 0;
+	if (fine && pool->pending && discard_pending(pool, &err) == 0)
+		return FALSE;
+	fine = fine && !err && pool_open(pool, &err) == 0 && pool_repair(pool, &err) == 0;
+	if (!fine)
+		log_error("Storage pool not available", "pool", pool->name, "err", err->message);
+	pool->status = fine ? "Created" : "Unavailable";
+	warning_report(pool->daemon, WARNING_POOL_UNAVAILABLE, WARNING_ENTITY_POOL, pool->id, NULL,
+	    fine ? NULL : err->message);
 	return TRUE;
 }
 
@@ -222,6 +221,18 @@ static int make_top_folders(Daemon *d, Error **err)
 			return -1;
 	}
 	return 0;
+}
+
+/* Links to volumes that an interrupted deletion or rename took away. Those of volumes were made again. */
+static void remove_dangling(Daemon *d, const char *folder)
+{
+	g_autofree char *path = g_build_filename(d->dir, folder, NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));) {
+		g_autofree char *link = g_build_filename(path, name, NULL);
+		if (g_file_test(link, G_FILE_TEST_IS_SYMLINK) && !g_file_test(link, G_FILE_TEST_EXISTS))
+			unlink(link);
+	}
 }
 
 int pool_table_start(Daemon *d, Error **err)
@@ -240,6 +251,8 @@ int pool_table_start(Daemon *d, Error **err)
 		if (start_pool(pools->pdata[i]))
 			pool_table_add(table, pool_ref(pools->pdata[i]));
 	}
+	remove_dangling(d, "containers");
+	remove_dangling(d, "virtual-machines");
 	return 0;
 }
 

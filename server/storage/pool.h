@@ -32,6 +32,7 @@
 typedef struct Pool Pool;
 typedef struct PoolTable PoolTable;
 struct Operation;
+struct Tx;
 
 /* Loads every pool from the database, mounts them, and settles what a crash left (States above); links
  * in containers/ are made again. A pool that does not mount is kept with status
@@ -68,9 +69,13 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
     const char *type, const char *fingerprint, struct Operation *op, Error **err);
-/* Succeeds when there is nothing left to delete. Must not be mounted. */
+/* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
+ * removes the volume's row: what belongs to the volume goes with it, or both stay. */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
+typedef int (*PoolAlso)(struct Tx *tx, void *data, Error **err);
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type,
+    PoolAlso also, void *data, Error **err);
 int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type,
     const char *new_name, Error **err);
 /* *ret_path (g_free) is the directory with rootfs/ metadata.yaml templates/ backup.yaml. Counted:

@@ -5,8 +5,10 @@
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const VolumeType types[] = { VOLUME_CONTAINER, VOLUME_IMAGE, VOLUME_CUSTOM, VOLUME_MACHINE };
@@ -17,11 +19,36 @@ static int make_folder(const Pool *pool, const char *prefix, const char *folder,
 	return file_mkdir_all(path, 0711, err);
 }
 
+/* ext4 puts a directory near its parent, and new files near their directory: there it steps over every
+ * inode that was freed in the last minutes, one by one, which makes a volume's creation ten times slower
+ * on a busy pool. Told that the children are unrelated (`chattr +T`) it spreads them over the disk. Other
+ * file systems refuse the flag. */
+static int spread_children(const char *path, Error **err)
+{
+	int flags = 0;
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+		return 0;
+	flags |= FS_TOPDIR_FL;
+	if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+		log_debug("Volumes are not spread", "path", path, "err", g_strerror(errno));
+	return 0;
+}
+
+/* Where volumes are made; finished, they move with their inodes. */
+static int make_unfinished_folder(const Pool *pool, const char *folder, Error **err)
+{
+	g_autofree char *path = g_strconcat(pool->path, "/unfinished/", folder, NULL);
+	return file_mkdir_all(path, 0711, err) < 0 ? -1 : spread_children(path, err);
+}
+
 int pool_make_folders(Pool *pool, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
 		const char *folder = driver_folder(types[i]);
-		if (make_folder(pool, "", folder, "", err) < 0 || make_folder(pool, "unfinished/", folder, "", err) < 0 ||
+		if (make_folder(pool, "", folder, "", err) < 0 || make_unfinished_folder(pool, folder, err) < 0 ||
 		    make_folder(pool, "deleted/", folder, "", err) < 0)
 			return -1;
 		if (types[i] != VOLUME_IMAGE && (make_folder(pool, "", folder, "-snapshots", err) < 0 ||
@@ -60,16 +87,18 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 }
 
 /* A volume whose renaming was interrupted keeps its old name. */
-static int undo_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err)
+static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Error **err)
 {
-	g_autoptr(Volume) renamed = volume_new(pool, volume->type, volume->project, new_name);
+	const char *slash = strchr(intent, '/');
+	g_autofree char *project = slash ? g_strndup(intent, (gsize)(slash - intent)) : g_strdup(volume->project);
+	g_autoptr(Volume) renamed = volume_new(pool, volume->type, project, slash ? slash + 1 : intent);
 	if (!volume_exists(pool, volume, PLACE_OWN) && volume_exists(pool, renamed, PLACE_OWN)) {
 		g_autoptr(DriverCall) from = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 		g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_OWN, NULL);
 		if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
 			return -1;
 	}
-	return volume_row_intend(pool, volume, NULL, err);
+	return volume_row_set(pool, volume, VOLUME_INTENT, NULL, err);
 }
 
 /* The volume moves first, so that its snapshots may still be where it was. */

@@ -135,6 +135,11 @@ int snapshot_begin(Pool *pool, const Volume *volume, const char *name, Error **e
 	return data_create(pool, snapshot, PLACE_UNFINISHED, err);
 }
 
+int snapshot_data_create(Pool *pool, const Volume *snapshot, Error **err)
+{
+	return data_create(pool, snapshot, PLACE_OWN, err);
+}
+
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);

@@ -49,6 +49,8 @@ int snapshot_usage(Pool *pool, const Volume *volume, const char *name, int64_t *
  * mounted before and after. */
 int snapshot_begin(Pool *pool, const Volume *volume, const char *name, Error **err);
 
+/* The data alone, of a volume in its own place; the row is the caller's. */
+int snapshot_data_create(Pool *pool, const Volume *snapshot, Error **err);
 /* Names (char *, to free) of the snapshots that the volume has in its pool, with a row or not. */
 int snapshot_list_data(Pool *pool, const Volume *volume, GPtrArray **ret_names, Error **err);
 /* At start: rows without data go, and data of half-made or half-removed ones. */

@@ -55,11 +55,13 @@ int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
-int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err);
-/* Notes in the row that the volume is being renamed (NULL: no more). A start that finds the note gives
- * the data its old name back; volume_row_rename() takes it away with the new name. */
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
+/* One key of the row; NULL removes it. */
+int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);
+/* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name back;
+ * volume_row_rename() takes it away with the new name. */
 #define VOLUME_INTENT "volatile.rename"
-int volume_row_intend(Pool *pool, const Volume *volume, const char *new_name, Error **err);
 int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 
 /* The volume's configuration with the pool's `volume.*` defaults below it. */

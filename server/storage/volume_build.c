@@ -1,6 +1,7 @@
 #include "server/storage/volume_build.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
@@ -139,17 +140,38 @@ void volume_abandon(Pool *pool, const Volume *volume)
 	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
 }
 
+/* Its row is gone, so it is nobody's: what does not go now goes at the next start. */
+static void destroy_deleted(Pool *pool, const Volume *volume)
+{
+	g_autoptr(Error) error = NULL;
+	if (volume_destroy(pool, volume, PLACE_DELETED, &error) < 0)
+		log_warn("Data of a deleted volume stays until the next start", "pool", pool->name, "volume",
+		    volume->disk_name, "err", error->message);
+}
+
 int volume_remove(Pool *pool, const Volume *volume, Error **err)
+{
+	return volume_remove_with(pool, volume, NULL, NULL, err);
+}
+
+int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err)
 {
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (volume_exists(pool, volume, PLACE_DELETED) && volume_destroy(pool, volume, PLACE_DELETED, err) < 0)
+		return -1;
 	if (volume_exists(pool, volume, PLACE_OWN) && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
 		return -1;
 	if (is_root(volume))
 		volume_unlink(pool, volume);
-	if (volume_row_delete(pool, volume, err) < 0)
-		return -1;
-	return volume_destroy(pool, volume, PLACE_DELETED, err);
+	if (volume_row_delete_with(pool, volume, also, data, err) == 0) {
+		destroy_deleted(pool, volume);
+		return 0;
+	}
+	/* What keeps its row keeps its data. */
+	if (volume_move(pool, volume, PLACE_DELETED, PLACE_OWN, NULL) == 0 && is_root(volume))
+		volume_link(pool, volume, NULL);
+	return -1;
 }
 
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err)
@@ -158,21 +180,26 @@ int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (volume_row_intend(pool, volume, renamed->name, err) < 0)
+	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
+	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
 		return -1;
 	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0) {
-		volume_row_intend(pool, volume, NULL, NULL);
+		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
-	if (volume_row_rename(pool, volume, renamed->name, err) < 0) {
-		if (pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL) == 0)
-			volume_row_intend(pool, volume, NULL, NULL);
-		return -1;
-	}
-	if (!is_root(volume))
-		return 0;
-	volume_unlink(pool, volume);
-	return volume_link(pool, renamed, err);
+	if (is_root(volume) && volume_link(pool, renamed, err) < 0)
+		goto back;
+	if (volume_row_rename(pool, volume, renamed, err) < 0)
+		goto back;
+	if (is_root(volume))
+		volume_unlink(pool, volume);
+	return 0;
+back:
+	if (is_root(volume))
+		volume_unlink(pool, renamed);
+	if (pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL) == 0)
+		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
+	return -1;
 }
 
 VolumePairLock volume_lock_pair(Pool *pool, const Volume *a, const Volume *b)

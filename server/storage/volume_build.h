@@ -20,6 +20,7 @@ int volume_finish(Pool *pool, const Volume *volume, const char *description, con
 void volume_abandon(Pool *pool, const Volume *volume);
 /* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted. */
 int volume_remove(Pool *pool, const Volume *volume, Error **err);
+int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
 /* Gives it, with its snapshots, another name; a crash in between leaves the old one. The caller holds both
  * locks and has checked that the new name is free. */
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);

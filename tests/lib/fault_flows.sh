@@ -56,6 +56,8 @@ rename_after() {
 delete_ready() { make_stopped; }
 delete() { incus delete "$NAME"; }
 delete_after() {
+	# what could not be removed is in deleted/ until the next start
+	if [ -n "$(ls "$INCUS_DIR/storage-pools/default/deleted/containers")" ]; then stop_daemon; start_daemon; fi
 	if there; then works; gone; else same_world; fi
 }
 FLOWS="create_image create_empty create_devices start stop rename delete"

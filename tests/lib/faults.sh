@@ -12,11 +12,11 @@ world() {
 		query+=", (SELECT count(*) FROM $table) AS $table"
 	done
 	incus admin sql global "SELECT ${query#, }"
-	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -path './storage-pools/*/images' \) -prune -o -print | sort)
+	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -path './storage-pools/*/images' \) -prune -o -print 2>/dev/null || true) | sort
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' "/proc/$DAEMON_PID/mounts" | sort
 	ip -o link | grep -o "v[0-9]*$NAME[^:@]*" | sort || true
 	nft list ruleset | grep -o "v[0-9]*$NAME[^\"]*" | sort -u || true
-	find /sys/fs/cgroup -type d -name "*lxc*$NAME*" 2>/dev/null | sort
+	{ find /sys/fs/cgroup -type d -name "*lxc*$NAME*" 2>/dev/null || true; } | sort
 	pgrep -f -c "lxc monitor.*$INCUS_DIR" || true
 }
 same_world() { # what is there now is what was there before

@@ -98,6 +98,19 @@ static void test_read_write(void **state)
 	assert_int_equal(file_mkdir_beneath(top_fd, "a/../../x", 0711, TRUE, &err), -1);
 }
 
+static void test_write_plain(void **state)
+{
+	g_autoptr(Error) err = NULL;
+	g_autofree char *path = g_build_filename(top, "plain", NULL), *missing = g_build_filename(top, "a/b", NULL);
+	g_autofree char *text = NULL;
+	assert_int_equal(file_write_plain(path, "a long text", 0600, &err), 0);
+	assert_int_equal(file_write_plain(path, "short", 0600, &err), 0);
+	assert_true(g_file_get_contents(path, &text, NULL, NULL));
+	assert_string_equal(text, "short");
+	assert_int_equal(file_write_plain(missing, "x", 0600, &err), -1);
+	assert_non_null(strstr(err->message, "a/b"));
+}
+
 static void test_remove(void **state)
 {
 	g_autoptr(Error) err = NULL;
@@ -216,11 +229,27 @@ static void test_copy(void **state)
 	assert_true(one > 0 && two <= one + 65536);
 }
 
+static void test_names(void **state)
+{
+	g_autoptr(Error) err = NULL;
+	g_autoptr(GPtrArray) names = NULL;
+	put("b", "2");
+	put("a", "1");
+	assert_int_equal(mkdirat(top_fd, "folder", 0700), 0);
+	assert_int_equal(symlinkat("a", top_fd, "link"), 0);
+	assert_int_equal(file_names(top_fd, &names, &err), 0);
+	assert_int_equal(names->len, 2);
+	assert_string_equal(names->pdata[0], "a");
+	assert_string_equal(names->pdata[1], "b");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_escape, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_read_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_plain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mount_point_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),

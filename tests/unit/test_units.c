@@ -92,6 +92,7 @@ static void test_names(void **state)
 		{name_check_url, "https://x.example/a", 0}, {name_check_url, "ftp://x", -1}, {name_check_line, "a\tb", -1},
 		{name_check_interface, "eth0", 0}, {name_check_interface, "abcdefghijklmnop", -1},
 		{name_check_fingerprint, "abc0", 0},
+		{name_check_text, "two\n\tlines", 0}, {name_check_text, "a\x01", -1}, {name_check_text, "\x7f", -1},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(Error) err = NULL;

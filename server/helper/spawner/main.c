@@ -73,6 +73,7 @@ static void settle(void)
 	for (int i = SIGHUP; i <= SIGTERM; i++)
 		if (i == SIGHUP || i == SIGINT || i == SIGTERM)
 			signal(i, SIG_IGN);
+	cgroup_find_mounts();
 	host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 

@@ -53,6 +53,11 @@ unsigned long long pid_start_time(pid_t pid);
 /* Enters namespaces (CLONE_NEW*) of the process behind pidfd; as root of its user namespace when that
  * is among them. 0 or -1. */
 int namespaces_enter(int pidfd, int flags);
+/* Once, at the start: where the cgroup hierarchies are. */
+void cgroup_find_mounts(void);
+/* fork() whose child, where the kernel lets it, is already in the container's group ("/lxc.payload.c1") of
+ * every hierarchy: then *ret_inside is set in the child. Else it is where its parent is, or half-way. */
+pid_t cgroup_fork(const char *group, int *ret_inside);
 /* An O_PATH fd of the host's /proc, opened before any container is entered, so that fds can be opened
  * again by number. */
 extern int host_proc;

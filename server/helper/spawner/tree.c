@@ -23,14 +23,22 @@ static const struct {
 	const char *name;
 	uint64_t set, clear;
 } common[] = {
-	{ "ro", MOUNT_ATTR_RDONLY, 0 }, { "rw", 0, MOUNT_ATTR_RDONLY },
-	{ "nosuid", MOUNT_ATTR_NOSUID, 0 }, { "suid", 0, MOUNT_ATTR_NOSUID },
-	{ "nodev", MOUNT_ATTR_NODEV, 0 }, { "dev", 0, MOUNT_ATTR_NODEV },
-	{ "noexec", MOUNT_ATTR_NOEXEC, 0 }, { "exec", 0, MOUNT_ATTR_NOEXEC },
-	{ "noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME }, { "relatime", 0, MOUNT_ATTR__ATIME },
-	{ "strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME },
-	{ "nodiratime", MOUNT_ATTR_NODIRATIME, 0 }, { "diratime", 0, MOUNT_ATTR_NODIRATIME },
-	{ "defaults", 0, 0 }, { "bind", 0, 0 }, { "rbind", 0, 0 },
+    {"ro", MOUNT_ATTR_RDONLY, 0},
+    {"rw", 0, MOUNT_ATTR_RDONLY},
+    {"nosuid", MOUNT_ATTR_NOSUID, 0},
+    {"suid", 0, MOUNT_ATTR_NOSUID},
+    {"nodev", MOUNT_ATTR_NODEV, 0},
+    {"dev", 0, MOUNT_ATTR_NODEV},
+    {"noexec", MOUNT_ATTR_NOEXEC, 0},
+    {"exec", 0, MOUNT_ATTR_NOEXEC},
+    {"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
+    {"relatime", 0, MOUNT_ATTR__ATIME},
+    {"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+    {"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
+    {"diratime", 0, MOUNT_ATTR_NODIRATIME},
+    {"defaults", 0, 0},
+    {"bind", 0, 0},
+    {"rbind", 0, 0},
 };
 
 static int take_common(Options *options, const char *word)
@@ -104,8 +112,8 @@ static int mount_as(const char *type, const char *device, const Options *options
 	return tree;
 }
 
-/* As mount(8) does without knowing better: each kind of file system in the kernel's order. A wrong one
- * says EINVAL; any other error is the right one's. */
+/* As mount(8) does without knowing better: each kind of file system in the kernel's order. A wrong
+ * one says EINVAL; any other error is the right one's. */
 static int mount_block(int source, const Options *options)
 {
 	char device[48], line[128], type[100];
@@ -127,7 +135,7 @@ static int mount_block(int source, const Options *options)
 
 static int adjust(int tree, int recursive, uint64_t set, uint64_t clear, int userns)
 {
-	struct mount_attr attr = { .attr_set = set, .attr_clr = clear };
+	struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
 	if (userns >= 0) {
 		attr.attr_set |= MOUNT_ATTR_IDMAP;
 		attr.userns_fd = (uint64_t)userns;
@@ -145,7 +153,8 @@ static int adjust(int tree, int recursive, uint64_t set, uint64_t clear, int use
 
 static int clone(int source, int recursive)
 {
-	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+	unsigned flags =
+	    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
 	return (int)syscall(SYS_open_tree, source, "", flags);
 }
 
@@ -170,10 +179,12 @@ int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file)
 		options.set |= MOUNT_ATTR_RDONLY;
 	int tree = block ? mount_block(source, &options) : clone(source, spec->recursive);
 	if (tree >= 0)
-		tree = adjust(tree, spec->recursive, options.set, options.clear, spec->shift ? userns : -1);
+		tree = adjust(
+		    tree, spec->recursive, options.set, options.clear, spec->shift ? userns : -1);
 	if (tree < 0)
-		job_fail(job, errno, "Cannot %s \"%s\"%s: %s", block ? "mount the file system on" : "clone the mount of",
-		    spec->source, spec->shift ? " with mapped owners" : "", strerror(errno));
+		job_fail(job, errno, "Cannot %s \"%s\"%s: %s",
+		    block ? "mount the file system on" : "clone the mount of", spec->source,
+		    spec->shift ? " with mapped owners" : "", strerror(errno));
 	close(source);
 	*ret_is_file = !block && !S_ISDIR(st.st_mode);
 	return tree;
