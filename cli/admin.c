@@ -9,13 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLL_US 10000
+/* Starts take some milliseconds; who waits longer is asked less often. */
+#define POLL_US 1000
+#define POLL_MAX_US 20000
 
 static int waitready(Cli *cli, Error **err)
 {
 	long timeout = flag_int(cli, "timeout");
 	gint64 end = g_get_monotonic_time() + timeout * G_USEC_PER_SEC;
-	for (;;) {
+	for (useconds_t wait = POLL_US;;) {
 		g_autoptr(Error) problem = NULL;
 		Server *server = server_get(cli, "local", &problem);
 		if (server && server_call(server, "GetReady", NULL, &problem))
@@ -25,7 +27,8 @@ static int waitready(Cli *cli, Error **err)
 		if (timeout > 0 && g_get_monotonic_time() >= end)
 			return error_set(err, ERROR_TIMEOUT, "Incus still not running after %lds timeout (%s)", timeout,
 			    problem->message);
-		usleep(POLL_US);
+		usleep(wait);
+		wait = MIN(wait + wait / 16, POLL_MAX_US);
 	}
 }
 

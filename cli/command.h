@@ -95,5 +95,3 @@ ParseResult parse_arguments(Cli *cli, int argc, char **argv, Error **err);
 
 /* Help of a command or group; NULL is the program. `all` shows hidden ones, `deep` every level. */
 char *help_text(const Command *command, bool all, bool deep);
-
-#define INCUS_VERSION "0.1.0"

@@ -7,30 +7,37 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Words come from the line, since bash splits them at colons too; it replaces what follows the last. */
 static const char bash_script[] =
     "# bash completion for incus\n"
     "_incus() {\n"
-    "\tlocal IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]}\n"
-    "\tCOMPREPLY=($(incus __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null))\n"
+    "\tlocal IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} words word\n"
+    "\tread -ra words <<<\"$line\"\n"
+    "\t[[ $line != *[[:space:]] ]] || words+=(\"\")\n"
+    "\tword=${words[-1]}\n"
+    "\tIFS=$'\\n'\n"
+    "\tCOMPREPLY=($(incus __complete -- \"${words[@]:1}\" 2>/dev/null))\n"
     "\t[ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$word\"))\n"
-    "\t[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *[:/=] ]] || compopt -o nospace\n"
+    "\t[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *[:/=] ]] || compopt -o nospace 2>/dev/null\n"
+    "\t[[ $word != *:* || $COMP_WORDBREAKS != *:* ]] || COMPREPLY=(\"${COMPREPLY[@]#\"${word%\"${word##*:}\"}\"}\")\n"
     "}\n"
     "complete -F _incus incus\n";
 
+/* As a file of $fpath it is itself the body of _incus; sourced, it has to be registered. */
 static const char zsh_script[] =
     "#compdef incus\n"
     "_incus() {\n"
     "\tlocal -a found\n"
-    "\tfound=(${(f)\"$(incus __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
+    "\tfound=(${(f)\"$(incus __complete -- \"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
     "\tif (( ${#found} )); then compadd -- $found; else _files; fi\n"
     "}\n"
-    "compdef _incus incus\n";
+    "if [[ $funcstack[1] == _incus ]]; then _incus \"$@\"; else compdef _incus incus; fi\n";
 
 static const char fish_script[] =
     "# fish completion for incus\n"
     "function __incus_complete\n"
     "\tset -l words (commandline -opc) (commandline -ct)\n"
-    "\tincus __complete $words[2..-1] 2>/dev/null\n"
+    "\tincus __complete -- $words[2..-1] 2>/dev/null\n"
     "end\n"
     "complete -c incus -a '(__incus_complete)'\n";
 

@@ -52,11 +52,16 @@ static void add_remote(Conf *conf, Remote *remote)
 	g_hash_table_replace(conf->remotes, remote->name, remote);
 }
 
-/* Remotes that every installation has: they may be overridden (images) or not (local). */
+/* Remotes that every installation has: they may be overridden (images) or not (local, of which the
+ * file keeps only the current project). */
 static void add_built_in(Conf *conf, bool fresh)
 {
-	Remote *local = remote_new("local", "unix://");
+	Remote *local = remote_new("local", "unix://"), *stored = conf_remote(conf, "local");
 	local->is_static = true;
+	if (stored) {
+		g_free(local->project);
+		local->project = g_strdup(stored->project);
+	}
 	add_remote(conf, local);
 	if (!fresh)
 		return;

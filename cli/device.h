@@ -20,3 +20,6 @@ int device_attach(const Object *owner, const char *name, json_t *device, Error *
  * NULL. Two keys may name it. */
 int device_detach(const Object *owner, const char *name, const char *const *keys, const char *value,
     Error **err);
+/* "NAME,key=value,..." of --device: changes the device of that name in `devices`, a copy of that in
+ * `inherited`, or makes a new one. */
+int device_option(const char *text, const json_t *inherited, json_t *devices, Error **err);

@@ -11,6 +11,7 @@
 	X(completion) \
 	X(config) \
 	X(console) \
+	X(copy) \
 	X(delete) \
 	X(exec) \
 	X(file) \
@@ -29,11 +30,13 @@
 	X(project) \
 	X(query) \
 	X(remote) \
+	X(snapshot) \
 	X(storage) \
 	X(template) \
 	X(trust) \
 	X(version) \
-	X(volume)
+	X(volume) \
+	X(warning)
 
 #define FAMILY(name) extern const Command name##_commands[];
 COMMAND_FAMILIES(FAMILY)

@@ -2,6 +2,7 @@
  * incus file: files of instances.
  */
 #include "cli/edit.h"
+#include "cli/file_mount.h"
 #include "cli/file_transfer.h"
 #include "cli/noun.h"
 #include <errno.h>
@@ -83,6 +84,13 @@ static const Flag push_flags[] = {
 	FLAG_END,
 };
 
+static const Flag mount_flags[] = {
+	{ "auth-user", 0, FLAG_STRING, NULL, "Name that SSH clients log in with" },
+	{ "listen", 0, FLAG_STRING, NULL, "Serve SSH clients on this address and port" },
+	{ "no-auth", 0, FLAG_BOOL, NULL, "Let SSH clients in without a password" },
+	FLAG_END,
+};
+
 const Command file_commands[] = {
 	{ .path = "file", .summary = "Manage files in instances" },
 	{ .path = "file delete", .aliases = "rm",
@@ -94,6 +102,13 @@ const Command file_commands[] = {
 	    .help = "Its owner and permissions stay. New content is taken from the standard input when that is\n"
 		    "no terminal.",
 	    .run = edit, .complete = "instance" },
+	{ .path = "file mount", .usage = "[<remote>:]<instance>[/<path>] [<target path>]", .min_args = 1,
+	    .max_args = 2, .flags = mount_flags, .summary = "Mount the files of an instance",
+	    .help = "With a target path sshfs mounts them there until ctrl+c. Without one they are offered to SSH\n"
+		    "clients (sftp) on a port of this machine.",
+	    .examples = "incus file mount c1/root /mnt\n"
+			"incus file mount c1 --listen 127.0.0.1:2022",
+	    .run = file_mount, .complete = "instance" },
 	{ .path = "file pull",
 	    .usage = "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...] <target path>",
 	    .min_args = 2, .max_args = -1, .flags = pull_flags,

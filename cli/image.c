@@ -1,6 +1,6 @@
 /*
- * incus image: showing, changing, deleting and copying images. Transfers of files are in
- * image_import.c and image_export.c, the list in image_list.c.
+ * incus image: showing, changing and deleting images. Transfers of files are in image_import.c,
+ * image_export.c and image_copy.c, the list in image_list.c.
  */
 #include "cli/image.h"
 #include "cli/image_commands.h"
@@ -21,12 +21,6 @@ const Noun image_noun = {
 		     "#   description: An example\n",
 };
 
-const char *image_resolve(Server *server, const char *image)
-{
-	json_t *alias = server_call(server, "GetImageAlias", json_pack("{s:s}", "name", image), NULL);
-	return alias ? json_get_text(alias, "target") : image;
-}
-
 int image_parse(Cli *cli, const char *argument, Object *ret, Error **err)
 {
 	if (object_parse(cli, &image_noun, argument, ret, err) < 0)
@@ -36,75 +30,6 @@ int image_parse(Cli *cli, const char *argument, Object *ret, Error **err)
 	json_object_del(ret->key, "name");
 	json_object_set_new(ret->key, "fingerprint", json_string(image_resolve(ret->server, ret->name)));
 	return 0;
-}
-
-/* ---- sources of instances ---- */
-
-static char *pinned_certificate(const Conf *conf, const Remote *remote)
-{
-	g_autofree char *path = conf_server_cert_path(conf, remote->name);
-	char *pem = NULL;
-	g_file_get_contents(path, &pem, NULL, NULL);
-	return pem;
-}
-
-/* A secret for an image that is not public. */
-static const char *image_secret(Server *from, const char *fingerprint)
-{
-	json_t *operation =
-	    server_call(from, "CreateImageSecret", json_pack("{s:s}", "fingerprint", fingerprint), NULL);
-	return json_get_text(json_object_get(operation, "metadata"), "secret");
-}
-
-/* What another server needs to fetch an image of `remote`. */
-json_t *image_remote_source(Cli *cli, const Remote *remote, const char *image, Error **err)
-{
-	json_t *source = json_pack("{s:s, s:s, s:s, s:s}", "type", "image", "mode", "pull", "server",
-	    remote->addr, "protocol", remote->protocol);
-	if (strcmp(remote->protocol, "simplestreams") == 0) {
-		json_object_set_new(source, "alias", json_string(image));
-		return source;
-	}
-	Server *from = server_get(cli, remote->name, err);
-	if (!from) {
-		json_decref(source);
-		return NULL;
-	}
-	const char *fingerprint = image_resolve(from, image);
-	json_t *data = server_call(from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
-	if (!data) {
-		json_decref(source);
-		return NULL;
-	}
-	fingerprint = json_get_text(data, "fingerprint");
-	g_autofree char *pem = pinned_certificate(cli->conf, remote);
-	json_object_set_new(source, "fingerprint", json_string(fingerprint));
-	json_object_set_new(source, "certificate", json_string(pem ? pem : ""));
-	if (!json_is_true(json_object_get(data, "public")))
-		json_object_set_new(source, "secret", json_string(image_secret(from, fingerprint)));
-	return source;
-}
-
-json_t *image_source(Cli *cli, Server *server, const char *argument, Error **err)
-{
-	const char *remote_name, *image;
-	target_split(cli, argument, &remote_name, &image);
-	if (!*remote_name)
-		remote_name = conf_default_remote(cli->conf);
-	if (cli->force_local)
-		remote_name = "local";
-	const Remote *remote = conf_remote(cli->conf, remote_name);
-	if (!remote) {
-		error_set(err, ERROR_NOT_FOUND, "The remote \"%s\" doesn't exist", remote_name);
-		return NULL;
-	}
-	if (!*image) {
-		error_set(err, ERROR_INVALID, "Image identifier missing");
-		return NULL;
-	}
-	if (remote == server->remote)
-		return json_pack("{s:s, s:s}", "type", "image", "fingerprint", image_resolve(server, image));
-	return image_remote_source(cli, remote, image, err);
 }
 
 /* ---- info ---- */
@@ -228,10 +153,7 @@ static int refresh(Cli *cli, Error **err)
 
 static int get_property(Cli *cli, Error **err)
 {
-	Object image;
-	if (image_parse(cli, cli->args[0], &image, err) < 0)
-		return -1;
-	json_t *data = object_get(&image, err);
+	json_t *data = fetch(cli, err);
 	if (!data)
 		return -1;
 	const json_t *value = json_object_get(json_object_get(data, "properties"), cli->args[1]);
@@ -266,60 +188,6 @@ static int unset_property(Cli *cli, Error **err)
 	return object_put(&image, data, err);
 }
 
-/* ---- copy ---- */
-
-static json_t *aliases_to_make(Cli *cli, Server *from, const char *image)
-{
-	unsigned n;
-	const char *const *given = flag_list(cli, "alias", &n);
-	json_t *aliases = json_array(), *data = NULL, *alias;
-	size_t k;
-	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(aliases, json_pack("{s:s}", "name", given[i]));
-	if (flag_bool(cli, "copy-aliases") && from)
-		data = server_call(
-		    from, "GetImage", json_pack("{s:s}", "fingerprint", image_resolve(from, image)), NULL);
-	json_array_foreach (json_object_get(data, "aliases"), k, alias)
-		json_array_append(aliases, alias);
-	return aliases;
-}
-
-static int copy(Cli *cli, Error **err)
-{
-	const char *remote_name, *image;
-	unsigned n;
-	const char *const *profiles = flag_list(cli, "profile", &n);
-	Server *to = server_of_argument(cli, 1, err);
-	if (!to)
-		return -1;
-	if (strcmp(flag_string(cli, "mode"), "pull") != 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Image copies in mode \"%s\" are not supported: use pull",
-		    flag_string(cli, "mode"));
-	target_split(cli, cli->args[0], &remote_name, &image);
-	const Remote *remote =
-	    conf_remote(cli->conf, *remote_name ? remote_name : conf_default_remote(cli->conf));
-	if (!remote)
-		return error_set(err, ERROR_NOT_FOUND, "The remote \"%s\" doesn't exist", remote_name);
-	json_t *source = image_remote_source(cli, remote, image, err);
-	if (!source)
-		return -1;
-	bool incus = strcmp(remote->protocol, "incus") == 0;
-	if (flag_bool(cli, "vm"))
-		json_object_set_new(source, "image_type", json_string("virtual-machine"));
-	json_t *post = json_pack("{s:o, s:b, s:b, s:o}", "source", source, "public", flag_bool(cli, "public"),
-	    "auto_update", flag_bool(cli, "auto-update"), "aliases",
-	    aliases_to_make(cli, incus ? server_get(cli, remote->name, NULL) : NULL, image));
-	json_t *names = json_array();
-	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(names, json_string(profiles[i]));
-	json_object_set_new(post, "profiles", names);
-	if (!image_create(to, post, flag_string(cli, "target-project"), "Copying the image", err))
-		return -1;
-	if (!cli->quiet)
-		puts("Image copied successfully!");
-	return 0;
-}
-
 static const Flag vm_flags[] = {
 	{ "vm", 0, FLAG_BOOL, NULL, "Look for a virtual machine image" },
 	FLAG_END,
@@ -328,7 +196,7 @@ static const Flag copy_flags[] = {
 	{ "alias", 0, FLAG_LIST, NULL, "Alias to make for the copy" },
 	{ "auto-update", 0, FLAG_BOOL, NULL, "Keep the copy up to date with the source" },
 	{ "copy-aliases", 0, FLAG_BOOL, NULL, "Make the aliases of the source" },
-	{ "mode", 0, FLAG_STRING, "pull", "Who moves the data: pull" },
+	{ "mode", 0, FLAG_STRING, "pull", "Who moves the data: pull (the target), push (the source) or relay (this program)" },
 	{ "profile", 'p', FLAG_LIST, NULL, "Profile for instances of the copy" },
 	{ "public", 0, FLAG_BOOL, NULL, "Make the copy public" },
 	{ "target-project", 0, FLAG_STRING, NULL, "Project to copy to" },
@@ -350,7 +218,7 @@ const Command image_commands[] = {
 	{ .path = "image", .summary = "Manage images" },
 	{ .path = "image copy", .aliases = "cp", .usage = "[<remote>:]<image> <remote>:", .min_args = 2,
 	    .max_args = 2, .flags = copy_flags, .summary = "Copy an image to another server",
-	    .run = copy, .complete = "image,remote" },
+	    .run = image_copy, .complete = "image,remote" },
 	{ .path = "image delete", .aliases = "rm", .usage = "[<remote>:]<image> [[<remote>:]<image>...]",
 	    .min_args = 1, .max_args = -1, .summary = "Delete images", .run = delete,
 	    .complete = "image" },

@@ -1,6 +1,7 @@
 #include "cli/image_commands.h"
 #include "cli/progress.h"
 #include "cli/stream.h"
+#include "sdk/base/own.h"
 #include "incus/v1/image.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -103,32 +104,83 @@ static int receive(Export *export, Stream *stream, Error **err)
 	return -1;
 }
 
-int image_export(Cli *cli, Error **err)
+/* Where the file of an export comes to stand; it is in `directory` under the server's name for it. */
+static int place_file(const Export *export, const char *from, Error **err)
+{
+	uint8_t start[512];
+	autofd int fd = open(from, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, start, sizeof(start));
+	if (n < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
+	g_autofree char *to = name_file(export, extension_of(start, (size_t)n));
+	if (g_rename(from, to) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", to);
+	return 0;
+}
+
+/* Beside the target first, so that a failed download leaves nothing under its name. */
+static int export_streams(Cli *cli, const Remote *remote, const char *name, Export *export, Error **err)
+{
+	json_t *data = image_streams_get(cli, remote, name, err);
+	if (!data)
+		return -1;
+	export->fingerprint = json_get_text(data, "fingerprint");
+	g_autofree char *beside = export->directory ? g_strdup(export->target) :
+	    export->target			    ? g_path_get_dirname(export->target) :
+						      g_strdup(".");
+	g_autofree char *directory = g_build_filename(beside, ".incus_image_XXXXXX", NULL);
+	const char *image, *rootfs;
+	if (!g_mkdtemp_full(directory, 0700))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create a folder in \"%s\"", beside);
+	int result = image_streams_download(cli, remote, export->fingerprint, directory, &image, &rootfs, err);
+	if (result == 0) {
+		export->split = rootfs != NULL;
+		result = place_file(export, image, err);
+		export->rootfs = true;
+		if (result == 0 && rootfs)
+			result = place_file(export, rootfs, err);
+		g_unlink(image);
+		if (rootfs)
+			g_unlink(rootfs);
+	}
+	g_rmdir(directory);
+	return result;
+}
+
+static int export_server(Cli *cli, Export *export, Error **err)
 {
 	Object image;
-	Export export = { .fd = -1, .target = cli->n_args > 1 ? cli->args[1] : NULL };
 	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
 	if (image_parse(cli, cli->args[0], &image, err) < 0)
 		return -1;
 	json_t *data = object_get(&image, err); /* the whole fingerprint names the files */
 	if (!data)
 		return -1;
-	export.fingerprint = json_get_text(data, "fingerprint");
-	export.directory = export.target && g_file_test(export.target, G_FILE_TEST_IS_DIR);
-	in.fingerprint = (char *)export.fingerprint;
+	export->fingerprint = json_get_text(data, "fingerprint");
+	in.fingerprint = (char *)export->fingerprint;
 	in.project = (char *)(image.server->project ? image.server->project : "");
 	g_autoptr(Stream) stream = stream_open(image.server, "ExportImage", &in.base, err);
 	if (!stream)
 		return -1;
-	progress_start(&export.progress, cli->quiet ? NULL : "Exporting the image");
-	int result = receive(&export, stream, err);
-	progress_end(&export.progress);
-	if (result < 0) {
-		if (export.path)
-			g_unlink(export.path);
-		close_file(&export, NULL);
+	progress_start(&export->progress, cli->quiet ? NULL : "Exporting the image");
+	int result = receive(export, stream, err);
+	progress_end(&export->progress);
+	if (result == 0)
+		return 0;
+	if (export->path)
+		g_unlink(export->path);
+	close_file(export, NULL);
+	return -1;
+}
+
+int image_export(Cli *cli, Error **err)
+{
+	Export export = { .fd = -1, .target = cli->n_args > 1 ? cli->args[1] : NULL };
+	const char *name;
+	const Remote *streams = image_streams_remote(cli, cli->args[0], &name);
+	export.directory = export.target && g_file_test(export.target, G_FILE_TEST_IS_DIR);
+	if ((streams ? export_streams(cli, streams, name, &export, err) : export_server(cli, &export, err)) < 0)
 		return -1;
-	}
 	if (!cli->quiet)
 		puts("Image exported successfully!");
 	return 0;

@@ -22,6 +22,7 @@ typedef struct Import {
 	const char *image;  /* file, directory or URL */
 	const char *rootfs; /* NULL: unified */
 	json_t *properties;
+	const char *project; /* "": the current one */
 	uint64_t done, total;
 	Progress progress;
 } Import;
@@ -57,9 +58,9 @@ static int parse(Import *import, Error **err)
 
 /* ---- the request ---- */
 
-static char *query_text(const json_t *properties)
+char *image_properties_query(Cli *cli, const json_t *properties)
 {
-	GString *out = g_string_new(NULL);
+	g_autoptr(GString) out = g_string_new(NULL);
 	const char *key;
 	json_t *value;
 	json_object_foreach ((json_t *)properties, key, value) {
@@ -67,13 +68,18 @@ static char *query_text(const json_t *properties)
 		g_autofree char *v = g_uri_escape_string(json_string_value(value), NULL, FALSE);
 		g_string_append_printf(out, "%s%s=%s", out->len ? "&" : "", k, v);
 	}
-	return g_string_free(out, FALSE);
+	return arena_strdup(cli->arena, out->str);
+}
+
+static char *project_of(const Server *server, const char *project)
+{
+	return (char *)(*project ? project : server->project ? server->project : "");
 }
 
 static Pb__CreateImageRequest first_message(const Import *import, const char *properties)
 {
 	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
-	in.project = (char *)(import->server->project ? import->server->project : "");
+	in.project = project_of(import->server, import->project);
 	in.public_ = (char *)(flag_bool(import->cli, "public") ? "1" : "");
 	in.properties = (char *)properties;
 	return in;
@@ -139,19 +145,25 @@ static int send_all(Import *import, Stream *stream, int image_fd, int rootfs_fd,
 	return send_file(import, stream, rootfs_fd, &second, err) < 0 ? -1 : 0;
 }
 
-static json_t *finish(Server *server, Stream *stream, const char *label, Error **err)
+static json_t *start(Server *server, Stream *stream, Error **err)
 {
 	ProtobufCMessage *reply;
 	if (stream_finish(stream, &reply, err) < 0)
 		return NULL;
 	json_t *operation = server_keep(server->cli, message_to_json(reply, true));
 	stream_message_free(reply);
-	return server_wait(server, operation, label, err);
+	return operation;
+}
+
+json_t *image_upload_finish(Server *server, Stream *stream, const char *label, Error **err)
+{
+	json_t *operation = start(server, stream, err);
+	return operation ? server_wait(server, operation, label, err) : NULL;
 }
 
 static json_t *upload(Import *import, const char *path, Error **err)
 {
-	g_autofree char *properties = query_text(import->properties);
+	char *properties = image_properties_query(import->cli, import->properties);
 	Pb__CreateImageRequest in = first_message(import, properties);
 	autofd int image_fd = open_image(import, path, err);
 	autofd int rootfs_fd = -1;
@@ -163,20 +175,46 @@ static json_t *upload(Import *import, const char *path, Error **err)
 	progress_start(&import->progress, import->cli->quiet ? NULL : "Transferring image");
 	int result = send_all(import, stream, image_fd, rootfs_fd, &in, err);
 	progress_end(&import->progress);
-	return result < 0 ? NULL : finish(import->server, stream, "Importing image", err);
+	return result < 0 ? NULL : image_upload_finish(import->server, stream, "Importing image", err);
 }
 
-json_t *image_create(Server *server, json_t *post, const char *project, const char *label, Error **err)
+json_t *image_upload(Server *server, const char *image, const char *rootfs, json_t *properties,
+    const char *project, Error **err)
+{
+	Import import = { .cli = server->cli, .server = server, .image = image, .rootfs = rootfs,
+		.properties = properties, .project = project };
+	return upload(&import, image, err);
+}
+
+json_t *image_create_start(Server *server, json_t *post, const char *project, Error **err)
 {
 	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
 	server_keep(server->cli, post);
-	in.project = (char *)(*project ? project : server->project ? server->project : "");
+	in.project = project_of(server, project);
 	in.image = (Pb__ImagesPost *)message_from_json(
 	    &pb__images_post__descriptor, post, server->cli->arena, err);
 	if (!in.image)
 		return NULL;
 	g_autoptr(Stream) stream = stream_open(server, "CreateImage", &in.base, err);
-	return stream ? finish(server, stream, label, err) : NULL;
+	return stream ? start(server, stream, err) : NULL;
+}
+
+json_t *image_create(Server *server, json_t *post, const char *project, const char *label, Error **err)
+{
+	json_t *source = json_object_get(post, "source"), *done = NULL;
+	char **servers = image_take_servers(server->cli, source, "server");
+	g_autoptr(Error) problem = NULL;
+	server_keep(server->cli, post);
+	for (int i = 0; servers[i] && !done; i++) {
+		g_clear_pointer(&problem, error_free);
+		if (*servers[i])
+			json_object_set_new(source, "server", json_string(servers[i]));
+		json_t *operation = image_create_start(server, json_incref(post), project, &problem);
+		done = operation ? server_wait(server, operation, label, &problem) : NULL;
+	}
+	if (!done)
+		error_propagate(err, g_steal_pointer(&problem));
+	return done;
 }
 
 /* ---- directories ---- */
@@ -280,7 +318,7 @@ static json_t *import_any(Import *import, Error **err)
 
 int image_import(Cli *cli, Error **err)
 {
-	Import import = { .cli = cli, .properties = server_keep(cli, json_object()) };
+	Import import = { .cli = cli, .project = "", .properties = server_keep(cli, json_object()) };
 	unsigned n;
 	const char *const *aliases = flag_list(cli, "alias", &n);
 	if (parse(&import, err) < 0)

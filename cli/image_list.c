@@ -255,14 +255,41 @@ static bool alias_matches(Cli *cli, const json_t *alias, int first)
 	return true;
 }
 
+/* The aliases of a simple streams server are those that its images name. */
+static json_t *aliases_of(Cli *cli, const json_t *images)
+{
+	json_t *all = server_keep(cli, json_array()), *image, *alias;
+	size_t i, k;
+	json_array_foreach (images, i, image)
+		json_array_foreach (json_object_get(image, "aliases"), k, alias)
+			json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s}", "description", "", "name",
+			    json_get_text(alias, "name"), "target", json_get_text(image, "fingerprint"), "type",
+			    json_get_text(image, "type")));
+	return all;
+}
+
+static json_t *fetch_aliases(Cli *cli, int *ret_first, Error **err)
+{
+	const char *first = cli->n_args > 0 ? cli->args[0] : "", *rest = first;
+	const Remote *streams = image_streams_remote(cli, first, &rest);
+	*ret_first = 0;
+	if (streams) {
+		if (cli->n_args > 0)
+			cli->args[0] = (char *)rest;
+		json_t *images = image_streams_list(cli, streams, err);
+		return images ? aliases_of(cli, images) : NULL;
+	}
+	Server *server = parse_list(cli, ret_first, err);
+	return server ? server_list(server, "GetImageAliases", NULL, err) : NULL;
+}
+
 static int alias_list(Cli *cli, Error **err)
 {
 	static const char *const headers[] = { "ALIAS", "FINGERPRINT", "TYPE", "DESCRIPTION", NULL };
 	int first;
 	if (output_check_format(cli, err) < 0)
 		return -1;
-	Server *server = parse_list(cli, &first, err);
-	json_t *aliases = server ? server_list(server, "GetImageAliases", NULL, err) : NULL, *alias;
+	json_t *aliases = fetch_aliases(cli, &first, err), *alias;
 	if (!aliases)
 		return -1;
 	json_t *picked = server_keep(cli, json_array());

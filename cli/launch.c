@@ -1,6 +1,7 @@
 /*
  * incus create, incus launch.
  */
+#include "cli/device.h"
 #include "cli/image.h"
 #include "cli/instance.h"
 #include "cli/output.h"
@@ -21,8 +22,7 @@ static json_t *profile_devices(Server *server, const json_t *profiles)
 	return all;
 }
 
-/* "NAME,key=value,...": a new device, or one of a profile with changes. */
-static int add_device(const char *text, const json_t *inherited, json_t *devices, Error **err)
+int device_option(const char *text, const json_t *inherited, json_t *devices, Error **err)
 {
 	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 	if (!parts[0] || !*parts[0] || !parts[1])
@@ -47,7 +47,7 @@ static int add_devices(Cli *cli, Server *server, const json_t *profiles, json_t 
 	const char *const *given = flag_list(cli, "device", &n);
 	const json_t *inherited = n > 0 ? profile_devices(server, profiles) : NULL;
 	for (unsigned i = 0; i < n; i++)
-		if (add_device(given[i], inherited, devices, err) < 0)
+		if (device_option(given[i], inherited, devices, err) < 0)
 			return -1;
 	return 0;
 }
@@ -206,7 +206,7 @@ static int create_instance(Cli *cli, Object *ret, Error **err)
 	json_t *request = json_pack("{s:O}", "instance", instance);
 	if (json_object_del(instance, "no_profiles") == 0)
 		json_object_set_new(request, "update_mask", json_pack("[s]", "profiles"));
-	json_t *done = server_do(target.server, "CreateInstance", request, "Creating the instance", err);
+	json_t *done = image_do(target.server, "CreateInstance", request, source, "Creating the instance", err);
 	if (!done)
 		return error_prefix(err, "Failed instance creation");
 	*ret = object_make(

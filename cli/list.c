@@ -42,17 +42,24 @@ static int parse_filters(Cli *cli, Server **ret_server, char ***ret_filters, int
 	return target.server ? 0 : -1;
 }
 
-static json_t *fetch(Cli *cli, Server *server, bool state, Error **err)
+/* fields NULL: everything. State and snapshots are what recursion 2 adds. */
+static json_t *fetch(Cli *cli, Server *server, const char *const *fields, Error **err)
 {
+	bool deep = !fields || g_strv_contains(fields, "state") || g_strv_contains(fields, "snapshots");
+	json_t *names = json_array();
+	for (; fields && *fields; fields++)
+		json_array_append_new(names, json_string(*fields));
 	return server_list(server, "GetInstances",
-	    json_pack("{s:b, s:i}", "all-projects", flag_bool(cli, "all-projects"), "recursion", state ? 2 : 1),
+	    json_pack("{s:b, s:i, s:o}", "all-projects", flag_bool(cli, "all-projects"), "recursion", deep ? 2 : 1,
+		"fields", names),
 	    err);
 }
 
-static bool filters_need_state(char **filters, int n)
+/* All but names may look at any field. */
+static bool filters_need_all(char **filters, int n)
 {
 	for (int i = 0; i < n; i++)
-		if (g_str_has_prefix(filters[i], "ipv4=") || g_str_has_prefix(filters[i], "ipv6="))
+		if (strchr(filters[i], '='))
 			return true;
 	return false;
 }
@@ -97,9 +104,8 @@ static int list(Cli *cli, Error **err)
 	g_autoptr(GArray) columns = columns_parse(cli, column_text_of(cli), err);
 	if (!columns || parse_filters(cli, &server, &filters, &n, err) < 0)
 		return -1;
-	bool state =
-	    output_wants_data(cli) || columns_need_state(columns) || filters_need_state(filters, n);
-	json_t *instances = fetch(cli, server, state, err);
+	bool all = output_wants_data(cli) || filters_need_all(filters, n);
+	json_t *instances = fetch(cli, server, all ? NULL : columns_fields(cli, columns), err);
 	if (!instances)
 		return -1;
 	instances = pick(cli, instances, filters, n);

@@ -14,8 +14,8 @@ typedef struct Column {
 
 /* Columns of a specification like "ns4,user.comment:NOTE:20"; array of Column. */
 GArray *columns_parse(Cli *cli, const char *text, Error **err);
-/* True when one of them needs the state or the snapshots of instances. */
-bool columns_need_state(const GArray *columns);
+/* The fields of instances that they need, never empty; NULL-terminated, in arena memory. */
+const char **columns_fields(Cli *cli, const GArray *columns);
 /* The cell of an instance, in arena memory. */
 const char *column_text(Cli *cli, const json_t *instance, const Column *column);
 

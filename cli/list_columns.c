@@ -175,7 +175,8 @@ static const char *cell_state(Cli *cli, const json_t *instance)
 
 static const char *cell_snapshots(Cli *cli, const json_t *instance)
 {
-	return arena_printf(cli->arena, "%zu", json_array_size(json_object_get(instance, "snapshots")));
+	return arena_printf(cli->arena, "%" JSON_INTEGER_FORMAT,
+	    (json_int_t)json_get_int(instance, "snapshot_count") + (json_int_t)json_array_size(json_object_get(instance, "snapshots")));
 }
 
 static const char *cell_type(Cli *cli, const json_t *instance)
@@ -212,30 +213,30 @@ static const struct {
 	char letter;
 	const char *header;
 	CellOf cell;
-	bool needs_state;
+	const char *field; /* of the instance, that the cell needs beside its plain values */
 } known[] = {
-	{ '4', "IPV4", cell_ipv4, true },
-	{ '6', "IPV6", cell_ipv6, true },
-	{ 'a', "ARCHITECTURE", cell_architecture, false },
-	{ 'b', "STORAGE POOL", cell_pool, false },
-	{ 'c', "CREATED AT", cell_created, false },
-	{ 'd', "DESCRIPTION", cell_description, false },
-	{ 'D', "DISK USAGE", cell_disk, true },
-	{ 'e', "PROJECT", cell_project, false },
-	{ 'f', "BASE IMAGE", cell_base_image_short, false },
-	{ 'F', "BASE IMAGE", cell_base_image, false },
-	{ 'l', "LAST USED AT", cell_last_used, false },
-	{ 'L', "LOCATION", cell_location, false },
-	{ 'm', "MEMORY USAGE", cell_memory, true },
-	{ 'M', "MEMORY USAGE%", cell_memory_percent, true },
-	{ 'n', "NAME", cell_name, false },
-	{ 'N', "PROCESSES", cell_processes, true },
-	{ 'p', "PID", cell_pid, true },
-	{ 'P', "PROFILES", cell_profiles, false },
-	{ 's', "STATE", cell_state, false },
-	{ 'S', "SNAPSHOTS", cell_snapshots, true },
-	{ 't', "TYPE", cell_type, false },
-	{ 'u', "CPU USAGE", cell_cpu, true },
+	{ '4', "IPV4", cell_ipv4, "state" },
+	{ '6', "IPV6", cell_ipv6, "state" },
+	{ 'a', "ARCHITECTURE", cell_architecture, NULL },
+	{ 'b', "STORAGE POOL", cell_pool, "expanded_devices" },
+	{ 'c', "CREATED AT", cell_created, NULL },
+	{ 'd', "DESCRIPTION", cell_description, NULL },
+	{ 'D', "DISK USAGE", cell_disk, "state" },
+	{ 'e', "PROJECT", cell_project, NULL },
+	{ 'f', "BASE IMAGE", cell_base_image_short, "expanded_config" },
+	{ 'F', "BASE IMAGE", cell_base_image, "expanded_config" },
+	{ 'l', "LAST USED AT", cell_last_used, NULL },
+	{ 'L', "LOCATION", cell_location, NULL },
+	{ 'm', "MEMORY USAGE", cell_memory, "state" },
+	{ 'M', "MEMORY USAGE%", cell_memory_percent, "state" },
+	{ 'n', "NAME", cell_name, NULL },
+	{ 'N', "PROCESSES", cell_processes, "state" },
+	{ 'p', "PID", cell_pid, "state" },
+	{ 'P', "PROFILES", cell_profiles, "profiles" },
+	{ 's', "STATE", cell_state, NULL },
+	{ 'S', "SNAPSHOTS", cell_snapshots, "snapshot_count" },
+	{ 't', "TYPE", cell_type, NULL },
+	{ 'u', "CPU USAGE", cell_cpu, "state" },
 };
 
 static int find_letter(char letter)
@@ -301,14 +302,24 @@ GArray *columns_parse(Cli *cli, const char *text, Error **err)
 	return g_steal_pointer(&columns);
 }
 
-bool columns_need_state(const GArray *columns)
+static const char *field_of(const Column *column)
 {
+	if (column->letter)
+		return known[find_letter(column->letter)].field;
+	return column->device ? "expanded_devices" : "expanded_config";
+}
+
+const char **columns_fields(Cli *cli, const GArray *columns)
+{
+	const char **fields = arena_alloc(cli->arena, (columns->len + 2) * sizeof(char *));
+	size_t n = 0;
+	fields[n++] = "name"; /* an empty list would mean all */
 	for (guint i = 0; i < columns->len; i++) {
-		const Column *column = &g_array_index(columns, Column, i);
-		if (column->letter && known[find_letter(column->letter)].needs_state)
-			return true;
+		const char *field = field_of(&g_array_index(columns, Column, i));
+		if (field && !g_strv_contains(fields, field))
+			fields[n++] = field;
 	}
-	return false;
+	return fields;
 }
 
 static const char *custom_text(const json_t *instance, const Column *column)

@@ -6,6 +6,7 @@
 #include "cli/conf.h"
 #include "cli/server.h"
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -47,8 +48,17 @@ static int run(Cli *cli, int argc, char **argv)
 	return cli->exit_code;
 }
 
+/* A command lives shortly and its buffers come and go: memory that is free again is kept for the next. */
+static void tune_memory(void)
+{
+	enum { KEPT = 32 * 1024 * 1024 };
+	mallopt(M_MMAP_THRESHOLD, KEPT);
+	mallopt(M_TRIM_THRESHOLD, KEPT);
+}
+
 int main(int argc, char **argv)
 {
+	tune_memory();
 	setlocale(LC_CTYPE, "");
 	signal(SIGPIPE, SIG_DFL);
 	Cli cli = { .arena = arena_new(),

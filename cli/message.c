@@ -260,10 +260,11 @@ static int read_timestamp(ProtobufCMessage *message, const char *name, const jso
 	    (int32_t *)((char *)message + fields[1].offset), err);
 }
 
+/* The year 1 is a time too: it says "never", where nothing says "as the server thinks". */
 static bool is_no_time(const json_t *data)
 {
 	const char *text = json_string_value(data);
-	return text && (!*text || strcmp(text, NO_TIME) == 0);
+	return text && !*text;
 }
 
 static int read_scalar(Field *field, const JsonField *rule, const json_t *data, void *at, Arena *arena,

@@ -121,6 +121,26 @@ static int list_leases(Cli *cli, Error **err)
 	return output_list(cli, table, leases, err);
 }
 
+static int list_allocations(Cli *cli, Error **err)
+{
+	static const char *const headers[] = { "USED BY", "ADDRESS", "TYPE", "NAT", "HARDWARE ADDRESS", NULL };
+	Server *server = server_of_argument(cli, 0, err);
+	if (!server || output_check_format(cli, err) < 0)
+		return -1;
+	json_t *request = json_pack("{s:b}", "all-projects", flag_bool(cli, "all-projects"));
+	json_t *rows = server_list(server, "GetNetworkAllocations", request, err), *row;
+	if (!rows)
+		return -1;
+	g_autoptr(Table) table = table_new(headers);
+	size_t i;
+	json_array_foreach (rows, i, row)
+		table_add(table, json_get_text(row, "used_by"), json_get_text(row, "addresses"),
+		    json_get_text(row, "type"), json_is_true(json_object_get(row, "nat")) ? "YES" : "NO",
+		    json_get_text(row, "hwaddr"), NULL);
+	table_sort(table);
+	return output_list(cli, table, rows, err);
+}
+
 /* ---- info ---- */
 
 static void print_bytes(const char *label, int64_t bytes)
@@ -266,6 +286,12 @@ static int detach_profile(Cli *cli, Error **err)
 static const Flag key_flags[] = { FLAG_TARGET, FLAG_PROPERTY, FLAG_END };
 static const Flag target_flags[] = { FLAG_TARGET, FLAG_END };
 static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
+static const Flag allocation_flags[] = {
+	FLAG_FORMAT,
+	{ "project", 'p', FLAG_STRING, NULL, "Act in this project instead of the remote's current one" },
+	FLAG_ALL_PROJECTS,
+	FLAG_END,
+};
 static const Flag create_flags[] = {
 	FLAG_TARGET,
 	{ "type", 't', FLAG_STRING, NULL, "Type of the network (bridge when not given)" },
@@ -306,6 +332,10 @@ const Command network_commands[] = {
 	    .complete = "network" },
 	{ .path = "network list", .aliases = "ls", .usage = "[<remote>:]", .max_args = 1,
 	    .flags = format_flags, .summary = "List networks", .run = list, .complete = "remote" },
+	{ .path = "network list-allocations", .usage = "[<remote>:]", .max_args = 1,
+	    .flags = allocation_flags,
+	    .summary = "List the addresses that networks and instances use", .run = list_allocations,
+	    .complete = "remote" },
 	{ .path = "network list-leases", .usage = "[<remote>:]<network>", .min_args = 1, .max_args = 1,
 	    .flags = format_flags, .summary = "List the addresses that a network has given out",
 	    .run = list_leases, .complete = "network" },

@@ -3,9 +3,7 @@
  */
 #include "cli/noun.h"
 #include "cli/output.h"
-#include "sdk/base/units.h"
 #include <stdio.h>
-#include <time.h>
 
 static const Noun operation_noun = { .title = "Operation", .method = "Operation", .body = "operation" };
 
@@ -31,20 +29,6 @@ static int delete(Cli *cli, Error **err)
 	return parse(cli, &operation, err) < 0 ? -1 : object_delete(&operation, err);
 }
 
-/* "2006/01/02 15:04 UTC", in the zone of whoever reads it. */
-static const char *local_time(Cli *cli, const char *text)
-{
-	int64_t seconds;
-	int32_t nanoseconds;
-	char out[64];
-	struct tm parts;
-	if (units_parse_time(text, &seconds, &nanoseconds, NULL) < 0)
-		return "";
-	time_t when = seconds;
-	strftime(out, sizeof(out), "%Y/%m/%d %H:%M %Z", localtime_r(&when, &parts));
-	return arena_strdup(cli->arena, out);
-}
-
 static int list(Cli *cli, Error **err)
 {
 	static const char *const headers[] = { "ID", "TYPE", "DESCRIPTION", "STATUS", "CANCELABLE", "CREATED",
@@ -63,7 +47,7 @@ static int list(Cli *cli, Error **err)
 		g_autofree char *status = g_ascii_strup(json_get_text(row, "status"), -1);
 		table_add(table, json_get_text(row, "id"), class, json_get_text(row, "description"), status,
 		    json_is_true(json_object_get(row, "may_cancel")) ? "YES" : "NO",
-		    local_time(cli, json_get_text(row, "created_at")), NULL);
+		    output_time(cli, json_get_text(row, "created_at")), NULL);
 	}
 	table_sort(table);
 	return output_list(cli, table, operations, err);

@@ -1,7 +1,9 @@
 #include "cli/output.h"
+#include "sdk/base/units.h"
 #include "cli/yaml.h"
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const formats[] = { "table", "compact", "csv", "json", "yaml", NULL };
 
@@ -55,4 +57,17 @@ void output_yaml(const json_t *data)
 {
 	g_autofree char *text = yaml_from_json(data);
 	fputs(text, stdout);
+}
+
+const char *output_time(Cli *cli, const char *text)
+{
+	int64_t seconds;
+	int32_t nanoseconds;
+	char out[64];
+	struct tm parts;
+	if (units_parse_time(text, &seconds, &nanoseconds, NULL) < 0)
+		return "";
+	time_t when = seconds;
+	strftime(out, sizeof(out), "%Y/%m/%d %H:%M %Z", localtime_r(&when, &parts));
+	return arena_strdup(cli->arena, out);
 }

@@ -14,5 +14,7 @@ int output_check_format(Cli *cli, Error **err);
 bool output_wants_data(Cli *cli);
 /* Prints `data` as YAML, as show commands do. */
 void output_yaml(const json_t *data);
+/* A time of the API as "2006/01/02 15:04 UTC", in the zone of whoever reads it. Arena memory. */
+const char *output_time(Cli *cli, const char *text);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_t, json_decref)

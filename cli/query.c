@@ -84,6 +84,14 @@ static int parse_path(Cli *cli, Target *ret, const char **ret_url, Error **err)
 	return 0;
 }
 
+/* What only did something says {}, and nothing is printed; what asked for an empty map gets it. */
+static bool has_result(Cli *cli, const json_t *metadata)
+{
+	if (json_is_object(metadata) && json_object_size(metadata) == 0)
+		return strcmp(flag_string(cli, "request"), "GET") == 0;
+	return !json_is_null(metadata);
+}
+
 static int query(Cli *cli, Error **err)
 {
 	Target target;
@@ -111,9 +119,7 @@ static int query(Cli *cli, Error **err)
 		return -1;
 	if (flag_bool(cli, "raw"))
 		print_json(body);
-	else if (!json_is_null(json_object_get(body, "metadata")) &&
-	    !(json_is_object(json_object_get(body, "metadata")) &&
-		json_object_size(json_object_get(body, "metadata")) == 0))
+	else if (has_result(cli, json_object_get(body, "metadata")))
 		print_json(json_object_get(body, "metadata"));
 	return 0;
 }

@@ -75,8 +75,10 @@ static int connect_tls(const Conf *conf, const Remote *remote, incus_client **re
 	g_autofree char *server_path = conf_server_cert_path(conf, remote->name);
 	g_autofree char *cert = read_optional(cert_path), *key = read_optional(key_path);
 	g_autofree char *server = read_optional(server_path);
-	incus_tls tls = { .client_certificate = key ? cert : NULL,
-		.client_key = cert ? key : NULL,
+	/* To a public server everybody is a stranger. */
+	bool known = cert && key && !remote->public;
+	incus_tls tls = { .client_certificate = known ? cert : NULL,
+		.client_key = known ? key : NULL,
 		.server_certificate = server };
 	if (incus_connect_tls(remote->addr, &tls, ret, &problem) == 0)
 		return 0;

@@ -151,7 +151,9 @@ static guint *column_widths(const Table *table, guint n)
 
 static void add_spaces(GString *out, guint n)
 {
-	g_string_append_printf(out, "%*s", (int)n, "");
+	gsize start = out->len;
+	g_string_set_size(out, start + n);
+	memset(out->str + start, ' ', n);
 }
 
 static void add_border(GString *out, const guint *widths, guint n)

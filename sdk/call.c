@@ -95,21 +95,33 @@ grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *
 	return buffer;
 }
 
+/* The message's bytes in one piece; without a copy where they came in one. */
+static grpc_slice whole_slice(grpc_byte_buffer *buffer)
+{
+	grpc_byte_buffer_reader reader;
+	if (buffer && buffer->type == GRPC_BB_RAW && buffer->data.raw.compression == GRPC_COMPRESS_NONE &&
+	    buffer->data.raw.slice_buffer.count == 1)
+		return grpc_slice_ref(buffer->data.raw.slice_buffer.slices[0]);
+	if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer))
+		return grpc_empty_slice();
+	grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+	grpc_byte_buffer_reader_destroy(&reader);
+	return slice;
+}
+
 ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
     incus_error **err)
 {
-	grpc_byte_buffer_reader reader;
-	if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer)) {
+	if (!buffer) {
 		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
 		return NULL;
 	}
-	grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+	grpc_slice slice = whole_slice(buffer);
 	const uint8_t *data = GRPC_SLICE_START_PTR(slice);
 	ProtobufCMessage *message = NULL;
 	if (wire_check(descriptor, data, GRPC_SLICE_LENGTH(slice), NULL) == 0)
 		message = protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), data);
 	grpc_slice_unref(slice);
-	grpc_byte_buffer_reader_destroy(&reader);
 	if (!message)
 		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
 	return message;

@@ -7,9 +7,11 @@
 #include "server/event/event.h"
 #include "server/helper/client.h"
 #include "server/image/image.h"
+#include "server/image/tasks.h"
 #include "server/instance/instance.h"
 #include "server/key/server.h"
 #include "server/network/network.h"
+#include "server/operation/schedule.h"
 #include "server/operation/table.h"
 #include "server/rpc/identity.h"
 #include "server/rpc/listener.h"
@@ -158,6 +160,8 @@ static const Part parts[] = {
     {"networks", network_table_start, network_table_stop},
     {"instances", instance_table_start, instance_table_stop},
     {"listeners", listener_start, listener_stop},
+    {"schedule", schedule_start, schedule_stop},
+    {"image tasks", image_tasks_start, NULL},
 };
 
 static void stop_parts(Daemon *daemon, gsize started)
@@ -177,9 +181,12 @@ static void stop_parts(Daemon *daemon, gsize started)
 	g_free(daemon->server_cert_fingerprint);
 }
 
+/* Who waits for the daemon to be ready expects the instances that start by themselves to be up. */
 static gpointer autostart(gpointer data)
 {
-	instance_autostart(data);
+	Daemon *daemon = data;
+	instance_autostart(daemon);
+	g_atomic_int_set(&daemon->ready, 1);
 	return NULL;
 }
 
@@ -201,7 +208,6 @@ int daemon_start(Daemon *daemon, Error **err)
 		g_autofree char *ms = g_strdup_printf("%.1f", (g_get_monotonic_time() - begin) / 1000.0);
 		log_debug("Started", "part", parts[i].name, "ms", ms);
 	}
-	g_atomic_int_set(&daemon->ready, 1);
 	g_autofree char *ms =
 	    g_strdup_printf("%.1f", (g_get_monotonic_time() - daemon->start_us) / 1000.0);
 	log_info("Daemon started", "dir", daemon->dir, "ms", ms);

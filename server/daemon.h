@@ -13,6 +13,7 @@ typedef struct Daemon {
 	struct Db *db;
 	struct EventHub *events;
 	struct OperationTable *operations;
+	struct Schedule *schedule;   /* server/operation/schedule.h */
 	struct Spawner *spawner;     /* server/helper/client.h */
 	struct InstanceTable *instances;
 	struct PoolTable *pools;
@@ -22,7 +23,7 @@ typedef struct Daemon {
 	struct Listener *listener;
 	char *server_name;
 	char *server_cert_pem, *server_cert_fingerprint;
-	gint ready;           /* atomic: /internal/ready */
+	gint ready;           /* atomic: /internal/ready, once autostart is through */
 	gint shutting_down;   /* atomic */
 	gint64 start_us;
 	GThread *autostart;

@@ -6,8 +6,8 @@
 #include "sdk/base/log.h"
 #include "server/daemon.h"
 #include "server/tool.h"
-#include "server/version.h"
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +108,16 @@ static void block_signals(sigset_t *signals)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Many threads that rarely work at once: by default the C library would give each its own arena, and
+ * keep buffers of up to 32 MiB in them after one large reply. */
+static void tune_memory(void)
+{
+	enum { ARENAS = 4, LARGE = 8 * 1024 * 1024 };
+	mallopt(M_ARENA_MAX, ARENAS);
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_TRIM_THRESHOLD, LARGE);
+}
+
 static void raise_limits(void)
 {
 	struct rlimit files;
@@ -140,6 +150,7 @@ static int run(const Options *options)
 	sigset_t signals;
 
 	block_signals(&signals);
+	tune_memory();
 	raise_limits();
 	g_mutex_init(&daemon.stop_lock);
 	g_cond_init(&daemon.stop_changed);

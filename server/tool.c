@@ -1,6 +1,7 @@
 #include "server/tool.h"
+#include "sdk/base/log.h"
+#include "server/activate.h"
 #include "incus/v1/server.pb-c.h"
-#include "server/version.h"
 #include <google/protobuf/empty.pb-c.h>
 #include <incus/call.h>
 #include <stdio.h>
@@ -65,11 +66,22 @@ static int run_shutdown(int timeout_s, gboolean force)
 /* Connecting is what starts a daemon whose socket a service manager holds. */
 static int run_activate(int timeout_s, gboolean force)
 {
+	const char *directory = g_getenv("INCUS_DIR"), *reason = NULL;
+	g_autoptr(Error) error = NULL;
+	if (activate_reason(directory && *directory ? directory : "/var/lib/incus", &reason, &error) < 0) {
+		fprintf(stderr, "Error: %s\n", error->message);
+		return 1;
+	}
+	if (!reason) {
+		log_debug("No need to start the daemon now");
+		return 0;
+	}
+	log_debug(reason);
 	return run_waitready(timeout_s ? timeout_s : 60, force);
 }
 
 static const Tool tools[] = {
-    {"activateifneeded", "connect to the daemon's socket, which starts it under socket activation", run_activate},
+    {"activateifneeded", "start the daemon through its socket if there is something for it to do at boot", run_activate},
     {"shutdown", "stop all instances and the daemon", run_shutdown},
     {"version", "print the version", run_version},
     {"waitready", "wait until the daemon is ready", run_waitready},
@@ -94,6 +106,7 @@ static int tool_usage(const Tool *tool, FILE *out)
 	    "Usage: incusd %s [flags]\n\n  %s\n\nFlags:\n"
 	    "  -t, --timeout SECONDS   give up then; 0 waits for ever\n"
 	    "  -f, --force             shutdown: do not wait for operations\n"
+	    "  -d, --debug             tell what is done and why\n"
 	    "  -h, --help              print this help\n",
 	    tool->name, tool->help);
 	return out == stdout ? 0 : 1;
@@ -112,7 +125,11 @@ int tool_run(int argc, char **argv)
 			force = TRUE;
 			continue;
 		}
-		if (!strcmp(a, "--debug") || !strcmp(a, "-d") || !strcmp(a, "--verbose") || !strcmp(a, "-v") || !*a)
+		if (!strcmp(a, "--debug") || !strcmp(a, "-d")) {
+			log_set_level(LOG_LEVEL_DEBUG);
+			continue;
+		}
+		if (!strcmp(a, "--verbose") || !strcmp(a, "-v") || !*a)
 			continue;
 		if (g_str_has_prefix(a, "--timeout="))
 			value = a + strlen("--timeout=");

@@ -1,4 +1,4 @@
-/* handlers.h, methods.c and, for bring-up, bringup.c: the server's side of the method table. */
+/* handlers.h and methods.c: the server's side of the method table. An rpc without a handler does not link. */
 #include "api/gen/model.h"
 
 static void emit_signature(GString *out, const GenMethod *method)
@@ -59,25 +59,8 @@ static void emit_methods(Gen *gen)
 	gen_output(gen, "incus/v1/methods.c", out);
 }
 
-static void emit_bringup(Gen *gen)
-{
-	GString *out = g_string_new("#include \"incus/v1/handlers.h\"\n\n");
-
-	for (guint i = 0; i < gen->methods->len; i++) {
-		const GenMethod *method = gen->methods->pdata[i];
-		g_string_append(out, "__attribute__((weak)) ");
-		emit_signature(out, method);
-		g_string_append_printf(out,
-		    "\n{\n\treturn error_set(err, ERROR_UNSUPPORTED,\n"
-		    "\t    \"\\\"%s\\\" is not available in this build\");\n}\n\n",
-		    method->proto->name);
-	}
-	gen_output(gen, "incus/v1/bringup.c", out);
-}
-
 void emit_server(Gen *gen)
 {
 	emit_handlers(gen);
 	emit_methods(gen);
-	emit_bringup(gen);
 }

@@ -140,3 +140,19 @@ void arena_defer(Arena *arena, GDestroyNotify destroy, void *data)
 	*deferred = (Deferred){.next = arena->deferred, .destroy = destroy, .data = data};
 	arena->deferred = deferred;
 }
+
+void *arena_message_copy(Arena *arena, const void *message)
+{
+	const ProtobufCMessage *from = message;
+	g_autofree uint8_t *bytes = g_malloc(protobuf_c_message_get_packed_size(from) + 1);
+	size_t length = protobuf_c_message_pack(from, bytes);
+	return protobuf_c_message_unpack(from->descriptor, arena_allocator(arena), length, bytes);
+}
+
+char **arena_strv(Arena *arena, size_t n, char *const *items)
+{
+	char **list = arena_alloc(arena, (n + 1) * sizeof(char *));
+	for (size_t i = 0; i < n; i++)
+		list[i] = items[i];
+	return list;
+}

@@ -18,6 +18,10 @@ void *arena_memdup(Arena *arena, const void *data, size_t size);
 char *arena_printf(Arena *arena, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* For protobuf_c_message_unpack(): what it allocates belongs to the arena; free does nothing. */
 ProtobufCAllocator *arena_allocator(Arena *arena);
+/* The repeated strings of a message as a NULL-terminated list; the strings are not copied. */
+char **arena_strv(Arena *arena, size_t n, char *const *items);
+/* A copy of a message that lives in the arena with all it points to. */
+void *arena_message_copy(Arena *arena, const void *message);
 /* Runs destroy(data) when the arena is freed, last added first. */
 void arena_defer(Arena *arena, GDestroyNotify destroy, void *data);
 

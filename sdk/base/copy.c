@@ -160,7 +160,7 @@ static int open_in_tree(int root_fd, const char *path, int flags)
 	return fd;
 }
 
-/* fd paths work for links and device nodes too, where f*xattr does not. */
+/* fd paths work for device nodes too, where f*xattr does not. */
 static int copy_xattrs(int in_fd, int out_fd)
 {
 	char in[64], out[64], names[8192];
@@ -190,22 +190,47 @@ static int copy_xattrs(int in_fd, int out_fd)
 	return 0;
 }
 
-/* Owner before mode and xattrs: chown clears set-id bits and file capabilities. */
+/* Not of links. Owner before mode and xattrs: chown clears set-id bits and file capabilities. */
 static int copy_attributes(int in_fd, int out_fd, const struct stat *st, gboolean is_path_fd)
 {
 	struct timespec times[2] = {st->st_atim, st->st_mtim};
 	char path[64];
 	if (fchownat(out_fd, "", st->st_uid, st->st_gid, AT_EMPTY_PATH) < 0)
 		return -1;
-	if (!S_ISLNK(st->st_mode)) {
-		g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
-		if (copy_xattrs(in_fd, out_fd) < 0)
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
+	if (copy_xattrs(in_fd, out_fd) < 0)
+		return -1;
+	if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) < 0)
+		return -1;
+	return is_path_fd ? utimensat(AT_FDCWD, path, times, 0) : futimens(out_fd, times);
+}
+
+/* What the source no longer has: copy_attributes() only adds. */
+static int clear_xattrs(int out_fd)
+{
+	char path[64], names[65536];
+	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
+	ssize_t length = listxattr(path, names, sizeof(names));
+	if (length < 0)
+		return errno == EOPNOTSUPP || errno == ENOTSUP ? 0 : -1;
+	for (char *name = names; name < names + length; name += strlen(name) + 1)
+		if (!g_str_has_prefix(name, "security.selinux") && removexattr(path, name) < 0 && errno != ENODATA)
 			return -1;
-		if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) < 0)
-			return -1;
-		return is_path_fd ? utimensat(AT_FDCWD, path, times, 0) : futimens(out_fd, times);
-	}
-	return utimensat(out_fd, "", times, AT_EMPTY_PATH);
+	return 0;
+}
+
+/* TRUE when the target's file is a copy of the source's as it is now; its attributes are then renewed. */
+static gboolean keep_regular(const Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
+{
+	struct stat there;
+	if (!copy->options->sync || !S_ISREG(st->st_mode) || st->st_nlink > 1 ||
+	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(there.st_mode) || there.st_nlink > 1 ||
+	    there.st_size != st->st_size || there.st_mtim.tv_sec != st->st_mtim.tv_sec ||
+	    there.st_mtim.tv_nsec != st->st_mtim.tv_nsec)
+		return FALSE;
+	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return in >= 0 && out >= 0 && clear_xattrs(out) == 0 && copy_attributes(in, out, st, TRUE) == 0;
 }
 
 static int copy_regular(Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
@@ -223,19 +248,25 @@ static int copy_regular(Copy *copy, int in_dir, int out_dir, const char *name, c
 	return 0;
 }
 
+/* A link has an owner and times; what else it has is its target. */
+static int copy_symlink(int in_dir, int out_dir, const char *name, const struct stat *st)
+{
+	struct timespec times[2] = {st->st_atim, st->st_mtim};
+	char target[4097];
+	ssize_t n = readlinkat(in_dir, name, target, sizeof(target) - 1);
+	if (n < 0)
+		return -1;
+	target[n] = 0;
+	if (symlinkat(target, out_dir, name) < 0 ||
+	    fchownat(out_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	return utimensat(out_dir, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
 static int copy_special(int in_dir, int out_dir, const char *name, const struct stat *st)
 {
-	char target[4097];
-	if (S_ISLNK(st->st_mode)) {
-		ssize_t n = readlinkat(in_dir, name, target, sizeof(target) - 1);
-		if (n < 0)
-			return -1;
-		target[n] = 0;
-		if (symlinkat(target, out_dir, name) < 0)
-			return -1;
-	} else if (mknodat(out_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0) {
+	if (mknodat(out_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
-	}
 	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return in < 0 || out < 0 ? -1 : copy_attributes(in, out, st, TRUE);
@@ -245,6 +276,8 @@ static int copy_leaf(Copy *copy, int in_dir, int out_dir, const char *name, cons
 {
 	if (S_ISREG(st->st_mode))
 		return copy_regular(copy, in_dir, out_dir, name, st);
+	if (S_ISLNK(st->st_mode))
+		return copy_symlink(in_dir, out_dir, name, st);
 	return copy_special(in_dir, out_dir, name, st);
 }
 
@@ -289,7 +322,8 @@ static void copy_finish_node(Copy *copy, Node *node)
 			autofd int in = open_in_tree(copy->source_fd, node->path, O_RDONLY | O_DIRECTORY);
 			autofd int out = open_in_tree(copy->target_fd, node->path, O_RDONLY | O_DIRECTORY);
 			struct stat st;
-			if (in < 0 || out < 0 || fstat(in, &st) < 0 || copy_attributes(in, out, &st, FALSE) < 0)
+			if (in < 0 || out < 0 || fstat(in, &st) < 0 ||
+			    (copy->options->sync && clear_xattrs(out) < 0) || copy_attributes(in, out, &st, FALSE) < 0)
 				copy_fail(copy, errno, "set the attributes of", node->path);
 		}
 		Node *parent = node->parent;
@@ -304,7 +338,7 @@ static int copy_make_directory(Copy *copy, int in_dir, int out_dir, const char *
 	if (mkdirat(out_dir, name, 0700) == 0)
 		return 0;
 	struct stat there;
-	if (errno == EEXIST && copy->options->overwrite &&
+	if (errno == EEXIST && (copy->options->overwrite || copy->options->sync) &&
 	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISDIR(there.st_mode))
 			return 0;
@@ -330,7 +364,9 @@ static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const cha
 			return copy_fail(copy, errno, "open", path);
 		return 0;
 	}
-	if (copy->options->overwrite) {
+	if (keep_regular(copy, in_dir, out_dir, name, &st))
+		return 0;
+	if (copy->options->overwrite || copy->options->sync) {
 		g_autoptr(Error) ignored = NULL;
 		if (file_remove_all(out_dir, name, &ignored) < 0)
 			return copy_fail(copy, EEXIST, "replace", path);
@@ -338,6 +374,22 @@ static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const cha
 	int failed = st.st_nlink > 1 ? copy_linked(copy, in_dir, out_dir, path, name, &st)
 				     : copy_leaf(copy, in_dir, out_dir, name, &st);
 	return failed ? copy_fail(copy, errno, "copy", path) : 0;
+}
+
+/* Names of the target that the source has not. */
+static void remove_extra(Copy *copy, const Node *node, int in_dir, int out_dir)
+{
+	int own = openat(out_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		struct stat st;
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    fstatat(in_dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		g_autoptr(Error) error = NULL;
+		if (file_remove_all(out_dir, entry->d_name, &error) < 0)
+			copy_fail(copy, EBUSY, "remove what is no longer in", node->path);
+	}
 }
 
 static void copy_node(Copy *copy, Node *node)
@@ -365,6 +417,8 @@ static void copy_node(Copy *copy, Node *node)
 	}
 	if (errno)
 		copy_fail(copy, errno, "read directory", node->path);
+	if (copy->options->sync)
+		remove_extra(copy, node, dirfd(dir), out);
 }
 
 static void *copy_worker(void *data)

@@ -218,6 +218,28 @@ int file_write_all(int fd, const void *data, size_t length)
 	return 0;
 }
 
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int file_names(int dir_fd, GPtrArray **ret_names, Error **err)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	int copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir)
+		return error_errno(err, ERROR_INTERNAL, errno, "Failed to read a directory");
+	for (struct dirent *d; (d = readdir(dir));) {
+		struct stat st;
+		if (fstatat(dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			g_ptr_array_add(names, g_strdup(d->d_name));
+	}
+	g_ptr_array_sort(names, compare_names);
+	*ret_names = g_steal_pointer(&names);
+	return 0;
+}
+
 int file_write_plain(const char *path, const char *text, mode_t mode, Error **err)
 {
 	autofd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);

@@ -45,6 +45,10 @@ int file_write_atomic(int dir_fd, const char *path, const void *data, size_t len
 int file_write_plain(const char *path, const char *text, mode_t mode, Error **err);
 int file_write_all(int fd, const void *data, size_t length);
 
+/* Names of the regular files in a directory, sorted, to free with g_ptr_array_unref. Links, folders and
+ * everything else are left out. */
+int file_names(int dir_fd, GPtrArray **ret_names, Error **err);
+
 /* Removes a file or a tree. Links are removed, not followed; immutable flags are cleared; a mount
  * point inside the tree is ERROR_BUSY and stays. A missing path is success. */
 int file_remove_all(int dir_fd, const char *path, Error **err);
@@ -56,6 +60,9 @@ int file_copy_data(int in_fd, int out_fd, Error **err);
 typedef struct FileCopy {
 	unsigned threads;                         /* 0: as many as pay */
 	gboolean overwrite;                       /* destination may hold things; same names are replaced */
+	/* Destination is an earlier copy and becomes the same again: files of the same size and time of
+	 * change keep their data, names that the source has not go. Implies overwrite. */
+	gboolean sync;
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
 	void (*progress)(uint64_t bytes, void *data); /* bytes more; any thread; may be NULL */
 	void *data;

@@ -96,57 +96,74 @@ static inline gboolean is_plain(unsigned char c, unsigned flags)
 	return classes[c] == PLAIN || (classes[c] == HTML && !(flags & JSON_HTML));
 }
 
-/* Most text needs no escape: it goes out in one piece. FALSE, with nothing written, for other. */
-static gboolean write_plain(const Writer *w, const unsigned char *text)
+/* Bytes of eight that are `c`, or less than n (at most 128), as their high bits; bits above the first
+ * hit may be wrong, so only zero or not is looked at. (Hacker's Delight, 6-1.) */
+static inline uint64_t bytes_equal(uint64_t word, unsigned char c)
 {
-	size_t length = 0;
-	char *to;
+	uint64_t x = word ^ (UINT64_C(0x0101010101010101) * c);
+	return (x - UINT64_C(0x0101010101010101)) & ~x;
+}
 
-	while (is_plain(text[length], w->flags)) /* ends at NUL, which is special */
-		length++;
-	if (text[length])
-		return FALSE;
-	to = reserve(w->out, length + 2);
-	*to++ = '"';
-	memcpy(to, text, length);
-	memcpy(to + length, "\"", 2);
-	w->out->len += length + 2;
-	return TRUE;
+static inline uint64_t bytes_below(uint64_t word, unsigned char n)
+{
+	return (word - UINT64_C(0x0101010101010101) * n) & ~word;
+}
+
+/* Whether eight bytes need no look at each: no control, quote, backslash, or beyond ASCII. */
+static inline gboolean is_plain_word(const unsigned char *text, unsigned flags)
+{
+	uint64_t word, hits;
+	memcpy(&word, text, sizeof(word));
+	hits = word | bytes_below(word, 0x20) | bytes_equal(word, '"') | bytes_equal(word, '\\');
+	if (flags & JSON_HTML)
+		hits |= bytes_equal(word, '<') | bytes_equal(word, '>') | bytes_equal(word, '&');
+	return !(hits & UINT64_C(0x8080808080808080));
+}
+
+/* How many bytes from here on go out as they are. */
+static size_t plain_length(const unsigned char *text, size_t length, unsigned flags)
+{
+	size_t i = 0;
+
+	while (i + 8 <= length && is_plain_word(text + i, flags))
+		i += 8;
+	while (i < length && is_plain(text[i], flags))
+		i++;
+	return i;
+}
+
+/* Writes what stands at p, which is not plain, and says where it ends. */
+static const unsigned char *write_special(const Writer *w, const unsigned char *p, const unsigned char *end)
+{
+	unsigned n = *p >= 0x80 ? sequence(p, end) : 0;
+
+	if (n == 3 && is_line_separator(p)) { /* Go escapes U+2028 and U+2029 whatever the flags */
+		append(w->out, p[2] == 0xa8 ? "\\u2028" : "\\u2029", 6);
+	} else if (n) {
+		append(w->out, (const char *)p, n);
+	} else if (*p >= 0x80) {
+		append_literal(w->out, "\\ufffd");
+	} else {
+		append_escape(w->out, *p);
+	}
+	return p + MAX(n, 1u);
 }
 
 static void write_text(const Writer *w, const char *text)
 {
 	const unsigned char *p = (const unsigned char *)(text ? text : "");
-	const unsigned char *end, *start = p;
+	size_t length = strlen((const char *)p);
+	const unsigned char *end = p + length;
 
-	if (write_plain(w, p))
-		return;
-	end = p + strlen((const char *)p);
+	reserve(w->out, length + 2);
 	append_char(w->out, '"');
 	while (p < end) {
-		unsigned n;
-		if (is_plain(*p, w->flags)) {
-			p++;
-			continue;
-		}
-		n = *p >= 0x80 ? sequence(p, end) : 0;
-		if (n && !(n == 3 && is_line_separator(p))) {
-			p += n;
-			continue;
-		}
-		append(w->out, (const char *)start, (gsize)(p - start));
-		if (n) { /* Go escapes U+2028 and U+2029 whatever the flags */
-			append(w->out, p[2] == 0xa8 ? "\\u2028" : "\\u2029", 6);
-			p += n;
-		} else if (*p >= 0x80) {
-			append_literal(w->out, "\\ufffd");
-			p++;
-		} else {
-			append_escape(w->out, *p++);
-		}
-		start = p;
+		size_t n = plain_length(p, (size_t)(end - p), w->flags);
+		append(w->out, (const char *)p, n);
+		p += n;
+		if (p < end)
+			p = write_special(w, p, end);
 	}
-	append(w->out, (const char *)start, (gsize)(p - start));
 	append_char(w->out, '"');
 }
 

@@ -35,6 +35,17 @@ Config *config_copy(const Config *config)
 	return copy;
 }
 
+void config_merge(Config *config, const Config *over)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	if (!over)
+		return;
+	g_hash_table_iter_init(&iter, (GHashTable *)over);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		config_set(config, key, value);
+}
+
 void config_set(Config *config, const char *key, const char *value)
 {
 	if (value && *value)
@@ -91,18 +102,29 @@ Config *config_from_map(size_t n, const void *entries)
 	return config;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+	return strcmp((*(MapEntry *const *)a)->key, (*(MapEntry *const *)b)->key);
+}
+
 void config_to_map(const Config *config, Arena *arena, const ProtobufCMessageDescriptor *descriptor,
     size_t *ret_n, void *ret_entries)
 {
-	guint n = 0;
-	g_autofree const char **keys = config_sorted_keys(config, &n);
-	MapEntry **entries = n ? arena_alloc(arena, n * sizeof(*entries)) : NULL;
-	for (guint i = 0; i < n; i++) {
-		entries[i] = arena_alloc(arena, descriptor->sizeof_message);
-		protobuf_c_message_init(descriptor, entries[i]);
-		entries[i]->key = arena_strdup(arena, keys[i]);
-		entries[i]->value = arena_strdup(arena, config_get(config, keys[i]));
+	size_t n = 0, size = config ? g_hash_table_size((GHashTable *)config) : 0;
+	MapEntry **entries = size ? arena_alloc(arena, size * sizeof(*entries)) : NULL;
+	MapEntry *entry = size ? arena_alloc(arena, size * sizeof(*entry)) : NULL;
+	GHashTableIter iter;
+	void *key, *value;
+	if (size)
+		g_hash_table_iter_init(&iter, (GHashTable *)config);
+	for (; n < size && g_hash_table_iter_next(&iter, &key, &value); entry++) {
+		protobuf_c_message_init(descriptor, entry);
+		entry->key = arena_strdup(arena, key);
+		entry->value = arena_strdup(arena, value);
+		entries[n++] = entry;
 	}
+	if (n > 1)
+		qsort(entries, n, sizeof(*entries), compare_entries);
 	*ret_n = n;
 	*(void **)ret_entries = entries;
 }

@@ -22,6 +22,8 @@ static inline const char *config_get(const Config *config, const char *key)
 }
 /* An empty or NULL value removes the key. */
 void config_set(Config *config, const char *key, const char *value);
+/* Lays `over` (may be NULL) over config; what is "" there removes. */
+void config_merge(Config *config, const Config *over);
 /* True for "true", "1", "yes", "on" (any case), as Incus reads booleans. */
 gboolean config_true(const Config *config, const char *key);
 gboolean config_false(const Config *config, const char *key);

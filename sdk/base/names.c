@@ -33,6 +33,9 @@ int name_check_text(const char *text, Error **err)
 {
 	if (!text || !g_utf8_validate(text, -1, NULL))
 		return error_set(err, ERROR_INVALID, "Not valid UTF-8 text");
+	for (const char *c = text; *c; c++)
+		if (g_ascii_iscntrl(*c) && !strchr("\n\r\t", *c))
+			return error_set(err, ERROR_INVALID, "Control characters are not allowed");
 	return 0;
 }
 
@@ -79,8 +82,9 @@ int name_check_instance(const char *name, Error **err)
 {
 	if (check_label("instance name", name, err) < 0)
 		return -1;
-	if (g_ascii_isdigit(name[0]))
-		return invalid(err, "instance name", name, "must not start with a number");
+	/* It becomes a host name, and one of digits alone reads as an IPv4 address. */
+	if (strspn(name, DIGITS) == strlen(name))
+		return invalid(err, "instance name", name, "must not be a number");
 	return 0;
 }
 
@@ -198,13 +202,6 @@ int name_check_config_key(const char *key, Error **err)
 	if (check_plain("configuration key", key, 255, " =\"'", err) < 0)
 		return -1;
 	return 0;
-}
-
-int name_check_template(const char *name, Error **err)
-{
-	if (check_plain("template name", name, 255, "/", err) < 0)
-		return -1;
-	return g_str_has_suffix(name, ".tpl") ? 0 : invalid(err, "template name", name, "must end in \".tpl\"");
 }
 
 int name_check_mac(const char *text, Error **err)

@@ -6,7 +6,7 @@
 #include "sdk/base/error.h"
 #include <stdint.h>
 
-/* 1-63 letters, digits and dashes; first a letter; last no dash (a DNS label). */
+/* 1-63 letters, digits and dashes; no dash at either end (a DNS label); not digits alone. */
 int name_check_instance(const char *name, Error **err);
 /* Snapshot part: no slash, no spaces or control characters, not "." or "..". */
 int name_check_snapshot(const char *name, Error **err);
@@ -26,7 +26,6 @@ int name_check_interface(const char *name, Error **err);   /* Linux interface na
 int name_check_hostname(const char *name, Error **err);
 int name_check_cluster_member(const char *name, Error **err);
 int name_check_config_key(const char *key, Error **err);
-int name_check_template(const char *name, Error **err);    /* file name ending in .tpl */
 
 int name_check_mac(const char *text, Error **err);
 int name_check_ipv4(const char *text, Error **err);
@@ -47,5 +46,5 @@ int name_check_url(const char *text, Error **err);              /* http or https
 int name_check_absolute_path(const char *text, Error **err);    /* no NUL, no control characters */
 /* No control characters (newline, NUL, DEL); what goes into LXC lines, dnsmasq and nft. */
 int name_check_line(const char *text, Error **err);
-/* Valid UTF-8. */
+/* Valid UTF-8; of the control characters only line breaks and tabs. */
 int name_check_text(const char *text, Error **err);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { CPU_MAX = 4096 };
 
@@ -259,18 +260,18 @@ char *units_format_cpuset(const GArray *cpus)
 
 char *units_format_time(int64_t seconds, int32_t nanoseconds)
 {
-	g_autoptr(GDateTime) date = g_date_time_new_from_unix_utc(seconds);
-	if (!date)
+	struct tm tm;
+	time_t time = (time_t)seconds;
+	if (!gmtime_r(&time, &tm) || tm.tm_year + 1900 < 1 || tm.tm_year + 1900 > 9999)
 		return g_strdup("0001-01-01T00:00:00Z");
-	g_autofree char *whole = g_date_time_format(date, "%H:%M:%S");
 	char fraction[16] = "";
 	if (nanoseconds) {
 		int length = g_snprintf(fraction, sizeof(fraction), ".%09d", nanoseconds);
 		while (fraction[length - 1] == '0')
 			fraction[--length] = 0;
 	}
-	return g_strdup_printf("%04d-%02d-%02dT%s%sZ", g_date_time_get_year(date), g_date_time_get_month(date),
-	    g_date_time_get_day_of_month(date), whole, fraction);
+	return g_strdup_printf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+	    tm.tm_min, tm.tm_sec, fraction);
 }
 
 int units_parse_time(const char *text, int64_t *ret_seconds, int32_t *ret_nanoseconds, Error **err)

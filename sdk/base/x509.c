@@ -101,6 +101,23 @@ int x509_generate(gboolean server, char **ret_cert_pem, char **ret_key_pem, Erro
 	return 0;
 }
 
+int x509_own_fingerprint(const char *pem, char **ret_fingerprint, Error **err)
+{
+	g_autoptr(BIO) bio = BIO_new_mem_buf(pem, -1);
+	char *name = NULL, *header = NULL;
+	unsigned char *der = NULL;
+	long length;
+	int got = bio ? PEM_read_bio(bio, &name, &header, &der, &length) : 0;
+	gboolean right = got && strcmp(name, PEM_STRING_X509) == 0;
+	if (right)
+		*ret_fingerprint = x509_fingerprint_der(der, (size_t)length);
+	OPENSSL_free(name);
+	OPENSSL_free(header);
+	OPENSSL_free(der);
+	ERR_clear_error();
+	return right ? 0 : error_set(err, ERROR_INVALID, "No valid PEM certificate");
+}
+
 int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean server,
     char **ret_cert_pem, char **ret_key_pem, Error **err)
 {
@@ -109,7 +126,7 @@ int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean 
 		if (file_read(AT_FDCWD, cert_path, FILE_LINKS_NONE, PEM_LIMIT, &cert, NULL, err) < 0 ||
 		    file_read(AT_FDCWD, key_path, FILE_LINKS_NONE, PEM_LIMIT, &key, NULL, err) < 0)
 			return -1;
-		if (x509_fingerprint(cert, &ignored, err) < 0)
+		if (x509_own_fingerprint(cert, &ignored, err) < 0)
 			return error_prefix(err, "Certificate file \"%s\"", cert_path);
 	} else {
 		if (x509_generate(server, &cert, &key, err) < 0 ||
@@ -181,6 +198,24 @@ static char *name_text(const X509_NAME *name)
 	g_autoptr(BIO) bio = BIO_new(BIO_s_mem());
 	X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
 	return bio_text(bio);
+}
+
+int x509_public_key_pin(const char *pem, char **ret_pin, Error **err)
+{
+	g_autoptr(X509) cert = read_pem(pem, err);
+	unsigned char *der = NULL, digest[EVP_MAX_MD_SIZE];
+	unsigned digest_length = 0;
+	if (!cert)
+		return -1;
+	int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	if (length < 0 || !EVP_Digest(der, (size_t)length, digest, &digest_length, EVP_sha256(), NULL)) {
+		OPENSSL_free(der);
+		return crypto_fail(err, "Cannot read the certificate's public key");
+	}
+	OPENSSL_free(der);
+	g_autofree char *base64 = base64_encode(digest, digest_length);
+	*ret_pin = g_strconcat("sha256//", base64, NULL);
+	return 0;
 }
 
 static int64_t asn1_seconds(const ASN1_TIME *asn1)

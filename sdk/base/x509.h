@@ -14,10 +14,15 @@ int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean 
     char **ret_cert_pem, char **ret_key_pem, Error **err);
 /* Lower-case hex SHA-256 of the DER form of the first certificate in pem. */
 int x509_fingerprint(const char *pem, char **ret_fingerprint, Error **err);
+/* The same of a certificate of our own, without looking into it: the first parse of a process costs
+ * milliseconds. What is wrong inside shows when TLS is set up with it. */
+int x509_own_fingerprint(const char *pem, char **ret_fingerprint, Error **err);
 char *x509_fingerprint_der(const void *der, size_t length);
 int x509_pem_to_der(const char *pem, uint8_t **ret_der, size_t *ret_length, Error **err);
 /* Also checks that der is a certificate. */
 int x509_der_to_pem(const void *der, size_t length, char **ret_pem, Error **err);
+/* "sha256//BASE64" of the public key in pem, as libcurl pins it. */
+int x509_public_key_pin(const char *pem, char **ret_pin, Error **err);
 
 typedef struct X509Info {
 	char *common_name, *subject, *issuer;

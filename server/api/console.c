@@ -2,7 +2,6 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/own.h"
 #include "server/daemon.h"
-#include "server/event/event.h"
 #include "server/instance/channel.h"
 #include "server/instance/console.h"
 #include "server/operation/operation.h"
@@ -111,12 +110,6 @@ static int check_type(const Pb__InstanceConsolePost *post, Error **err)
 	return 0;
 }
 
-static void tell(Daemon *daemon, const char *action, Instance *instance, const Caller *caller)
-{
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
-	event_lifecycle(daemon->events, instance_project(instance), action, url, NULL, caller);
-}
-
 /* ---- one gRPC stream ---- */
 
 static int send_message(void *data, const uint8_t *bytes, size_t length)
@@ -186,7 +179,7 @@ int api_console_instance(Request *rq, const Pb__ConsoleInstanceInput *in, Stream
 		if (start->console)
 			console_resize(&lent->console, (int)start->console->width,
 			    (int)start->console->height);
-		tell(rq->daemon, "instance-console", instance, rq->caller);
+		instance_event(instance, "instance-console", NULL, rq->caller);
 		result = serve_stream(lent, stream, err);
 	}
 	lent_free(lent);
@@ -319,7 +312,7 @@ int api_start_console(Request *rq, const Pb__StartConsoleRequest *in, Pb__Operat
 	};
 	if (operation_create(rq->daemon, rq, &spec, NULL, out, err) < 0)
 		return -1;
-	tell(rq->daemon, "instance-console", instance, rq->caller);
+	instance_event(instance, "instance-console", NULL, rq->caller);
 	return 0;
 }
 
@@ -340,7 +333,7 @@ int api_get_instance_console_log(Request *rq, const Pb__GetInstanceConsoleLogReq
 	stream_set_length(stream, size);
 	if (stream_send(stream, &head, err) < 0 || stream_send_file(stream, fd, 0, size, err) < 0)
 		return -1;
-	tell(rq->daemon, "instance-console-retrieved", instance, rq->caller);
+	instance_event(instance, "instance-console-retrieved", NULL, rq->caller);
 	return 0;
 }
 
@@ -351,6 +344,6 @@ int api_delete_instance_console_log(Request *rq, const Pb__DeleteInstanceConsole
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
 	    console_log_clear(instance, err) < 0)
 		return -1;
-	tell(rq->daemon, "instance-console-reset", instance, rq->caller);
+	instance_event(instance, "instance-console-reset", NULL, rq->caller);
 	return 0;
 }

@@ -1,18 +1,11 @@
 /* Handlers of ExecService. */
 #include "incus/v1/handlers.h"
 #include "server/daemon.h"
-#include "server/event/event.h"
+#include "server/instance/exec_operation.h"
 #include "server/instance/exec_session.h"
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-static void tell(Request *rq, Instance *instance)
-{
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
-	event_lifecycle(rq->daemon->events, instance_project(instance), "instance-exec", url, NULL,
-	    rq->caller);
-}
 
 int api_start_exec(Request *rq, const Pb__StartExecRequest *in, Pb__Operation *out, Error **err)
 {
@@ -20,7 +13,7 @@ int api_start_exec(Request *rq, const Pb__StartExecRequest *in, Pb__Operation *o
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
 	    exec_session_create(rq, instance, in->exec, out, err) < 0)
 		return -1;
-	tell(rq, instance);
+	instance_event(instance, "instance-exec", NULL, rq->caller);
 	return 0;
 }
 
@@ -70,8 +63,8 @@ static void take(Attached *attached, const Pb__ExecInstanceInput *message)
 	}
 }
 
-/* A client half-closes its stream after the status, so recv ends by itself; one that has gone before
- * leaves its command to be killed. */
+/* Until the client half-closes or the status is sent; a client that has gone before leaves its command
+ * to be killed. */
 static gpointer take_input(gpointer data)
 {
 	Attached *attached = data;
@@ -102,25 +95,44 @@ static int send_status(Attached *attached, int code, Error **err)
 	return stream_send(attached->stream, &message, err);
 }
 
-static int attach(Attached *attached, Error **err)
+static int attach(Attached *attached, Operation *op, Error **err)
 {
 	int code = -1;
 	guint64 one = 1;
+	g_autoptr(Error) failure = NULL;
 	GThread *thread = g_thread_new("exec-input", take_input, attached);
-	int result = send_started(attached, err);
+	int result = send_started(attached, &failure);
 	if (result < 0)
 		exec_signal(&attached->process, SIGKILL);
-	if (exec_pump(&attached->process, send_output, attached, &code, result == 0 ? err : NULL) < 0)
+	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) < 0)
 		result = -1;
+	/* Before the client knows: it may look at the operation next. */
+	exec_operation_end(op, result, code, failure);
 	g_atomic_int_set(&attached->ended, 1);
 	if (write(attached->stop_fd, &one, sizeof(one)) < 0)
 		g_warn_if_reached();
 	if (result == 0)
-		result = send_status(attached, code, err);
+		result = send_status(attached, code, &failure);
+	/* Either wakes the thread: the client need not half-close. */
 	if (result < 0)
 		stream_cancel(attached->stream);
+	else
+		stream_close_send(attached->stream, NULL);
 	g_thread_join(thread);
-	return result;
+	return result < 0 ? error_propagate(err, g_steal_pointer(&failure)) : 0;
+}
+
+static int run(Request *rq, Instance *instance, const Pb__InstanceExecPost *post, Attached *attached, Error **err)
+{
+	g_autoptr(Operation) op = NULL;
+	if (exec_start(instance, post, NULL, &attached->process, err) < 0)
+		return -1;
+	if (exec_operation_begin(rq, instance, post, &attached->process, &op, err) < 0) {
+		exec_signal(&attached->process, SIGKILL);
+		return -1;
+	}
+	instance_event(instance, "instance-exec", NULL, rq->caller);
+	return attach(attached, op, err);
 }
 
 int api_exec_instance(Request *rq, const Pb__ExecInstanceInput *in, Stream *stream, Error **err)
@@ -135,11 +147,7 @@ int api_exec_instance(Request *rq, const Pb__ExecInstanceInput *in, Stream *stre
 		return -1;
 	Attached attached = {.stream = stream, .process = EXEC_PROCESS_INIT,
 	    .stop_fd = eventfd(0, EFD_CLOEXEC)};
-	int result = exec_start(instance, in->start->exec, NULL, &attached.process, err);
-	if (result == 0) {
-		tell(rq, instance);
-		result = attach(&attached, err);
-	}
+	int result = run(rq, instance, in->start->exec, &attached, err);
 	exec_process_close(&attached.process);
 	close(attached.stop_fd);
 	return result;

@@ -2,7 +2,6 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/own.h"
 #include "server/daemon.h"
-#include "server/event/event.h"
 #include "server/instance/channel.h"
 #include "server/instance/file.h"
 #include <errno.h>
@@ -13,12 +12,6 @@
 
 #define CHUNK (256 * 1024)
 #define LINK_MAX_LENGTH 4096
-
-static void tell(Request *rq, const char *action, Instance *instance)
-{
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
-	event_lifecycle(rq->daemon->events, instance_project(instance), action, url, NULL, rq->caller);
-}
 
 static int open_session(Request *rq, const char *project, const char *name, const char *path,
     Instance **ret_instance, FileSession **ret_session, Error **err)
@@ -115,7 +108,7 @@ int api_get_instance_file(Request *rq, const Pb__GetInstanceFileRequest *in, Str
 	else
 		return error_set(err, ERROR_INVALID, "\"%s\" is neither a file, a directory nor a symlink", path);
 	if (result == 0)
-		tell(rq, "instance-file-retrieved", instance);
+		instance_event(instance, "instance-file-retrieved", NULL, rq->caller);
 	return result;
 }
 
@@ -161,6 +154,7 @@ static int write_file(FileSession *session, const char *path, const FileOwner *o
 	return stream_recv_file(stream, fd, UINT64_MAX, &written, err);
 }
 
+/* One that is there and leads to the same place is as good as a new one. */
 static int make_symlink(FileSession *session, const char *path, const FileOwner *owner,
     Stream *stream, Error **err)
 {
@@ -177,6 +171,9 @@ static int make_symlink(FileSession *session, const char *path, const FileOwner 
 		return -1;
 	if (!target->len || memchr(target->str, 0, target->len))
 		return error_set(err, ERROR_INVALID, "The symlink's target is empty or holds a NUL");
+	g_autofree char *there = NULL;
+	if (file_readlink(session, path, &there, NULL) == 0 && g_str_equal(there, target->str))
+		return 0;
 	return file_symlink(session, target->str, path, owner, err);
 }
 
@@ -209,7 +206,7 @@ int api_create_instance_file(Request *rq, const Pb__CreateInstanceFileRequest *i
 		return error_set(err, ERROR_INVALID, "Bad file type: %s", in->type);
 	if (result < 0)
 		return -1;
-	tell(rq, "instance-file-pushed", instance);
+	instance_event(instance, "instance-file-pushed", NULL, rq->caller);
 	Google__Protobuf__Empty done = GOOGLE__PROTOBUF__EMPTY__INIT;
 	return stream_send(stream, &done, err);
 }
@@ -222,7 +219,7 @@ int api_delete_instance_file(Request *rq, const Pb__DeleteInstanceFileRequest *i
 	if (open_session(rq, rq->project, in->name, in->path, &instance, &session, err) < 0 ||
 	    file_remove(session, absolute(rq->arena, in->path), err) < 0)
 		return -1;
-	tell(rq, "instance-file-deleted", instance);
+	instance_event(instance, "instance-file-deleted", NULL, rq->caller);
 	return 0;
 }
 

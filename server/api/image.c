@@ -4,8 +4,11 @@
 #include "server/daemon.h"
 #include "server/event/event.h"
 #include "server/image/alias.h"
+#include "server/image/download.h"
 #include "server/image/export.h"
 #include "server/image/image.h"
+#include "server/image/push.h"
+#include "server/image/refresh.h"
 #include "server/image/secret.h"
 #include "server/operation/operation.h"
 #include "server/rpc/method.h"
@@ -126,54 +129,101 @@ int api_patch_image(Request *rq, const Pb__PatchImageRequest *in, Google__Protob
 
 /* What a background task on one image needs. */
 typedef struct ImageTask {
-	char *project, *fingerprint;
+	Arena *arena;
+	const char *project;
+	Pb__Image *image;
+	Pb__ImageExportPost *post; /* push */
 } ImageTask;
 
 static void image_task_free(void *data)
 {
 	ImageTask *task = data;
-	g_free(task->project);
-	g_free(task->fingerprint);
+	arena_free(task->arena);
 	g_free(task);
+}
+
+/* On the image with that fingerprint as it is now; the caller adds what else the task needs. */
+static ImageTask *task_on(Request *rq, const char *fingerprint, Error **err)
+{
+	Arena *arena = arena_new();
+	Pb__Image *image;
+	if (image_get(rq->daemon, rq->project, fingerprint, FALSE, arena, &image, err) < 0) {
+		arena_free(arena);
+		return NULL;
+	}
+	ImageTask *task = g_new0(ImageTask, 1);
+	task->arena = arena;
+	task->project = arena_strdup(arena, rq->project);
+	task->image = image;
+	return task;
+}
+
+/* Takes the task. */
+static int start_task(Request *rq, ImageTask *task, OperationSpec *spec, Pb__Operation *out, Error **err)
+{
+	const char *resources[] = { "images", arena_printf(rq->arena, "/1.0/images/%s", task->image->fingerprint), NULL };
+	spec->op_class = OPERATION_TASK;
+	spec->data = task;
+	spec->destroy = image_task_free;
+	spec->resources = resources;
+	return operation_create(rq->daemon, rq, spec, NULL, out, err);
 }
 
 static int run_delete(Operation *op, void *data, Error **err)
 {
 	ImageTask *task = data;
 	Daemon *d = operation_daemon(op);
-	if (image_delete(d, task->project, task->fingerprint, err) < 0)
+	if (image_delete(d, task->project, task->image->fingerprint, err) < 0)
 		return -1;
-	image_event(d, operation_caller(op), task->project, "image-deleted", task->fingerprint);
+	image_event(d, operation_caller(op), task->project, "image-deleted", task->image->fingerprint);
 	return 0;
 }
 
 int api_delete_image(Request *rq, const Pb__DeleteImageRequest *in, Pb__Operation *out, Error **err)
 {
-	Pb__Image *image;
-	if (image_get(rq->daemon, rq->project, in->fingerprint, FALSE, rq->arena, &image, err) < 0)
-		return -1;
-	ImageTask *task = g_new0(ImageTask, 1);
-	task->project = g_strdup(rq->project);
-	task->fingerprint = g_strdup(image->fingerprint);
-	const char *resources[] = { "images", arena_printf(rq->arena, "/1.0/images/%s", image->fingerprint), NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Deleting image", .run = run_delete,
-		.data = task, .destroy = image_task_free, .resources = resources };
-	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
+	OperationSpec spec = { .description = "Deleting image", .run = run_delete };
+	ImageTask *task = task_on(rq, in->fingerprint, err);
+	return task ? start_task(rq, task, &spec, out, err) : -1;
+}
+
+/* image_push() looks whether it was cancelled. */
+static void cancel_push(Operation *op, void *data)
+{
+}
+
+static int run_push(Operation *op, void *data, Error **err)
+{
+	ImageTask *task = data;
+	return image_push(operation_daemon(op), task->image, task->post, op, err);
 }
 
 int api_push_image(Request *rq, const Pb__PushImageRequest *in, Pb__Operation *out, Error **err)
 {
-	return error_set(err, ERROR_UNSUPPORTED, "Pushing images to other servers is not supported by this server");
+	OperationSpec spec = { .description = "Uploading image", .run = run_push, .cancel = cancel_push };
+	if (!in->image || !*in->image->target)
+		return error_set(err, ERROR_INVALID, "No target server given");
+	ImageTask *task = task_on(rq, in->fingerprint, err);
+	if (!task)
+		return -1;
+	task->post = arena_message_copy(task->arena, in->image);
+	return start_task(rq, task, &spec, out, err);
+}
+
+static int run_refresh(Operation *op, void *data, Error **err)
+{
+	ImageTask *task = data;
+	gboolean refreshed;
+	if (image_refresh(operation_daemon(op), task->project, task->image, op, &refreshed, err) < 0)
+		return -1;
+	operation_set_metadata(op, "refreshed", refreshed ? "true" : "false");
+	return 0;
 }
 
 int api_refresh_image(Request *rq, const Pb__RefreshImageRequest *in, Pb__Operation *out, Error **err)
 {
-	Pb__Image *image;
-	if (image_get(rq->daemon, rq->project, in->fingerprint, FALSE, rq->arena, &image, err) < 0)
-		return -1;
-	if (!image->update_source)
-		return error_set(err, ERROR_INVALID, "Image \"%.12s\" has no source to refresh it from", image->fingerprint);
-	return error_set(err, ERROR_UNSUPPORTED, "Refreshing images from their source is not supported by this server");
+	OperationSpec spec = { .description = "Refreshing image", .run = run_refresh, .cancel = image_download_cancel };
+	ImageTask *task = task_on(rq, in->fingerprint, err);
+	return task ? start_task(rq, task, &spec, out, err) : -1;
 }
 
 int api_create_image_secret(Request *rq, const Pb__CreateImageSecretRequest *in, Pb__Operation *out, Error **err)

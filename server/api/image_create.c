@@ -1,9 +1,14 @@
+#include "sdk/base/json.h"
+#include "sdk/base/json_text.h"
 #include "sdk/base/map.h"
 #include "sdk/base/names.h"
+#include "sdk/base/x509.h"
+#include "server/api/image_source.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
 #include "server/image/import.h"
 #include "server/image/multipart.h"
+#include "server/image/secret.h"
 #include "server/operation/operation.h"
 #include "server/rpc/method.h"
 #include "incus/v1/handlers.h"
@@ -19,6 +24,8 @@ typedef struct Upload {
 	char *project, *filename, *fingerprint;
 	Config *properties;
 	char **profiles;
+	Arena *arena;
+	const Pb__ImagesPost *expected; /* what was said of a pushed image; NULL: it is no push */
 } Upload;
 
 static void upload_free(void *data)
@@ -28,8 +35,9 @@ static void upload_free(void *data)
 	g_free(upload->project);
 	g_free(upload->filename);
 	g_free(upload->fingerprint);
-	g_hash_table_unref(upload->properties);
+	g_clear_pointer(&upload->properties, g_hash_table_unref);
 	g_strfreev(upload->profiles);
+	arena_free(upload->arena);
 	g_free(upload);
 }
 
@@ -65,6 +73,22 @@ static void add_profile(void *list, const char *key, const char *value)
 		g_ptr_array_add(list, g_strdup(value));
 }
 
+/* An announced image is as it was announced; only the profiles may come with the upload. */
+static void expect(Upload *upload)
+{
+	const Pb__ImagesPost *post = upload->expected;
+	g_free(upload->fingerprint);
+	upload->fingerprint = g_strdup(post->source->fingerprint);
+	g_hash_table_unref(upload->properties);
+	upload->properties = config_from_map(post->n_properties, post->properties);
+	if (!*upload->profiles && post->n_profiles) {
+		g_strfreev(upload->profiles);
+		upload->profiles = g_new0(char *, post->n_profiles + 1);
+		for (size_t i = 0; i < post->n_profiles; i++)
+			upload->profiles[i] = g_strdup(post->profiles[i]);
+	}
+}
+
 static int read_options(Request *rq, const Pb__CreateImageRequest *in, Upload *upload, Error **err)
 {
 	upload->properties = config_new();
@@ -79,9 +103,14 @@ static int read_options(Request *rq, const Pb__CreateImageRequest *in, Upload *u
 		return -1;
 	g_ptr_array_add(profiles, NULL);
 	upload->profiles = (char **)g_ptr_array_steal(profiles, NULL);
+	const Pb__ImagesPost *post = upload->expected;
+	if (post)
+		expect(upload);
+	gboolean public = strcmp(in->public_, "1") == 0 || g_ascii_strcasecmp(in->public_, "true") == 0;
 	upload->options = (ImageImportOptions){
 		.project = upload->project, .filename = upload->filename, .fingerprint = upload->fingerprint,
-		.public = strcmp(in->public_, "1") == 0 || g_ascii_strcasecmp(in->public_, "true") == 0,
+		.public = post ? post->public_ : public,
+		.expires_at = post && post->expires_at ? MAX(post->expires_at->seconds, 0) : 0,
 		.properties = upload->properties, .profiles = upload->profiles,
 	};
 	return 0;
@@ -98,13 +127,10 @@ static int run_import(Operation *op, void *data, Error **err)
 	g_clear_pointer(&upload->import, image_import_free);
 	if (r < 0)
 		return -1;
-	g_autofree char *fingerprint = g_strdup_printf("\"%s\"", image->fingerprint);
-	g_autofree char *size = g_strdup_printf("\"%" G_GINT64_FORMAT "\"", (gint64)image->size);
+	image_source_report(op, image);
 	g_autofree char *source = g_strdup_printf("/1.0/images/%s", image->fingerprint);
-	operation_set_metadata(op, "fingerprint", fingerprint);
-	operation_set_metadata(op, "size", size);
 	event_lifecycle(d->events, upload->project, "image-created", source, NULL, operation_caller(op));
-	return 0;
+	return upload->expected ? image_source_aliases(d, upload->project, upload->expected, image->fingerprint, err) : 0;
 }
 
 static int start_operation(Request *rq, Upload *upload, Stream *stream, Error **err)
@@ -112,6 +138,10 @@ static int start_operation(Request *rq, Upload *upload, Stream *stream, Error **
 	Pb__Operation reply = PB__OPERATION__INIT;
 	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Downloading image", .run = run_import,
 		.data = upload, .destroy = upload_free };
+	/* Who pushes is a stranger here, who waits for the end with this. */
+	g_autofree char *secret = upload->expected ? random_hex(32) : NULL;
+	g_autofree char *metadata = secret ? json_text_object("secret", secret, NULL) : NULL;
+	spec.metadata_json = metadata;
 	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0)
 		return -1;
 	return stream_send(stream, &reply, err);
@@ -158,7 +188,12 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, con
 {
 	g_autoptr(Multipart) multipart = NULL;
 	Upload *upload = g_new0(Upload, 1);
-	int r = read_options(rq, in, upload, err);
+	upload->arena = arena_new();
+	Pb__ImagesPost *expected = NULL;
+	int r = *in->secret ? image_secret_accept(rq->daemon, rq->project, in->fingerprint, in->secret, upload->arena, &expected, err) : 0;
+	upload->expected = expected;
+	if (r == 0)
+		r = read_options(rq, in, upload, err);
 	if (r == 0)
 		r = image_import_new(rq->daemon, &upload->import, err);
 	if (r == 0 && g_ascii_strncasecmp(in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
@@ -173,16 +208,8 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, con
 	return -1;
 }
 
-static int create_from_source(const char *type, Error **err)
-{
-	static const char *const known[] = { "image", "url", "instance", "container", "virtual-machine", "snapshot", NULL };
-	if (!g_strv_contains(known, type))
-		return error_set(err, ERROR_INVALID, "Invalid images JSON");
-	return error_set(err, ERROR_UNSUPPORTED, "Image source \"%s\" is not supported by this server", type);
-}
-
 /* A REST body that says where the image comes from. */
-static int create_from_json(const Pb__CreateImageRequest *first, Stream *stream, Error **err)
+static int create_from_json(Request *rq, const Pb__CreateImageRequest *first, Stream *stream, Error **err)
 {
 	g_autoptr(GByteArray) body = g_byte_array_new();
 	const void *next = first;
@@ -201,10 +228,10 @@ static int create_from_json(const Pb__CreateImageRequest *first, Stream *stream,
 	json_t *document = json_loadb((const char *)body->data, body->len, JSON_REJECT_DUPLICATES, &problem);
 	if (!document)
 		return error_set(err, ERROR_INVALID, "Invalid images JSON: %s", problem.text);
-	const char *type = json_string_value(json_object_get(json_object_get(document, "source"), "type"));
-	int r = create_from_source(type ? type : "", err);
+	Pb__ImagesPost *post = arena_message(rq->arena, Pb__ImagesPost, pb__images_post);
+	int r = json_read_tree(document, post, rq->arena, err);
 	json_decref(document);
-	return r;
+	return r < 0 ? -1 : image_source_create(rq, post, stream, err);
 }
 
 /* Clients of Incus send JSON without saying so, and files as application/octet-stream. */
@@ -218,10 +245,11 @@ static gboolean is_json(const Pb__CreateImageRequest *in, const Pb__CreateImageR
 
 int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stream, Error **err)
 {
-	if (rq->caller->kind == CALLER_UNTRUSTED || !caller_has_project(rq->caller, rq->project))
+	gboolean trusted = rq->caller->kind != CALLER_UNTRUSTED && !rq->caller->metrics_only && caller_has_project(rq->caller, rq->project);
+	if (!trusted && !*in->secret)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	if (in->image && in->image->source && *in->image->source->type)
-		return create_from_source(in->image->source->type, err);
+	if (trusted && in->image && in->image->source && *in->image->source->type)
+		return image_source_create(rq, in->image, stream, err);
 	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
 	 * first, without bytes. */
 	const void *first = in;
@@ -232,7 +260,7 @@ int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stre
 		if (more == 0)
 			return error_set(err, ERROR_INVALID, "Invalid image: it is empty");
 	}
-	if (rq->rest && is_json(in, first))
-		return create_from_json(first, stream, err);
+	if (trusted && !*in->secret && rq->rest && is_json(in, first))
+		return create_from_json(rq, first, stream, err);
 	return create_from_upload(rq, in, first, stream, err);
 }

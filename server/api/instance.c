@@ -3,10 +3,11 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
 #include "server/daemon.h"
-#include "server/image/image.h"
-#include "server/instance/flow.h"
+#include "server/instance/copy.h"
+#include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
+#include "server/rpc/access.h"
 #include <string.h>
 
 #define MACHINES "Virtual machines are not available in this version: create a container instead"
@@ -30,18 +31,67 @@ static char **strv_from(char *const *items, size_t n)
 
 /* ---- reading ---- */
 
+/* Snapshots by instance, read once for a whole list; NULL where they are not shown. */
+typedef struct Below {
+	GHashTable *snapshots, *counts;
+	ProfileSet *profiles;
+} Below;
+
+static void below_clear(Below *below)
+{
+	g_clear_pointer(&below->snapshots, g_hash_table_unref);
+	g_clear_pointer(&below->counts, g_hash_table_unref);
+	g_clear_pointer(&below->profiles, profile_set_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Below, below_clear)
+
+static int load_below(Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
+{
+	gboolean some = in->n_fields > 0 && !filter;
+	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
+	    in->recursion >= 2 || (filter && filter_uses(filter, "snapshots"));
+	if (objects && (profile_set_load(rq->daemon, &below->profiles, err) < 0 ||
+	                   instance_snapshot_list_all(rq->daemon, &below->snapshots, err) < 0))
+		return -1;
+	gboolean counts = some && has_field(in->fields, in->n_fields, "snapshot_count");
+	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
+}
+
+static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *profiles, const GPtrArray *snapshots, Pb__Instance *out)
+{
+	out->snapshots = arena_alloc(rq->arena, (snapshots->len + 1) * sizeof(*out->snapshots));
+	for (guint n = 0; n < snapshots->len; n++) {
+		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
+		out->snapshots[out->n_snapshots++] = item;
+	}
+}
+
+static void add_below(Request *rq, Instance *instance, const Below *below, Pb__Instance *out)
+{
+	int64_t id = instance_id(instance);
+	GPtrArray *snapshots = below->snapshots ? g_hash_table_lookup(below->snapshots, &id) : NULL;
+	if (snapshots)
+		add_snapshots(rq, instance, below->profiles, snapshots, out);
+	if (below->counts)
+		out->snapshot_count = GPOINTER_TO_UINT(g_hash_table_lookup(below->counts, &id));
+}
+
 static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance *instance,
-    const Filter *filter, Pb__GetInstancesResponse *out)
+    const Filter *filter, const Below *below, Pb__GetInstancesResponse *out)
 {
 	if (!caller_has_project(rq->caller, instance_project(instance)))
 		return 0;
 	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	/* A filter may look at any field. */
+	RenderParts parts = filter ? RENDER_ALL : render_parts(in->fields, in->n_fields);
 	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_full(instance, rq->arena, item);
+		instance_render_row(instance, parts, rq->arena, item);
 	else
-		instance_render(instance, rq->arena, item);
+		instance_render(instance, parts, rq->arena, item);
+	add_below(rq, instance, below, item);
 	if (!filter || filter_match(filter, item))
 		out->items[out->n_items++] = item;
 	return 0;
@@ -58,10 +108,13 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 	if (*in->instance_type && !g_str_equal(in->instance_type, "container") &&
 	    !g_str_equal(in->instance_type, "virtual-machine"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
+	g_auto(Below) below = { 0 };
+	if (load_below(rq, in, filter, &below, err) < 0)
+		return -1;
 	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint i = 0; i < list->len; i++)
-		add_visible(rq, in, list->pdata[i], filter, out);
+		add_visible(rq, in, list->pdata[i], filter, &below, out);
 	return 0;
 }
 
@@ -70,10 +123,16 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	if (in->recursion >= 1)
-		instance_render_full(instance, rq->arena, out);
-	else
-		instance_render(instance, rq->arena, out);
+	if (in->recursion < 1) {
+		instance_render(instance, RENDER_ALL, rq->arena, out);
+		return 0;
+	}
+	g_autoptr(ProfileSet) profiles = NULL;
+	g_autoptr(GPtrArray) snapshots = NULL;
+	if (profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &snapshots, err) < 0)
+		return -1;
+	instance_render_full(instance, rq->arena, out);
+	add_snapshots(rq, instance, profiles, snapshots, out);
 	return 0;
 }
 
@@ -83,7 +142,7 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	instance_state(instance, rq->arena, out);
+	instance_state(instance, STATE_WHOLE, rq->arena, out);
 	return 0;
 }
 
@@ -92,8 +151,8 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 typedef struct Work {
 	Instance *instance;
 	GPtrArray *instances; /* bulk */
-	char *name, *project, *image, *description, *architecture, *action;
-	Config *config, *properties;
+	char *name, *pool, *project, *description, *architecture, *action;
+	Config *config;
 	Devices *devices;
 	char **profiles;
 	gboolean ephemeral, force;
@@ -106,13 +165,12 @@ static void work_free(gpointer data)
 	g_clear_pointer(&work->instance, instance_unref);
 	g_clear_pointer(&work->instances, g_ptr_array_unref);
 	g_free(work->name);
+	g_free(work->pool);
 	g_free(work->project);
-	g_free(work->image);
 	g_free(work->description);
 	g_free(work->architecture);
 	g_free(work->action);
 	g_clear_pointer(&work->config, g_hash_table_unref);
-	g_clear_pointer(&work->properties, g_hash_table_unref);
 	g_clear_pointer(&work->devices, g_hash_table_unref);
 	g_strfreev(work->profiles);
 	g_free(work);
@@ -140,126 +198,6 @@ static Work *work_on(Request *rq, const char *name, Error **err)
 	return g_steal_pointer(&work);
 }
 
-/* ---- create ---- */
-
-static InstanceSpec spec_of(const Work *work, const Caller *caller)
-{
-	return (InstanceSpec){.project = work->project, .name = work->name, .type = INSTANCE_CONTAINER,
-	    .architecture = work->architecture, .description = work->description,
-	    .ephemeral = work->ephemeral, .config = work->config, .devices = work->devices,
-	    .profiles = work->profiles, .image = work->image, .image_properties = work->properties,
-	    .caller = caller};
-}
-
-static int run_create(Operation *op, void *data, Error **err)
-{
-	Work *work = data;
-	InstanceSpec spec = spec_of(work, operation_caller(op));
-	return instance_create(operation_daemon(op), &spec, op, NULL, err);
-}
-
-/* Finds the image that is asked for in the caller's project. */
-static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
-{
-	Pb__Image *image = NULL;
-	const char *wanted = *source->alias ? source->alias : source->fingerprint;
-	if (*source->server)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Images of other servers cannot be used directly in this version: import the image first");
-	if (!*wanted)
-		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
-	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
-		return -1;
-	if (g_str_equal(image->type, "virtual-machine"))
-		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
-	work->image = g_strdup(image->fingerprint);
-	work->properties = config_from_map(image->n_properties, image->properties);
-	if (!*work->architecture) {
-		g_free(work->architecture);
-		work->architecture = g_strdup(image->architecture);
-	}
-	image_touch(rq->daemon, rq->project, image->fingerprint, NULL);
-	return 0;
-}
-
-static int choose_source(Request *rq, const Pb__InstancesPost *post, Work *work, Error **err)
-{
-	const Pb__InstanceSource *source = post->source;
-	const char *type = source ? source->type : "";
-	if (g_str_equal(type, "image"))
-		return choose_image(rq, source, work, err);
-	if (g_str_equal(type, "none"))
-		return 0;
-	if (g_str_equal(type, "copy") || g_str_equal(type, "migration"))
-		return error_set(err, ERROR_UNSUPPORTED, "Source type \"%s\" is not available in this version", type);
-	return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", type);
-}
-
-static char *random_name(void)
-{
-	static const char *const first[] = {"able", "bold", "calm", "deft", "easy", "fair", "glad", "keen",
-	    "kind", "live", "mild", "neat", "open", "quick", "safe", "true", "warm", "wise"};
-	static const char *const second[] = {"ant", "bear", "crab", "deer", "eel", "fox", "goose", "hare",
-	    "ibis", "jay", "lynx", "mole", "newt", "otter", "pike", "ram", "seal", "toad", "wren"};
-	return g_strdup_printf("%s-%s", first[g_random_int_range(0, G_N_ELEMENTS(first))],
-	    second[g_random_int_range(0, G_N_ELEMENTS(second))]);
-}
-
-static char *choose_name(Request *rq, const char *wanted)
-{
-	if (*wanted)
-		return g_strdup(wanted);
-	for (int i = 0;; i++) {
-		g_autofree char *name = random_name();
-		g_autoptr(Instance) taken = NULL;
-		g_autoptr(Error) error = NULL;
-		if (i > 20)
-			return g_strdup_printf("%s-%u", name, g_random_int_range(100, 1000000));
-		if (instance_get(rq->daemon, rq->project, name, &taken, &error) < 0)
-			return g_steal_pointer(&name);
-	}
-}
-
-static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *work, Error **err)
-{
-	const Pb__InstancesPost *post = in->instance;
-	static char *const only_default[] = {(char *)"default", NULL};
-	if (g_str_equal(post->type, "virtual-machine"))
-		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
-	if (*post->type && !g_str_equal(post->type, "container"))
-		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
-	if (*post->instance_type)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Cloud instance types (\"%s\") are not available in this version: set limits.cpu and limits.memory",
-		    post->instance_type);
-	work->name = choose_name(rq, post->name);
-	work->project = g_strdup(rq->project);
-	work->description = g_strdup(post->description);
-	work->architecture = g_strdup(post->architecture);
-	work->ephemeral = post->ephemeral;
-	work->config = config_from_map(post->n_config, post->config);
-	work->devices = devices_from_map(post->n_devices, post->devices);
-	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
-	work->profiles = post->n_profiles || none ? strv_from(post->profiles, post->n_profiles)
-						  : g_strdupv((char **)only_default);
-	return choose_source(rq, post, work, err);
-}
-
-int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
-{
-	g_autoptr(Work) work = g_new0(Work, 1);
-	if (!in->instance)
-		return error_set(err, ERROR_INVALID, "No instance was described");
-	if (fill_create(rq, in, work, err) < 0)
-		return -1;
-	InstanceSpec spec = spec_of(work, rq->caller);
-	if (instance_create_check(rq->daemon, &spec, err) < 0)
-		return -1;
-	const char *name = work->name;
-	g_autofree char *copy = g_strdup(name);
-	return start_operation(rq, "Creating instance", copy, run_create, g_steal_pointer(&work), out, err);
-}
-
 /* ---- change ---- */
 
 static int run_update(Operation *op, void *data, Error **err)
@@ -277,8 +215,28 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 	if (!rq->if_match)
 		return 0;
 	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
-	instance_render(instance, rq->arena, now);
+	instance_render(instance, RENDER_ALL, rq->arena, now);
 	return request_check_etag(rq, now, err);
+}
+
+static int run_restore(Operation *op, void *data, Error **err)
+{
+	Work *work = data;
+	return instance_snapshot_restore(work->instance, work->name, operation_caller(op), err);
+}
+
+/* Takes `work`. "NAME" or "INSTANCE/NAME". */
+static int restore_snapshot(Request *rq, const Pb__UpdateInstanceRequest *in, Work *work, Pb__Operation *out, Error **err)
+{
+	g_autoptr(Work) owned = work;
+	g_autoptr(InstanceSnapshot) snapshot = NULL;
+	const char *slash = strrchr(in->instance->restore, '/');
+	work->name = g_strdup(slash ? slash + 1 : in->instance->restore);
+	if (in->instance->stateful)
+		return error_set(err, ERROR_UNSUPPORTED, "Stateful restores are not available in this version: leave \"stateful\" out");
+	if (instance_snapshot_find(work->instance, work->name, &snapshot, err) < 0)
+		return -1;
+	return start_operation(rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
 }
 
 int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
@@ -290,7 +248,7 @@ int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Op
 	if (!put)
 		return error_set(err, ERROR_INVALID, "No content was given");
 	if (*put->restore)
-		return error_set(err, ERROR_UNSUPPORTED, "Snapshots are not available in this version");
+		return restore_snapshot(rq, in, g_steal_pointer(&work), out, err);
 	if (check_etag(rq, work->instance, err) < 0)
 		return -1;
 	work->config = config_from_map(put->n_config, put->config);
@@ -340,7 +298,31 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_rename(work->instance, work->name, operation_caller(op), err);
+	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project};
+	if (!work->pool && !work->project)
+		return instance_rename(work->instance, work->name, operation_caller(op), err);
+	return instance_move(work->instance, &move, op, operation_caller(op), err);
+}
+
+/* "" and what is so already: NULL. */
+static char *other(const char *wanted, const char *now)
+{
+	return *wanted && !g_str_equal(wanted, now) ? g_strdup(wanted) : NULL;
+}
+
+static int plan_move(Request *rq, const Pb__InstancePost *post, Work *work, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (instance_pool(work->instance, &pool, err) < 0)
+		return -1;
+	work->pool = other(post->pool, pool_name(pool));
+	work->project = other(post->project, instance_project(work->instance));
+	if (!*post->name && !work->pool && !work->project)
+		return error_set(err, ERROR_INVALID, "No new name was given");
+	if (work->project && access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
+		return -1;
+	work->name = g_strdup(*post->name ? post->name : instance_name(work->instance));
+	return 0;
 }
 
 int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Operation *out, Error **err)
@@ -349,19 +331,22 @@ int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Op
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (!post || post->migration || *post->pool || *post->project || *in->target)
+	if (!post || post->migration || *in->target)
 		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving an instance to another server, pool, project or member is not available in this version");
-	if (!*post->name)
-		return error_set(err, ERROR_INVALID, "No new name was given");
+		    "Moving an instance to another server or member is not available in this version");
+	if (plan_move(rq, post, work, err) < 0)
+		return -1;
 	if (instance_running(work->instance))
-		return error_set(err, ERROR_INVALID, "Renaming of running instance not allowed");
+		return error_set(err, ERROR_INVALID, work->pool || work->project ? "Instance must be stopped to be moved"
+		                                                                 : "Renaming of running instance not allowed");
 	g_autoptr(Instance) taken = NULL;
 	g_autoptr(Error) missing = NULL;
-	if (instance_get(rq->daemon, rq->project, post->name, &taken, &missing) == 0)
-		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", post->name);
-	work->name = g_strdup(post->name);
-	return start_operation(rq, "Renaming instance", in->name, run_rename, g_steal_pointer(&work), out, err);
+	const char *project = work->project ? work->project : rq->project;
+	gboolean same = !work->project && g_str_equal(work->name, in->name);
+	if (!same && instance_get(rq->daemon, project, work->name, &taken, &missing) == 0)
+		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", work->name);
+	const char *what = work->pool || work->project ? "Moving instance" : "Renaming instance";
+	return start_operation(rq, what, in->name, run_rename, g_steal_pointer(&work), out, err);
 }
 
 static int run_delete(Operation *op, void *data, Error **err)
@@ -377,31 +362,6 @@ int api_delete_instance(Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Op
 	if (instance_running(work->instance))
 		return error_set(err, ERROR_INVALID, "Instance is running");
 	return start_operation(rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
-}
-
-static int run_rebuild(Operation *op, void *data, Error **err)
-{
-	Work *work = data;
-	return instance_rebuild(work->instance, work->image, work->properties, op, operation_caller(op), err);
-}
-
-int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__Operation *out, Error **err)
-{
-	g_autoptr(Work) work = work_on(rq, in->name, err);
-	if (!work)
-		return -1;
-	if (!in->instance || !in->instance->source)
-		return error_set(err, ERROR_INVALID, "No source was given");
-	if (instance_running(work->instance))
-		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
-	work->architecture = g_strdup("");
-	if (g_str_equal(in->instance->source->type, "image")) {
-		if (choose_image(rq, in->instance->source, work, err) < 0)
-			return -1;
-	} else if (!g_str_equal(in->instance->source->type, "none")) {
-		return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", in->instance->source->type);
-	}
-	return start_operation(rq, "Rebuilding instance", in->name, run_rebuild, g_steal_pointer(&work), out, err);
 }
 
 /* ---- state ---- */

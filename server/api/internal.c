@@ -3,6 +3,7 @@
 #include "server/daemon.h"
 #include "server/db/console.h"
 #include "server/rpc/rest.h"
+#include <malloc.h>
 
 /* /internal is for the unix socket, whatever certificate a caller has. */
 static int require_local(Request *rq, Error **err)
@@ -26,6 +27,14 @@ int api_shutdown(Request *rq, const Pb__ShutdownRequest *in, Google__Protobuf__E
 	if (require_local(rq, err) < 0)
 		return -1;
 	daemon_shutdown(rq->daemon, in->force);
+	return 0;
+}
+
+int api_release_memory(Request *rq, const Pb__ReleaseMemoryRequest *in, Google__Protobuf__Empty *out, Error **err)
+{
+	if (require_local(rq, err) < 0)
+		return -1;
+	malloc_trim(0);
 	return 0;
 }
 

@@ -3,10 +3,12 @@
 #include "sdk/base/json_text.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
+#include "server/network/bridge_config.h"
 #include "server/network/network.h"
 #include "server/network/state.h"
 #include "server/network/usage.h"
 #include "server/project/project.h"
+#include "server/rpc/access.h"
 #include <string.h>
 
 /* One snapshot of what several networks are rendered from. */
@@ -295,6 +297,104 @@ int api_get_network_leases(Request *rq, const Pb__GetNetworkLeasesRequest *in, P
 		item->location = request_strdup(rq, "none");
 		out->items[out->n_items++] = item;
 	}
+	return 0;
+}
+
+/* Everything that is asked of one network's addresses. */
+typedef struct Allocations {
+	Request *rq;
+	const char *project; /* whose instances; NULL: all */
+	Network *network;
+	const Config *config; /* the network's */
+	const GPtrArray *uses;
+	GPtrArray *items;
+} Allocations;
+
+static gboolean may_view(Request *rq, const char *project)
+{
+	return access_check_object(rq, "network", "can_view", project, NULL) == 0;
+}
+
+static Pb__NetworkAllocation *add_allocation(Allocations *a, const char *address)
+{
+	Pb__NetworkAllocation *item = arena_message(a->rq->arena, Pb__NetworkAllocation, pb__network_allocation);
+	item->addresses = request_strdup(a->rq, address);
+	item->nat = config_true(a->config, strchr(address, ':') ? "ipv6.nat" : "ipv4.nat");
+	g_ptr_array_add(a->items, item);
+	return item;
+}
+
+static const NetworkUse *use_of_lease(const Allocations *a, const NetworkLease *lease)
+{
+	for (guint i = 0; i < a->uses->len; i++) {
+		const NetworkUse *use = g_ptr_array_index(a->uses, i);
+		if (use->instance && use->hwaddr && g_ascii_strcasecmp(use->hwaddr, lease->hwaddr) == 0 &&
+		    network_use_matches(use, network_project(a->network), network_name(a->network)))
+			return use;
+	}
+	return NULL;
+}
+
+/* Gateways and strangers have no nic of ours. */
+static void add_lease_allocation(Allocations *a, const NetworkLease *lease)
+{
+	const NetworkUse *use = use_of_lease(a, lease);
+	if (!use || !may_view(a->rq, use->project))
+		return;
+	g_autofree char *url = network_use_url(use);
+	g_autofree char *address = g_strconcat(lease->address, strchr(lease->address, ':') ? "/128" : "/32", NULL);
+	Pb__NetworkAllocation *item = add_allocation(a, address);
+	item->used_by = request_strdup(a->rq, url);
+	item->type = request_strdup(a->rq, "instance");
+	item->hwaddr = request_strdup(a->rq, lease->hwaddr);
+}
+
+static int add_network_allocations(Allocations *a, Error **err)
+{
+	static const char *const families[] = {"ipv4", "ipv6"};
+	g_autoptr(GPtrArray) leases = NULL;
+	const char *project = network_project(a->network);
+	gboolean other = strcmp(project, "default") != 0;
+	for (gsize i = 0; i < G_N_ELEMENTS(families); i++) {
+		const char *address = bridge_config_address(a->config, families[i]);
+		if (!address)
+			continue;
+		Pb__NetworkAllocation *item = add_allocation(a, address);
+		item->used_by = arena_printf(a->rq->arena, "/1.0/networks/%s%s%s", network_name(a->network),
+		    other ? "?project=" : "", other ? project : "");
+		item->type = request_strdup(a->rq, "network");
+	}
+	if (network_leases(a->network, a->project, &leases, err) < 0)
+		return -1;
+	for (guint i = 0; i < leases->len; i++)
+		add_lease_allocation(a, g_ptr_array_index(leases, i));
+	return 0;
+}
+
+int api_get_network_allocations(Request *rq, const Pb__GetNetworkAllocationsRequest *in,
+    Pb__GetNetworkAllocationsResponse *out, Error **err)
+{
+	g_autofree char *project = NULL;
+	g_autoptr(GPtrArray) uses = NULL;
+	if (in->all_projects && *in->project)
+		return error_set(err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
+	if (project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0 ||
+	    network_uses_load(rq->daemon->db, &uses, err) < 0)
+		return -1;
+	g_autoptr(GPtrArray) items = g_ptr_array_new(); /* of the arena */
+	Allocations a = {.rq = rq, .project = in->all_projects ? NULL : rq->project, .uses = uses, .items = items};
+	g_autoptr(GPtrArray) networks = network_list(rq->daemon, in->all_projects ? NULL : project);
+	for (guint i = 0; i < networks->len; i++) {
+		a.network = g_ptr_array_index(networks, i);
+		g_autoptr(Config) config = network_config(a.network);
+		a.config = config;
+		if (in->all_projects && !may_view(rq, network_project(a.network)))
+			continue;
+		if (add_network_allocations(&a, err) < 0)
+			return -1;
+	}
+	out->n_items = items->len;
+	out->items = arena_memdup(rq->arena, items->pdata, items->len * sizeof *out->items);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "server/event/event.h"
 #include "server/instance/instance.h"
 #include "server/operation/operation.h"
+#include "server/operation/schedule.h"
 #include "server/project/project.h"
 
 #include <string.h>
@@ -95,6 +96,7 @@ static int change(Request *rq, const char *name, const Pb__ProjectPut *body, gbo
 	if (project_update(rq->daemon, name, description ? body->description : project->description, config, err) < 0)
 		return -1;
 	tell(rq->daemon, rq->caller, "project-updated", name, NULL);
+	schedule_changed(rq->daemon);
 	return 0;
 }
 

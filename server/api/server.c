@@ -5,12 +5,12 @@
 #include "server/event/event.h"
 #include "server/key/key.h"
 #include "server/key/server.h"
+#include "server/operation/schedule.h"
 #include "server/rpc/listener.h"
 #include "server/storage/driver.h"
 #include "server/storage/pool.h"
 #include "server/sys/host.h"
 #include "server/sys/resources.h"
-#include "server/version.h"
 
 #include <lxc/version.h>
 #include <string.h>
@@ -41,12 +41,16 @@ static char *constant(const char *text)
 	return (char *)(uintptr_t)text;
 }
 
-static void fill_features(Arena *arena, Pb__ServerEnvironment *env)
+/* The same for as long as the process lives: made once. */
+static Pb__ServerEnvironment *make_features(void)
 {
 	/* What liblxc 5 and later all have; older ones are refused by the build. */
 	static const char *const lxc[] = {"cgroup2", "core_scheduling", "devpts_fd", "idmapped_mounts_v2", "mount_injection_file",
 		"network_gateway_device_route", "network_ipvlan", "network_l2proxy", "network_phys_macvlan_mtu",
 		"network_veth_router", "pidfd", "seccomp_allow_deny_syntax", "seccomp_notify", "seccomp_proxy_send_notify_fd"};
+	static Arena *arena; /* kept: what points into it is shared by all replies */
+	arena = arena_new();
+	Pb__ServerEnvironment *env = arena_message(arena, Pb__ServerEnvironment, pb__server_environment);
 	g_autoptr(Config) kernel = config_new(), driver = config_new();
 	for (const HostFeature *feature = host_facts()->features; feature->name; feature++)
 		config_set(kernel, feature->name, feature->present ? "true" : "false");
@@ -56,13 +60,25 @@ static void fill_features(Arena *arena, Pb__ServerEnvironment *env)
 	    &env->kernel_features);
 	config_to_map(driver, arena, &pb__server_environment__lxc_features_entry__descriptor, &env->n_lxc_features,
 	    &env->lxc_features);
+	return env;
+}
+
+static void fill_features(Pb__ServerEnvironment *env)
+{
+	static const Pb__ServerEnvironment *made;
+	if (g_once_init_enter(&made))
+		g_once_init_leave(&made, make_features());
+	env->n_kernel_features = made->n_kernel_features;
+	env->kernel_features = made->kernel_features;
+	env->n_lxc_features = made->n_lxc_features;
+	env->lxc_features = made->lxc_features;
 }
 
 static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 {
-	const StorageDriver *const *drivers = driver_available();
+	const DriverVersion *drivers = driver_available();
 	size_t n = 0;
-	while (drivers[n])
+	while (drivers[n].driver)
 		n++;
 	env->storage_supported_drivers = arena_alloc(rq->arena, (n + 1) * sizeof(*env->storage_supported_drivers));
 	g_autoptr(GPtrArray) pools = pool_list(rq->daemon);
@@ -70,17 +86,17 @@ static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 	for (size_t i = 0; i < n; i++) {
 		Pb__ServerStorageDriverInfo *info =
 		    arena_message(rq->arena, Pb__ServerStorageDriverInfo, pb__server_storage_driver_info);
-		info->name = constant(drivers[i]->name);
-		info->version = constant(drivers[i]->version());
-		info->remote = drivers[i]->remote;
+		info->name = constant(drivers[i].driver->name);
+		info->version = constant(drivers[i].version);
+		info->remote = drivers[i].driver->remote;
 		env->storage_supported_drivers[i] = info;
 		gboolean in_use = FALSE;
 		for (guint j = 0; j < pools->len; j++)
-			in_use = in_use || strcmp(pool_driver(g_ptr_array_index(pools, j)), drivers[i]->name) == 0;
+			in_use = in_use || strcmp(pool_driver(g_ptr_array_index(pools, j)), drivers[i].driver->name) == 0;
 		if (!in_use)
 			continue;
-		g_string_append_printf(used, "%s%s", used->len ? " | " : "", drivers[i]->name);
-		g_string_append_printf(versions, "%s%s", versions->len ? " | " : "", drivers[i]->version());
+		g_string_append_printf(used, "%s%s", used->len ? " | " : "", drivers[i].driver->name);
+		g_string_append_printf(versions, "%s%s", versions->len ? " | " : "", drivers[i].version);
 	}
 	env->n_storage_supported_drivers = n;
 	env->storage = arena_strdup(rq->arena, used->str);
@@ -112,7 +128,7 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	env->server_name = arena_strdup(rq->arena, daemon->server_name ? daemon->server_name : host->host_name);
 	env->server_pid = getpid();
 	env->server_version = constant(INCUS_VERSION);
-	fill_features(rq->arena, env);
+	fill_features(env);
 	fill_storage(rq, env);
 	return env;
 }
@@ -157,8 +173,10 @@ static int change(Request *rq, const Pb__ServerPut *body, gboolean patch, Error 
 	if (!failed)
 		failed = server_config_set(rq->daemon, changes, patch, &changed, err);
 	g_mutex_unlock(&lock);
-	if (!failed && *changed)
+	if (!failed && *changed) {
 		event_lifecycle(rq->daemon->events, "", "config-updated", "/1.0", NULL, rq->caller);
+		schedule_changed(rq->daemon);
+	}
 	return failed;
 }
 

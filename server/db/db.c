@@ -1,5 +1,6 @@
 #include "server/db/private.h"
 
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/units.h"
 
@@ -123,6 +124,23 @@ int db_open(const char *directory, Db **ret_db, Error **err)
 	return 0;
 }
 
+int db_open_existing(const char *directory, Db **ret_db, Error **err)
+{
+	g_autofree char *local = g_build_filename(directory, "database", "local.db", NULL);
+	g_autofree char *global = g_build_filename(directory, "database", "global", "db.bin", NULL);
+	*ret_db = NULL;
+	if (!g_file_test(local, G_FILE_TEST_IS_REGULAR) || !g_file_test(global, G_FILE_TEST_IS_REGULAR))
+		return 0;
+	Db *db = g_new0(Db, 1);
+	if (store_open(&db->local, "local", g_steal_pointer(&local), err) < 0 ||
+	    store_open(&db->global, "global", g_steal_pointer(&global), err) < 0) {
+		db_close(db);
+		return -1;
+	}
+	*ret_db = db;
+	return 0;
+}
+
 void db_close(Db *db)
 {
 	if (!db)
@@ -170,6 +188,8 @@ int store_tx(Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *dat
 {
 	if (g_private_get(&current))
 		g_error("Nested database transactions");
+	if (fault_point("database transaction", err) < 0)
+		return -1;
 	g_mutex_lock(&store->write_lock);
 	int failed = run_tx(store->writer, "BEGIN IMMEDIATE", fn, data, err);
 	g_mutex_unlock(&store->write_lock);
@@ -196,8 +216,25 @@ static Connection *reader_take(Store *store, Error **err)
 	return reader;
 }
 
+/* A connection costs a parse of the whole schema and a cache: as long as nobody has to wait for it, the
+ * writer's serves reads too. */
+static gboolean writer_take(Store *store)
+{
+	g_mutex_lock(&store->read_lock);
+	gboolean alone = !store->n_readers;
+	g_mutex_unlock(&store->read_lock);
+	return alone && g_mutex_trylock(&store->write_lock);
+}
+
 static int store_read(Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
 {
+	if (g_private_get(&current))
+		g_error("Nested database transactions");
+	if (writer_take(store)) {
+		int result = run_tx(store->writer, "BEGIN", fn, data, err);
+		g_mutex_unlock(&store->write_lock);
+		return result;
+	}
 	Connection *reader = reader_take(store, err);
 	if (!reader)
 		return -1;

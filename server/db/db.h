@@ -14,8 +14,10 @@ typedef struct Rows Rows;
 
 /* `directory` is INCUS_DIR: the global database is database/global/db.bin in it, that of this host
  * database/local.db. Makes what is missing, runs database/patch.{global,local}.sql (once) and the
- * migrations that are due; SQLite's journal repairs what a crash left. */
+ * migrations that are due, with the global database as it was kept in database/global.bak; SQLite's journal repairs what a crash left. */
 int db_open(const char *directory, Db **ret_db, Error **err);
+/* For a look from beside the daemon: makes, patches and migrates nothing. NULL when there is none. */
+int db_open_existing(const char *directory, Db **ret_db, Error **err);
 /* Nobody may be using it. */
 void db_close(Db *db);
 

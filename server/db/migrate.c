@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { PATCH_LIMIT = 64 << 20 };
@@ -69,11 +70,49 @@ static int migrate(Tx *tx, void *data, Error **err)
 	return 0;
 }
 
+static int newest_version(Tx *tx, void *data, Error **err)
+{
+	return schema_version(tx, data, err);
+}
+
+/* A copy of the database as it is, in "<its folder>.bak", for whoever has to undo what comes now. */
+static int keep_copy(Store *store, Error **err)
+{
+	g_autofree char *folder = g_path_get_dirname(store->path), *name = g_path_get_basename(store->path);
+	g_autofree char *kept = g_strconcat(folder, ".bak", NULL);
+	g_autofree char *path = g_build_filename(kept, name, NULL);
+	Connection *copy = NULL;
+	if (file_remove_all(AT_FDCWD, kept, err) < 0 || file_mkdir_all(kept, 0700, err) < 0 ||
+	    connection_open(path, &copy, err) < 0)
+		return -1;
+	sqlite3_backup *backup = sqlite3_backup_init(copy->handle, "main", store->writer->handle, "main");
+	int done = backup ? sqlite3_backup_step(backup, -1) : SQLITE_ERROR;
+	sqlite3_backup_finish(backup);
+	int result = done == SQLITE_DONE ? 0 : connection_fail(copy, "Failed to keep a copy of the database", err);
+	connection_close(copy);
+	return result;
+}
+
+/* Before a patch or a migration of the database that every member shares. */
+static int keep_before_change(Store *store, const Migration *migrations, gboolean patched, Error **err)
+{
+	int64_t version = 0, newest = 0;
+	for (const Migration *step = migrations; step->version; step++)
+		newest = step->version;
+	if (strcmp(store->name, "global") != 0)
+		return 0;
+	if (store_tx(store, newest_version, &version, err) < 0)
+		return -1;
+	return version && (patched || version < newest) ? keep_copy(store, err) : 0;
+}
+
 int store_migrate(Store *store, const Migration *migrations, const char *patch_path, Error **err)
 {
 	g_autofree char *patch = NULL;
 	if (access(patch_path, F_OK) == 0 &&
 	    file_read(AT_FDCWD, patch_path, FILE_LINKS_NONE, PATCH_LIMIT, &patch, NULL, err) < 0)
+		return -1;
+	if (keep_before_change(store, migrations, patch != NULL, err) < 0)
 		return -1;
 	Migrating m = {.store = store, .migrations = migrations, .patch = patch};
 	if (store_tx(store, migrate, &m, err) < 0)

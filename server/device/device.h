@@ -38,6 +38,9 @@ struct DeviceHost {
 	const char *(*volatile_get)(const DeviceHost *host, const char *key);
 	/* Stores "volatile.KEY" in memory and database; an empty or NULL value removes it. */
 	int (*volatile_set)(const DeviceHost *host, const char *key, const char *value, Error **err);
+	/* While an instance starts its keys stay in memory; this stores them now. For what must be known
+	 * after a crash, before it is made on the host. */
+	int (*volatile_sync)(const DeviceHost *host, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
@@ -48,8 +51,8 @@ typedef struct DeviceMount {
 	char *source;        /* absolute host path; opened without following magic links */
 	char *target;        /* path inside the container, made when missing */
 	char *propagation;   /* "private" (default, NULL), "shared", "slave", "rshared", ... */
-	char *filesystem;    /* NULL: bind; else "tmpfs", ... with `options` */
-	char *options;
+	char *filesystem;    /* NULL: bind, or what is on a block device; else "tmpfs", ... */
+	char *options;       /* "ro,nosuid,uid=1"; NULL: none */
 	gboolean readonly, recursive, optional;
 	gboolean shift;      /* idmap the source with the container's map */
 	gboolean is_file;    /* the source is not a directory */

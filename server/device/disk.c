@@ -69,7 +69,11 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 		g_autoptr(Pool) pool = NULL;
 		if (*source == '/')
 			return error_set(err, ERROR_INVALID, "Storage volumes cannot be specified as absolute paths");
-		return host ? pool_get(host->daemon, config_get(config, "pool"), &pool, err) : 0;
+		if (!host)
+			return 0;
+		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
+			return -1;
+		return g_strcmp0(host->type, "container") == 0 ? pool_custom_check(pool, host->project, source, err) : 0;
 	}
 	if (name_check_absolute_path(source, err) < 0)
 		return error_prefix(err, "Invalid source");
@@ -93,6 +97,25 @@ static int disk_validate(const DeviceHost *host, const char *name, const Config 
 	return is_root(config) ? check_root(host, config, err) : check_source(host, name, config, err);
 }
 
+/* "opt" means "/opt", as scripts for Incus write it. */
+static char *target_of(const Config *config)
+{
+	const char *path = config_get(config, "path");
+	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
+}
+
+static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (is_root(config) || !config_get(config, "pool") ||
+	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
+		return;
+	Error *error = NULL;
+	if (pool_custom_unmount(pool, host->project, config_get(config, "source"), &error) < 0)
+		log_debug("Volume is not unmounted", "device", name, "err", error->message);
+	g_clear_pointer(&error, error_free);
+}
+
 /* NULL and no error: the source is missing and may be. */
 static int make_mount(const DeviceHost *host, const char *name, const Config *config, DeviceMount **ret_mount, Error **err)
 {
@@ -113,16 +136,18 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	if (stat(path, &st) < 0) {
 		if (!required(config))
 			return 0;
+		disk_stop(host, name, config);
 		return error_set(err, ERROR_NOT_FOUND, "Missing source path \"%s\" for disk \"%s\"", path, name);
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
-	mount->target = g_strdup(config_get(config, "path"));
+	mount->target = target_of(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
 	mount->readonly = config_true(config, "readonly");
 	mount->recursive = config_true(config, "recursive");
 	mount->shift = shift && host->idmap && host->idmap->len > 0;
-	mount->is_file = !S_ISDIR(st.st_mode);
+	mount->options = g_strdup(config_get(config, "raw.mount.options"));
+	mount->is_file = !S_ISDIR(st.st_mode) && !S_ISBLK(st.st_mode); /* what is on a block device is mounted */
 	*ret_mount = mount;
 	return 0;
 }
@@ -149,18 +174,6 @@ static int disk_start(const DeviceHost *host, const char *name, const Config *co
 	return 0;
 }
 
-static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
-{
-	g_autoptr(Pool) pool = NULL;
-	if (is_root(config) || !config_get(config, "pool") ||
-	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
-		return;
-	Error *error = NULL;
-	if (pool_custom_unmount(pool, host->project, config_get(config, "source"), &error) < 0)
-		log_debug("Volume is not unmounted", "device", name, "err", error->message);
-	g_clear_pointer(&error, error_free);
-}
-
 static int disk_attach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	DeviceMount *mount;
@@ -179,7 +192,8 @@ static int disk_detach(const DeviceHost *host, const char *name, const Config *c
 {
 	if (is_root(config))
 		return error_set(err, ERROR_INVALID, "The root disk cannot be removed while the instance is running");
-	if (host->mount_remove(host, config_get(config, "path"), err) < 0)
+	g_autofree char *target = target_of(config);
+	if (host->mount_remove(host, target, err) < 0)
 		return -1;
 	disk_stop(host, name, config);
 	return 0;

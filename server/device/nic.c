@@ -18,7 +18,11 @@ static const char *const unbuilt_kinds[] = {"ipvlan", "ovn", "routed", "sriov", 
 const char *nic_volatile(const DeviceHost *host, const char *name, const char *key)
 {
 	g_autofree char *full = g_strdup_printf("%s.%s", name, key);
-	return host->volatile_get(host, full);
+	if (host->volatile_get)
+		return host->volatile_get(host, full);
+	/* A configuration that is only being checked. */
+	g_autofree char *row = g_strconcat("volatile.", full, NULL);
+	return host->config ? config_get(host->config, row) : NULL;
 }
 
 /* Writes only what changes: every write is a transaction. */

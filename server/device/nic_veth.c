@@ -146,9 +146,11 @@ static void fill_near(const Veth *v, LinkChange *near)
 		near->tx_queue = (int)strtoul(queue, NULL, 10);
 }
 
+/* An interface that would not go keeps its note: the next start takes it away first. */
 static void take_down(const Veth *v)
 {
 	NetworkNic nic = network_nic(v);
+	g_autoptr(Error) error = NULL;
 	uint64_t out = 0;
 	if (v->bridged && is_filtered(v->config))
 		network_filter_remove(&nic);
@@ -156,7 +158,10 @@ static void take_down(const Veth *v)
 		return;
 	if (parse_limit(v->config, "limits.egress", &out, NULL) == 0 && out)
 		firewall_limit(v->host_name, 0, NULL);
-	netlink_delete(v->host_name, NULL);
+	if (netlink_delete(v->host_name, &error) < 0 && error->kind != ERROR_NOT_FOUND)
+		log_warn("Network interface stays", "interface", v->host_name, "err", error->message);
+	else
+		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
 }
 
 /* pid 0: the far end stays in the host's namespace under the name `peer`. Undoes itself. */
@@ -175,7 +180,8 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	if (config_get(v->config, "queue.tx.length"))
 		far.tx_queue = (int)strtoul(config_get(v->config, "queue.tx.length"), NULL, 10);
 	fill_near(v, &near);
-	if (nic_volatile_set(v->host, v->device, "host_name", v->host_name, err) < 0)
+	if (nic_volatile_set(v->host, v->device, "host_name", v->host_name, err) < 0 ||
+	    v->host->volatile_sync(v->host, err) < 0)
 		return -1;
 	/* Deletion must never hit an interface that was there before us. */
 	if (netlink_create_veth(v->host_name, peer, &near, &far, err) < 0) {
@@ -185,7 +191,6 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	disable_host_ipv6(v);
 	if (apply_limits(v, NULL, err) < 0 || apply_routes(v, NULL, err) < 0 || apply_network(v, err) < 0) {
 		take_down(v);
-		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
 		return -1;
 	}
 	return 0;
@@ -216,7 +221,6 @@ static void stop(const DeviceHost *host, const char *name, const Config *config)
 		without.config = none;
 		apply_routes(&without, config, NULL);
 	}
-	nic_volatile_set(host, name, "host_name", NULL, NULL);
 	veth_clear(&v);
 }
 

@@ -30,22 +30,34 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
   DESTINATION ${SHARE}/incus/api FILES_MATCHING PATTERN "*.proto")
 install(FILES ${CMAKE_BINARY_DIR}/api/openapi.json DESTINATION ${SHARE}/incus/api)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/api/reference DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+install(FILES ${DIST}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-# Manual pages and completions come from the command table of the program just built.
+# Manual pages and completions come from the command table of the program just built, the daemon's page
+# from its help.
 if(TARGET incus)
   install(CODE "
     set(ENV{INCUS_CONF} ${CMAKE_BINARY_DIR}/dist/conf)
     set(ENV{ASAN_OPTIONS} detect_leaks=0)
-    file(REMOVE_RECURSE ${CMAKE_BINARY_DIR}/dist/man1 ${CMAKE_BINARY_DIR}/dist/completion)
+    file(REMOVE_RECURSE ${CMAKE_BINARY_DIR}/dist/man ${CMAKE_BINARY_DIR}/dist/completion)
     file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/dist/completion)
-    execute_process(COMMAND $<TARGET_FILE:incus> manpage ${CMAKE_BINARY_DIR}/dist/man1
+    execute_process(COMMAND $<TARGET_FILE:incus> manpage ${CMAKE_BINARY_DIR}/dist/man/man1
+      COMMAND_ERROR_IS_FATAL ANY)
+    execute_process(COMMAND $<TARGET_FILE:incusd> --help OUTPUT_VARIABLE INCUSD_HELP
+      COMMAND_ERROR_IS_FATAL ANY)
+    string(REPLACE \"-\" \"\\\\-\" INCUSD_HELP \"\${INCUSD_HELP}\")
+    set(PROJECT_VERSION ${PROJECT_VERSION})
+    configure_file(${DIST}/incusd.8.in ${CMAKE_BINARY_DIR}/dist/man/man8/incusd.8 @ONLY)
+    file(GLOB PAGES ${CMAKE_BINARY_DIR}/dist/man/*/*)
+    execute_process(COMMAND gzip -9nf \${PAGES} COMMAND_ERROR_IS_FATAL ANY)
+    execute_process(COMMAND gzip -9nc ${DIST}/changelog OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/changelog.gz
       COMMAND_ERROR_IS_FATAL ANY)
     foreach(shell bash zsh fish)
       execute_process(COMMAND $<TARGET_FILE:incus> completion \${shell}
         OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/completion/\${shell} COMMAND_ERROR_IS_FATAL ANY)
     endforeach()")
-  install(DIRECTORY ${CMAKE_BINARY_DIR}/dist/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
+  install(DIRECTORY ${CMAKE_BINARY_DIR}/dist/man/ DESTINATION ${CMAKE_INSTALL_MANDIR})
+  install(FILES ${CMAKE_BINARY_DIR}/dist/changelog.gz DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  install(FILES ${DIST}/lintian-overrides DESTINATION ${SHARE}/lintian/overrides RENAME incus)
   install(FILES ${CMAKE_BINARY_DIR}/dist/completion/bash
     DESTINATION ${SHARE}/bash-completion/completions RENAME incus)
   install(FILES ${CMAKE_BINARY_DIR}/dist/completion/zsh DESTINATION ${SHARE}/zsh/vendor-completions RENAME _incus)
@@ -56,14 +68,22 @@ endif()
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME incus)
 set(CPACK_PACKAGE_VENDOR Incus)
-set(CPACK_PACKAGE_CONTACT "Incus developers <root@localhost>")
+set(CPACK_PACKAGE_CONTACT "Incus developers <incus@incus.example>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Manager of system containers and virtual machines")
+set(CPACK_PACKAGE_DESCRIPTION
+"One daemon that runs containers and virtual machines, stores their images,
+volumes and snapshots and networks them. This package has the daemon, the
+command line, and the C library with what is needed to build against it.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/lib)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "dnsmasq-base, nftables, squashfs-tools, tar, xz-utils, uidmap")
-set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${DIST}/postinst ${DIST}/prerm ${DIST}/postrm)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+# Programs that the daemon runs; liblxc-common has the folder that liblxc mounts root file systems on.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "dnsmasq-base, liblxc-common, squashfs-tools")
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "lxcfs")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libprotobuf-c-dev, pkg-config")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${DIST}/postinst ${DIST}/prerm ${DIST}/postrm ${DIST}/triggers)
 include(CPack)

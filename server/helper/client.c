@@ -1,4 +1,5 @@
 #include "server/helper/client.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include <errno.h>
@@ -162,6 +163,8 @@ int spawner_call(Spawner *s, Packet *request, const SpawnerCall *call, Packet **
 	g_autoptr(Packet) rq = request;
 	unsigned n = rq->n_fds;
 	int pair[2];
+	if (fault_point("spawner", err) < 0)
+		return -1;
 	if (n == PACKET_FDS || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		rq->n_fds = 0;
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");

@@ -23,7 +23,7 @@ typedef enum SpawnOp {
 	SPAWN_START = 1,
 	/* n: init pid. fds: pidfd of init. -> fds: NETLINK_ROUTE socket in its network namespace. */
 	SPAWN_NETLINK,
-	/* strings: name, lxcpath, cwd, n[0] arguments, n[1] environment lines. n[2..6]: uid, gid,
+	/* strings: name, lxcpath, cgroup, cwd, n[0] arguments, n[1] environment lines. n[2..6]: uid, gid,
 	 * interactive, width, height. fds: stdin, stdout, stderr unless interactive.
 	 * -> n[0] pid; fds: pidfd, pty when interactive. Then a second packet: n[0] wait status. */
 	SPAWN_EXEC,
@@ -40,6 +40,8 @@ typedef enum SpawnOp {
 	SPAWN_CONSOLE_LOG,
 	/* strings: directory, idmap lines; n[0] 1 shifts owners into the map, -1 back. */
 	SPAWN_SHIFT,
+	/* strings: lxcpath, n[0] pairs of liblxc configuration: whether liblxc takes them. */
+	SPAWN_CHECK,
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are

@@ -6,14 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef struct ExportFile {
-	const char *part;     /* "" for a unified image */
-	const char *filename;
-	int fd;
-	uint64_t size;
-} ExportFile;
-
-static int open_file(Daemon *d, const char *fingerprint, gboolean rootfs, ExportFile *ret, Error **err)
+static int open_file(Daemon *d, const char *fingerprint, gboolean rootfs, ImageFile *ret, Error **err)
 {
 	g_autofree char *path = image_path(d, fingerprint, rootfs);
 	struct stat st;
@@ -31,7 +24,7 @@ static int send_text(Stream *stream, Pb__ImageFile *message, const char *text, E
 	return stream_send(stream, message, err);
 }
 
-static int send_unified(Request *rq, const ExportFile *file, Stream *stream, Error **err)
+static int send_unified(Request *rq, const ImageFile *file, Stream *stream, Error **err)
 {
 	Pb__ImageFile head = PB__IMAGE_FILE__INIT;
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)file->size);
@@ -45,7 +38,7 @@ static int send_unified(Request *rq, const ExportFile *file, Stream *stream, Err
 }
 
 /* gRPC: a message begins each part. */
-static int send_parts(Request *rq, const ExportFile *files, Stream *stream, Error **err)
+static int send_parts(Request *rq, const ImageFile *files, Stream *stream, Error **err)
 {
 	for (int i = 0; i < 2; i++) {
 		Pb__ImageFile head = PB__IMAGE_FILE__INIT;
@@ -58,16 +51,22 @@ static int send_parts(Request *rq, const ExportFile *files, Stream *stream, Erro
 	return 0;
 }
 
-/* REST: one multipart/form-data body, its length known beforehand. */
-static int send_multipart(Request *rq, const ExportFile *files, Stream *stream, Error **err)
+char *image_files_head(const ImageFiles *files, unsigned i, const char *boundary, Arena *arena)
 {
+	return arena_printf(arena,
+	    "%s--%s\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"%s\"\r\nContent-Type: application/octet-stream\r\n\r\n",
+	    i ? "\r\n" : "", boundary, files->files[i].part, files->files[i].filename);
+}
+
+/* REST: one multipart/form-data body, its length known beforehand. */
+static int send_multipart(Request *rq, const ImageFiles *all, Stream *stream, Error **err)
+{
+	const ImageFile *files = all->files;
 	char *heads[2], *end;
 	char *boundary = arena_printf(rq->arena, "%08x%08x%08x%08x", g_random_int(), g_random_int(), g_random_int(), g_random_int());
 	uint64_t length = 0;
 	for (int i = 0; i < 2; i++) {
-		heads[i] = arena_printf(rq->arena,
-		    "%s--%s\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"%s\"\r\nContent-Type: application/octet-stream\r\n\r\n",
-		    i ? "\r\n" : "", boundary, files[i].part, files[i].filename);
+		heads[i] = image_files_head(all, (unsigned)i, boundary, rq->arena);
 		length += strlen(heads[i]) + files[i].size;
 	}
 	end = arena_printf(rq->arena, "\r\n--%s--\r\n", boundary);
@@ -83,28 +82,41 @@ static int send_multipart(Request *rq, const ExportFile *files, Stream *stream, 
 	return send_text(stream, &last, end, err);
 }
 
+int image_files_open(Daemon *d, const Pb__Image *image, Arena *arena, ImageFiles *ret, Error **err)
+{
+	g_autofree char *rootfs = image_path(d, image->fingerprint, TRUE);
+	gboolean machine = strcmp(image->type, "virtual-machine") == 0;
+	ImageFile *files = ret->files;
+	ret->n = access(rootfs, F_OK) == 0 ? 2 : 1;
+	files[0].fd = files[1].fd = -1;
+	for (unsigned i = 0; i < ret->n; i++) {
+		if (open_file(d, image->fingerprint, i > 0, &files[i], err) < 0) {
+			image_files_close(ret);
+			return -1;
+		}
+		const char *extension = archive_kind_extension(archive_kind_of_fd(files[i].fd));
+		const char *prefix = ret->n == 2 && i == 0 ? "meta-" : "";
+		files[i].filename = arena_printf(arena, "%s%s%s", prefix, image->fingerprint, extension);
+	}
+	files[0].part = ret->n == 2 ? "metadata" : "";
+	files[1].part = machine ? "rootfs.img" : "rootfs";
+	return 0;
+}
+
+void image_files_close(ImageFiles *files)
+{
+	own_close_fd(&files->files[0].fd);
+	own_close_fd(&files->files[1].fd);
+}
+
 int image_export(Request *rq, const Pb__Image *image, Stream *stream, Error **err)
 {
-	ExportFile files[2] = { { .fd = -1 }, { .fd = -1 } };
-	g_autofree char *rootfs = image_path(rq->daemon, image->fingerprint, TRUE);
-	gboolean split = access(rootfs, F_OK) == 0;
-	gboolean machine = strcmp(image->type, "virtual-machine") == 0;
-	int r = open_file(rq->daemon, image->fingerprint, FALSE, &files[0], err);
-	if (r == 0 && split)
-		r = open_file(rq->daemon, image->fingerprint, TRUE, &files[1], err);
-	if (r == 0) {
-		const char *extension = archive_kind_extension(archive_kind_of_fd(files[0].fd));
-		files[0].part = split ? "metadata" : "";
-		files[0].filename = arena_printf(rq->arena, "%s%s%s", split ? "meta-" : "", image->fingerprint, extension);
-		if (split) {
-			extension = archive_kind_extension(archive_kind_of_fd(files[1].fd));
-			files[1].part = machine ? "rootfs.img" : "rootfs";
-			files[1].filename = arena_printf(rq->arena, "%s%s", image->fingerprint, extension);
-		}
-		r = !split ? send_unified(rq, &files[0], stream, err)
-			   : rq->rest ? send_multipart(rq, files, stream, err) : send_parts(rq, files, stream, err);
-	}
-	own_close_fd(&files[0].fd);
-	own_close_fd(&files[1].fd);
+	ImageFiles files;
+	if (image_files_open(rq->daemon, image, rq->arena, &files, err) < 0)
+		return -1;
+	int r = files.n == 1 ? send_unified(rq, &files.files[0], stream, err) :
+	    rq->rest	     ? send_multipart(rq, &files, stream, err) :
+			       send_parts(rq, files.files, stream, err);
+	image_files_close(&files);
 	return r;
 }

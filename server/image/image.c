@@ -6,6 +6,7 @@
 #include "server/db/db.h"
 #include "server/image/alias.h"
 #include "server/image/metadata.h"
+#include "server/image/remote.h"
 #include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <fcntl.h>
@@ -59,9 +60,10 @@ int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_ali
 
 typedef struct RowCall {
 	const char *project, *fingerprint;
+	const char *profiles; /* project whose profiles are meant */
 	const Pb__Image *image;
 	const Pb__ImagePut *put;
-	int64_t id, left;
+	int64_t id, left, used_at;
 } RowCall;
 
 static int find_id(Tx *tx, RowCall *call, Error **err)
@@ -87,22 +89,29 @@ static int touch_tx(Tx *tx, void *data, Error **err)
 	RowCall *call = data;
 	return tx_exec(tx, err,
 	    "UPDATE images SET last_use_date = ? WHERE fingerprint = ? AND project_id = (SELECT id FROM projects WHERE name = ?)",
-	    "tss", now(), call->fingerprint, call->project);
+	    "tss", call->used_at, call->fingerprint, call->project);
 }
 
 static int run(Daemon *d, RowCall *call, int (*fn)(Tx *, void *, Error **), Error **err)
 {
-	g_autofree char *effective = NULL;
-	if (project_effective(d, call->project, PROJECT_IMAGES, &effective, err) < 0)
+	g_autofree char *effective = NULL, *profiles = NULL;
+	if (project_effective(d, call->project, PROJECT_IMAGES, &effective, err) < 0 ||
+	    project_effective(d, call->project, PROJECT_PROFILES, &profiles, err) < 0)
 		return -1;
+	call->profiles = profiles;
 	call->project = effective;
 	return db_tx(d->db, fn, call, err);
 }
 
+int image_set_last_used(Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err)
+{
+	RowCall call = { .project = project, .fingerprint = fingerprint, .used_at = seconds };
+	return run(d, &call, touch_tx, err);
+}
+
 int image_touch(Daemon *d, const char *project, const char *fingerprint, Error **err)
 {
-	RowCall call = { .project = project, .fingerprint = fingerprint };
-	return run(d, &call, touch_tx, err);
+	return image_set_last_used(d, project, fingerprint, now(), err);
 }
 
 static int write_properties(Tx *tx, int64_t id, size_t n, const void *entries, Error **err)
@@ -117,16 +126,15 @@ static int write_properties(Tx *tx, int64_t id, size_t n, const void *entries, E
 	return 0;
 }
 
-/* Profiles of the project that the image is used in; profiles have a feature of their own. */
+/* Profiles of the project that the caller works in; they have a feature of their own. */
 static int write_profiles(Tx *tx, int64_t id, const char *project, size_t n, char **names, Error **err)
 {
 	if (tx_exec(tx, err, "DELETE FROM images_profiles WHERE image_id = ?", "i", id) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		int64_t profile;
-		if (tx_int(tx, &profile, err,
-			"SELECT f.id FROM profiles f JOIN projects p ON p.id = f.project_id WHERE f.name = ? AND (p.name = ? OR p.name = 'default')"
-			" ORDER BY p.name = ? DESC", "sss", names[i], project, project) < 0)
+		if (tx_int(tx, &profile, err, "SELECT f.id FROM profiles f JOIN projects p ON p.id = f.project_id WHERE f.name = ? AND p.name = ?",
+			"ss", names[i], project) < 0)
 			return error_prefix(err, "Profile \"%s\"", names[i]);
 		if (tx_exec(tx, err, "INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", "ii", id, profile) < 0)
 			return -1;
@@ -140,16 +148,41 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	const Pb__ImagePut *put = call->put;
 	if (find_id(tx, call, err) < 0 ||
 	    tx_exec(tx, err, "UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?", "iiti",
-		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? (int64_t)put->expires_at->seconds : 0, call->id) < 0 ||
+		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? MAX((int64_t)put->expires_at->seconds, 0) : 0, call->id) < 0 ||
 	    write_properties(tx, call->id, put->n_properties, put->properties, err) < 0)
 		return -1;
-	return write_profiles(tx, call->id, call->project, put->n_profiles, put->profiles, err);
+	return write_profiles(tx, call->id, call->profiles, put->n_profiles, put->profiles, err);
 }
 
 int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err)
 {
 	RowCall call = { .project = project, .fingerprint = fingerprint, .put = put };
 	return run(d, &call, update_tx, err);
+}
+
+static int write_source(Tx *tx, int64_t id, const Pb__ImageSource *source, Error **err)
+{
+	if (tx_exec(tx, err, "DELETE FROM images_source WHERE image_id = ?", "i", id) < 0)
+		return -1;
+	return !source ? 0 :
+			 tx_exec(tx, err, "INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
+			     "isiss", id, source->server, (int64_t)image_protocol_number(source->protocol), source->certificate, source->alias);
+}
+
+static int adopt_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	if (find_id(tx, call, err) < 0 || tx_exec(tx, err, "UPDATE images SET cached = 0 WHERE id = ?", "i", call->id) < 0)
+		return -1;
+	return write_source(tx, call->id, call->image->update_source, err);
+}
+
+int image_adopt(Daemon *d, const char *project, const char *fingerprint, const Pb__ImageSource *source, Error **err)
+{
+	Pb__Image image = PB__IMAGE__INIT;
+	image.update_source = (Pb__ImageSource *)source;
+	RowCall call = { .project = project, .fingerprint = fingerprint, .image = &image };
+	return run(d, &call, adopt_tx, err);
 }
 
 static int insert_tx(Tx *tx, void *data, Error **err)
@@ -164,15 +197,15 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		" upload_date, cached, project_id, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		"ssiiiitttiii", m->fingerprint, m->filename, (int64_t)m->size, (int64_t)m->public_, (int64_t)m->auto_update,
 		(int64_t)image_architecture_id(m->architecture), m->created_at ? (int64_t)m->created_at->seconds : 0,
-		m->expires_at ? (int64_t)m->expires_at->seconds : 0, now(), (int64_t)m->cached, project,
+		m->expires_at ? MAX((int64_t)m->expires_at->seconds, 0) : 0, now(), (int64_t)m->cached, project,
 		(int64_t)(strcmp(m->type, "virtual-machine") == 0)) < 0)
 		return -1;
 	if (tx_exec(tx, err, "INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", "i", call->id) < 0 ||
-	    write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
+	    write_source(tx, call->id, m->update_source, err) < 0 || write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
 		return -1;
 	static char *default_profiles[] = { (char *)"default" };
-	return m->n_profiles ? write_profiles(tx, call->id, call->project, m->n_profiles, m->profiles, err)
-			     : write_profiles(tx, call->id, call->project, 1, default_profiles, err);
+	return m->n_profiles ? write_profiles(tx, call->id, call->profiles, m->n_profiles, m->profiles, err)
+			     : write_profiles(tx, call->id, call->profiles, 1, default_profiles, err);
 }
 
 int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error **err)

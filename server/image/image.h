@@ -36,6 +36,8 @@ int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_ali
 /* An image was used to make an instance: last_used_at becomes now. */
 int image_touch(Daemon *d, const char *project, const char *fingerprint, Error **err);
 
+int image_set_last_used(Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err);
+
 /* What of an image may change; the lists and maps are replaced. */
 int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err);
 /* The row, and with the last project's row the files and the unpacked copies. fingerprint is whole. */
@@ -44,6 +46,8 @@ int image_delete(Daemon *d, const char *project, const char *fingerprint, Error 
 /* A new row; files are in place already. `image` gives everything but its dates of use; profiles
  * empty means "default". ERROR_EXISTS "Image with same fingerprint already exists". */
 int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error **err);
+/* A cached image was asked for by name: it stays, and is refreshed from `source`. */
+int image_adopt(Daemon *d, const char *project, const char *fingerprint, const Pb__ImageSource *source, Error **err);
 /* Held while files of images come and go, so that a delete cannot meet an import of the same. */
 void image_files_lock(void);
 void image_files_unlock(void);

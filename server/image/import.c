@@ -70,7 +70,7 @@ static int part_kind(const ImageImport *import, const char *part, PartKind *ret,
 
 int image_import_part(ImageImport *import, const char *part, const char *filename, Error **err)
 {
-	PartKind kind;
+	PartKind kind = PART_NONE;
 	if (part_kind(import, part, &kind, err) < 0)
 		return -1;
 	gboolean second = kind == PART_ROOTFS || kind == PART_DISK;
@@ -119,24 +119,28 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 	return 0;
 }
 
-static void merge_properties(const Pb__ImageMetadata *metadata, const Config *over, Arena *arena, Pb__Image *image)
-{
-	g_autoptr(Config) properties = config_from_map(metadata->n_properties, metadata->properties);
-	GHashTableIter iter;
-	void *key, *value;
-	if (over) {
-		g_hash_table_iter_init(&iter, (GHashTable *)over);
-		while (g_hash_table_iter_next(&iter, &key, &value))
-			config_set(properties, key, value);
-	}
-	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
-}
-
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
+}
+
+void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena)
+{
+	g_autoptr(Config) properties = config_from_map(image->n_properties, image->properties);
+	config_merge(properties, options->properties);
+	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
+	if (options->filename && *options->filename)
+		image->filename = arena_strdup(arena, options->filename);
+	if (options->expires_at)
+		image->expires_at = timestamp(arena, options->expires_at);
+	image->public_ = options->public;
+	image->auto_update = options->auto_update;
+	image->cached = options->cached;
+	image->update_source = (Pb__ImageSource *)options->source;
+	image->n_profiles = options->profiles ? g_strv_length(options->profiles) : 0;
+	image->profiles = options->profiles;
 }
 
 static int describe(ImageImport *import, const ImageImportOptions *options, const char *fingerprint, Arena *arena, Pb__Image **ret, Error **err)
@@ -148,20 +152,17 @@ static int describe(ImageImport *import, const ImageImportOptions *options, cons
 	if (import->part == PART_UNIFIED && unpack_image_content(import->first_fd, &content, err) < 0)
 		return error_prefix(err, "Invalid image");
 	Pb__Image *image = arena_message(arena, Pb__Image, pb__image);
+	g_autoptr(Config) properties = config_from_map(metadata->n_properties, metadata->properties);
 	gboolean machine = import->part == PART_DISK || content == IMAGE_CONTENT_MACHINE;
 	image->type = arena_strdup(arena, machine ? "virtual-machine" : "container");
 	image->fingerprint = arena_strdup(arena, fingerprint);
-	const char *name = options->filename && *options->filename ? options->filename : import->filename;
-	image->filename = arena_strdup(arena, name ? name : "");
+	image->filename = arena_strdup(arena, import->filename ? import->filename : "");
 	image->size = (int64_t)import->size;
-	image->public_ = options->public;
-	image->auto_update = options->auto_update;
 	image->architecture = arena_strdup(arena, image_architecture_name(image_architecture_id(metadata->architecture)));
 	image->created_at = timestamp(arena, metadata->creation_date);
-	image->expires_at = timestamp(arena, options->expires_at ? options->expires_at : metadata->expiry_date);
-	image->n_profiles = options->profiles ? g_strv_length(options->profiles) : 0;
-	image->profiles = options->profiles;
-	merge_properties(metadata, options->properties, arena, image);
+	image->expires_at = timestamp(arena, metadata->expiry_date);
+	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
+	image_import_apply(image, options, arena);
 	*ret = image;
 	return 0;
 }
@@ -214,7 +215,7 @@ int image_import_finish(ImageImport *import, const ImageImportOptions *options, 
 	g_autofree char *fingerprint = hasher_finish(import->hasher);
 	if (options->fingerprint && *options->fingerprint && strcmp(options->fingerprint, fingerprint) != 0)
 		return error_set(err, ERROR_INVALID, "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint, options->fingerprint);
-	Pb__Image *image;
+	Pb__Image *image = NULL;
 	if (describe(import, options, fingerprint, arena, &image, err) < 0)
 		return -1;
 	image_files_lock();

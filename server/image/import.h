@@ -15,10 +15,15 @@ typedef struct ImageImportOptions {
 	const char *filename;
 	const char *fingerprint; /* must be this */
 	gboolean public, auto_update;
+	gboolean cached;         /* fetched for an instance: goes when long unused */
+	const Pb__ImageSource *source; /* where it came from; may be NULL */
 	int64_t expires_at;      /* seconds since 1970, 0: as the metadata says */
 	const Config *properties; /* over those of the metadata; may be NULL */
 	char **profiles;         /* NULL-terminated, may be NULL: "default" */
 } ImageImportOptions;
+
+/* Lays what the options say over an image; what lives outside the arena is borrowed. */
+void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena);
 
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err);
 void image_import_free(ImageImport *import);

@@ -1,6 +1,7 @@
 #include "server/db/db.h"
 #include "server/image/image.h"
 #include "server/image/metadata.h"
+#include "server/image/remote.h"
 #include "server/project/project.h"
 #include <string.h>
 
@@ -29,8 +30,11 @@ static void listed_free(void *data)
 	g_free(image);
 }
 
+/* 0 is never, and no time at all on the wire. */
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
+	if (!seconds)
+		return NULL;
 	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
@@ -54,8 +58,7 @@ static void add_row(ListCall *call, Rows *rows)
 	m->created_at = timestamp(a, rows_time(rows, 7));
 	m->expires_at = timestamp(a, rows_time(rows, 8));
 	m->uploaded_at = timestamp(a, rows_time(rows, 9));
-	if (rows_time(rows, 10))
-		m->last_used_at = timestamp(a, rows_time(rows, 10));
+	m->last_used_at = timestamp(a, rows_time(rows, 10));
 	m->cached = rows_int(rows, 11) != 0;
 	m->type = arena_strdup(a, rows_int(rows, 12) ? "virtual-machine" : "container");
 	if (!call->query->project)
@@ -158,7 +161,7 @@ static int load_sources(Tx *tx, ListCall *call, Error **err)
 			continue;
 		Pb__ImageSource *source = arena_message(call->arena, Pb__ImageSource, pb__image_source);
 		source->server = arena_strdup(call->arena, rows_text(rows, 1));
-		source->protocol = arena_strdup(call->arena, rows_int(rows, 2) == 2 ? "simplestreams" : "incus");
+		source->protocol = arena_strdup(call->arena, image_protocol_name((int)rows_int(rows, 2)));
 		source->certificate = arena_strdup(call->arena, rows_text(rows, 3));
 		source->alias = arena_strdup(call->arena, rows_text(rows, 4));
 		source->image_type = image->message->type;

@@ -3,6 +3,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "sdk/base/yaml.h"
+#include <limits.h>
 #include <string.h>
 
 enum { PROPERTIES_MAX = 1000, TEMPLATES_MAX = 1000, TEXT_MAX = 64 * 1024 };
@@ -143,15 +144,20 @@ static int check_path(const char *path, Error **err)
 	return 0;
 }
 
+int image_metadata_check_file(const char *file, Error **err)
+{
+	if (!*file || *file == '.' || strlen(file) > NAME_MAX || strchr(file, '/') || name_check_line(file, NULL) < 0)
+		return error_set(err, ERROR_INVALID, "Template file name \"%s\" is not valid", file);
+	return 0;
+}
+
 int image_metadata_check(const Pb__ImageMetadata *metadata, Error **err)
 {
 	for (size_t i = 0; i < metadata->n_templates; i++) {
 		const Pb__ImageMetadata__TemplatesEntry *entry = metadata->templates[i];
 		const char *file = entry->value ? entry->value->template_ : "";
-		if (check_path(entry->key, err) < 0)
+		if (check_path(entry->key, err) < 0 || image_metadata_check_file(file, err) < 0)
 			return -1;
-		if (!*file || *file == '.' || strchr(file, '/') || name_check_line(file, NULL) < 0)
-			return error_set(err, ERROR_INVALID, "Template file name \"%s\" is not valid", file);
 	}
 	return 0;
 }

@@ -13,6 +13,8 @@ enum { IMAGE_METADATA_MAX = 1024 * 1024 }; /* bytes */
 int image_metadata_parse(const char *yaml, size_t length, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err);
 /* The same checks for metadata that came by other ways (PUT .../metadata). */
 int image_metadata_check(const Pb__ImageMetadata *metadata, Error **err);
+/* The name of a file in templates/: no folder, not hidden, one line. */
+int image_metadata_check_file(const char *file, Error **err);
 /* As metadata.yaml; g_free. */
 char *image_metadata_write(const Pb__ImageMetadata *metadata);
 

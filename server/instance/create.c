@@ -1,6 +1,7 @@
 /* Making, deleting and renaming instances. */
-#include "server/instance/flow.h"
+#include "server/instance/copy.h"
 #include "server/instance/private.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -24,7 +25,8 @@ static int check_expanded(Daemon *d, const char *project, const char *name, Inst
 	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
 		.config = config, .devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
-	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0)
+	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
+	    lxc_config_check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
 }
@@ -65,7 +67,7 @@ static void add_devices(Instance *i, gboolean add, Error **err, int *result)
 		if (device_type_find(config, &type, NULL) < 0)
 			continue;
 		if (add && type->add)
-			*result = type->add(&host, name, config, err);
+			*result = fault_point("device add", err) < 0 ? -1 : type->add(&host, name, config, err);
 		else if (!add && type->remove)
 			type->remove(&host, name, config);
 	}
@@ -94,8 +96,9 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	config_set(config, "volatile.uuid", uuid);
 	config_set(config, "volatile.uuid.generation", uuid);
 	config_set(config, "volatile.cloud-init.instance-id", cloud);
-	config_set(config, "volatile.base_image", spec->image);
-	config_set(config, "volatile.apply_template", "create");
+	if (!spec->origin) /* a copy's keys have it */
+		config_set(config, "volatile.base_image", spec->image);
+	config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -132,6 +135,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
 	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
 		return -1;
+	if (spec->origin)
+		return copy_root(i, pool, spec->origin, op, err);
 	int result = spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
 	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
 	if (result < 0)
@@ -169,7 +174,7 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 	}
 	if (result < 0)
 		table_remove(i);
-	i->creating = FALSE;
+	table_show(i);
 	g_mutex_unlock(&i->change);
 	if (result < 0)
 		return -1;
@@ -196,9 +201,9 @@ static int delete_locked(Instance *i, Error **err)
 			return error_propagate(err, error);
 		error_free(error);
 	}
-	if (pool && pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), err) < 0)
-		return -1;
-	if (row_delete(i, err) < 0)
+	const char *type = instance_type_name(i->type);
+	if (pool ? pool_instance_delete_with(pool, i->project, i->name, type, row_delete_in, i, err) < 0 :
+	    row_delete(i, err) < 0)
 		return -1;
 	int ignored = 0;
 	add_devices(i, FALSE, NULL, &ignored);
@@ -235,11 +240,13 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		return -1;
 	/* A crash between the two is found at the next start: the volume's row has the new name then. */
 	if (instance_volatile_set(i, "rename", name, err) < 0 || pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
+		instance_volatile_set(i, "rename", NULL, NULL);
 		table_rename(i, old, NULL);
 		return -1;
 	}
 	if (row_rename(i, name, err) < 0) {
-		pool_instance_rename(pool, i->project, name, type, old, NULL);
+		if (pool_instance_rename(pool, i->project, name, type, old, NULL) == 0)
+			instance_volatile_set(i, "rename", NULL, NULL);
 		table_rename(i, old, NULL);
 		return -1;
 	}
@@ -249,7 +256,10 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	rename(logs, new_logs);
 	add_devices(i, FALSE, NULL, &ignored);
 	ignored = 0;
-	add_devices(i, TRUE, NULL, &ignored);
+	g_autoptr(Error) error = NULL;
+	add_devices(i, TRUE, &error, &ignored);
+	if (ignored < 0)
+		log_warn("A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
 	return 0;
 }

@@ -74,6 +74,7 @@ static Packet *build_request(Instance *instance, const Pb__InstanceExecPost *pos
 	g_autofree char *name = instance_file_name(instance);
 	g_autofree char *lxcpath = instance_lxcpath(instance_daemon(instance));
 	g_autofree char *home = NULL;
+	g_autofree char *group = instance_cgroup(instance);
 	const char *cwd = post->cwd;
 	if (!*cwd) {
 		const char *const *lines = (const char *const *)environment;
@@ -83,6 +84,7 @@ static Packet *build_request(Instance *instance, const Pb__InstanceExecPost *pos
 	Packet *packet = packet_new(SPAWN_EXEC);
 	packet_add(packet, name);
 	packet_add(packet, lxcpath);
+	packet_add(packet, group);
 	packet_add(packet, cwd);
 	for (size_t i = 0; i < post->n_command; i++)
 		packet_add(packet, post->command[i]);

@@ -1,9 +1,11 @@
 #include "server/instance/exec_session.h"
+#include "server/instance/exec_operation.h"
 #include "incus/v1/operation.pb-c.h"
 #include "sdk/base/json_text.h"
 #include "sdk/base/own.h"
 #include "server/event/event.h"
 #include "server/instance/channel.h"
+#include "server/instance/logs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -191,14 +193,13 @@ static char *output_name(Operation *op, int which)
 
 static int open_records(Session *session, Operation *op, int fds[2], Error **err)
 {
-	autofd int folder = instance_exec_output_open(session->instance, err);
-	if (folder < 0)
+	g_autoptr(Logs) logs = NULL;
+	if (logs_open(session->instance, LOGS_EXEC_OUTPUT, &logs, err) < 0)
 		return -1;
 	for (int i = 0; i < 2; i++) {
 		g_autofree char *name = output_name(op, i);
-		fds[i] = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fds[i] < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot make the output file \"%s\"", name);
+		if (logs_file_create(logs, name, &fds[i], err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -274,34 +275,6 @@ static Pb__InstanceExecPost *copy_post(const Pb__InstanceExecPost *post, Arena *
 	    arena_allocator(arena), size, bytes);
 }
 
-static char *describe(Session *session)
-{
-	const Pb__InstanceExecPost *post = session->post;
-	GString *json = g_string_new("{");
-	if (session->channels) {
-		g_autofree char *secrets = channels_secrets_json(session->channels);
-		g_string_append_printf(json, "\"fds\":%s,", secrets);
-	}
-	g_string_append(json, "\"command\":[");
-	for (size_t i = 0; i < post->n_command; i++) {
-		if (i)
-			g_string_append_c(json, ',');
-		json_text_append(json, post->command[i]);
-	}
-	g_string_append(json, "],\"environment\":{");
-	g_auto(GStrv) lines = exec_environment(session->instance, post);
-	for (char **line = lines; *line; line++) {
-		g_autofree char *key = g_strndup(*line, strcspn(*line, "="));
-		if (line != lines)
-			g_string_append_c(json, ',');
-		json_text_append(json, key);
-		g_string_append_c(json, ':');
-		json_text_append(json, *line + strlen(key) + 1);
-	}
-	g_string_append_printf(json, "},\"interactive\":%s}", post->interactive ? "true" : "false");
-	return g_string_free(json, FALSE);
-}
-
 static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **err)
 {
 	if (!post || !post->n_command)
@@ -332,20 +305,14 @@ int exec_session_create(Request *rq, Instance *instance, const Pb__InstanceExecP
 	g_cond_init(&session->changed);
 	if (post->wait_for_websocket)
 		session->channels = channels_new(post->interactive ? pty_channels : pipe_channels);
-	g_autofree char *metadata = describe(session);
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
-	const char *resources[] = {"instances", url, "containers", url, NULL};
+	g_autofree char *secrets = session->channels ? channels_secrets_json(session->channels) : NULL;
 	OperationSpec spec = {
 	    .op_class = session->channels ? OPERATION_WEBSOCKET : OPERATION_TASK,
-	    .description = "Executing command",
-	    .project = instance_project(instance),
 	    .run = run,
 	    .cancel = cancel,
 	    .connect = session->channels ? connect_channel : NULL,
 	    .data = session,
 	    .destroy = session_free,
-	    .resources = resources,
-	    .metadata_json = metadata,
 	};
-	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
+	return exec_operation_create(rq, instance, post, &spec, secrets, NULL, out, err);
 }

@@ -1,5 +1,6 @@
 #include "server/instance/file.h"
 #include "server/instance/flow.h"
+#include "server/instance/folder.h"
 #include "server/instance/private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,7 @@ struct FileSession {
 	Packet *packet;   /* the answer to the last request */
 	int socket;
 	Instance *instance;
-	Pool *pool;       /* mounted for a stopped instance */
+	InstanceFolder *folder; /* of a stopped instance */
 };
 
 /* A request whose session enters the instance. */
@@ -26,14 +27,12 @@ static Packet *enter(Instance *i, FileSession *s, Error **err)
 		return rq;
 	}
 	g_autoptr(Config) config = instance_expanded_config(i);
-	g_autofree char *idmap = NULL, *path = NULL;
-	if (idmap_for(config, NULL, &idmap, err) < 0 || instance_pool(i, &s->pool, err) < 0 ||
-	    pool_instance_mount(s->pool, i->project, i->name, instance_type_name(i->type), &path, err) < 0) {
-		g_clear_pointer(&s->pool, pool_unref);
+	g_autofree char *idmap = NULL;
+	if (idmap_for(config, NULL, &idmap, err) < 0 || instance_folder_open(i, &s->folder, err) < 0) {
 		packet_free(rq);
 		return NULL;
 	}
-	g_autofree char *rootfs = g_build_filename(path, "rootfs", NULL);
+	g_autofree char *rootfs = g_build_filename(instance_folder_path(s->folder), "rootfs", NULL);
 	rq->n[0] = 1;
 	packet_add(rq, rootfs);
 	packet_add(rq, idmap);
@@ -76,9 +75,7 @@ void file_session_close(FileSession *s)
 		return;
 	own_close_fd(&s->socket);
 	packet_free(s->packet);
-	if (s->pool)
-		pool_instance_unmount(s->pool, s->instance->project, s->instance->name, instance_type_name(s->instance->type), NULL);
-	pool_unref(s->pool);
+	instance_folder_close(s->folder);
 	instance_unref(s->instance);
 	g_free(s);
 }

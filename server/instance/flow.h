@@ -22,6 +22,7 @@ typedef struct InstanceSpec {
 	char *const *profiles;
 	const char *image;             /* fingerprint; NULL: empty */
 	const Config *image_properties; /* become image.* keys; may be NULL */
+	const struct InstanceOrigin *origin; /* copy.h: the root volume is a copy; NULL: not */
 	const Caller *caller;
 } InstanceSpec;
 

@@ -1,7 +1,12 @@
 /* Which host ids an instance's users have: ranges of /etc/subuid and /etc/subgid. */
 #include "server/instance/private.h"
 #include "sdk/base/units.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { DEFAULT_BASE = 1000000, DEFAULT_COUNT = 1000000000, SMALLEST = 65536 };
 
@@ -76,6 +81,22 @@ static int parse_span(const char *text, uint32_t *ret_from, uint32_t *ret_count,
 	return 0;
 }
 
+/* A host id that two ids inside would share: the kernel refuses such maps when it is too late. */
+static int check_host_ids(const GArray *ranges, Error **err)
+{
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *a = &g_array_index(ranges, IdRange, n);
+		for (guint m = n + 1; m < ranges->len; m++) {
+			const IdRange *b = &g_array_index(ranges, IdRange, m);
+			gboolean same_kind = (a->is_uid && b->is_uid) || (a->is_gid && b->is_gid);
+			if (same_kind && a->outside < (uint64_t)b->outside + b->count && b->outside < (uint64_t)a->outside + a->count)
+				return error_set(err, ERROR_INVALID, "raw.idmap maps host id %u twice",
+				    MAX(a->outside, b->outside));
+		}
+	}
+	return 0;
+}
+
 /* Lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]". */
 static int apply_raw(GArray *ranges, const char *raw, Error **err)
 {
@@ -113,28 +134,94 @@ static char *idmap_text(const GArray *ranges)
 	return g_string_free(text, FALSE);
 }
 
+typedef struct HostRange {
+	uint32_t from, count;
+} HostRange;
+
+/* The part of a host range that the instance has to itself; `range` stays whole when it shares. */
+static int own_range(const Config *expanded, const char *base, HostRange *range, Error **err)
+{
+	int64_t count = SMALLEST, from;
+	const char *size = config_get(expanded, "security.idmap.size");
+	if (size && units_parse_int(size, 1, G_MAXUINT32, &count, err) < 0)
+		return error_prefix(err, "Invalid value for config option \"security.idmap.size\"");
+	if (count > range->count)
+		return error_set(err, ERROR_INVALID, "Not enough uid/gid available for the container");
+	if (!base)
+		return 0;
+	if (units_parse_int(base, 0, G_MAXUINT32, &from, err) < 0)
+		return error_prefix(err, "Invalid base of the instance's id map");
+	/* Outside are the host's own users, and those of other instances' managers. */
+	if (from < range->from || from + count > (int64_t)range->from + range->count)
+		return error_set(err, ERROR_INVALID,
+		    "The id map from %" G_GINT64_FORMAT " on (%" G_GINT64_FORMAT " ids) leaves the range %u to %u that the host gives",
+		    from, count, range->from, range->from + range->count - 1);
+	*range = (HostRange){ (uint32_t)from, (uint32_t)count };
+	return 0;
+}
+
+/* "0" stands for: none was chosen yet. */
+static const char *chosen_base(const Config *expanded)
+{
+	const char *base = config_get(expanded, "security.idmap.base");
+	if (!base && config_true(expanded, "security.idmap.isolated"))
+		base = config_get(expanded, "volatile.idmap.base");
+	return base && strcmp(base, "0") != 0 ? base : NULL;
+}
+
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err)
 {
 	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
 	if (!config_true(expanded, "security.privileged")) {
-		uint32_t uid, n_uid, gid, n_gid;
-		if (host_range("/etc/subuid", &uid, &n_uid, err) < 0 || host_range("/etc/subgid", &gid, &n_gid, err) < 0)
+		HostRange uids, gids;
+		const char *base = chosen_base(expanded);
+		if (host_range("/etc/subuid", &uids.from, &uids.count, err) < 0 ||
+		    host_range("/etc/subgid", &gids.from, &gids.count, err) < 0 ||
+		    own_range(expanded, base, &uids, err) < 0 || own_range(expanded, base, &gids, err) < 0)
 			return -1;
-		const char *base = config_get(expanded, "security.idmap.base");
-		if (!base && config_true(expanded, "security.idmap.isolated"))
-			base = config_get(expanded, "volatile.idmap.base");
-		const char *size = config_get(expanded, "security.idmap.size");
-		if (base) {
-			int64_t from = g_ascii_strtoll(base, NULL, 10);
-			int64_t count = size ? g_ascii_strtoll(size, NULL, 10) : SMALLEST;
-			uid = gid = (uint32_t)from;
-			n_uid = n_gid = (uint32_t)count;
-		}
-		add_range(ranges, TRUE, FALSE, 0, uid, n_uid);
-		add_range(ranges, FALSE, TRUE, 0, gid, n_gid);
-		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0)
+		add_range(ranges, TRUE, FALSE, 0, uids.from, uids.count);
+		add_range(ranges, FALSE, TRUE, 0, gids.from, gids.count);
+		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0 || check_host_ids(ranges, err) < 0)
 			return -1;
 	}
+	if (ret_text)
+		*ret_text = idmap_text(ranges);
+	if (ret_ranges)
+		*ret_ranges = g_steal_pointer(&ranges);
+	return 0;
+}
+
+/* Adds what the kernel says of one kind of id. */
+static int read_map(pid_t pid, gboolean users, GArray *ranges, Error **err)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/%s", (int)pid, users ? "uid_map" : "gid_map");
+	g_autofree char *text = NULL;
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return error_set(err, ERROR_INTERNAL, "Cannot read the id map of the running instance");
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		unsigned int inside, outside, count;
+		if (sscanf(*line, "%u %u %u", &inside, &outside, &count) == 3)
+			add_range(ranges, users, !users, inside, outside, count);
+	}
+	return 0;
+}
+
+int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	g_autoptr(GArray) ranges = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	struct stat own, its;
+	if (!r) {
+		g_autoptr(Config) config = instance_expanded_config(i);
+		return idmap_for(config, ret_ranges, ret_text, err);
+	}
+	g_autofree char *space = g_strdup_printf("/proc/%d/ns/user", (int)r->init);
+	if (stat("/proc/self/ns/user", &own) < 0 || stat(space, &its) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the id map of the running instance");
+	/* Privileged: it has no map of its own. */
+	if (own.st_ino != its.st_ino && (read_map(r->init, TRUE, ranges, err) < 0 || read_map(r->init, FALSE, ranges, err) < 0))
+		return -1;
 	if (ret_text)
 		*ret_text = idmap_text(ranges);
 	if (ret_ranges)
@@ -190,4 +277,26 @@ char *idmap_json(const GArray *ranges)
 		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false", r->outside, r->inside, r->count);
 	}
 	return g_string_free(g_string_append_c(text, ']'), FALSE);
+}
+
+static uint32_t host_uid_of_root(const GArray *ranges)
+{
+	for (guint n = 0; n < ranges->len; n++) {
+		const IdRange *r = &g_array_index(ranges, IdRange, n);
+		if (r->inside == 0 && r->is_uid)
+			return r->outside;
+	}
+	return 0;
+}
+
+int idmap_own(const char *directory, const GArray *ranges, Error **err)
+{
+	autofd int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	uid_t uid = host_uid_of_root(ranges);
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    (st.st_uid != uid && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0) ||
+	    ((st.st_mode & 07777) != 0100 && chmod(directory, 0100) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot set the owner of \"%s\"", directory);
+	return 0;
 }

@@ -18,6 +18,7 @@
 typedef struct Instance Instance;
 typedef struct InstanceTable InstanceTable;
 struct Pb__Instance;
+struct Caller;
 
 typedef enum InstanceType { INSTANCE_CONTAINER = 0, INSTANCE_MACHINE = 1 } InstanceType;
 typedef enum InstanceStatus {
@@ -44,8 +45,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Instance, instance_unref)
 
 int64_t instance_id(const Instance *instance);
 Daemon *instance_daemon(const Instance *instance);
-/* The folder exec-output/ beneath the instance's path, made when missing: an O_DIRECTORY fd, or -1. */
-int instance_exec_output_open(Instance *instance, Error **err);
 /* Names change by rename: the strings are interned and stay valid. */
 const char *instance_name(const Instance *instance);
 const char *instance_project(const Instance *instance);
@@ -60,6 +59,8 @@ char *instance_file_name(const Instance *instance);
 char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
 /* INCUS_DIR/run: what liblxc takes for its own folder. Images do not reach it. */
 char *instance_lxcpath(const Daemon *d);
+/* "/lxc.payload.c1": the running container's control group in every hierarchy; "" when it is not known. */
+char *instance_cgroup(Instance *instance);
 char *instance_log_path(Instance *instance);       /* logs/[PROJECT_]NAME */
 
 /* Copies, to free. Local ones include volatile.*; expanded ones are profiles with local on top. */
@@ -82,5 +83,32 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
     const Devices *devices, Error **err);
 
-/* Fills the message as GET /1.0/instances/NAME shows it. */
-void instance_render(Instance *instance, Arena *arena, struct Pb__Instance *out);
+/* Sends a lifecycle event of the instance, or of what is below it ("/logs/lxc.log"). context_json: an
+ * object or NULL; caller NULL: the daemon itself. */
+void instance_event(Instance *instance, const char *action, const char *context_json,
+    const struct Caller *caller);
+void instance_event_below(Instance *instance, const char *below, const char *action,
+    const char *context_json, const struct Caller *caller);
+
+/* The parts of an instance that cost something; its plain values are always shown. */
+typedef enum RenderParts {
+	RENDER_CONFIG = 1 << 0,
+	RENDER_DEVICES = 1 << 1,
+	RENDER_EXPANDED_CONFIG = 1 << 2,
+	RENDER_EXPANDED_DEVICES = 1 << 3,
+	RENDER_PROFILES = 1 << 4,
+	RENDER_STATE = 1 << 5,
+	RENDER_ALL = (1 << 6) - 1,
+} RenderParts;
+
+/* The parts that a caller who needs these fields must be given; n 0: all. */
+RenderParts render_parts(char *const *fields, size_t n);
+
+/* Every profile, read once for the rendering of many snapshots. */
+typedef struct ProfileSet ProfileSet;
+int profile_set_load(Daemon *d, ProfileSet **ret_set, Error **err);
+void profile_set_free(ProfileSet *set);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ProfileSet, profile_set_free)
+
+/* Fills the message as GET /1.0/instances/NAME shows it, without the state. */
+void instance_render(Instance *instance, RenderParts parts, Arena *arena, struct Pb__Instance *out);

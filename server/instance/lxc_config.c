@@ -3,6 +3,7 @@
 #include "server/instance/cgroup.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
+#include "server/key/raw_lxc.h"
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -90,30 +91,6 @@ static int add_prefixed(GPtrArray *pairs, const Config *c, Error **err)
 	return 0;
 }
 
-/* Lines of raw.lxc; what would take the container out of our hands is refused. */
-static int add_raw(GPtrArray *pairs, const char *raw, Error **err)
-{
-	static const char *const refused[] = { "lxc.log.level", "lxc.log.file", "lxc.logfile", "lxc.log", "lxc.ephemeral",
-		"lxc.rootfs.path", "lxc.idmap", "lxc.uts.name", "lxc.include" };
-	g_auto(GStrv) lines = g_strsplit(raw ? raw : "", "\n", -1);
-	for (char **line = lines; *line; line++) {
-		if (!*g_strstrip(*line) || **line == '#')
-			continue;
-		char *equals = strchr(*line, '=');
-		if (!equals)
-			return error_set(err, ERROR_INVALID, "Invalid raw.lxc line: %s", *line);
-		*equals = '\0';
-		char *key = g_strstrip(*line), *value = g_strstrip(equals + 1);
-		for (guint n = 0; n < G_N_ELEMENTS(refused); n++)
-			if (strcmp(key, refused[n]) == 0)
-				return error_set(err, ERROR_INVALID, "%s is not allowed in raw.lxc", key);
-		if (g_str_has_prefix(key, "lxc.net.") && strcmp(key, "lxc.net.") != 0)
-			return error_set(err, ERROR_INVALID, "Interface configuration isn't allowed in raw.lxc");
-		add(pairs, key, value);
-	}
-	return 0;
-}
-
 int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray *pairs, Error **err)
 {
 	struct utsname host;
@@ -161,5 +138,22 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	}
 	if (add_prefixed(pairs, c, err) < 0 || limits_lxc(c, pairs, err) < 0)
 		return -1;
-	return add_raw(pairs, config_get(c, "raw.lxc"), err);
+	return raw_lxc_parse(config_get(c, "raw.lxc"), pairs, err);
+}
+
+int lxc_config_check(Daemon *d, const Config *expanded, Error **err)
+{
+	const char *raw = config_get(expanded, "raw.lxc");
+	g_autoptr(GPtrArray) pairs = g_ptr_array_new_with_free_func(g_free);
+	if (!raw || raw_lxc_parse(raw, pairs, err) < 0)
+		return raw ? -1 : 0;
+	g_autofree char *lxcpath = instance_lxcpath(d);
+	Packet *rq = packet_new(SPAWN_CHECK);
+	g_autoptr(Packet) answer = NULL;
+	packet_add(rq, lxcpath);
+	rq->n[0] = pairs->len / 2;
+	for (guint n = 0; n < pairs->len; n++)
+		packet_add(rq, pairs->pdata[n]);
+	SpawnerCall call = { .timeout_ms = 10000 };
+	return spawner_call(d->spawner, rq, &call, &answer, err);
 }

@@ -2,6 +2,8 @@
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "server/warning/warning.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -47,10 +49,9 @@ int instance_pool(Instance *i, Pool **ret_pool, Error **err)
 
 /* Devices. */
 
-static void stop_devices(Instance *i, const DeviceHost *host)
+/* The first n, last first. */
+static void stop_some(const DeviceHost *host, const char **names, guint n)
 {
-	guint n;
-	g_autofree const char **names = device_sorted(host->devices, &n);
 	while (n-- > 0) {
 		const DeviceType *type;
 		Config *config = devices_get(host->devices, names[n]);
@@ -59,17 +60,34 @@ static void stop_devices(Instance *i, const DeviceHost *host)
 	}
 }
 
+static void stop_devices(const DeviceHost *host)
+{
+	guint n;
+	g_autofree const char **names = device_sorted(host->devices, &n);
+	stop_some(host, names, n);
+}
+
+static int start_one(const DeviceHost *host, const char *name, DeviceStart *out, Error **err)
+{
+	const DeviceType *type;
+	Config *config = devices_get(host->devices, name);
+	if (device_type_find(config, &type, err) < 0)
+		return -1;
+	if (type->start && (fault_point("device start", err) < 0 || type->start(host, name, config, out, err) < 0))
+		return error_prefix(err, "Failed to start device \"%s\"", name);
+	return 0;
+}
+
+/* All or none: one that was not started must not be stopped, for what it counts may be another's. */
 static int start_devices(const DeviceHost *host, DeviceStart *out, Error **err)
 {
 	guint n;
 	g_autofree const char **names = device_sorted(host->devices, &n);
 	for (guint k = 0; k < n; k++) {
-		const DeviceType *type;
-		Config *config = devices_get(host->devices, names[k]);
-		if (device_type_find(config, &type, err) < 0)
+		if (start_one(host, names[k], out, err) < 0) {
+			stop_some(host, names, k);
 			return -1;
-		if (type->start && type->start(host, names[k], config, out, err) < 0)
-			return error_prefix(err, "Failed to start device \"%s\"", names[k]);
+		}
 	}
 	return 0;
 }
@@ -109,7 +127,7 @@ static int prepare_directory(Instance *i, char **ret_directory, Error **err)
 	g_autofree char *mounts = g_build_filename(directory, "mounts", NULL);
 	g_autofree char *stopped = g_build_filename(directory, "stopped", NULL);
 	g_autofree char *state = g_build_filename(directory, "state", NULL);
-	if (file_mkdir_all(mounts, 0711, err) < 0)
+	if (fault_point("runtime directory", err) < 0 || file_mkdir_all(mounts, 0711, err) < 0)
 		return -1;
 	unlink(stopped);
 	unlink(state);
@@ -228,19 +246,23 @@ static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 static int prepare(Instance *i, StartPlan *plan, Error **err)
 {
 	if (idmap_choose(i, err) < 0 || new_ids(i, err) < 0 ||
-	    idmap_for(plan->host.config, &plan->idmap, &plan->idmap_text, err) < 0)
+	    instance_idmap(i, &plan->idmap, &plan->idmap_text, err) < 0)
 		return -1;
+	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
 	if (instance_pool(i, &plan->pool, err) < 0 ||
 	    pool_instance_mount(plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
 	plan->mounted = TRUE;
-	if (prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
+	if (idmap_own(plan->path, plan->idmap, err) < 0 ||
+	    prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
 	    apply_templates(i, plan, err) < 0)
 		return -1;
+	if (start_devices(&plan->host, &plan->devices, err) < 0)
+		return -1;
 	plan->devices_up = TRUE;
-	if (start_devices(&plan->host, &plan->devices, err) < 0 ||
+	if (fault_point("container configuration", err) < 0 ||
 	    lxc_config_build(i, plan->host.config, plan->idmap_text, plan->pairs, err) < 0)
 		return -1;
 	if (plan->devices.n_nics == 0) { /* a network namespace of its own, with nothing in it */
@@ -257,7 +279,7 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 static void undo_start(Instance *i, StartPlan *plan)
 {
 	if (plan->devices_up)
-		stop_devices(i, &plan->host);
+		stop_devices(&plan->host);
 	if (plan->mounted)
 		pool_instance_unmount(plan->pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
@@ -364,7 +386,7 @@ void power_cleanup_locked(Instance *i)
 	g_autoptr(Pool) pool = NULL;
 	runtime_publish(i, NULL);
 	instance_host(i, &host, NULL);
-	stop_devices(i, &host);
+	stop_devices(&host);
 	instance_host_clear(&host);
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_unmount(pool, i->project, i->name, instance_type_name(i->type), NULL);
@@ -464,6 +486,12 @@ int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *c
 	return result;
 }
 
+int power_freeze_locked(Instance *i, gboolean frozen, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return r ? thaw(r, frozen, err) : error_set(err, ERROR_INVALID, "The instance isn't running");
+}
+
 static int set_frozen(Instance *i, gboolean frozen, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
@@ -555,6 +583,8 @@ void instance_autostart(Daemon *d)
 			continue;
 		if (instance_start(i, NULL, &error) < 0)
 			log_error("Instance does not start", "instance", i->name, "err", error->message);
+		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id, i->project,
+		    error ? error->message : NULL);
 		g_clear_pointer(&error, error_free);
 		int64_t delay = number_of(i, "boot.autostart.delay", 0);
 		if (delay > 0)
@@ -605,11 +635,10 @@ void instance_shutdown_all(Daemon *d)
 int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	g_autoptr(Config) config = instance_expanded_config(i);
 	g_autofree char *idmap = NULL;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (idmap_for(config, NULL, &idmap, err) < 0)
+	if (instance_idmap(i, NULL, &idmap, err) < 0)
 		return -1;
 	Packet *rq = packet_new(SPAWN_MOUNT);
 	add_mount(rq, mount);

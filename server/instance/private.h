@@ -33,7 +33,8 @@ struct Instance {
 	GMutex lock;              /* the fields below */
 	const char *name, *project; /* interned */
 	int64_t architecture;
-	gboolean ephemeral, stateful, gone, creating;
+	gboolean ephemeral, stateful, gone;
+	gboolean creating;        /* under the table's lock */
 	char *description;
 	int64_t created, last_used; /* seconds since 1970 */
 	Config *config, *expanded;
@@ -51,6 +52,8 @@ struct InstanceTable {
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
 	GThread *watcher;
+	GMutex watch_lock;
+	GHashTable *watches;      /* one for each monitor waited for */
 	gint stopping;
 	gint tasks;               /* background threads still running */
 };
@@ -60,7 +63,10 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
+/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
+int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
+int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
  * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */
@@ -69,6 +75,8 @@ typedef struct ProfileReplacement {
 	const Config *config;
 	const Devices *devices;
 } ProfileReplacement;
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err);
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
     const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
     Devices **ret_devices, Error **err);
@@ -78,15 +86,20 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 /* Puts a new instance into the table; ERROR_EXISTS "Instance \"NAME\" already exists". */
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
+void table_show(Instance *i); /* it is made: lookups and lists may find it */
 int table_rename(Instance *i, const char *name, Error **err);
+/* Name and project (interned by this). */
+int table_move(Instance *i, const char *project, const char *name, Error **err);
 /* Locks `change` and checks that it was not deleted meanwhile; instance_unlock() ends. */
 int instance_lock(Instance *i, Error **err);
+/* ERROR_BUSY instead of waiting: for the second of two. */
+int instance_trylock(Instance *i, Error **err);
 void instance_unlock(Instance *i);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GMutex, g_mutex_unlock)
-void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller);
 /* Between these, volatile keys stay in memory; flush writes all in one transaction. */
 void volatile_defer(Instance *i);
 int volatile_flush(Instance *i, gboolean used_now, Error **err);
+int volatile_sync(Instance *i, Error **err); /* writes, and goes on keeping; under `change` */
 /* What devices get to see; valid while `change` is held. */
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
@@ -94,6 +107,9 @@ void instance_host_clear(DeviceHost *host);
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
     const Config *config, const Devices *devices, Error **err);
+/* update.c */
+struct InstanceChange;
+int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
 /* update.c: expands again from what the database and the local fields say. */
 int instance_reexpand(Instance *i, Error **err);
 
@@ -118,6 +134,8 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
+/* Stops the (running) instance's tasks for a moment, or lets them go on. */
+int power_freeze_locked(Instance *i, gboolean frozen, Error **err);
 /* After the monitor ended: devices, mounts, files. */
 void power_cleanup_locked(Instance *i);
 /* The watcher saw the end of an instance that nobody stopped. */
@@ -126,13 +144,20 @@ void power_ended(Instance *i, Runtime *r);
 /* idmap.c */
 /* Ranges for the instance (empty: privileged), and their text for the spawner ("" privileged). */
 int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Error **err);
+/* The same of the instance as it is now: while it runs, the map it was started with. */
+int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err);
 /* Sets volatile.idmap.base: a range of its own for an isolated instance, else "0". */
 int idmap_choose(Instance *i, Error **err);
 char *idmap_json(const GArray *ranges);
+/* Gives the instance's directory to the host's uid of its root, and lets nobody else in: what is
+ * set-uid inside must not be reachable for the host's users. */
+int idmap_own(const char *directory, const GArray *ranges, Error **err);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
 int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+/* Asks liblxc whether it takes raw.lxc. */
+int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);

@@ -53,11 +53,11 @@ typedef struct Profile {
 	Devices *devices;
 } Profile;
 
-typedef struct ProfileSet {
+struct ProfileSet {
 	GHashTable *by_id;    /* int64 -> Profile */
 	GHashTable *by_name;  /* "PROJECT/NAME" -> Profile, borrowed */
 	GHashTable *shared;   /* projects that use default's profiles */
-} ProfileSet;
+};
 
 static void profile_free(void *data)
 {
@@ -186,6 +186,30 @@ static int expand(const ProfileSet *set, const char *project, char *const *profi
 static int read_profiles_tx(Tx *tx, void *data, Error **err)
 {
 	return read_profiles(tx, data, err);
+}
+
+int profile_set_load(Daemon *d, ProfileSet **ret_set, Error **err)
+{
+	g_autoptr(ProfileSet) set = g_new0(ProfileSet, 1);
+	profile_set_init(set);
+	if (db_read(d->db, read_profiles_tx, set, err) < 0)
+		return -1;
+	*ret_set = g_steal_pointer(&set);
+	return 0;
+}
+
+void profile_set_free(ProfileSet *set)
+{
+	if (!set)
+		return;
+	profile_set_clear(set);
+	g_free(set);
+}
+
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
+    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err)
+{
+	return expand(set, project, profiles, config, devices, NULL, ret_config, ret_devices, err);
 }
 
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
@@ -412,15 +436,40 @@ int row_rename(Instance *i, const char *name, Error **err)
 	return db_tx(i->daemon->db, rename_tx, &r, err);
 }
 
-static int delete_tx(Tx *tx, void *data, Error **err)
+typedef struct Move {
+	Instance *i;
+	const char *pool;
+} Move;
+
+static int move_tx(Tx *tx, void *data, Error **err)
 {
-	Instance *i = data;
+	const Move *move = data;
+	const Instance *i = move->i;
+	if (tx_exec(tx, err, "UPDATE instances SET name = ?, project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?",
+		"ssi", i->name, i->project, i->id) < 0 || update_tx(tx, move->i, err) < 0)
+		return -1;
+	return !move->pool ? 0 : tx_exec(tx, err,
+		"UPDATE instances_snapshots_devices_config SET value = ? WHERE key = 'pool' AND instance_snapshot_device_id IN"
+		" (SELECT d.id FROM instances_snapshots_devices AS d JOIN instances_snapshots AS s ON s.id = d.instance_snapshot_id"
+		" JOIN instances_snapshots_devices_config AS c ON c.instance_snapshot_device_id = d.id"
+		" WHERE s.instance_id = ? AND d.type = 2 AND c.key = 'path' AND c.value = '/')", "si", move->pool, i->id);
+}
+
+int row_move(Instance *i, const char *pool, Error **err)
+{
+	Move move = { .i = i, .pool = pool };
+	return db_tx(i->daemon->db, move_tx, &move, err);
+}
+
+int row_delete_in(Tx *tx, void *instance, Error **err)
+{
+	Instance *i = instance;
 	return tx_exec(tx, err, "DELETE FROM instances WHERE id = ?", "i", i->id);
 }
 
 int row_delete(Instance *i, Error **err)
 {
-	return db_tx(i->daemon->db, delete_tx, i, err);
+	return db_tx(i->daemon->db, row_delete_in, i, err);
 }
 
 typedef struct ConfigWrite {

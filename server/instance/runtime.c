@@ -204,14 +204,20 @@ typedef struct Watch {
 	Runtime *r;
 } Watch;
 
+static void watch_free(void *data)
+{
+	Watch *w = data;
+	instance_unref(w->i);
+	runtime_unref(w->r);
+	g_free(w);
+}
+
 static void *ended_main(void *data)
 {
 	Watch *w = data;
 	InstanceTable *table = w->i->daemon->instances;
 	power_ended(w->i, w->r);
-	instance_unref(w->i);
-	runtime_unref(w->r);
-	g_free(w);
+	watch_free(w);
 	g_atomic_int_add(&table->tasks, -1);
 	return NULL;
 }
@@ -219,6 +225,9 @@ static void *ended_main(void *data)
 static void watch_fired(InstanceTable *table, Watch *w)
 {
 	epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, w->r->monitor_fd, NULL);
+	g_mutex_lock(&table->watch_lock);
+	g_hash_table_steal(table->watches, w);
+	g_mutex_unlock(&table->watch_lock);
 	g_mutex_lock(&w->i->lock);
 	gboolean current = w->i->runtime == w->r;
 	g_mutex_unlock(&w->i->lock);
@@ -227,9 +236,7 @@ static void watch_fired(InstanceTable *table, Watch *w)
 		g_thread_unref(g_thread_new("ended", ended_main, w));
 		return;
 	}
-	instance_unref(w->i);
-	runtime_unref(w->r);
-	g_free(w);
+	watch_free(w);
 }
 
 static void *watcher_main(void *data)
@@ -251,16 +258,20 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r)
 	w->i = instance_ref(i);
 	w->r = runtime_ref(r);
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = w };
-	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) == 0)
-		return;
-	log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
-	instance_unref(i);
-	runtime_unref(r);
-	g_free(w);
+	/* Held over both: the watcher takes one out as soon as it is in. */
+	g_mutex_lock(&table->watch_lock);
+	g_hash_table_add(table->watches, w);
+	if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, r->monitor_fd, &event) < 0) {
+		log_error("Instance is not watched", "instance", i->name, "err", g_strerror(errno));
+		g_hash_table_remove(table->watches, w);
+	}
+	g_mutex_unlock(&table->watch_lock);
 }
 
 int watcher_start(InstanceTable *table, Error **err)
 {
+	g_mutex_init(&table->watch_lock);
+	table->watches = g_hash_table_new_full(NULL, NULL, watch_free, NULL);
 	table->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	table->wake_fd = eventfd(0, EFD_CLOEXEC);
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
@@ -283,4 +294,6 @@ void watcher_stop(InstanceTable *table)
 		g_usleep(10000);
 	own_close_fd(&table->epoll_fd);
 	own_close_fd(&table->wake_fd);
+	g_clear_pointer(&table->watches, g_hash_table_unref);
+	g_mutex_clear(&table->watch_lock);
 }

@@ -115,7 +115,7 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 	link_list_free(list);
 }
 
-static void read_disk(Instance *i, Arena *arena, Pb__InstanceState *out)
+static void read_disk(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
 	g_autoptr(Pool) pool = NULL;
@@ -123,6 +123,7 @@ static void read_disk(Instance *i, Arena *arena, Pb__InstanceState *out)
 	Config *root;
 	int64_t used = -1, total = 0;
 	if (device_root_disk(devices, &name, &root, NULL) < 0 || pool_get(i->daemon, config_get(root, "pool"), &pool, NULL) < 0 ||
+	    (depth == STATE_ROW && pool_usage_walks(pool)) ||
 	    pool_instance_usage(pool, i->project, i->name, instance_type_name(i->type), &used, &total, NULL) < 0 || used < 0)
 		return;
 	Pb__InstanceState__DiskEntry *entry = arena_message(arena, Pb__InstanceState__DiskEntry, pb__instance_state__disk_entry);
@@ -135,7 +136,7 @@ static void read_disk(Instance *i, Arena *arena, Pb__InstanceState *out)
 	out->n_disk = 1;
 }
 
-void instance_state(Instance *i, Arena *arena, Pb__InstanceState *out)
+void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
 	InstanceStatus status = instance_status(i);
@@ -143,7 +144,7 @@ void instance_state(Instance *i, Arena *arena, Pb__InstanceState *out)
 	out->status_code = (int32_t)status;
 	out->cpu = arena_message(arena, Pb__InstanceStateCPU, pb__instance_state_cpu);
 	out->memory = arena_message(arena, Pb__InstanceStateMemory, pb__instance_state_memory);
-	read_disk(i, arena, out);
+	read_disk(i, depth, arena, out);
 	if (!r)
 		return;
 	out->pid = r->init;

@@ -6,7 +6,13 @@
 #include "server/instance/instance.h"
 #include "incus/v1/instance.pb-c.h"
 
+/* How much work a state is worth: a row of a list leaves out what takes longer than reading a few
+ * files (the disk use on storage that keeps no counters). */
+typedef enum StateDepth { STATE_ROW, STATE_WHOLE } StateDepth;
+
 /* Never fails: what cannot be read is -1 or absent. */
-void instance_state(Instance *i, Arena *arena, Pb__InstanceState *out);
+void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out);
 /* The instance with its state, snapshots and backups where recursion asks for them (2). */
 void instance_render_full(Instance *i, Arena *arena, Pb__Instance *out);
+/* The same as a row of a list, with the parts that are wanted. */
+void instance_render_row(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out);

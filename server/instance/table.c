@@ -1,4 +1,6 @@
 #include "server/instance/private.h"
+#include "server/instance/copy.h"
+#include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
 #include <errno.h>
@@ -61,6 +63,16 @@ int instance_lock(Instance *i, Error **err)
 	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
 }
 
+int instance_trylock(Instance *i, Error **err)
+{
+	if (!g_mutex_trylock(&i->change))
+		return error_set(err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
+	if (!i->gone)
+		return 0;
+	g_mutex_unlock(&i->change);
+	return error_set(err, ERROR_NOT_FOUND, "Instance not found");
+}
+
 void instance_unlock(Instance *i)
 {
 	g_mutex_unlock(&i->change);
@@ -89,22 +101,36 @@ void table_remove(Instance *i)
 	i->gone = TRUE;
 }
 
-int table_rename(Instance *i, const char *name, Error **err)
+int table_move(Instance *i, const char *project, const char *name, Error **err)
 {
 	InstanceTable *table = i->daemon->instances;
 	g_autofree char *from = table_key(i->project, i->name);
-	g_autofree char *to = table_key(i->project, name);
+	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
-	gboolean taken = g_hash_table_contains(table->by_name, to);
-	if (!taken) {
+	gboolean same = strcmp(from, to) == 0, taken = !same && g_hash_table_contains(table->by_name, to);
+	if (!taken && !same) {
 		g_hash_table_insert(table->by_name, g_steal_pointer(&to), instance_ref(i));
 		g_hash_table_remove(table->by_name, from);
 		g_mutex_lock(&i->lock);
 		i->name = g_intern_string(name);
+		i->project = g_intern_string(project);
 		g_mutex_unlock(&i->lock);
 	}
 	g_mutex_unlock(&table->lock);
 	return taken ? error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", name) : 0;
+}
+
+int table_rename(Instance *i, const char *name, Error **err)
+{
+	return table_move(i, i->project, name, err);
+}
+
+void table_show(Instance *i)
+{
+	InstanceTable *table = i->daemon->instances;
+	g_mutex_lock(&table->lock);
+	i->creating = FALSE;
+	g_mutex_unlock(&table->lock);
 }
 
 int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
@@ -179,18 +205,15 @@ char *instance_file_name(const Instance *i)
 
 Daemon *instance_daemon(const Instance *i) { return i->daemon; }
 
+char *instance_cgroup(Instance *i)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	return g_strdup(r ? r->cgroup : "");
+}
+
 char *instance_lxcpath(const Daemon *d)
 {
 	return g_build_filename(d->dir, "run", NULL);
-}
-
-int instance_exec_output_open(Instance *i, Error **err)
-{
-	g_autofree char *path = instance_path(i);
-	autofd int dir = file_open_directory(path, err);
-	if (dir < 0 || file_mkdir_beneath(dir, "exec-output", 0700, FALSE, err) < 0)
-		return -1;
-	return file_open_beneath(dir, "exec-output", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 }
 
 static char *below(const char *directory, const char *folder, const Instance *i)
@@ -277,10 +300,29 @@ int volatile_flush(Instance *i, gboolean used_now, Error **err)
 	return row_config_write(i, dirty, used_now, err);
 }
 
+int volatile_sync(Instance *i, Error **err)
+{
+	/* Only the holder of `change` touches what is dirty, so no lock is needed to read it. */
+	if (i->gone || !i->id || !i->dirty || g_hash_table_size(i->dirty) == 0)
+		return 0;
+	if (row_config_write(i, i->dirty, FALSE, err) < 0)
+		return -1;
+	g_mutex_lock(&i->lock);
+	g_hash_table_remove_all(i->dirty);
+	g_mutex_unlock(&i->lock);
+	return 0;
+}
+
+void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
+    const Caller *caller)
+{
+	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, below, NULL);
+	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+}
+
 void instance_event(Instance *i, const char *action, const char *context_json, const Caller *caller)
 {
-	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, NULL);
-	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
+	instance_event_below(i, "", action, context_json, caller);
 }
 
 /* What devices see. */
@@ -295,6 +337,11 @@ static const char *host_volatile_get(const DeviceHost *host, const char *key)
 static int host_volatile_set(const DeviceHost *host, const char *key, const char *value, Error **err)
 {
 	return instance_volatile_set(host->instance_private, key, value, err);
+}
+
+static int host_volatile_sync(const DeviceHost *host, Error **err)
+{
+	return volatile_sync(host->instance_private, err);
 }
 
 static int host_mount_add(const DeviceHost *host, const DeviceMount *mount, Error **err)
@@ -322,7 +369,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.idmap = idmap,
 		.instance_private = i,
 		.volatile_get = host_volatile_get,
-		.volatile_set = host_volatile_set,
+		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
 	};
@@ -423,13 +470,13 @@ int instance_table_start(Daemon *d, Error **err)
 	if (mkdir(run, 0711) < 0 && errno != EEXIST)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", run);
 	if (watcher_start(table, err) < 0 || row_load_all(d, &all, err) < 0 ||
-	    db_read(d->db, read_volumes, volumes, err) < 0)
+	    db_read(d->db, read_volumes, volumes, err) < 0 || instance_snapshot_repair(d, err) < 0)
 		return error_prefix(err, "Cannot load the instances");
 	for (guint n = 0; n < all->len; n++)
 		load_one(table, all->pdata[n], volumes);
 	remove_orphans(table);
 	limits_balance(d);
-	return 0;
+	return instance_move_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

@@ -1,6 +1,7 @@
 /* Renders the templates that an instance's metadata.yaml names into its (stopped) root file system. */
 #include "server/image/metadata.h"
 #include "server/instance/file.h"
+#include "server/instance/metadata.h"
 #include "server/instance/private.h"
 #include "server/instance/template_render.h"
 #include "sdk/base/file.h"
@@ -8,21 +9,17 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { TEMPLATE_MAX = 1024 * 1024 };
-
-int template_metadata_read(Instance *i, const char *directory, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err)
+static int load(const char *directory, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err)
 {
-	g_autofree char *yaml = NULL;
-	size_t length = 0;
 	Error *error = NULL;
 	autofd int dir = file_open_directory(directory, err);
 	if (dir < 0)
 		return -1;
-	if (file_read(dir, "metadata.yaml", FILE_LINKS_NONE, IMAGE_METADATA_MAX, &yaml, &length, &error) == 0)
-		return image_metadata_parse(yaml, length, arena, ret_metadata, err);
+	if (metadata_load(dir, arena, ret_metadata, &error) == 0)
+		return 0;
 	if (error->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, error);
-	error_free(error);
+	error_free(error); /* an empty instance has none */
 	*ret_metadata = arena_message(arena, Pb__ImageMetadata, pb__image_metadata);
 	return 0;
 }
@@ -103,7 +100,7 @@ int template_apply(Instance *i, const char *directory, const char *trigger, Erro
 	Pb__ImageMetadata *metadata;
 	g_autoptr(FileSession) session = NULL;
 	autofd int templates = -1;
-	if (template_metadata_read(i, directory, arena, &metadata, err) < 0)
+	if (load(directory, arena, &metadata, err) < 0)
 		return -1;
 	for (size_t n = 0; n < metadata->n_templates; n++) {
 		const Pb__ImageMetadataTemplate *t = metadata->templates[n]->value;

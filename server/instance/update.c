@@ -41,26 +41,6 @@ static gboolean same_config(const Config *a, const Config *b)
 	return TRUE;
 }
 
-/* Keys that only a restart brings in are refused while it runs; those that are live, or only read when
- * asked for, are fine. */
-static int check_live(const Config *before, const Config *after, Error **err)
-{
-	g_autoptr(Config) all = config_copy(before);
-	GHashTableIter iter;
-	void *key, *value;
-	g_hash_table_iter_init(&iter, (GHashTable *)after);
-	while (g_hash_table_iter_next(&iter, &key, &value))
-		config_set(all, key, value);
-	g_hash_table_iter_init(&iter, all);
-	while (g_hash_table_iter_next(&iter, &key, NULL)) {
-		if (g_strcmp0(config_get(before, key), config_get(after, key)) == 0)
-			continue;
-		if (strcmp(key, "security.privileged") == 0 || g_str_has_prefix(key, "security.idmap."))
-			return error_set(err, ERROR_INVALID, "Key \"%s\" can't be changed while the instance is running", (char *)key);
-	}
-	return 0;
-}
-
 typedef struct DeviceStep {
 	const DeviceHost *host;
 	const Devices *before, *after;
@@ -117,7 +97,7 @@ static int apply_devices(Instance *i, const Devices *before, const Devices *afte
 	DeviceHost host;
 	guint n_old, n_new;
 	g_autoptr(GArray) idmap = NULL;
-	if (idmap_for(i->expanded, &idmap, NULL, err) < 0)
+	if (instance_idmap(i, &idmap, NULL, err) < 0)
 		return -1;
 	instance_host(i, &host, idmap);
 	DeviceStep step = { .host = &host, .before = before, .after = after, .running = host.running };
@@ -243,20 +223,32 @@ static int check_root_stays(const Devices *before, const Devices *after, Error *
 	if (device_root_disk(before, NULL, &old, NULL) < 0 || device_root_disk(after, NULL, &new, NULL) < 0)
 		return 0;
 	if (g_strcmp0(config_get(old, "pool"), config_get(new, "pool")) != 0)
-		return error_set(err, ERROR_INVALID, "The pool of an instance's root disk can't be changed");
+		return error_set(err, ERROR_INVALID,
+		    "Cannot update root disk device pool name: move the instance to another pool instead");
 	return 0;
+}
+
+/* A map is chosen by the next start; what runs keeps its own until then. */
+static int note_next_idmap(Instance *i, Error **err)
+{
+	g_autofree char *now = instance_volatile_get(i, "idmap.next");
+	g_autoptr(GArray) ranges = NULL;
+	if (!now)
+		return 0;
+	if (idmap_for(i->expanded, &ranges, NULL, err) < 0)
+		return -1;
+	g_autofree char *next = idmap_json(ranges);
+	return strcmp(now, next) == 0 ? 0 : instance_volatile_set(i, "idmap.next", next, err);
 }
 
 /* Fields are already new; *before holds the old. */
 static int carry_out(Instance *i, const Saved *before, Error **err)
 {
 	gboolean running = instance_running(i);
-	if (instance_reexpand(i, err) < 0 ||
-	    instance_check(i->daemon, i->project, i->name, i->type, FALSE, i->expanded, i->expanded_devices, err) < 0 ||
-	    check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0)
+	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
+	    instance_check(i->daemon, i->project, i->name, i->type, FALSE, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
-	if (running && (check_live(before->expanded, i->expanded, err) < 0 ||
-	    apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
+	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
 	    limits_apply(i, before->expanded, i->expanded, err) < 0))
 		return -1;
 	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {
@@ -264,10 +256,10 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 		apply_devices(i, wanted, before->expanded_devices, NULL);
 		return -1;
 	}
-	return 0;
+	return note_next_idmap(i, err);
 }
 
-static int update_locked(Instance *i, const InstanceChange *change, Error **err)
+int instance_update_locked(Instance *i, const InstanceChange *change, Error **err)
 {
 	if (change->check && change->check(i, change->data, err) < 0)
 		return -1;
@@ -298,7 +290,7 @@ int instance_update(Instance *i, const InstanceChange *change, const Caller *cal
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = update_locked(i, change, err);
+	int result = instance_update_locked(i, change, err);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-updated", NULL, caller);

@@ -163,6 +163,20 @@ int check_pool_volume(const char *value, Error **err)
 	return name_check_pool(parts[0], err) < 0 ? -1 : name_check_volume(parts[1], err);
 }
 
+int check_modules(const char *value, Error **err)
+{
+	g_auto(GStrv) names = g_strsplit(value, ",", -1);
+	for (char **name = names; *name; name++) {
+		g_strstrip(*name);
+		for (const char *c = *name; *c; c++)
+			if (!g_ascii_isalnum(*c) && *c != '_' && *c != '-')
+				return error_set(err, ERROR_INVALID, "Invalid kernel module name \"%s\"", *name);
+		if (**name == '-' || strlen(*name) > 63)
+			return error_set(err, ERROR_INVALID, "Invalid kernel module name \"%s\"", *name);
+	}
+	return 0;
+}
+
 int check_odd(const char *value, Error **err)
 {
 	int64_t number;

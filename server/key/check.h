@@ -14,6 +14,7 @@ int check_schedule(const char *value, Error **err);      /* cron lines or @alias
 int check_compression(const char *value, Error **err);   /* program and its options, or "none" */
 int check_architecture(const char *value, Error **err);
 int check_pool_volume(const char *value, Error **err);   /* POOL/VOLUME */
+int check_modules(const char *value, Error **err);       /* kernel modules, with commas between */
 int check_odd(const char *value, Error **err);
 int check_mode(const char *value, Error **err);          /* octal file mode */
 int check_member_address(const char *value, Error **err);

@@ -1,4 +1,6 @@
+#include "sdk/base/names.h"
 #include "server/key/check.h"
+#include "server/key/raw_lxc.h"
 #include "server/key/table.h"
 
 const Key key_rows_instance[] = {
@@ -19,7 +21,7 @@ const Key key_rows_instance[] = {
 	{.name = "migration.stateful", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "VM may be live-migrated / stateful stop+snapshot."},
 	{.name = "agent.nic_config", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "Agent renames NICs and sets MTU from device config."},
 	{.name = "cluster.evacuate", .type = KEY_STRING, .initial = "auto", .choices = "auto,migrate,live-migrate,stop", .help = "On evacuate: auto, migrate, live-migrate, stop."},
-	{.name = "linux.kernel_modules", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .help = "Comma list of host modules to load before start."},
+	{.name = "linux.kernel_modules", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .check = check_modules, .help = "Comma list of host modules to load before start."},
 	{.name = "linux.sysctl.*", .type = KEY_STRING, .flags = KEY_CONTAINER, .help = "Sysctl to set inside container."},
 	{.name = "user.*", .type = KEY_STRING, .flags = KEY_TEXT, .help = "Free-form key/value."},
 	{.name = "nvidia.driver.capabilities", .type = KEY_STRING, .flags = KEY_CONTAINER, .initial = "compute,utility", .help = "NVIDIA runtime capability list."},
@@ -28,7 +30,7 @@ const Key key_rows_instance[] = {
 	{.name = "nvidia.runtime", .type = KEY_BOOL, .flags = KEY_CONTAINER, .initial = "false", .help = "Pass host NVIDIA/CUDA libs in."},
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
 	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst)."},
-	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra liblxc config lines."},
+	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
 	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Extra QEMU arguments."},
 	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Override/add sections of generated QEMU config."},
 	{.name = "raw.seccomp", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Full seccomp policy replacing generated."},
@@ -83,7 +85,7 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.<name>.apply_quota", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Pending root size."},
 	{.name = "volatile.<name>.ceph_rbd", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Mapped RBD path."},
 	{.name = "volatile.<name>.host_name", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Host side interface."},
-	{.name = "volatile.<name>.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Generated MAC."},
+	{.name = "volatile.<name>.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_mac, .help = "Generated MAC."},
 	{.name = "volatile.<name>.last_state.created", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Physical vlan if was created by us."},
 	{.name = "volatile.<name>.last_state.hwaddr", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "MAC before handover."},
 	{.name = "volatile.<name>.last_state.ip_addresses", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Last IPs."},
@@ -102,8 +104,8 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.idmap.next", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "Map at next start JSON."},
 	{.name = "volatile.last_state.idmap", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "On-disk map JSON."},
 	{.name = "volatile.last_state.power", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "RUNNING/STOPPED at last daemon stop."},
-	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Unique id."},
-	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Changes when going back in time."},
+	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Unique id."},
+	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Changes when going back in time."},
 	{.name = "volatile.vsock_id", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Vsock CID."},
 	{.name = "environment.*", .type = KEY_STRING, .help = "Variable for init and exec."},
 	{.name = "image.*", .type = KEY_STRING, .help = "Copied image properties."},

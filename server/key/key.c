@@ -94,16 +94,13 @@ static gboolean pattern_matches(const char *pattern, const char *name)
 
 const Key *key_find(KeyScope scope, const char *kind, const char *name)
 {
-	const Key *pattern = NULL;
-	for (const Key *row = tables[scope]; row->name; row++) {
-		if (strcmp(row->name, name) == 0) {
-			if (kind_matches(scope, row, kind))
-				return row;
-		} else if (!pattern && kind_matches(scope, row, kind) && pattern_matches(row->name, name)) {
-			pattern = row;
-		}
-	}
-	return pattern;
+	for (const Key *row = tables[scope]; row->name; row++)
+		if (strcmp(row->name, name) == 0 && kind_matches(scope, row, kind))
+			return row;
+	for (const Key *row = tables[scope]; row->name; row++)
+		if (pattern_matches(row->name, name) && kind_matches(scope, row, kind))
+			return row;
+	return NULL;
 }
 
 static int unknown(KeyScope scope, const char *name, Error **err)

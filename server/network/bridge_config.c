@@ -2,6 +2,7 @@
 #include "server/network/subnet.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
+#include "server/key/key.h"
 #include <string.h>
 #include <sys/socket.h>
 
@@ -155,28 +156,21 @@ static int refuse_later(const char *value, Error **err)
 	return error_set(err, ERROR_UNSUPPORTED, "This feature is not built into this server");
 }
 
-static int refuse_fan(const char *value, Error **err)
-{
-	return error_set(err, ERROR_INVALID, "Fan networking was removed");
-}
-
-typedef struct Key {
+typedef struct Option {
 	const char *name; /* ends with '.' or '*': a prefix */
 	Check check;
-} Key;
+} Option;
 
-static const Key keys[] = {
+static const Option options[] = {
     {"bridge.driver", check_driver},
     {"bridge.external_interfaces", check_interfaces},
     {"bridge.hwaddr", name_check_mac},
-    {"bridge.mode", refuse_fan},
     {"bridge.mtu", check_mtu},
     {"bgp.", refuse_later},
     {"dns.domain", check_domain},
     {"dns.mode", check_dns_mode},
     {"dns.search", check_search},
     {"dns.zone.", refuse_later},
-    {"fan.", refuse_fan},
     {"ipv4.address", check_ipv4_address},
     {"ipv4.dhcp", check_bool},
     {"ipv4.dhcp.expiry", check_expiry},
@@ -209,25 +203,27 @@ static const Key keys[] = {
     {"volatile.bridge.hwaddr", name_check_mac},
 };
 
-static const Key *find_key(const char *name)
+static const Option *find_option(const char *name)
 {
-	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
-		size_t length = strlen(keys[i].name);
-		gboolean prefix = keys[i].name[length - 1] == '.';
-		if (prefix ? strncmp(name, keys[i].name, length) == 0 && name[length] : strcmp(name, keys[i].name) == 0)
-			return &keys[i];
+	for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+		const char *known = options[i].name;
+		size_t length = strlen(known);
+		gboolean prefix = known[length - 1] == '.';
+		if (prefix ? strncmp(name, known, length) == 0 && name[length] : strcmp(name, known) == 0)
+			return &options[i];
 	}
 	return NULL;
 }
 
 static int check_key(const char *name, const char *value, Error **err)
 {
-	const Key *key = find_key(name);
-	if (!key)
-		return error_set(err, ERROR_INVALID, "Invalid option for network: \"%s\"", name);
+	const Option *option = find_option(name);
+	if (!option) /* the rows of server/key know what was removed, and what to use instead */
+		return key_check(KEY_NETWORK, "bridge", name, value, err) < 0 ? -1 :
+		    error_set(err, ERROR_INVALID, "Invalid option for network: \"%s\"", name);
 	if (!*value)
 		return 0;
-	if (key->check(value, err) < 0)
+	if (option->check(value, err) < 0)
 		return error_prefix(err, "Invalid value for network option \"%s\"", name);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "server/network/bridge_config.h"
 #include "server/network/network_private.h"
 #include "server/project/project.h"
+#include "server/warning/warning.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include <fcntl.h>
@@ -80,6 +81,9 @@ static void bring_up(Network *network)
 	} else {
 		network->state = NETWORK_CREATED;
 	}
+	if (network->state != NETWORK_PENDING)
+		warning_report(network->daemon, WARNING_NETWORK_UNAVAILABLE, WARNING_ENTITY_NETWORK, network->id,
+		    network->project, err ? err->message : NULL);
 	network_setup_clear(&setup);
 }
 

@@ -58,7 +58,7 @@ typedef struct NetworkLease {
 	const char *type;            /* "static", "dynamic", "gateway" */
 } NetworkLease;
 /* Gateway, static entries and what dnsmasq gave, in order of address: of nics in `project` and, for
- * project "default", of strangers. Array of NetworkLease *. */
+ * project "default", of strangers; project NULL: all. Array of NetworkLease *. */
 int network_leases(Network *network, const char *project, GPtrArray **ret_leases, Error **err);
 
 /* Filters of a nic by its `filtering` fields: set after the host side exists, or taken away. */

@@ -195,6 +195,8 @@ static int by_address(gconstpointer a, gconstpointer b)
 
 static void keep_project(GPtrArray *list, const char *project)
 {
+	if (!project)
+		return;
 	for (guint i = list->len; i-- > 0;)
 		if (strcmp(((NetworkLease *)g_ptr_array_index(list, i))->project, project) != 0)
 			g_ptr_array_remove_index(list, i);

@@ -218,25 +218,20 @@ void operation_fill(Operation *op, Arena *arena, Pb__Operation *out)
 	g_mutex_unlock(&op->table->lock);
 }
 
-/* Called with the lock held; the event is sent after it is released, from the returned text. */
-static char *changed_locked(Operation *op)
+/* Called with the lock held, and so is the event sent (the hub only queues it): listeners must see
+ * states in the order in which they were. */
+static void changed_locked(Operation *op)
 {
 	op->updated_us = g_get_real_time();
 	op->version++;
 	g_cond_broadcast(&op->changed);
 	if (!event_hub_wants(op->daemon->events, "operation"))
-		return NULL;
+		return;
 	g_autoptr(Arena) arena = arena_new();
 	Pb__Operation message = PB__OPERATION__INIT;
 	fill_locked(op, arena, &message);
-	return operation_json(&message);
-}
-
-static void send_event(Operation *op, char *json)
-{
-	if (json)
-		event_send(op->daemon->events, "operation", op->project, json);
-	g_free(json);
+	g_autofree char *json = operation_json(&message);
+	event_send(op->daemon->events, "operation", op->project, json);
 }
 
 void operation_set_metadata(Operation *op, const char *key, const char *value_json)
@@ -250,9 +245,8 @@ void operation_set_metadata(Operation *op, const char *key, const char *value_js
 		g_hash_table_insert(op->metadata, new_key, g_strdup(value_json));
 		g_ptr_array_add(op->metadata_order, new_key);
 	}
-	char *json = changed_locked(op);
+	changed_locked(op);
 	g_mutex_unlock(&op->table->lock);
-	send_event(op, json);
 }
 
 void operation_set_progress(Operation *op, const char *stage, const char *what, uint64_t done,
@@ -282,7 +276,7 @@ void operation_set_progress(Operation *op, const char *stage, const char *what, 
 
 /* ---- life ---- */
 
-static void finish(Operation *op, int result, Error *error)
+void operation_finish(Operation *op, int result, const Error *error)
 {
 	OperationTable *table = op->table;
 	g_mutex_lock(&table->lock);
@@ -297,12 +291,11 @@ static void finish(Operation *op, int result, Error *error)
 	}
 	op->error_kind = result == 0 ? ERROR_INTERNAL : error->kind;
 	op->done_us = g_get_monotonic_time();
-	char *json = changed_locked(op);
+	changed_locked(op);
 	g_mutex_unlock(&table->lock);
 	if (op->status == STATUS_FAILURE)
 		log_info("Operation failed", "id", op->id, "description", op->description, "err",
 		    op->error);
-	send_event(op, json);
 }
 
 static void run_on_pool(gpointer data, gpointer user_data)
@@ -314,7 +307,7 @@ static void run_on_pool(gpointer data, gpointer user_data)
 	int result = op->spec.run(op, op->spec.data, &error);
 	if (result < 0 && !error)
 		error_set(&error, ERROR_INTERNAL, "Operation failed without an error message");
-	finish(op, result, error);
+	operation_finish(op, result, error);
 	g_mutex_lock(&table->lock);
 	if (--table->running == 0)
 		g_cond_broadcast(&table->idle);
@@ -333,13 +326,11 @@ static void start_locked(Operation *op)
 void operation_start_held(Operation *op)
 {
 	g_mutex_lock(&op->table->lock);
-	char *json = NULL;
 	if (op->status == STATUS_PENDING) {
 		start_locked(op);
-		json = changed_locked(op);
+		changed_locked(op);
 	}
 	g_mutex_unlock(&op->table->lock);
-	send_event(op, json);
 }
 
 static void reap_locked(OperationTable *table)
@@ -414,16 +405,14 @@ int operation_create(Daemon *daemon, Request *rq, const OperationSpec *spec, Ope
 	reap_locked(table);
 	g_hash_table_insert(table->by_id, op->id, operation_ref(op));
 	g_ptr_array_add(table->order, op);
-	char *pending = changed_locked(op), *running = NULL;
+	changed_locked(op);
 	if (!spec->hold) {
 		start_locked(op);
-		running = changed_locked(op);
+		changed_locked(op);
 	}
 	if (out)
 		fill_locked(op, rq->arena, out);
 	g_mutex_unlock(&table->lock);
-	send_event(op, pending);
-	send_event(op, running);
 	if (ret_op)
 		*ret_op = g_steal_pointer(&op);
 	return 0;
@@ -503,9 +492,8 @@ int operation_cancel(Operation *op, Error **err)
 	} else {
 		op->status = STATUS_CANCELLING;
 	}
-	char *json = changed_locked(op);
+	changed_locked(op);
 	g_mutex_unlock(&op->table->lock);
-	send_event(op, json);
 	if (op->spec.cancel)
 		op->spec.cancel(op, op->spec.data);
 	return 0;

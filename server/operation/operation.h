@@ -18,7 +18,7 @@ typedef struct OperationSpec {
 	const char *description;   /* "Creating instance" */
 	const char *entitlement;   /* who else may see or cancel it; NULL: same project */
 	const char *project;       /* NULL: the request's; "": none */
-	int (*run)(Operation *op, void *data, Error **err);   /* NULL for tokens */
+	int (*run)(Operation *op, void *data, Error **err);   /* NULL for tokens and operation_finish() */
 	/* NULL: cannot be cancelled. Returns at once; run notices through operation_cancelled(). */
 	void (*cancel)(Operation *op, void *data);
 	/* WEBSOCKET: a client connected with this secret; runs on the connection's thread until done. */
@@ -36,6 +36,9 @@ typedef struct OperationSpec {
 int operation_create(struct Daemon *daemon, Request *rq, const OperationSpec *spec, Operation **ret_op,
     Pb__Operation *out, Error **err);
 void operation_start_held(Operation *op);
+/* Ends an operation without `run`, whose work the caller's own thread did; error (kept) says why when
+ * result is -1. Neither a shutdown nor anybody else waits for such an operation. */
+void operation_finish(Operation *op, int result, const Error *error);
 const char *operation_id(const Operation *op);
 const Caller *operation_caller(const Operation *op); /* who asked; never NULL */
 struct Daemon *operation_daemon(const Operation *op);

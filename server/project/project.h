@@ -44,10 +44,16 @@ int project_update(Daemon *d, const char *name, const char *description, const C
 int project_rename(Daemon *d, const char *name, const char *new_name, Error **err);
 int project_delete(Daemon *d, const char *name, Error **err);
 
+/* What the project says about a key that the server has too ("images.remote_cache_expiry"), else what
+ * the server says or the key's default; NULL when nobody does. To free. */
+char *project_setting(Daemon *d, const char *project, const char *key);
+
 /* Asked before an instance is made or changed, again after every merge of configuration:
  * limits.instances, limits.containers, limits.virtual-machines and restricted.*. `creating`: one
  * more would be there; else an existing one changes. `type` "container" or "virtual-machine". */
 int project_allow_instance(Daemon *d, const char *project, const char *type, gboolean creating,
     const Config *expanded_config, const Devices *expanded_devices, Error **err);
+/* ERROR_FORBIDDEN where restricted.snapshots is "block". */
+int project_allow_snapshot(Daemon *d, const char *project, Error **err);
 /* restricted.* alone, for profiles of a restricted project. */
 int project_allow_profile(Daemon *d, const char *project, const Config *config, const Devices *devices, Error **err);

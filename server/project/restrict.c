@@ -198,6 +198,17 @@ int project_allow_instance(Daemon *d, const char *project_name, const char *type
 	return container && config_true(project->config, "restricted") ? check_privilege(project, expanded_config, err) : 0;
 }
 
+int project_allow_snapshot(Daemon *d, const char *project_name, Error **err)
+{
+	g_autoptr(Project) project = NULL;
+	if (project_get(d, project_name, FALSE, &project, err) < 0)
+		return -1;
+	if (config_true(project->config, "restricted") &&
+	    strcmp(value_or(project->config, "restricted.snapshots", "block"), "allow") != 0)
+		return error_set(err, ERROR_FORBIDDEN, "Project \"%s\" doesn't allow for snapshot creation", project_name);
+	return 0;
+}
+
 int project_allow_profile(Daemon *d, const char *project_name, const Config *config, const Devices *devices, Error **err)
 {
 	g_autoptr(Project) project = NULL;

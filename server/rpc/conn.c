@@ -247,8 +247,11 @@ gboolean conn_gone(Conn *conn)
 void conn_linger(Conn *conn)
 {
 	enum { LINGER_S = 2, SCRAP = 64 * 1024 };
-	if (conn->fd < 0 || conn->ssl)
+	if (conn->fd < 0)
 		return;
+	/* Only this side is closed; with TLS 1.3 the other may go on. */
+	if (conn->ssl)
+		SSL_shutdown(conn->ssl);
 	shutdown(conn->fd, SHUT_WR);
 	g_autofree char *scrap = g_malloc(SCRAP);
 	int64_t until = conn_deadline(LINGER_S);

@@ -71,15 +71,20 @@ static int set_query(Exchange *ex, const RouteMatch *match, ProtobufCMessage *in
 	return 0;
 }
 
-/* "X-Incus-uid" is also taken as "X-LXD-uid", as older clients say. */
+const char *header_old_name(const char *name, char *buffer, size_t size)
+{
+	if (!g_str_has_prefix(name, "X-Incus-"))
+		return NULL;
+	g_snprintf(buffer, size, "X-LXD-%s", name + strlen("X-Incus-"));
+	return buffer;
+}
+
 static const char *find_header(const HttpHead *head, const char *name)
 {
+	char buffer[64];
 	const char *value = http_header(head, name);
-	if (value || !g_str_has_prefix(name, "X-Incus-"))
-		return value;
-	char other[64];
-	g_snprintf(other, sizeof(other), "X-LXD-%s", name + strlen("X-Incus-"));
-	return http_header(head, other);
+	const char *old = value ? NULL : header_old_name(name, buffer, sizeof(buffer));
+	return old ? http_header(head, old) : value;
 }
 
 static int set_headers(Exchange *ex, ProtobufCMessage *in, Error **err)
@@ -131,7 +136,7 @@ ProtobufCMessage *decode_body_message(const SchemaMethod *schema, ProtobufCMessa
 	return field ? field_message(in, field, arena) : NULL;
 }
 
-/* PATCH: the top-level keys of the body say what to change. */
+/* PATCH: the top-level keys of the body say what to change; null is as good as not there. */
 static void set_update_mask(ProtobufCMessage *in, const char *body, size_t length, Arena *arena)
 {
 	const ProtobufCFieldDescriptor *field = field_find(in->descriptor, "update_mask", strlen("update_mask"));
@@ -141,7 +146,8 @@ static void set_update_mask(ProtobufCMessage *in, const char *body, size_t lengt
 	const char *key;
 	json_t *value;
 	json_object_foreach(root, key, value)
-		field_set_text(in, field, arena_strdup(arena, key), arena, NULL);
+		if (!json_is_null(value))
+			field_set_text(in, field, arena_strdup(arena, key), arena, NULL);
 	json_decref(root);
 }
 

@@ -8,6 +8,9 @@
 
 enum { DECODE_BODY_MAX = 16 * 1024 * 1024 };
 
+/* "X-LXD-uid" of "X-Incus-uid": what older clients send and look for beside the new one. NULL for
+ * other headers. */
+const char *header_old_name(const char *name, char *buffer, size_t size);
 /* Also sets rq.project and rq.target. */
 int decode_head(Exchange *ex, const RouteMatch *match, ProtobufCMessage **ret_in, Error **err);
 /* Reads and parses the body where the method has one. */

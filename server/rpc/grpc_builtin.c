@@ -147,19 +147,24 @@ static void put_files(GByteArray *out, const File *file, GHashTable *seen)
 	}
 }
 
-static void tell_error(GByteArray *out, const char *what)
+static void tell_error(GByteArray *out, grpc_status_code code, const char *text)
 {
 	g_autoptr(GByteArray) error = g_byte_array_new();
-	g_autofree char *text = g_strdup_printf("\"%s\" not found", what);
-	wire_out_varint_field(error, 1, GRPC_STATUS_NOT_FOUND);
+	wire_out_varint_field(error, 1, code);
 	wire_out_string(error, 2, text);
 	wire_out_bytes(out, TELL_ERROR, error->data, error->len);
+}
+
+static void tell_missing(GByteArray *out, const char *what)
+{
+	g_autofree char *text = g_strdup_printf("\"%s\" not found", what);
+	tell_error(out, GRPC_STATUS_NOT_FOUND, text);
 }
 
 static void tell_files(GByteArray *out, const File *file, const char *asked)
 {
 	if (!file) {
-		tell_error(out, asked);
+		tell_missing(out, asked);
 		return;
 	}
 	g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
@@ -193,7 +198,7 @@ static void answer_question(GByteArray *out, const WireField *field)
 		tell_services(out);
 		break;
 	case ASK_EXTENSION:
-		tell_error(out, "extension");
+		tell_missing(out, "extension");
 		break;
 	case ASK_EXTENSION_NUMBERS: {
 		g_autoptr(GByteArray) none = g_byte_array_new();
@@ -236,8 +241,11 @@ static int serve_reflection(GrpcCall *call, Error **err)
 		g_autoptr(GByteArray) out = g_byte_array_new();
 		const uint8_t *p = GRPC_SLICE_START_PTR(slice), *end = GRPC_SLICE_END_PTR(slice);
 		wire_out_bytes(out, TELL_REQUEST, p, (size_t)(end - p));
+		guint echoed = out->len;
 		for (WireField field; wire_in_next(&p, end, &field);)
 			answer_question(out, &field);
+		if (out->len == echoed)
+			tell_error(out, GRPC_STATUS_UNIMPLEMENTED, "No known question was asked");
 		grpc_slice_unref(slice);
 		grpc_byte_buffer_destroy(bytes);
 		if (grpc_call_send(call, to_slice(out), err) < 0)

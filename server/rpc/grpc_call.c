@@ -12,7 +12,7 @@
 /* Tags on the call's queue. */
 static char tag_receive, tag_send, tag_status, tag_close;
 
-enum { SEND_LIMIT_S = 300 };
+enum { SEND_LIMIT_S = 300, WRITE_PARTS = 64 };
 
 static gpr_timespec after_ms(int64_t ms)
 {
@@ -249,6 +249,10 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 	grpc_slice text = grpc_empty_slice();
 
 	g_mutex_lock(&call->sending);
+	if (call->finished) { /* by stream_close_send */
+		g_mutex_unlock(&call->sending);
+		return;
+	}
 	call->finished = TRUE;
 	if (!call->opened)
 		ops[n++] = op_initial_metadata();
@@ -294,6 +298,13 @@ static void stream_cancel_call(Stream *stream)
 	grpc_call_cancel(call->call, NULL);
 }
 
+/* A server's half-close is its status; core then ends the client's side, which wakes recv. */
+static int stream_close_call(Stream *stream, Error **err)
+{
+	grpc_call_finish(call_of(stream), NULL, NULL);
+	return 0;
+}
+
 /* Messages that hold only `data`, filled straight from the file. */
 static int stream_send_file_blocks(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err)
 {
@@ -337,42 +348,60 @@ static int write_all(int fd, const uint8_t *data, size_t length, Error **err)
 	return 0;
 }
 
+/* All of the parts, however the kernel cuts them. */
+static int write_parts(int fd, struct iovec *parts, int n, Error **err)
+{
+	while (n > 0) {
+		ssize_t written = writev(fd, parts, n);
+		if (written < 0 && errno != EINTR)
+			return error_errno(err, ERROR_INTERNAL, errno, "Failed to write the file");
+		size_t left = (size_t)MAX(written, 0);
+		for (; n > 0 && left >= parts->iov_len; parts++, n--)
+			left -= parts->iov_len;
+		if (n > 0) {
+			parts->iov_base = (uint8_t *)parts->iov_base + left;
+			parts->iov_len -= left;
+		}
+	}
+	return 0;
+}
+
+/* The size of the head of a message that is just the one data field; 0: it is not that simple. */
+static size_t data_head(const ProtobufCFieldDescriptor *field, const grpc_slice *first, size_t total)
+{
+	uint8_t head[20];
+	/* The head's own size depends on the length it tells: try both sides of the edge. */
+	for (size_t guess = 2; guess <= 8 && guess < total; guess++)
+		if (wire_out_bytes_head(head, field->id, total - guess) == guess)
+			return GRPC_SLICE_LENGTH(*first) >= guess && !memcmp(GRPC_SLICE_START_PTR(*first), head, guess) ? guess : 0;
+	return 0;
+}
+
 /* When the message is just the one data field, its slices go to the file as they came: 1 done, 0 it is
  * not that simple, -1 failure. */
 static int write_slices(const ProtobufCFieldDescriptor *field, grpc_byte_buffer *bytes, int fd, uint64_t limit,
     uint64_t *written, Error **err)
 {
-	grpc_byte_buffer_reader reader;
-	grpc_slice *slice;
-	uint8_t head[20];
+	grpc_slice_buffer *slices = &bytes->data.raw.slice_buffer;
 	size_t total = grpc_byte_buffer_length(bytes);
-	if (!grpc_byte_buffer_reader_init(&reader, bytes))
-		return error_set(err, ERROR_INVALID, "Malformed message");
-	int result = 0;
-	if (grpc_byte_buffer_reader_peek(&reader, &slice)) {
-		size_t head_length = 0;
-		/* The head's own size depends on the length it tells: try both sides of the edge. */
-		for (size_t guess = 2; guess <= 8 && guess < total && !head_length; guess++)
-			if (wire_out_bytes_head(head, field->id, total - guess) == guess)
-				head_length = guess;
-		if (head_length && GRPC_SLICE_LENGTH(*slice) >= head_length &&
-		    !memcmp(GRPC_SLICE_START_PTR(*slice), head, head_length)) {
-			if (total - head_length > limit - *written) {
-				result = error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
-			} else {
-				result = 1;
-				size_t skip = head_length;
-				do {
-					if (write_all(fd, GRPC_SLICE_START_PTR(*slice) + skip, GRPC_SLICE_LENGTH(*slice) - skip, err) < 0)
-						result = -1;
-					skip = 0;
-				} while (result == 1 && grpc_byte_buffer_reader_peek(&reader, &slice));
-				*written += total - head_length;
-			}
-		}
+	if (bytes->type != GRPC_BB_RAW || bytes->data.raw.compression != GRPC_COMPRESS_NONE || !slices->count)
+		return 0;
+	size_t skip = data_head(field, &slices->slices[0], total);
+	if (!skip)
+		return 0;
+	if (total - skip > limit - *written)
+		return error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
+	*written += total - skip;
+	for (size_t i = 0; i < slices->count;) {
+		struct iovec parts[WRITE_PARTS];
+		int n = 0;
+		for (; n < WRITE_PARTS && i < slices->count; i++, n++, skip = 0)
+			parts[n] = (struct iovec){ GRPC_SLICE_START_PTR(slices->slices[i]) + skip,
+				GRPC_SLICE_LENGTH(slices->slices[i]) - skip };
+		if (write_parts(fd, parts, n, err) < 0)
+			return -1;
 	}
-	grpc_byte_buffer_reader_destroy(&reader);
-	return result;
+	return 1;
 }
 
 static int write_message(Stream *stream, const ProtobufCFieldDescriptor *field, const void *message, int fd,
@@ -415,5 +444,6 @@ static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t 
 
 const StreamOps grpc_stream_ops = {
 	.open = stream_open_call, .send = stream_send_message, .recv = stream_receive, .cancel = stream_cancel_call,
+	.close_send = stream_close_call,
 	.send_file = stream_send_file_blocks, .recv_file = stream_receive_file,
 };

@@ -46,7 +46,7 @@ int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buf
     ProtobufCMessage **ret_message, Error **err);
 /* Takes the slice. */
 int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err);
-/* err NULL: OK; `reply` may be an empty slice's NULL pointer: none. */
+/* Sends the status, once; err NULL: OK; reply NULL: none. */
 void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err);
 grpc_slice grpc_call_pack(const ProtobufCMessage *message);
 

@@ -241,7 +241,7 @@ int identity_start(Daemon *daemon, Error **err)
 	g_mutex_init(&identity->lock);
 	daemon->identity = identity;
 	if (x509_load_or_generate(cert, key, TRUE, &daemon->server_cert_pem, &key_pem, err) < 0 ||
-	    x509_fingerprint(daemon->server_cert_pem, &daemon->server_cert_fingerprint, err) < 0)
+	    x509_own_fingerprint(daemon->server_cert_pem, &daemon->server_cert_fingerprint, err) < 0)
 		return error_prefix(err, "Failed to load the server's certificate");
 	explicit_bzero(key_pem, strlen(key_pem));
 	if (load_ca(daemon, identity, err) < 0)

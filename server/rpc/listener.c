@@ -365,6 +365,31 @@ static int rebind(Listener *listener, const char *address, int *ret_fd, char **r
 	return -1;
 }
 
+int listener_reload_certificate(Daemon *daemon, Error **err)
+{
+	Listener *listener = daemon->listener;
+	g_autofree char *cert = g_build_filename(daemon->dir, "server.crt", NULL);
+	g_autofree char *key = g_build_filename(daemon->dir, "server.key", NULL);
+	SSL_CTX *context;
+	if (tls_context_new(cert, key, &context, err) < 0)
+		return -1;
+	g_mutex_lock(&listener->lock);
+	SSL_CTX *old = listener->tls;
+	listener->tls = context;
+	g_mutex_unlock(&listener->lock);
+	SSL_CTX_free(old);
+	return 0;
+}
+
+/* Only who listens needs TLS: setting it up is a third of a start. */
+static int need_certificate(Listener *listener, Error **err)
+{
+	g_mutex_lock(&listener->lock);
+	gboolean loaded = listener->tls != NULL;
+	g_mutex_unlock(&listener->lock);
+	return loaded ? 0 : listener_reload_certificate(listener->daemon, err);
+}
+
 int listener_set_https(Daemon *daemon, const char *address, Error **err)
 {
 	Listener *listener = daemon->listener;
@@ -374,7 +399,7 @@ int listener_set_https(Daemon *daemon, const char *address, Error **err)
 		g_autofree char *now = listener_https_address(daemon);
 		if (now && address_equal(now, address))
 			return 0;
-		if (rebind(listener, address, &fd, &bound, err) < 0)
+		if (need_certificate(listener, err) < 0 || rebind(listener, address, &fd, &bound, err) < 0)
 			return -1;
 	}
 	g_mutex_lock(&listener->lock);
@@ -402,22 +427,6 @@ char **listener_https_addresses(Daemon *daemon)
 	return bound ? address_reachable(bound) : g_new0(char *, 1);
 }
 
-int listener_reload_certificate(Daemon *daemon, Error **err)
-{
-	Listener *listener = daemon->listener;
-	g_autofree char *cert = g_build_filename(daemon->dir, "server.crt", NULL);
-	g_autofree char *key = g_build_filename(daemon->dir, "server.key", NULL);
-	SSL_CTX *context;
-	if (tls_context_new(cert, key, &context, err) < 0)
-		return -1;
-	g_mutex_lock(&listener->lock);
-	SSL_CTX *old = listener->tls;
-	listener->tls = context;
-	g_mutex_unlock(&listener->lock);
-	SSL_CTX_free(old);
-	return 0;
-}
-
 /* --- start and stop --- */
 
 /* Sockets that systemd (or a test) hands over: LISTEN_FDS from descriptor 3 on. */
@@ -434,6 +443,8 @@ static int take_sockets(Listener *listener, Error **err)
 		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Inherited descriptor %d is no socket", fd);
 		address_prepare_inherited(fd);
+		if (family != AF_UNIX && need_certificate(listener, err) < 0)
+			return -1;
 		if (family == AF_UNIX && !listener->unix_port)
 			listener->unix_port = port_new(listener, fd, NULL);
 		else if (family != AF_UNIX && !listener->https)
@@ -494,8 +505,7 @@ int listener_start(Daemon *daemon, Error **err)
 	route_start();
 	if (daemon->config)
 		server_config_on_change(daemon->config, "core.https_address", https_changed);
-	if (open_epoll(listener, err) < 0 || listener_reload_certificate(daemon, err) < 0 ||
-	    pump_start(&listener->pump, err) < 0 || grpc_door_start(daemon, &listener->grpc, err) < 0 ||
+	if (open_epoll(listener, err) < 0 || pump_start(&listener->pump, err) < 0 || grpc_door_start(daemon, &listener->grpc, err) < 0 ||
 	    open_ports(listener, err) < 0 || workers_start(&listener->workers, "rest", step, listener, err) < 0) {
 		listener_stop(daemon);
 		return -1;

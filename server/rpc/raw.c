@@ -29,10 +29,15 @@ static const char *take_headers(RawStream *raw, const ProtobufCMessage *message)
 		const char *value = name ? field_text(message, &message->descriptor->fields[i], raw->base.arena) : NULL;
 		if (!value || !*value)
 			continue;
-		if (!g_ascii_strcasecmp(name, "Content-Type"))
+		if (!g_ascii_strcasecmp(name, "Content-Type")) {
 			content_type = value;
-		else
-			exchange_header(raw->ex, name, value);
+			continue;
+		}
+		char buffer[64];
+		const char *old = header_old_name(name, buffer, sizeof(buffer));
+		exchange_header(raw->ex, name, value);
+		if (old)
+			exchange_header(raw->ex, old, value);
 	}
 	return content_type;
 }

@@ -192,7 +192,8 @@ int reply_message(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessa
 	case ENVELOPE_BARE:
 		return reply_bare(ex, out, err);
 	default:
-		return reply_sync(ex, out, recursion_of(in), err);
+		/* What a list shows at recursion 2, one object shows at 1. */
+		return reply_sync(ex, out, recursion_of(in) ? recursion_of(in) + 1 : 0, err);
 	}
 }
 

@@ -136,6 +136,12 @@ static void skip_empty_line(Conn *conn)
 		conn->start += 2;
 }
 
+/* Waits a moment for the next request. */
+static gboolean linger(Conn *conn, Error **err)
+{
+	return !worker_scarce() && conn_wait(conn, POLLIN, g_get_monotonic_time() + LINGER_US, err) > 0;
+}
+
 RestResult rest_serve(Daemon *daemon, Conn *conn)
 {
 	gboolean served = FALSE;
@@ -154,14 +160,15 @@ RestResult rest_serve(Daemon *daemon, Conn *conn)
 			skip_empty_line(conn);
 			continue;
 		}
+		/* TLS may hold decrypted bytes that poll does not see: there the read comes first. */
+		if (served && !have && !conn->ssl && !linger(conn, &err))
+			return err ? REST_CLOSE : REST_PARK;
 		int got = conn_fill(conn, 0, &err);
 		if (got > 0)
 			continue;
 		if (got == 0 || err)
 			return REST_CLOSE;
-		/* Wait a moment for the next request, once. */
-		if (!served || have || worker_scarce() ||
-		    conn_wait(conn, POLLIN, g_get_monotonic_time() + LINGER_US, &err) <= 0)
+		if (!served || have || !conn->ssl || !linger(conn, &err))
 			return err ? REST_CLOSE : REST_PARK;
 		served = FALSE;
 	}

@@ -19,7 +19,8 @@ int stream_send(Stream *stream, const void *message, Error **err);
  * 0 at the end of the client's side, -1 on failure. timeout_ms -1 waits for ever; expiry is
  * ERROR_TIMEOUT. */
 int stream_recv(Stream *stream, int timeout_ms, const void **ret_message, Error **err);
-/* Half-close towards the client, after the last send; the handler may go on receiving. */
+/* Tells the client, after the last send, that the handler is done and all went well: the WebSocket's
+ * close frame, the gRPC status (which also ends the client's side: a blocked recv wakes). */
 int stream_close_send(Stream *stream, Error **err);
 /* Wakes any blocked send and recv, from another thread, with ERROR_CANCELLED. */
 void stream_cancel(Stream *stream);

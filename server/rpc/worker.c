@@ -1,5 +1,6 @@
 #include "server/rpc/worker.h"
 #include "sdk/base/log.h"
+#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -8,14 +9,27 @@ enum { STACK_SIZE = 2 * 1024 * 1024 };
 
 static _Thread_local Workers *mine;
 
+/* A burst leaves free memory in every thread's arena, which the C library would keep for ever. */
+static void give_memory_back(Workers *workers)
+{
+	if (g_atomic_int_compare_and_exchange(&workers->worked, 1, 0))
+		malloc_trim(0);
+}
+
 static void *run(void *data)
 {
 	Workers *workers = data;
 	mine = workers;
 	pthread_setname_np(pthread_self(), workers->name);
-	while (!g_atomic_int_get(&workers->stopping))
-		if (!workers->step(workers) && g_atomic_int_get(&workers->idle) >= WORKERS_KEEP)
+	while (!g_atomic_int_get(&workers->stopping)) {
+		if (workers->step(workers)) {
+			g_atomic_int_set(&workers->worked, 1);
+			continue;
+		}
+		give_memory_back(workers);
+		if (g_atomic_int_get(&workers->idle) >= WORKERS_KEEP)
 			break;
+	}
 	g_mutex_lock(&workers->lock);
 	g_atomic_int_add(&workers->threads, -1);
 	g_cond_signal(&workers->ended);

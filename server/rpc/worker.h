@@ -19,6 +19,7 @@ typedef struct Workers {
 	gboolean (*step)(struct Workers *workers); /* waits for one piece of work and does it; FALSE: none came */
 	void *data;
 	gint threads, idle, streams, stopping; /* atomic */
+	gint worked;                           /* atomic: since memory was last given back to the system */
 	GMutex lock;
 	GCond ended;
 } Workers;

@@ -1,9 +1,15 @@
 #include "server/storage/custom_volume.h"
 #include "sdk/base/names.h"
+#include "sdk/base/units.h"
 #include "server/project/project.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_block.h"
+#include "server/storage/volume_build.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int check_pool(Pool *pool, Error **err)
@@ -24,51 +30,98 @@ static int check_new(Pool *pool, const Volume *volume, Error **err)
 	return 0;
 }
 
-static int check_content(Pool *pool, const char *content_type, Error **err)
+/* What content a driver can give a volume, and what its configuration may say about it. */
+static int check_config(Pool *pool, VolumeContent content, const Config *config, Error **err)
 {
-	if (!content_type || !*content_type || strcmp(content_type, "filesystem") == 0)
-		return 0;
-	if (strcmp(content_type, "block") == 0 || strcmp(content_type, "iso") == 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Storage driver \"%s\" has no volumes of content type \"%s\" yet", pool->driver_name, content_type);
-	return error_set(err, ERROR_INVALID, "Invalid content type \"%s\"", content_type);
+	if (volume_config_check(pool->driver_name, config, err) < 0)
+		return -1;
+	if (content != CONTENT_FILESYSTEM && (config_get(config, "security.shifted") || config_get(config, "security.unmapped")))
+		return error_set(err, ERROR_INVALID, "Only volumes of content type \"filesystem\" have owners to shift");
+	return 0;
 }
 
-int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
+/* The volume, empty or with what `fd` (unless -1) holds. */
+static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *config, int fd, Error **err)
+{
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, volume, effective, &path, err) < 0)
+		return -1;
+	int result = volume->content == CONTENT_FILESYSTEM ? 0
+	    : fd < 0 ? volume_block_create(pool, volume, effective, err)
+		     : volume_block_fill(pool, volume, fd, err);
+	if (result < 0) {
+		volume_abandon(pool, volume);
+		return -1;
+	}
+	return volume_finish(pool, volume, description, effective, err);
+}
+
+static int create(Pool *pool, const char *project, const char *name, const char *description, VolumeContent content,
+    const Config *config, int fd, Error **err)
 {
 	if (check_pool(pool, err) < 0)
 		return -1;
 	if (name_check_volume(name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
-	if (check_content(pool, content_type, err) < 0 || volume_config_check(pool->driver_name, config, err) < 0)
+	if (check_config(pool, content, config, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	volume->content = content;
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_new(pool, volume, err) < 0)
+	return check_new(pool, volume, err) < 0 ? -1 : create_locked(pool, volume, description, config, fd, err);
+}
+
+int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
+{
+	VolumeContent content;
+	if (volume_content_parse(content_type, &content, err) < 0)
 		return -1;
-	g_autoptr(Config) effective = volume_effective_config(pool, config);
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, effective);
-	if (access(call->path, F_OK) == 0 && pool->driver->volume_delete(&call->pool, &call->volume, err) < 0)
-		return -1;
-	if (pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
-		return -1;
-	if (volume_row_insert(pool, volume, description, effective, err) < 0) {
-		volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
-		return -1;
-	}
-	if (volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) == 0)
+	if (content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID, "Volumes of content type \"iso\" are made by importing a file");
+	return create(pool, project, name, description, content, config, -1, err);
+}
+
+int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the ISO file");
+	if (st.st_size == 0)
+		return error_set(err, ERROR_INVALID, "The ISO file is empty");
+	g_autoptr(Config) config = config_new();
+	g_autofree char *size = g_strdup_printf("%" PRId64, (int64_t)st.st_size);
+	config_set(config, "size", size);
+	return create(pool, project, name, description, CONTENT_ISO, config, fd, err);
+}
+
+/* What the configuration says about size comes true; the caller holds the lock. */
+static int apply_size(Pool *pool, const Volume *volume, const Config *config, const Config *before, Error **err)
+{
+	int64_t bytes = 0;
+	const char *size = config_get(config, "size");
+	if (g_strcmp0(size, config_get(before, "size")) == 0)
 		return 0;
-	volume_row_delete(pool, volume, NULL);
-	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
-	return -1;
+	if (size && units_parse_bytes(size, &bytes, err) < 0)
+		return -1;
+	return volume->content == CONTENT_FILESYSTEM ? volume_set_size(pool, volume, bytes, err)
+						     : volume_block_grow(pool, volume, bytes, err);
 }
 
 int custom_update(Pool *pool, const char *project, const char *name, const char *description, const Config *config, Error **err)
 {
-	if (check_pool(pool, err) < 0 || volume_config_check(pool->driver_name, config, err) < 0)
+	if (check_pool(pool, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	return volume_row_update(pool, volume, description, config, err);
+	g_autoptr(Config) before = NULL;
+	if (volume_load(pool, volume, NULL, &before, err) < 0 || check_config(pool, volume->content, config, err) < 0 ||
+	    apply_size(pool, volume, config, before, err) < 0)
+		return -1;
+	if (volume_row_update(pool, volume, description, config, err) == 0)
+		return 0;
+	apply_size(pool, volume, before, config, NULL);
+	return -1;
 }
 
 static int check_unused(Pool *pool, const char *project, const char *name, Error **err)
@@ -90,15 +143,11 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_pool(pool, err) < 0 || check_unused(pool, project, name, err) < 0)
+	if (check_pool(pool, err) < 0 || check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
 	if (volume_mounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
-	if (access(volume->path, F_OK) == 0 && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
-		return -1;
-	if (volume_row_delete(pool, volume, err) < 0)
-		return -1;
-	return volume_destroy(pool, volume, PLACE_DELETED, err);
+	return volume_remove(pool, volume, err);
 }
 
 int custom_rename(Pool *pool, const char *project, const char *name, const char *new_name, Error **err)
@@ -109,34 +158,36 @@ int custom_rename(Pool *pool, const char *project, const char *name, const char 
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, project, new_name);
 	if (strcmp(name, new_name) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
-	gboolean ordered = strcmp(volume->path, renamed->path) < 0;
-	g_autoptr(VolumeLock) first = volume_lock(pool->locks, ordered ? volume->path : renamed->path, FALSE);
-	g_autoptr(VolumeLock) second = volume_lock(pool->locks, ordered ? renamed->path : volume->path, FALSE);
-	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 || check_unused(pool, project, name, err) < 0)
+	g_auto(VolumePairLock) locks = volume_lock_pair(pool, volume, renamed);
+	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 || check_unused(pool, project, name, err) < 0 ||
+	    volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
-	g_autoptr(DriverCall) from = driver_call_new(pool, volume, PLACE_OWN, NULL);
-	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
-	if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
-		return -1;
-	if (volume_row_rename(pool, volume, new_name, err) == 0)
-		return 0;
-	pool->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL);
-	return -1;
+	renamed->content = volume->content;
+	return volume_rename(pool, volume, renamed, err);
 }
 
 static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)
 {
 	g_autofree char *effective = NULL;
-	if (check_pool(p, err) < 0 || project_effective(p->daemon, project, PROJECT_STORAGE_VOLUMES, &effective, err) < 0)
+	if (project_effective(p->daemon, project, PROJECT_STORAGE_VOLUMES, &effective, err) < 0)
 		return -1;
 	*ret = volume_new(p, VOLUME_CUSTOM, effective, name);
 	return 0;
 }
 
+int pool_custom_check(Pool *p, const char *project, const char *volume_name, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (attach_volume(p, project, volume_name, &volume, err) < 0 || volume_load(p, volume, NULL, NULL, err) < 0)
+		return -1;
+	return volume->content == CONTENT_FILESYSTEM
+	    ? 0 : error_set(err, ERROR_INVALID, "Custom %s volumes cannot be used on containers", volume_content_name(volume->content));
+}
+
 int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	if (attach_volume(p, project, volume_name, &volume, err) < 0 || volume_row_find(p, volume, NULL, NULL, err) < 0 ||
+	if (check_pool(p, err) < 0 || pool_custom_check(p, project, volume_name, err) < 0 || attach_volume(p, project, volume_name, &volume, err) < 0 ||
 	    volume_mount(p, volume, err) < 0)
 		return -1;
 	if (ret_path)

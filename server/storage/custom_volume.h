@@ -5,10 +5,12 @@
 #include "server/storage/volume.h"
 #include "incus/v1/storage.pb-c.h"
 
-/* project is the effective one in all of these. content_type "" or "filesystem"; others are
- * ERROR_UNSUPPORTED on drivers without them. */
+/* project is the effective one in all of these. content_type "" or "filesystem", or "block". */
 int custom_create(Pool *pool, const char *project, const char *name, const char *description,
     const char *content_type, const Config *config, Error **err);
+/* From a regular file, read from its start. */
+int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err);
+/* A new size is applied to what is there: ERROR_INVALID for a smaller disk. */
 int custom_update(Pool *pool, const char *project, const char *name, const char *description,
     const Config *config, Error **err);
 /* ERROR_INVALID "The storage volume is still in use" while a device names it. */

@@ -2,19 +2,19 @@
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/own.h"
+#include "server/storage/filesystem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 /* The plainest driver: a volume is a directory of any file system. With `source=` the pool is a bind
  * mount of that directory. Cloning reflinks where the file system can (xfs, btrfs), else copies. */
 
-static const char *dir_version(void)
+static int dir_probe(char **ret_version, Error **err)
 {
-	return "1";
+	*ret_version = g_strdup("1");
+	return 0;
 }
 
 static gboolean has_foreign_source(const DriverPool *pool)
@@ -34,7 +34,7 @@ static int source_check_empty(const char *source, Error **err)
 	return 0;
 }
 
-static int dir_pool_create(DriverPool *pool, Error **err)
+static int dir_pool_prepare(DriverPool *pool, Error **err)
 {
 	const char *source = config_get(pool->config, "source");
 	if (!source) {
@@ -49,6 +49,16 @@ static int dir_pool_create(DriverPool *pool, Error **err)
 	return has_foreign_source(pool) ? source_check_empty(source, err) : 0;
 }
 
+static int dir_pool_mount(DriverPool *pool, Error **err)
+{
+	return has_foreign_source(pool) ? filesystem_bind(config_get(pool->config, "source"), pool->path, err) : 0;
+}
+
+static int dir_pool_unmount(DriverPool *pool, Error **err)
+{
+	return has_foreign_source(pool) ? filesystem_unmount(pool->path, err) : 0;
+}
+
 static int dir_pool_delete(DriverPool *pool, Error **err)
 {
 	/* What is left in a foreign source is the pool's folders; the directory itself is the user's. */
@@ -60,48 +70,10 @@ static int dir_pool_delete(DriverPool *pool, Error **err)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
 		    file_remove_all(fd, d->d_name, err) < 0)
 			return -1;
-	return 0;
-}
-
-static gboolean is_mount_of(const char *path, const char *source)
-{
-	struct stat a, b;
-	return stat(path, &a) == 0 && stat(source, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-static int dir_pool_mount(DriverPool *pool, Error **err)
-{
-	if (!has_foreign_source(pool))
-		return 0;
-	const char *source = config_get(pool->config, "source");
-	if (is_mount_of(pool->path, source)) /* from before a restart */
-		return 0;
-	if (mount(source, pool->path, NULL, MS_BIND | MS_REC, NULL) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot mount \"%s\" as storage pool \"%s\"", source, pool->name);
-	return 0;
-}
-
-static int dir_pool_unmount(DriverPool *pool, Error **err)
-{
-	if (!has_foreign_source(pool) || !is_mount_of(pool->path, config_get(pool->config, "source")))
-		return 0;
-	if (umount2(pool->path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot unmount storage pool \"%s\"", pool->name);
-	return 0;
-}
-
-static int dir_pool_resources(DriverPool *pool, DriverResources *ret, Error **err)
-{
-	struct statvfs st;
-	if (statvfs(pool->path, &st) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot measure storage pool \"%s\"", pool->name);
-	*ret = (DriverResources){
-		.space_total = (uint64_t)st.f_blocks * st.f_frsize,
-		.space_used = (uint64_t)(st.f_blocks - st.f_bfree) * st.f_frsize,
-		.inodes_total = st.f_files,
-		.inodes_used = st.f_files - st.f_ffree,
-	};
-	return 0;
+	own_close_fd(&fd);
+	fd = -1;
+	g_clear_pointer(&dir, closedir); /* it may have to be unmounted */
+	return dir_pool_unmount(pool, err);
 }
 
 static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
@@ -110,29 +82,22 @@ static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return errno == EEXIST
 		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
 		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+	/* A custom volume is entered by the container's users. A root volume is entered by nobody of the
+	 * host but root, whose set-uid files of the container would otherwise be within reach. */
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
 	return 0;
 }
 
 static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	if (file_remove_all(AT_FDCWD, volume->path, err) < 0)
+	g_autofree char *snapshots = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 || file_remove_all(AT_FDCWD, volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
 	return 0;
 }
 
-static int dir_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
-{
-	if (renameat2(AT_FDCWD, volume->path, AT_FDCWD, to->path, RENAME_NOREPLACE) < 0)
-		return errno == EEXIST
-		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name)
-		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot rename volume \"%s\"", volume->name);
-	return 0;
-}
-
-/* Plain directories have no counters: walking the tree is what `info` and `state` cost here. */
+/* Plain directories have no counters: walking the tree is what `info` costs here. */
 static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
 {
 	autofd int fd = file_open_directory(volume->path, err);
@@ -146,14 +111,16 @@ static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 
 const StorageDriver driver_dir = {
 	.name = "dir",
-	.version = dir_version,
-	.pool_create = dir_pool_create,
+	.usage_walks = TRUE,
+	.probe = dir_probe,
+	.pool_prepare = dir_pool_prepare,
+	.pool_create = dir_pool_mount,
 	.pool_delete = dir_pool_delete,
 	.pool_mount = dir_pool_mount,
 	.pool_unmount = dir_pool_unmount,
-	.pool_resources = dir_pool_resources,
+	.pool_resources = driver_path_resources,
 	.volume_create = dir_volume_create,
 	.volume_delete = dir_volume_delete,
-	.volume_rename = dir_volume_rename,
+	.volume_rename = driver_path_rename,
 	.volume_usage = dir_volume_usage,
 };

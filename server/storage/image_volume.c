@@ -5,6 +5,7 @@
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
+#include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -69,22 +70,17 @@ static int unpack_image(Pool *pool, const char *fingerprint, int target, Operati
 static int create_unpacked(Pool *pool, const Volume *image, Operation *op, Error **err)
 {
 	g_autoptr(Config) config = volume_effective_config(pool, NULL);
-	g_autoptr(DriverCall) call = driver_call_new(pool, image, PLACE_UNFINISHED, config);
-	if (access(call->path, F_OK) == 0 && pool->driver->volume_delete(&call->pool, &call->volume, err) < 0)
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, image, config, &path, err) < 0)
 		return -1;
-	if (pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
-		return -1;
-	autofd int target = file_open_directory(call->path, err);
-	if (target < 0 || unpack_image(pool, image->name, target, op, err) < 0 ||
-	    volume_row_insert(pool, image, "", config, err) < 0) {
-		volume_destroy(pool, image, PLACE_UNFINISHED, NULL);
+	autofd int target = file_open_directory(path, err);
+	int result = target < 0 ? -1 : unpack_image(pool, image->name, target, op, err);
+	own_close_fd(&target); /* the volume may have to be unmounted */
+	if (result < 0) {
+		volume_abandon(pool, image);
 		return -1;
 	}
-	if (volume_move(pool, image, PLACE_UNFINISHED, PLACE_OWN, err) == 0)
-		return 0;
-	volume_row_delete(pool, image, NULL);
-	volume_destroy(pool, image, PLACE_UNFINISHED, NULL);
-	return -1;
+	return volume_finish(pool, image, "", config, err);
 }
 
 /* TRUE when the unpacked image is there: row and tree. */
@@ -98,7 +94,7 @@ static int present(Pool *pool, const Volume *image, gboolean *ret_present, Error
 		*ret_present = FALSE;
 		return 0;
 	}
-	*ret_present = access(image->path, F_OK) == 0;
+	*ret_present = volume_exists(pool, image, PLACE_OWN);
 	/* A row whose tree somebody removed: begin again. */
 	return *ret_present ? 0 : volume_row_delete(pool, image, err);
 }
@@ -124,53 +120,21 @@ static int ensure(Pool *pool, const Volume *image, Operation *op, VolumeLock **r
 	}
 }
 
-static gboolean copy_cancelled(void *op)
-{
-	return op && operation_cancelled(op);
-}
-
-static int copy_tree(const char *from, const char *to, Operation *op, Error **err)
-{
-	autofd int source = file_open_directory(from, err);
-	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
-	FileCopy options = { .cancelled = op ? copy_cancelled : NULL, .data = op };
-	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
-}
-
-static int clone_image(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
-{
-	g_autoptr(DriverCall) from = driver_call_new(pool, image, PLACE_OWN, NULL);
-	g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
-	if (access(to->path, F_OK) == 0 && pool->driver->volume_delete(&to->pool, &to->volume, err) < 0)
-		return -1;
-	if (pool->driver->volume_clone)
-		return pool->driver->volume_clone(&to->pool, &from->volume, &to->volume, err);
-	if (pool->driver->volume_create(&to->pool, &to->volume, err) < 0)
-		return -1;
-	if (copy_tree(from->path, to->path, op, err) == 0)
-		return 0;
-	volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
-	return -1;
-}
-
 int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume, Operation *op, Error **err)
 {
+	g_autofree char *path = NULL;
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = NULL;
 	if (ensure(pool, image, op, &lock, err) < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
-	return clone_image(pool, image, volume, op, err);
+	return volume_begin_clone(pool, image, volume, NULL, op, &path, err);
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)
 {
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, FALSE);
-	if (access(image->path, F_OK) == 0 && volume_move(pool, image, PLACE_OWN, PLACE_DELETED, err) < 0)
-		return -1;
-	if (volume_row_delete(pool, image, err) < 0)
-		return -1;
-	return volume_destroy(pool, image, PLACE_DELETED, err);
+	return volume_remove(pool, image, err);
 }
 
 int pool_image_delete(Daemon *d, const char *fingerprint, Error **err)

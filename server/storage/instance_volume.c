@@ -1,10 +1,11 @@
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
 #include "server/storage/image_volume.h"
 #include "server/storage/pool_private.h"
-#include "server/storage/volume.h"
+#include "server/storage/volume_build.h"
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,41 +33,22 @@ static int check_absent(Pool *p, const Volume *volume, Error **err)
 	if (inner->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, inner);
 	error_free(inner);
-	if (access(volume->path, F_OK) == 0)
+	if (volume_exists(p, volume, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS, "Directory \"%s\" is in the way of the new volume", volume->path);
 	return 0;
 }
 
-/* The tree in PLACE_UNFINISHED becomes a volume. On failure nothing is left of it. */
 static int publish(Pool *p, const Volume *volume, const Config *config, Error **err)
 {
 	g_autoptr(Config) effective = volume_effective_config(p, config);
-	if (volume_row_insert(p, volume, "", effective, err) < 0)
-		goto unfinished;
-	if (volume_move(p, volume, PLACE_UNFINISHED, PLACE_OWN, err) < 0)
-		goto row;
-	if (volume_link(p, volume, err) == 0)
-		return 0;
-	volume_row_delete(p, volume, NULL);
-	volume_destroy(p, volume, PLACE_OWN, NULL);
-	return -1;
-row:
-	volume_row_delete(p, volume, NULL);
-unfinished:
-	volume_destroy(p, volume, PLACE_UNFINISHED, NULL);
-	return -1;
+	return volume_finish(p, volume, "", effective, err);
 }
 
-static int make_unfinished(Pool *p, const Volume *volume, const Config *config, char **ret_path, Error **err)
+static int make_parts(const char *path, Error **err)
 {
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_UNFINISHED, config);
-	/* One that failed to go away; its name is ours while the lock is held. */
-	if (access(call->path, F_OK) == 0 && p->driver->volume_delete(&call->pool, &call->volume, err) < 0)
-		return -1;
-	if (p->driver->volume_create(&call->pool, &call->volume, err) < 0)
-		return -1;
-	*ret_path = g_strdup(call->path);
-	return 0;
+	autofd int fd = file_open_directory(path, err);
+	return fd < 0 || fault_point("volume parts", err) < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
+	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err);
 }
 
 int pool_instance_create(Pool *p, const char *project, const char *name, const char *type, const Config *volume_config, Error **err)
@@ -76,12 +58,10 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
 	g_autofree char *path = NULL;
-	if (check_absent(p, volume, err) < 0 || make_unfinished(p, volume, volume_config, &path, err) < 0)
+	if (check_absent(p, volume, err) < 0 || volume_begin(p, volume, volume_config, &path, err) < 0)
 		return -1;
-	autofd int fd = file_open_directory(path, err);
-	if (fd < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ||
-	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err) < 0) {
-		volume_destroy(p, volume, PLACE_UNFINISHED, NULL);
+	if (make_parts(path, err) < 0) {
+		volume_abandon(p, volume);
 		return -1;
 	}
 	return publish(p, volume, volume_config, err);
@@ -102,18 +82,17 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
+	return pool_instance_delete_with(p, project, name, type, NULL, NULL, err);
+}
+
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type, PoolAlso also,
+    void *data, Error **err)
+{
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
-	if (volume_mounted(p, volume))
-		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (access(volume->path, F_OK) == 0 && volume_move(p, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
-		return -1;
-	volume_unlink(p, volume);
-	if (volume_row_delete(p, volume, err) < 0)
-		return -1;
-	return volume_destroy(p, volume, PLACE_DELETED, err);
+	return volume_remove_with(p, volume, also, data, err);
 }
 
 int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type, const char *new_name, Error **err)
@@ -122,23 +101,8 @@ int pool_instance_rename(Pool *p, const char *project, const char *name, const c
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(Volume) renamed = volume_new(p, volume->type, project, new_name);
-	gboolean ordered = strcmp(volume->path, renamed->path) < 0;
-	g_autoptr(VolumeLock) first = volume_lock(p->locks, ordered ? volume->path : renamed->path, FALSE);
-	g_autoptr(VolumeLock) second = volume_lock(p->locks, ordered ? renamed->path : volume->path, FALSE);
-	if (volume_mounted(p, volume))
-		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (check_absent(p, renamed, err) < 0)
-		return -1;
-	g_autoptr(DriverCall) from = driver_call_new(p, volume, PLACE_OWN, NULL);
-	g_autoptr(DriverCall) to = driver_call_new(p, renamed, PLACE_OWN, NULL);
-	if (p->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
-		return -1;
-	if (volume_row_rename(p, volume, new_name, err) < 0) {
-		p->driver->volume_rename(&from->pool, &to->volume, &from->volume, NULL);
-		return -1;
-	}
-	volume_unlink(p, volume);
-	return volume_link(p, renamed, err);
+	g_auto(VolumePairLock) locks = volume_lock_pair(p, volume, renamed);
+	return check_absent(p, renamed, err) < 0 ? -1 : volume_rename(p, volume, renamed, err);
 }
 
 int pool_instance_mount(Pool *p, const char *project, const char *name, const char *type, char **ret_path, Error **err)
@@ -173,15 +137,23 @@ int pool_instance_usage(Pool *p, const char *project, const char *name, const ch
 	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_usage(p, volume, ret_used, ret_total, err);
 }
 
-int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+gboolean pool_usage_walks(const Pool *p)
 {
-	g_autoptr(Volume) volume = NULL;
-	if (root_volume(p, project, name, type, &volume, err) < 0)
-		return -1;
+	return p->driver && p->driver->usage_walks;
+}
+
+int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)
+{
 	if (!p->driver->volume_set_size) {
 		log_debug("Storage driver enforces no size", "pool", p->name, "volume", volume->name);
 		return 0;
 	}
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(p, volume, PLACE_OWN);
 	return p->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+}
+
+int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_set_size(p, volume, bytes, err);
 }

@@ -4,6 +4,7 @@
 #include "server/db/db.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/volume.h"
+#include "server/warning/warning.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, cons
 	pool->id = id;
 	pool->name = g_strdup(name);
 	pool->path = g_strdup_printf("%s/storage-pools/%s", d->dir, name);
+	pool->loop_file = g_strdup_printf("%s/disks/%s.img", d->dir, name);
 	pool->driver_name = g_strdup(driver);
 	pool->description = g_strdup(description);
 	pool->config = config_copy(config);
@@ -23,6 +25,7 @@ Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, cons
 	pool->locks = volume_locks_new();
 	pool->mounts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_mutex_init(&pool->lock);
+	g_mutex_init(&pool->mounting);
 	return pool;
 }
 
@@ -38,12 +41,14 @@ void pool_unref(Pool *pool)
 		return;
 	g_free(pool->name);
 	g_free(pool->path);
+	g_free(pool->loop_file);
 	g_free(pool->driver_name);
 	g_free(pool->description);
 	g_hash_table_unref(pool->config);
 	g_hash_table_unref(pool->mounts);
 	volume_locks_free(pool->locks);
 	g_mutex_clear(&pool->lock);
+	g_mutex_clear(&pool->mounting);
 	g_free(pool);
 }
 
@@ -88,6 +93,11 @@ Config *pool_config(Pool *pool)
 	Config *config = config_copy(pool->config);
 	g_mutex_unlock(&pool->lock);
 	return config;
+}
+
+gboolean pool_snapshots_at_once(const Pool *pool)
+{
+	return pool->driver && pool->driver->snapshot_create;
 }
 
 int pool_get(Daemon *d, const char *name, Pool **ret_pool, Error **err)
@@ -146,9 +156,12 @@ static int load_rows(Tx *tx, LoadCall *load, Error **err)
 		return -1;
 	g_autoptr(Config) none = config_new();
 	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		g_ptr_array_add(load->pools,
-		    pool_new(load->daemon, rows_int(rows, 0), rows_text(rows, 1), rows_text(rows, 2), rows_text(rows, 3), none));
+	while ((more = rows_next(rows, err)) > 0) {
+		Pool *pool =
+		    pool_new(load->daemon, rows_int(rows, 0), rows_text(rows, 1), rows_text(rows, 2), rows_text(rows, 3), none);
+		pool->pending = rows_int(rows, 4) == POOL_ROW_PENDING;
+		g_ptr_array_add(load->pools, pool);
+	}
 	return more;
 }
 
@@ -173,17 +186,29 @@ static int load_tx(Tx *tx, void *data, Error **err)
 	return more;
 }
 
-static void start_pool(Pool *pool)
+/* Its creation was interrupted. What it has is only what was made then: pool_prepare() saw to that. */
+static int discard_pending(Pool *pool, Error **err)
 {
-	Error *err = NULL;
-	if (driver_find(pool->driver_name, &pool->driver, &err) == 0 && pool_open(pool, &err) == 0 &&
-	    pool_repair(pool, &err) == 0) {
-		pool->status = "Created";
-		return;
-	}
-	log_error("Storage pool not available", "pool", pool->name, "err", err->message);
-	error_free(err);
-	pool->status = "Unavailable";
+	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
+	log_info("Removing a storage pool whose creation was interrupted", "pool", pool->name);
+	pool->driver->pool_mount(&call->pool, NULL); /* it may not have come so far */
+	return pool_discard(pool, err);
+}
+
+/* FALSE: it is no pool any more. */
+static gboolean start_pool(Pool *pool)
+{
+	g_autoptr(Error) err = NULL;
+	gboolean fine = driver_find(pool->driver_name, &pool->driver, &err) == 0;
+	if (fine && pool->pending && discard_pending(pool, &err) == 0)
+		return FALSE;
+	fine = fine && !err && pool_open(pool, &err) == 0 && pool_repair(pool, &err) == 0;
+	if (!fine)
+		log_error("Storage pool not available", "pool", pool->name, "err", err->message);
+	pool->status = fine ? "Created" : "Unavailable";
+	warning_report(pool->daemon, WARNING_POOL_UNAVAILABLE, WARNING_ENTITY_POOL, pool->id, NULL,
+	    fine ? NULL : err->message);
+	return TRUE;
 }
 
 static int make_top_folders(Daemon *d, Error **err)
@@ -196,6 +221,18 @@ static int make_top_folders(Daemon *d, Error **err)
 			return -1;
 	}
 	return 0;
+}
+
+/* Links to volumes that an interrupted deletion or rename took away. Those of volumes were made again. */
+static void remove_dangling(Daemon *d, const char *folder)
+{
+	g_autofree char *path = g_build_filename(d->dir, folder, NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));) {
+		g_autofree char *link = g_build_filename(path, name, NULL);
+		if (g_file_test(link, G_FILE_TEST_IS_SYMLINK) && !g_file_test(link, G_FILE_TEST_EXISTS))
+			unlink(link);
+	}
 }
 
 int pool_table_start(Daemon *d, Error **err)
@@ -211,9 +248,11 @@ int pool_table_start(Daemon *d, Error **err)
 	table->pools = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
 	d->pools = table;
 	for (guint i = 0; i < pools->len; i++) {
-		start_pool(pools->pdata[i]);
-		pool_table_add(table, pool_ref(pools->pdata[i]));
+		if (start_pool(pools->pdata[i]))
+			pool_table_add(table, pool_ref(pools->pdata[i]));
 	}
+	remove_dangling(d, "containers");
+	remove_dangling(d, "virtual-machines");
 	return 0;
 }
 

@@ -32,6 +32,7 @@
 typedef struct Pool Pool;
 typedef struct PoolTable PoolTable;
 struct Operation;
+struct Tx;
 
 /* Loads every pool from the database, mounts them, and settles what a crash left (States above); links
  * in containers/ are made again. A pool that does not mount is kept with status
@@ -55,6 +56,8 @@ const char *pool_path(const Pool *pool);
 /* "Created", "Pending", "Errored", "Unavailable". */
 const char *pool_status(const Pool *pool);
 Config *pool_config(Pool *pool); /* a copy */
+/* TRUE when its driver takes a snapshot at one moment, so that nothing need stand still. */
+gboolean pool_snapshots_at_once(const Pool *pool);
 
 /* Root volumes of instances. `type` is "container" or "virtual-machine". Create makes the tree, the
  * storage_volumes row and the symlink in containers/ or virtual-machines/; on failure nothing is
@@ -66,9 +69,13 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
     const char *type, const char *fingerprint, struct Operation *op, Error **err);
-/* Succeeds when there is nothing left to delete. Must not be mounted. */
+/* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
+ * removes the volume's row: what belongs to the volume goes with it, or both stay. */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
+typedef int (*PoolAlso)(struct Tx *tx, void *data, Error **err);
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type,
+    PoolAlso also, void *data, Error **err);
 int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type,
     const char *new_name, Error **err);
 /* *ret_path (g_free) is the directory with rootfs/ metadata.yaml templates/ backup.yaml. Counted:
@@ -77,13 +84,17 @@ int pool_instance_mount(Pool *p, const char *project, const char *name, const ch
     char **ret_path, Error **err);
 int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
-/* Bytes; -1 when the driver cannot tell (dir without project quotas). */
+/* Bytes; -1 when the driver cannot tell. */
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
     int64_t *ret_used, int64_t *ret_total, Error **err);
+/* Whether pool_instance_usage() reads the whole tree: too slow for each row of a list. */
+gboolean pool_usage_walks(const Pool *p);
 /* 0 removes the limit. dir without project quotas accepts and notes it in the log. */
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);
 
+/* Whether a container may have the volume: ERROR_NOT_FOUND, or ERROR_INVALID for images of disks. */
+int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);
 /* For disk devices with pool= and source=: the directory to bind, mounted and counted until
  * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
  * ERROR_NOT_FOUND "Storage volume not found". */

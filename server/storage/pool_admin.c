@@ -41,10 +41,21 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
 	if (tx_insert(tx, &call->id, err,
-		"INSERT INTO storage_pools (name, driver, description, state) VALUES (?, ?, ?, 1)",
-		"sss", call->name, call->driver, call->description) < 0 ||
-	    tx_exec(tx, err, "INSERT INTO storage_pools_nodes (storage_pool_id, node_id, state) VALUES (?, ?, 1)",
-		"ii", call->id, (int64_t)1) < 0)
+		"INSERT INTO storage_pools (name, driver, description, state) VALUES (?, ?, ?, ?)",
+		"sssi", call->name, call->driver, call->description, (int64_t)POOL_ROW_PENDING) < 0 ||
+	    tx_exec(tx, err, "INSERT INTO storage_pools_nodes (storage_pool_id, node_id, state) VALUES (?, ?, ?)",
+		"iii", call->id, (int64_t)1, (int64_t)POOL_ROW_PENDING) < 0)
+		return -1;
+	return write_config(tx, call, err);
+}
+
+/* The pool is there: its row says so from now on. */
+static int created_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	if (tx_exec(tx, err, "UPDATE storage_pools SET state = ? WHERE id = ?", "ii", (int64_t)POOL_ROW_CREATED, call->id) < 0 ||
+	    tx_exec(tx, err, "UPDATE storage_pools_nodes SET state = ? WHERE storage_pool_id = ? AND node_id = ?", "iii",
+		(int64_t)POOL_ROW_CREATED, call->id, (int64_t)1) < 0)
 		return -1;
 	return write_config(tx, call, err);
 }
@@ -63,13 +74,25 @@ static int delete_tx(Tx *tx, void *data, Error **err)
 	return tx_exec(tx, err, "DELETE FROM storage_pools WHERE id = ?", "i", call->id);
 }
 
-/* Undoes what pool_create made; the row is gone already. */
-static void discard(Pool *pool)
+int pool_discard(Pool *pool, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
-	pool->driver->pool_delete(&call->pool, NULL);
-	pool->driver->pool_unmount(&call->pool, NULL);
-	rmdir(pool->path);
+	if (pool->driver->pool_delete(&call->pool, err) < 0)
+		return -1;
+	if (rmdir(pool->path) < 0 && errno != ENOENT)
+		log_warn("Storage pool directory stays", "pool", pool->name, "err", g_strerror(errno));
+	RowCall row = { .id = pool->id };
+	return db_tx(pool->daemon->db, delete_tx, &row, err);
+}
+
+/* The row is there, pending: from here a crash is cleaned up by the next start. */
+static int build(Pool *pool, DriverCall *call, RowCall *row, Error **err)
+{
+	if (file_mkdir_all(pool->path, 0711, err) < 0 || pool->driver->pool_create(&call->pool, err) < 0)
+		return -1;
+	g_hash_table_unref(pool->config);
+	row->config = pool->config = config_copy(call->config);
+	return pool_open(pool, err) < 0 ? -1 : db_tx(pool->daemon->db, created_tx, row, err);
 }
 
 static int create_locked(Daemon *d, const char *name, const StorageDriver *driver, const char *description, const Config *config, Error **err)
@@ -83,17 +106,18 @@ static int create_locked(Daemon *d, const char *name, const StorageDriver *drive
 	if (source)
 		config_set(pool->config, "volatile.initial_source", source);
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
-	if (driver->pool_create(&call->pool, err) < 0)
+	if (driver->pool_prepare(&call->pool, err) < 0)
 		return -1;
-	g_hash_table_unref(pool->config);
-	pool->config = config_copy(call->config);
-	RowCall row = { .name = name, .driver = driver->name, .description = pool->description, .config = pool->config };
+	RowCall row = { .name = name, .driver = driver->name, .description = pool->description, .config = call->config };
 	if (db_tx(d->db, insert_tx, &row, err) < 0)
 		return -1;
 	pool->id = row.id;
-	if (pool_open(pool, err) < 0) {
-		db_tx(d->db, delete_tx, &row, NULL);
-		discard(pool);
+	if (build(pool, call, &row, err) < 0) {
+		Error *left = NULL;
+		if (pool_discard(pool, &left) == 0)
+			return -1;
+		log_warn("Storage pool not removed; the next start tries again", "pool", name, "err", left->message);
+		error_free(left);
 		return -1;
 	}
 	pool->status = "Created";
@@ -140,6 +164,12 @@ static int update_locked(Pool *pool, const char *description, const Config *conf
 		return error_set(err, ERROR_INVALID, "Storage pool option \"source\" cannot be changed");
 	if (keep_fixed(pool->driver_name, old, wanted, err) < 0 || pool_config_check(pool->driver_name, wanted, err) < 0)
 		return -1;
+	if (pool->driver && pool->driver->pool_update) {
+		g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
+		call->pool.config = wanted;
+		if (pool->driver->pool_update(&call->pool, old, err) < 0)
+			return -1;
+	}
 	RowCall row = { .id = pool->id, .driver = pool->driver_name, .description = description ? description : "", .config = wanted };
 	if (db_tx(pool->daemon->db, update_tx, &row, err) < 0)
 		return -1;
@@ -175,12 +205,7 @@ static int delete_locked(Daemon *d, Pool *pool, Error **err)
 	for (guint i = 0; i < images->len; i++)
 		if (image_volume_delete(pool, images->pdata[i], err) < 0)
 			return -1;
-	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
-	if (pool->driver->pool_delete(&call->pool, err) < 0 || pool->driver->pool_unmount(&call->pool, err) < 0)
-		return -1;
-	if (rmdir(pool->path) < 0 && errno != ENOENT)
-		log_warn("Storage pool directory stays", "pool", pool->name, "err", g_strerror(errno));
-	return db_tx(d->db, delete_tx, &row, err);
+	return pool_discard(pool, err);
 }
 
 int pool_delete(Daemon *d, const char *name, Error **err)

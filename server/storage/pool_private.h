@@ -8,10 +8,12 @@ struct Pool {
 	gint refs;
 	Daemon *daemon;
 	int64_t id;
-	char *name, *path;
+	gboolean pending; /* as its row was at start */
+	char *name, *path, *loop_file;
 	const StorageDriver *driver; /* NULL: this build lacks it */
 	char *driver_name;
 	VolumeLocks *locks;
+	GMutex mounting; /* one mount or unmount at a time, of drivers that have some; taken before lock */
 	GMutex lock; /* guards what follows */
 	Config *config;
 	char *description;
@@ -28,6 +30,10 @@ struct PoolTable {
 Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description, Config *config);
 void pool_table_add(PoolTable *table, Pool *pool); /* takes the reference */
 void pool_table_remove(PoolTable *table, const char *name);
+/* storage_pools.state. A pool that is pending at start was being made when the server ended. */
+enum { POOL_ROW_PENDING = 0, POOL_ROW_CREATED = 1 };
+/* Removes the pool's data and its row. */
+int pool_discard(Pool *pool, Error **err);
 /* Mounts it and makes the folders in it. */
 int pool_open(Pool *pool, Error **err);
 void pool_set_status(Pool *pool, const char *status);

@@ -40,10 +40,24 @@ static int open_beneath(int root, const char *path, int flags)
 	return file_openat(root, *path ? path : ".", flags, 0, FILE_LINKS_NONE);
 }
 
-/* "./a//b/" becomes "a/b", the top becomes "". NULL for names that leave the directory. */
-static char *name_normalise(const char *name)
+/* Whether the name's first part is one that an image has. */
+static gboolean part_of_image(const char *path)
 {
-	if (!name || *name == '/' || strlen(name) > NAME_LENGTH_MAX)
+	static const char *const parts[] = { "metadata.yaml", "rootfs", "rootfs.img", "templates" };
+	size_t n = strcspn(path, "/");
+	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++)
+		if (strlen(parts[i]) == n && memcmp(parts[i], path, n) == 0)
+			return TRUE;
+	return FALSE;
+}
+
+/* "./a//b/" becomes "a/b", the top becomes "". NULL for names that leave the directory. Image
+ * makers exist that write "/rootfs/x"; in an image only, that is taken for what it means. */
+static char *name_normalise(const char *name, UnpackShape shape)
+{
+	if (!name || strlen(name) > NAME_LENGTH_MAX)
+		return NULL;
+	if (*name == '/' && (shape == UNPACK_TREE || !part_of_image(name + strspn(name, "/"))))
 		return NULL;
 	GString *out = g_string_new(NULL);
 	for (const char *p = name; *p;) {
@@ -212,7 +226,7 @@ static int unpack_directory(Writer *w, int parent, const char *base, const char 
 
 static int unpack_hardlink(Writer *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
-	g_autofree char *target = name_normalise(archive_entry_hardlink(entry));
+	g_autofree char *target = name_normalise(archive_entry_hardlink(entry), w->options->shape);
 	if (!target || !*target)
 		return refuse(err, path, "is a hard link that leaves the archive");
 	char *slash = strrchr(target, '/');
@@ -298,7 +312,7 @@ static int image_entry(const UnpackOptions *options, const char *path, struct ar
 static int unpack_entry(Writer *w, struct archive_entry *entry, Error **err)
 {
 	const char *name = archive_entry_pathname(entry);
-	g_autofree char *path = name_normalise(name);
+	g_autofree char *path = name_normalise(name, w->options->shape);
 	if (!path)
 		return refuse(err, name ? name : "", "has a name that leaves the directory");
 	if (!*path) {
@@ -405,7 +419,7 @@ int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_
 	struct archive_entry *entry;
 	int more;
 	while ((more = archive_source_next(source, &entry, err)) > 0) {
-		g_autofree char *path = name_normalise(archive_entry_pathname(entry));
+		g_autofree char *path = name_normalise(archive_entry_pathname(entry), UNPACK_IMAGE);
 		if (path && strcmp(path, name) == 0)
 			return read_content(source, entry, name, limit, ret_content, ret_length, err);
 	}
@@ -420,7 +434,7 @@ int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err)
 	struct archive_entry *entry;
 	int more;
 	while ((more = archive_source_next(source, &entry, err)) > 0) {
-		g_autofree char *path = name_normalise(archive_entry_pathname(entry));
+		g_autofree char *path = name_normalise(archive_entry_pathname(entry), UNPACK_IMAGE);
 		if (!path)
 			return refuse(err, archive_entry_pathname(entry), "has a name that leaves the directory");
 		mode_t type = archive_entry_hardlink(entry) ? 0 : archive_entry_filetype(entry);

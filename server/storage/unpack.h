@@ -1,10 +1,11 @@
 #pragma once
 /*
  * Unpacks archives that strangers made into a fresh directory, without ever leaving it. Names are
- * checked (no absolute path, no ".."), every parent is opened with openat2 beneath the directory and
- * without following links, nothing is replaced by a link, hard links point only at what the archive
- * itself made, and device nodes other than the harmless ones every /dev has are left out. Owners,
- * modes, times, sparse files, ACLs, file capabilities and user.* attributes are kept.
+ * checked (no "..", no absolute path save "/rootfs" and its like in an image), every parent is
+ * opened with openat2 beneath the directory and without following links, nothing is replaced by a
+ * link, hard links point only at what the archive itself made, and device nodes other than the
+ * harmless ones every /dev has are left out. Owners, modes, times, sparse files, ACLs, file
+ * capabilities and user.* attributes are kept.
  *
  * libarchive's own disk writer is not used: its checks look at a path before they use it and want
  * the process's working directory; openat2 does both at once and from any thread.

@@ -1,34 +1,22 @@
 #include "server/storage/volume.h"
+#include "sdk/base/fault.h"
 #include "server/storage/pool_private.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-	const char *folder, *name;
-} types[] = {
-	[VOLUME_CONTAINER] = { "containers", "container" },
-	[VOLUME_IMAGE] = { "images", "image" },
-	[VOLUME_CUSTOM] = { "custom", "custom" },
-	[VOLUME_MACHINE] = { "virtual-machines", "virtual-machine" },
-};
-
-static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/" };
-
-const char *volume_folder(VolumeType type)
-{
-	return types[type].folder;
-}
+static const char *const types[] = { [VOLUME_CONTAINER] = "container", [VOLUME_IMAGE] = "image",
+	[VOLUME_CUSTOM] = "custom", [VOLUME_MACHINE] = "virtual-machine" };
 
 const char *volume_type_name(VolumeType type)
 {
-	return types[type].name;
+	return types[type];
 }
 
 int volume_type_parse(const char *name, VolumeType *ret_type, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
-		if (strcmp(types[i].name, name) == 0) {
+		if (strcmp(types[i], name) == 0) {
 			*ret_type = (VolumeType)i;
 			return 0;
 		}
@@ -43,9 +31,20 @@ Volume *volume_new(const Pool *pool, VolumeType type, const char *project, const
 	volume->project = g_strdup(type == VOLUME_IMAGE ? "default" : project);
 	volume->name = g_strdup(name);
 	gboolean prefix = type == VOLUME_CUSTOM || (type != VOLUME_IMAGE && strcmp(project, "default") != 0);
+	volume->content = type == VOLUME_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	volume->disk_name = prefix ? g_strdup_printf("%s_%s", project, name) : g_strdup(name);
 	volume->path = volume_path(pool, volume, PLACE_OWN);
 	return volume;
+}
+
+Volume *volume_snapshot(const Pool *pool, const Volume *volume, const char *snapshot)
+{
+	Volume *one = volume_new(pool, volume->type, volume->project, volume->name);
+	one->content = volume->content;
+	one->snapshot = g_strdup(snapshot);
+	g_free(one->path);
+	one->path = volume_path(pool, one, PLACE_OWN);
+	return one;
 }
 
 void volume_free(Volume *volume)
@@ -54,6 +53,7 @@ void volume_free(Volume *volume)
 		return;
 	g_free(volume->project);
 	g_free(volume->name);
+	g_free(volume->snapshot);
 	g_free(volume->disk_name);
 	g_free(volume->path);
 	g_free(volume);
@@ -61,20 +61,32 @@ void volume_free(Volume *volume)
 
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
 {
-	return g_strdup_printf("%s/%s%s/%s", pool->path, places[place], types[volume->type].folder, volume->disk_name);
+	return driver_path(pool->path, volume->type, place, volume->disk_name, volume->snapshot);
 }
 
 DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config)
 {
 	DriverCall *call = g_new0(DriverCall, 1);
 	call->config = pool_config(pool);
-	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path, .config = call->config };
+	call->pool = (DriverPool){ .driver = pool->driver, .name = pool->name, .path = pool->path,
+		.loop_file = pool->loop_file, .config = call->config };
 	call->empty = config_new();
 	if (volume) {
 		call->path = volume_path(pool, volume, place);
-		call->volume = (DriverVolume){ .type = volume->type, .name = volume->disk_name, .path = call->path,
+		call->volume = (DriverVolume){ .type = volume->type, .content = volume->content, .place = place,
+			.name = volume->disk_name, .snapshot = volume->snapshot, .path = call->path,
 			.config = config ? config : call->empty };
 	}
+	return call;
+}
+
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(Config) stored = NULL;
+	if (volume_row_find(pool, volume, NULL, &stored, NULL) < 0)
+		return driver_call_new(pool, volume, place, NULL);
+	DriverCall *call = driver_call_new(pool, volume, place, stored);
+	call->stored = g_steal_pointer(&stored);
 	return call;
 }
 
@@ -84,20 +96,33 @@ void driver_call_free(DriverCall *call)
 		return;
 	g_hash_table_unref(call->config);
 	g_hash_table_unref(call->empty);
+	g_clear_pointer(&call->stored, g_hash_table_unref);
 	g_free(call->path);
 	g_free(call);
+}
+
+gboolean volume_exists(Pool *pool, const Volume *volume, VolumePlace place)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	if (pool->driver->volume_exists)
+		return pool->driver->volume_exists(&call->pool, &call->volume);
+	return g_file_test(call->path, G_FILE_TEST_IS_DIR);
 }
 
 int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace to, Error **err)
 {
 	g_autoptr(DriverCall) source = driver_call_new(pool, volume, from, NULL);
 	g_autoptr(DriverCall) target = driver_call_new(pool, volume, to, NULL);
+	if (fault_point("volume move", err) < 0)
+		return -1;
 	return pool->driver->volume_rename(&source->pool, &source->volume, &target->volume, err);
 }
 
 int volume_destroy(Pool *pool, const Volume *volume, VolumePlace place, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
+	if (fault_point("volume delete", err) < 0)
+		return -1;
 	return pool->driver->volume_delete(&call->pool, &call->volume, err);
 }
 
@@ -138,24 +163,20 @@ gboolean volume_mounted(Pool *pool, const Volume *volume)
 	return mounts_change(pool, volume, 0) > 0;
 }
 
-int volume_mount(Pool *pool, const Volume *volume, Error **err)
+static int mount_first(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (access(volume->path, F_OK) < 0)
-		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
-	if (mounts_change(pool, volume, 1) > 0 || !pool->driver->volume_mount)
+	if (mounts_change(pool, volume, 1) > 0)
 		return 0;
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) call = driver_call_load(pool, volume, PLACE_OWN);
 	if (pool->driver->volume_mount(&call->pool, &call->volume, err) == 0)
 		return 0;
 	mounts_change(pool, volume, -1);
 	return -1;
 }
 
-int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+static int unmount_last(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (mounts_change(pool, volume, -1) != 1 || !pool->driver->volume_unmount)
+	if (mounts_change(pool, volume, -1) != 1)
 		return 0;
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	if (pool->driver->volume_unmount(&call->pool, &call->volume, err) == 0)
@@ -164,14 +185,54 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 	return -1;
 }
 
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_mount) {
+		mounts_change(pool, volume, 1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = mount_first(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err)
+{
+	if (!pool->driver->volume_unmount) {
+		mounts_change(pool, volume, -1);
+		return 0;
+	}
+	g_mutex_lock(&pool->mounting);
+	int result = unmount_last(pool, volume, err);
+	g_mutex_unlock(&pool->mounting);
+	return result;
+}
+
+int volume_mount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (!volume_exists(pool, volume, PLACE_OWN))
+		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	return volume_mount_locked(pool, volume, err);
+}
+
+int volume_unmount(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	return volume_unmount_locked(pool, volume, err);
+}
+
 static char *link_path(Pool *pool, const Volume *volume)
 {
-	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, types[volume->type].folder, volume->disk_name);
+	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, driver_folder(volume->type), volume->disk_name);
 }
 
 int volume_link(Pool *pool, const Volume *volume, Error **err)
 {
 	g_autofree char *link = link_path(pool, volume);
+	if (fault_point("volume link", err) < 0)
+		return -1;
 	if (symlink(volume->path, link) == 0)
 		return 0;
 	/* One from before, to this or to a tree that is gone. */

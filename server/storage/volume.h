@@ -8,27 +8,23 @@
 #include "server/storage/pool.h"
 #include "server/storage/volume_lock.h"
 
-/* Where a volume's tree stands. A tree is made in UNFINISHED and moved to ITS_PLACE once its row is
- * written; it is moved to DELETED before its row is removed. So at start whatever stands in the first
- * and the last of these has a row (the move is done or undone) or is removed, and what a user
- * may have put into a pool by hand is never touched. */
-typedef enum VolumePlace { PLACE_OWN, PLACE_UNFINISHED, PLACE_DELETED } VolumePlace;
-
 typedef struct Volume {
 	VolumeType type;
+	VolumeContent content; /* as its type has it, until volume_load() */
 	char *project;
 	char *name;
+	char *snapshot;  /* of that name; NULL: the volume itself */
 	char *disk_name; /* with the project's prefix */
 	char *path;      /* of PLACE_OWN */
 } Volume;
 
-/* The folder of a type: "containers", "images", ... */
-const char *volume_folder(VolumeType type);
 const char *volume_type_name(VolumeType type); /* "container", "image", ...: as the API says */
 /* ERROR_INVALID for an unknown one. */
 int volume_type_parse(const char *name, VolumeType *ret_type, Error **err);
 
 Volume *volume_new(const Pool *pool, VolumeType type, const char *project, const char *name);
+/* One of its snapshots; their rows are snapshot.h's. */
+Volume *volume_snapshot(const Pool *pool, const Volume *volume, const char *snapshot);
 void volume_free(Volume *volume);
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
@@ -37,23 +33,35 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
 typedef struct DriverCall {
 	DriverPool pool;
 	DriverVolume volume;
-	Config *config, *empty;
+	Config *config, *empty, *stored;
 	char *path;
 } DriverCall;
 DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config);
+/* The same with the configuration that the volume's row has, for drivers that mount and resize by it. */
+DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place);
 void driver_call_free(DriverCall *call);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriverCall, driver_call_free)
 
-/* Moves a tree between places; the driver's rename. */
+/* Whether the driver has it there. */
+gboolean volume_exists(Pool *pool, const Volume *volume, VolumePlace place);
+/* Moves a volume with its snapshots between places; the driver's rename. */
 int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace to, Error **err);
 int volume_destroy(Pool *pool, const Volume *volume, VolumePlace place, Error **err);
 
 /* ERROR_NOT_FOUND "Storage volume not found". ret_config may be NULL. */
 int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err);
+/* The same, and the content type goes into the volume. */
+int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config, Error **err);
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
-int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err);
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
+/* One key of the row; NULL removes it. */
+int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);
+/* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name back;
+ * volume_row_rename() takes it away with the new name. */
+#define VOLUME_INTENT "volatile.rename"
 int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 
 /* The volume's configuration with the pool's `volume.*` defaults below it. */
@@ -62,10 +70,16 @@ Config *volume_effective_config(Pool *pool, const Config *config);
 /* Counted mounts; the driver is called for the first and the last. */
 int volume_mount(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount(Pool *pool, const Volume *volume, Error **err);
+/* The same for who holds the volume's lock, shared or not. */
+int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
+int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */
 int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
+
+/* The limit of a file system, 0 for none, as far as the driver has one. */
+int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 
 /* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);

@@ -2,6 +2,7 @@
 #include "server/project/project.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
+#include "server/storage/volume_block.h"
 #include <string.h>
 
 typedef struct Described {
@@ -41,7 +42,7 @@ static void add_row(DescribeCall *call, Rows *rows)
 	m->name = arena_strdup(call->arena, rows_text(rows, 1));
 	m->type = arena_strdup(call->arena, volume_type_name(d->type));
 	m->description = arena_strdup(call->arena, rows_text(rows, 3));
-	m->content_type = arena_strdup(call->arena, rows_int(rows, 4) == 1 ? "block" : rows_int(rows, 4) == 2 ? "iso" : "filesystem");
+	m->content_type = (char *)volume_content_name((VolumeContent)rows_int(rows, 4));
 	m->project = arena_strdup(call->arena, rows_text(rows, 5));
 	m->location = arena_strdup(call->arena, "none");
 	m->created_at = arena_message(call->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);

@@ -5,11 +5,14 @@
 typedef struct RowCall {
 	Pool *pool;
 	const Volume *volume;
-	const char *description, *new_name;
+	const Volume *renamed;
+	const char *description, *key, *value;
 	const Config *config;
 	gboolean want_config;
-	int64_t id;
+	int64_t id, content;
 	Config *loaded;
+	PoolAlso also;
+	void *also_data;
 } RowCall;
 
 static int find_id(Tx *tx, RowCall *call, Error **err)
@@ -33,23 +36,32 @@ static int find_tx(Tx *tx, void *data, Error **err)
 	g_clear_pointer(&call->loaded, g_hash_table_unref);
 	if (find_id(tx, call, err) < 0)
 		return -1;
+	if (tx_int(tx, &call->content, err, "SELECT content_type FROM storage_volumes WHERE id = ?", "i", call->id) < 0)
+		return -1;
 	if (!call->want_config)
 		return 0;
 	return tx_config_load(tx, "storage_volumes_config", "storage_volume_id", call->id, &call->loaded, err);
 }
 
-int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
+int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
 {
 	RowCall call = { .pool = pool, .volume = volume, .want_config = ret_config != NULL };
 	if (db_read(pool->daemon->db, find_tx, &call, err) < 0) {
 		g_clear_pointer(&call.loaded, g_hash_table_unref);
 		return -1;
 	}
+	volume->content = (VolumeContent)call.content;
 	if (ret_id)
 		*ret_id = call.id;
 	if (ret_config)
 		*ret_config = call.loaded;
 	return 0;
+}
+
+int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err)
+{
+	Volume copy = *volume;
+	return volume_load(pool, &copy, ret_id, ret_config, err);
 }
 
 static int insert_tx(Tx *tx, void *data, Error **err)
@@ -64,7 +76,7 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		" content_type, creation_date) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		"siiisiit", v->name, call->pool->id, pool_member(call->pool), (int64_t)v->type,
 		call->description ? call->description : "", project,
-		(int64_t)(v->type == VOLUME_MACHINE), (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
+		(int64_t)v->content, (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
 	return call->config
 	    ? tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err)
@@ -86,6 +98,8 @@ int volume_row_insert(Pool *pool, const Volume *volume, const char *description,
 static int delete_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
+	if (call->also && call->also(tx, call->also_data, err) < 0)
+		return -1;
 	return tx_exec(tx, err,
 	    "DELETE FROM storage_volumes WHERE storage_pool_id = ? AND type = ? AND name = ?"
 	    " AND project_id = (SELECT id FROM projects WHERE name = ?)",
@@ -94,21 +108,49 @@ static int delete_tx(Tx *tx, void *data, Error **err)
 
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err)
 {
-	RowCall call = { .pool = pool, .volume = volume };
+	return volume_row_delete_with(pool, volume, NULL, NULL, err);
+}
+
+int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .also = also, .also_data = data };
 	return db_tx(pool->daemon->db, delete_tx, &call, err);
+}
+
+static int set_key(Tx *tx, int64_t id, const char *key, const char *value, Error **err)
+{
+	if (tx_exec(tx, err, "DELETE FROM storage_volumes_config WHERE storage_volume_id = ? AND key = ?", "is", id, key) < 0)
+		return -1;
+	return value ? tx_exec(tx, err, "INSERT INTO storage_volumes_config (storage_volume_id, key, value) VALUES (?, ?, ?)",
+			   "iss", id, key, value)
+		     : 0;
+}
+
+static int set_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	return find_id(tx, call, err) < 0 ? -1 : set_key(tx, call->id, call->key, call->value, err);
+}
+
+int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .key = key, .value = value };
+	return db_tx(pool->daemon->db, set_tx, &call, err);
 }
 
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (find_id(tx, call, err) < 0)
+	if (find_id(tx, call, err) < 0 || set_key(tx, call->id, VOLUME_INTENT, NULL, err) < 0)
 		return -1;
-	return tx_exec(tx, err, "UPDATE storage_volumes SET name = ? WHERE id = ?", "si", call->new_name, call->id);
+	return tx_exec(tx, err,
+	    "UPDATE storage_volumes SET name = ?, project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?", "ssi",
+	    call->renamed->name, call->renamed->project, call->id);
 }
 
-int volume_row_rename(Pool *pool, const Volume *volume, const char *new_name, Error **err)
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err)
 {
-	RowCall call = { .pool = pool, .volume = volume, .new_name = new_name };
+	RowCall call = { .pool = pool, .volume = volume, .renamed = renamed };
 	return db_tx(pool->daemon->db, rename_tx, &call, err);
 }
 

@@ -1,4 +1,5 @@
 #include "server/sys/netlink_wire.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/own.h"
 #include <errno.h>
 #include <string.h>
@@ -155,6 +156,8 @@ static int run(int socket_fd, NlMessage *m, Exchange *x)
 int nl_talk(int socket_fd, NlMessage *m, char **ret_text)
 {
 	*ret_text = NULL;
+	if (fault_point("network interface", NULL) < 0)
+		return -ENOMEM;
 	m->header.nlmsg_flags |= NLM_F_ACK;
 	return run(socket_fd, m, &(Exchange){.ret_text = ret_text});
 }

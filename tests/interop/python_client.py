@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """A gRPC client that knows nothing of Incus but what server reflection tells.
 usage: python_client.py SOCKET PORT CERTIFICATE KEY SERVER_CERTIFICATE"""
-import base64
+import copy
 import sys
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
 socket_path, port, certificate, key, server_certificate = sys.argv[1:6]
 
@@ -15,14 +15,19 @@ def reflection_messages(version):
     file = descriptor_pb2.FileDescriptorProto(name="r.proto", package=version, syntax="proto3")
     text, raw, msg = 9, 12, 11
 
-    def message(name, *fields):
+    def message(name, *fields, oneof=None):
         m = file.message_type.add(name=name)
+        if oneof:
+            m.oneof_decl.add(name=oneof)
         for field, number, kind, repeated, of in fields:
             f = m.field.add(name=field, number=number, type=kind, label=3 if repeated else 1)
+            if oneof:  # what makes an empty text travel
+                f.oneof_index = 0
             if of:
                 f.type_name = ".%s.%s" % (version, of)
 
-    message("Request", ("file_containing_symbol", 4, text, 0, ""), ("list_services", 7, text, 0, ""))
+    message("Request", ("file_containing_symbol", 4, text, 0, ""), ("list_services", 7, text, 0, ""),
+            oneof="message_request")
     message("Files", ("file_descriptor_proto", 1, raw, 1, ""))
     message("Service", ("name", 1, text, 0, ""))
     message("Services", ("service", 1, msg, 1, "Service"))
@@ -45,10 +50,16 @@ class Api:
                                        request_serializer=request.SerializeToString,
                                        response_deserializer=response.FromString)
 
+        def answer(**question):
+            return next(method(iter([request(**question)])))
+
         def ask(**question):
-            reply = next(method(iter([request(**question)])))
+            reply = answer(**question)
             assert not reply.error_response.error_code, reply
             return reply
+
+        assert answer().error_response.error_code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+        assert answer(file_containing_symbol="no.such").error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
         services = [s.name for s in ask(list_services="").list_services_response.service]
         self.pool = descriptor_pool.DescriptorPool()
@@ -80,25 +91,22 @@ class Api:
         for name in files:
             add(name)
 
-    def message(self, name, **fields):
-        return self.make(self.pool.FindMessageTypeByName("incus.v1." + name))(**fields)
-
     def prepare(self, name, kind):
         path, m = self.methods[name]
         call = getattr(self.channel, kind)(path, request_serializer=self.make(m.input_type).SerializeToString,
                                            response_deserializer=self.make(m.output_type).FromString)
         return call, self.make(m.input_type)
 
-    def call(self, name, **fields):
+    def call(self, name, /, **fields):
         call, request = self.prepare(name, "unary_unary")
-        return call(request(**fields), timeout=30)
+        return call(json_format.ParseDict(fields, request()), timeout=30)
 
-    def stream(self, name, **fields):
+    def stream(self, name, /, **fields):
         call, request = self.prepare(name, "unary_stream")
-        return call(request(**fields), timeout=60)
+        return call(json_format.ParseDict(fields, request()), timeout=60)
 
 
-def refused(status, function, *args, **fields):
+def refused(status, function, /, *args, **fields):
     try:
         function(*args, **fields)
     except grpc.RpcError as problem:
@@ -141,12 +149,14 @@ def check_tls(local):
         pem = c.read()
         credentials = grpc.ssl_channel_credentials(s.read(), k.read(), pem)
     with grpc.secure_channel("127.0.0.1:" + port, credentials) as channel:
-        api = Api(channel, "grpc.reflection.v1alpha")
-        assert api.call("GetServer").auth == "untrusted"
-        refused(grpc.StatusCode.PERMISSION_DENIED, api.call, "GetInstances")
+        refused(grpc.StatusCode.PERMISSION_DENIED, Api, channel, "grpc.reflection.v1alpha")
+        stranger = copy.copy(local)  # what was learnt over the socket, called over TLS
+        stranger.channel = channel
+        assert stranger.call("GetServer").auth == "untrusted"
+        refused(grpc.StatusCode.PERMISSION_DENIED, stranger.call, "GetInstances")
         der = "".join(pem.decode().split("-----")[2].split())
-        base64.b64decode(der)
         local.call("CreateCertificate", certificate={"name": "py", "type": "client", "certificate": der})
+        api = Api(channel, "grpc.reflection.v1alpha")
         assert api.call("GetServer").auth == "trusted"
         assert [p.name for p in api.call("GetProjects").items] == ["default"]
 

@@ -11,6 +11,8 @@ export INCUS_DIR=$TEST_DIR/d INCUS_CONF=$TEST_DIR/c
 mkdir -p "$INCUS_DIR" "$INCUS_CONF"; chmod 711 "$TEST_DIR" "$INCUS_DIR"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:log_path=$TEST_DIR/asan}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$TEST_DIR/ubsan}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$LIB_DIR/tsan.supp:exitcode=99:log_path=$TEST_DIR/tsan}
+export G_SLICE=always-malloc # sanitizers see each allocation of GLib's
 DAEMON_PID=
 TEST_STEP="start"
 
@@ -51,9 +53,11 @@ import_image() {
 	incus image import "$TEST_DIR/image/busybox.tar.gz" --alias bb
 }
 
-# eq ACTUAL EXPECTED [WHAT]; contains TEXT PART; refuses COMMAND... (it must fail and say "Error:"), its text is in $ERROR
+# eq ACTUAL EXPECTED [WHAT]; contains TEXT PART; fails COMMAND... (its own status is not 0);
+# refuses COMMAND... (it must fail and say "Error:"), its text is in $ERROR
 eq() { [ "$1" = "$2" ] || fail "${3:-value}: got \"$1\", expected \"$2\""; }
 contains() { case $1 in *"$2"*) ;; *) fail "\"$1\" does not contain \"$2\"" ;; esac; }
+fails() { if "$@" >/dev/null 2>&1 </dev/null; then fail "succeeded, but should fail: $*"; fi; }
 refuses() {
 	if ERROR=$("$@" 2>&1 >/dev/null </dev/null); then fail "succeeded, but should be refused: $*"; fi
 	case $ERROR in *Error:*) ;; *) fail "no \"Error:\" from: $* (got \"$ERROR\")" ;; esac
@@ -99,7 +103,7 @@ cleanup() {
 	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
 	remove_pools
-	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* 2>/dev/null)
+	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* "$TEST_DIR"/tsan.* 2>/dev/null)
 	if [ -n "$left" ]; then echo "$left" | head -150; echo "FAILED: the sanitizers reported errors"; rc=99; fi
 	rm -rf --one-file-system "$TEST_DIR"
 	[ "$rc" = 0 ] && echo "PASSED"

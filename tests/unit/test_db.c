@@ -278,6 +278,8 @@ static void test_patch_and_versions(void **state)
 	Db *db = open_db();
 	assert_int_equal(rows_in(db), 1);
 	assert_int_equal(access(patch, F_OK), -1);
+	g_autofree char *kept = g_build_filename(top, "database", "global.bak", "db.bin", NULL);
+	assert_int_equal(access(kept, F_OK), 0); /* as it was before the patch */
 	assert_int_equal(db_tx(db, make_newer, NULL, &err), 0);
 	db_close(db);
 	db = NULL;

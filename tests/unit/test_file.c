@@ -229,11 +229,26 @@ static void test_copy(void **state)
 	assert_true(one > 0 && two <= one + 65536);
 }
 
+static void test_names(void **state)
+{
+	g_autoptr(Error) err = NULL;
+	g_autoptr(GPtrArray) names = NULL;
+	put("b", "2");
+	put("a", "1");
+	assert_int_equal(mkdirat(top_fd, "folder", 0700), 0);
+	assert_int_equal(symlinkat("a", top_fd, "link"), 0);
+	assert_int_equal(file_names(top_fd, &names, &err), 0);
+	assert_int_equal(names->len, 2);
+	assert_string_equal(names->pdata[0], "a");
+	assert_string_equal(names->pdata[1], "b");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_escape, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_read_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_write_plain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mount_point_stays, setup, teardown),

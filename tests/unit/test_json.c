@@ -82,6 +82,28 @@ static void maps_are_sorted_and_flat(void **state)
 	assert_string_equal(map_get(profile->n_config, profile->config, "b"), "2");
 }
 
+/* Text is looked at in words of eight bytes: each byte at each place must come out as it does alone. */
+static void text_at_every_place(void **state)
+{
+	for (unsigned c = 1; c < 0x80; c++)
+		for (size_t at = 0; at < 20; at++)
+			for (unsigned flags = 0; flags <= JSON_HTML; flags += JSON_HTML) {
+				char text[21] = "abcdefghijklmnopqrst", alone[2] = {(char)c, '\0'};
+				Pb__Profile profile = PB__PROFILE__INIT;
+				text[at] = (char)c;
+				profile.description = alone;
+				g_autofree char *one = text_of(&profile, 0, flags);
+				profile.description = text;
+				g_autofree char *all = text_of(&profile, 0, flags);
+				char *quote = strstr(one, "\",\"devices\"");
+				g_autofree char *escaped = g_strndup(one + strlen("{\"config\":{},\"description\":\""),
+				    (gsize)(quote - one) - strlen("{\"config\":{},\"description\":\""));
+				g_autofree char *expected = g_strdup_printf("{\"config\":{},\"description\":\"%.*s%s%s\",", (int)at,
+				    "abcdefghijklmnopqrst", escaped, text + at + 1);
+				assert_true(g_str_has_prefix(all, expected));
+			}
+}
+
 static void text_is_escaped(void **state)
 {
 	Pb__Profile profile = PB__PROFILE__INIT;
@@ -240,6 +262,7 @@ int main(void)
 	    cmocka_unit_test(empty_messages),
 	    cmocka_unit_test(maps_are_sorted_and_flat),
 	    cmocka_unit_test(text_is_escaped),
+	    cmocka_unit_test(text_at_every_place),
 	    cmocka_unit_test(operations_embed_json),
 	    cmocka_unit_test(recursion_shows_more),
 	    cmocka_unit_test(one_field),

@@ -42,6 +42,9 @@ static void test_values(void **state)
 		{KEY_INSTANCE, "container", "user.anything", "two\nlines", NULL},
 		{KEY_INSTANCE, "container", "environment.FOO", "bar", NULL},
 		{KEY_INSTANCE, "container", "environment.FOO", "a\nlxc.hook.start = /x", "Control"},
+		{KEY_INSTANCE, "container", "raw.lxc", "# halt\nlxc.signal.halt = SIGTERM\n", NULL},
+		{KEY_INSTANCE, "container", "raw.lxc", "lxc.signal.halt", "Invalid raw.lxc line"},
+		{KEY_INSTANCE, "container", "raw.lxc", "lxc.include = /x", "not allowed in raw.lxc"},
 		{KEY_INSTANCE, "container", "environment.", "bar", "Unknown configuration key: environment."},
 		{KEY_INSTANCE, "container", "environment.A B", "bar", "must not contain"},
 		{KEY_INSTANCE, "container", "volatile.eth0.hwaddr", "00:16:3e:00:00:00", NULL},
@@ -83,7 +86,7 @@ static void test_instance(void **state)
 {
 	g_autoptr(Config) config = config_new();
 	g_autoptr(Error) err = NULL;
-	config_set(config, "volatile.uuid", "x");
+	config_set(config, "volatile.uuid", "6f1c3f0e-5b0e-4f6c-9c3a-2f1f6f3f0a11");
 	assert_int_equal(key_check_instance("container", config, FALSE, &err), 0);
 	assert_int_equal(key_check_instance(NULL, config, FALSE, &err), -1);
 	assert_string_equal(err->message, "Volatile keys can only be set on instances");

@@ -200,6 +200,11 @@ static int guest_set(const DeviceHost *host, const char *key, const char *value,
 	return 0;
 }
 
+static int guest_sync(const DeviceHost *host, Error **err)
+{
+	return 0; /* nothing is kept back */
+}
+
 static pid_t guest_init(void)
 {
 	int ready[2];
@@ -225,7 +230,8 @@ static void guest_make(Guest *guest, const char *device, Config *config)
 	devices_set(guest->devices, device, config);
 	guest->host = (DeviceHost){.daemon = &test_daemon, .project = "default", .instance = "g1", .type = "container",
 	    .config = guest->config, .devices = guest->devices, .running = TRUE, .init_pid = guest_init(),
-	    .instance_private = guest, .volatile_get = guest_get, .volatile_set = guest_set};
+	    .instance_private = guest, .volatile_get = guest_get, .volatile_set = guest_set,
+	    .volatile_sync = guest_sync};
 }
 
 static void guest_end(Guest *guest)

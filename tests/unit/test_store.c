@@ -286,8 +286,8 @@ static void test_custom_volumes(void **state)
 	assert_int_equal(custom_create(pool, "default", "v1", "", "", config, &err), -1);
 	assert_int_equal(err->kind, ERROR_EXISTS);
 	g_clear_pointer(&err, error_free);
-	assert_int_equal(custom_create(pool, "default", "v2", "", "block", config, &err), -1);
-	assert_int_equal(err->kind, ERROR_UNSUPPORTED);
+	assert_int_equal(custom_create(pool, "default", "v2", "", "tape", config, &err), -1);
+	assert_int_equal(err->kind, ERROR_INVALID);
 	g_clear_pointer(&err, error_free);
 	assert_int_equal(custom_create(pool, "default", "../v2", "", "", config, &err), -1);
 	g_clear_pointer(&err, error_free);
@@ -355,12 +355,55 @@ static void test_together(void **state)
 	store_free(d);
 }
 
+/* Disks: a sparse file that grows and never shrinks, and an ISO file that is copied in. */
+static void test_block_volumes(void **state)
+{
+	Daemon *d = with_pool();
+	Error *err = NULL;
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Config) config = config_new();
+	must(pool_get(d, "p1", &pool, &err), err);
+	config_set(config, "size", "10MiB");
+	must(custom_create(pool, "default", "disk", "", "block", config, &err), err);
+	g_autofree char *path = g_build_filename(pool_path(pool), "custom", "default_disk", "root.img", NULL);
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 10 << 20);
+	assert_int_equal(st.st_blocks, 0);
+	config_set(config, "size", "20MiB");
+	must(custom_update(pool, "default", "disk", "", config, &err), err);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 20 << 20);
+	config_set(config, "size", "10MiB");
+	assert_int_equal(custom_update(pool, "default", "disk", "", config, &err), -1);
+	assert_int_equal(err->kind, ERROR_INVALID);
+	g_clear_pointer(&err, error_free);
+	assert_int_equal(pool_custom_check(pool, "default", "disk", &err), -1);
+	assert_string_equal(err->message, "Custom block volumes cannot be used on containers");
+	g_clear_pointer(&err, error_free);
+	must(custom_delete(pool, "default", "disk", &err), err);
+	assert_int_equal(stat(path, &st), -1);
+
+	g_autofree char *iso = g_build_filename(d->dir, "cd.iso", NULL);
+	assert_true(g_file_set_contents(iso, "cd content", -1, NULL));
+	int fd = open(iso, O_RDONLY | O_CLOEXEC);
+	must(custom_create_iso(pool, "default", "cd", "", fd, &err), err);
+	close(fd);
+	g_autofree char *copy = g_build_filename(pool_path(pool), "custom", "default_cd", "root.iso", NULL);
+	g_autofree char *content = NULL;
+	assert_true(g_file_get_contents(copy, &content, NULL, NULL));
+	assert_string_equal(content, "cd content");
+	must(custom_delete(pool, "default", "cd", &err), err);
+	store_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pool_life), cmocka_unit_test(test_image_life), cmocka_unit_test(test_bad_images),
 		cmocka_unit_test(test_instance_volumes), cmocka_unit_test(test_failed_create), cmocka_unit_test(test_restart),
-		cmocka_unit_test(test_custom_volumes), cmocka_unit_test(test_together),
+		cmocka_unit_test(test_custom_volumes), cmocka_unit_test(test_block_volumes),
+		cmocka_unit_test(test_together),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

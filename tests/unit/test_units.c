@@ -74,7 +74,7 @@ static void test_times(void **state)
 static void test_names(void **state)
 {
 	static const struct { int (*check)(const char *, Error **); const char *text; int result; } cases[] = {
-		{name_check_instance, "c1", 0}, {name_check_instance, "1c", -1}, {name_check_instance, "c-", -1},
+		{name_check_instance, "c1", 0}, {name_check_instance, "1c", 0}, {name_check_instance, "12", -1}, {name_check_instance, "c-", -1},
 		{name_check_instance, "", -1}, {name_check_instance, NULL, -1}, {name_check_instance, "a/b", -1},
 		{name_check_instance, "..", -1}, {name_check_instance, "a_b", -1}, {name_check_instance, "a\nb", -1},
 		{name_check_project, "p1", 0}, {name_check_project, "a b", -1}, {name_check_project, "..", -1},
@@ -91,7 +91,8 @@ static void test_names(void **state)
 		{name_check_listen_address, "host:99999", -1}, {name_check_pci, "0000:00:1f.2", 0}, {name_check_pci, "zz", -1},
 		{name_check_url, "https://x.example/a", 0}, {name_check_url, "ftp://x", -1}, {name_check_line, "a\tb", -1},
 		{name_check_interface, "eth0", 0}, {name_check_interface, "abcdefghijklmnop", -1},
-		{name_check_template, "x.tpl", 0}, {name_check_template, "../x.tpl", -1}, {name_check_fingerprint, "abc0", 0},
+		{name_check_fingerprint, "abc0", 0},
+		{name_check_text, "two\n\tlines", 0}, {name_check_text, "a\x01", -1}, {name_check_text, "\x7f", -1},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(Error) err = NULL;

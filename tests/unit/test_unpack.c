@@ -93,12 +93,17 @@ static void test_image_shape(void **state)
 	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 }, { "metadata.yaml", 0, "rootfs/f", 0644, 0 });
 	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 }, { "rootfs", AE_IFLNK, "/", 0777, 0 });
 
-	const TarEntry extra[] = { { "./rootfs/f", AE_IFREG, "x", 0644, 0 }, { "backup.yaml", AE_IFREG, "evil", 0644, 0 },
+	REFUSED(UNPACK_IMAGE, { "/etc/f", AE_IFREG, "x", 0644, 0 });
+	REFUSED(UNPACK_IMAGE, { "/rootfs/../f", AE_IFREG, "x", 0644, 0 });
+	REFUSED(UNPACK_IMAGE, { "/rootfs-not/f", AE_IFREG, "x", 0644, 0 });
+
+	const TarEntry extra[] = { { "./rootfs/f", AE_IFREG, "x", 0644, 0 }, { "/rootfs/etc/g", AE_IFREG, "x", 0644, 0 }, { "backup.yaml", AE_IFREG, "evil", 0644, 0 },
 		{ "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 } };
 	Place p = place_new();
 	Error *err = NULL;
 	must(unpack(&p, extra, G_N_ELEMENTS(extra), UNPACK_IMAGE, &err), err);
 	assert_int_equal(faccessat(p.dir, "rootfs/f", F_OK, 0), 0);
+	assert_int_equal(faccessat(p.dir, "rootfs/etc/g", F_OK, 0), 0);
 	assert_int_equal(faccessat(p.dir, "backup.yaml", F_OK, AT_SYMLINK_NOFOLLOW), -1);
 	place_free(&p);
 }

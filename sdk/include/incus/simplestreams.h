@@ -24,6 +24,8 @@ typedef int (*incus_streams_progress)(uint64_t done, uint64_t total, void *data)
 
 /* `url` is https://, http:// or file://. Nothing is read yet. */
 int incus_streams_open(const char *url, incus_streams **ret, incus_error **err);
+/* The same for a server that must have the key of `certificate` (PEM; NULL: any that is trusted). */
+int incus_streams_open_pinned(const char *url, const char *certificate, incus_streams **ret, incus_error **err);
 void incus_streams_free(incus_streams *streams);
 const char *incus_streams_url(const incus_streams *streams);
 

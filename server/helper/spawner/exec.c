@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -129,10 +130,59 @@ static void answer_running(Job *job, pid_t pid, int ready, int interactive)
 	packet_free(inner);
 }
 
+/* In a process of its own: attaches, tells the pid, and leaves the command to the job's process, which
+ * is the nearest that takes orphans. */
+static _Noreturn void attach(struct lxc_container *c, Command *command, lxc_attach_options_t *options, int inside, int link)
+{
+	pid_t pid = -1;
+	if (inside)
+		options->attach_flags &= ~LXC_ATTACH_MOVE_TO_CGROUP;
+	if (c->attach(c, run_command, command, options, &pid) < 0)
+		pid = -1;
+	_exit(write(link, &pid, sizeof(pid)) == sizeof(pid) ? 0 : 1);
+}
+
+/* The command's pid, as a child of ours; -1. `group` NULL: liblxc moves it into the container's cgroups. */
+static pid_t start_command(struct lxc_container *c, Command *command, lxc_attach_options_t *options, const char *group)
+{
+	int link[2], inside = 0;
+	if (pipe2(link, O_CLOEXEC) < 0)
+		return -1;
+	pid_t pid = -1, middle = group ? cgroup_fork(group, &inside) : fork();
+	if (middle == 0)
+		attach(c, command, options, inside, link[1]);
+	close(link[1]);
+	if (middle > 0) {
+		if (read(link[0], &pid, sizeof(pid)) != sizeof(pid))
+			pid = -1;
+		while (waitpid(middle, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(link[0]);
+	return pid;
+}
+
+static void fill_options(Job *job, const Command *command, char **environment, lxc_attach_options_t *options)
+{
+	Packet *rq = job->request;
+	int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
+	options->env_policy = LXC_ATTACH_CLEAR_ENV;
+	options->extra_env_vars = environment;
+	options->uid = (uid_t)rq->n[2];
+	options->gid = (gid_t)rq->n[3];
+	options->initial_cwd = (char *)"/";
+	options->stdin_fd = command->interactive ? quiet : rq->fds[1];
+	options->stdout_fd = command->interactive ? quiet : rq->fds[2];
+	options->stderr_fd = command->interactive ? quiet : rq->fds[3];
+	for (char **line = environment; *line; line++)
+		if (strncmp(*line, "PATH=", 5) == 0)
+			setenv("PATH", *line + 5, 1);
+}
+
 void job_exec(Job *job)
 {
 	Packet *rq = job->request;
-	const char *name = packet_next(rq), *lxcpath = packet_next(rq);
+	const char *name = packet_next(rq), *lxcpath = packet_next(rq), *group = packet_next(rq);
 	Command command = { .job = job, .cwd = packet_next(rq), .interactive = rq->n[4] != 0,
 		.width = (int)rq->n[5], .height = (int)rq->n[6] };
 	command.argv = read_strings(rq, rq->n[0]);
@@ -147,20 +197,13 @@ void job_exec(Job *job)
 	if (!c)
 		job_fail(job, ENOMEM, "Cannot make a container object");
 	lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
-	options.env_policy = LXC_ATTACH_CLEAR_ENV;
-	options.extra_env_vars = environment;
-	options.uid = (uid_t)rq->n[2];
-	options.gid = (gid_t)rq->n[3];
-	options.initial_cwd = (char *)"/";
-	int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
-	options.stdin_fd = command.interactive ? quiet : rq->fds[1];
-	options.stdout_fd = command.interactive ? quiet : rq->fds[2];
-	options.stderr_fd = command.interactive ? quiet : rq->fds[3];
-	for (char **line = environment; *line; line++)
-		if (strncmp(*line, "PATH=", 5) == 0)
-			setenv("PATH", *line + 5, 1);
-	pid_t pid = -1;
-	if (c->attach(c, run_command, &command, &options, &pid) < 0 || pid <= 0)
+	fill_options(job, &command, environment, &options);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	/* A container at its limit of processes has no room for the way in, but liblxc's leads around it. */
+	pid_t pid = start_command(c, &command, &options, group);
+	if (pid <= 0)
+		pid = start_command(c, &command, &options, NULL);
+	if (pid <= 0)
 		job_fail(job, ECANCELED, "Failed to attach to the container");
 	close(pair[1]);
 	for (unsigned i = 1; i < rq->n_fds; i++) {

@@ -23,6 +23,7 @@ static const struct {
 	{ SPAWN_CONSOLE, job_console },
 	{ SPAWN_CONSOLE_LOG, job_console_log },
 	{ SPAWN_SHIFT, job_shift },
+	{ SPAWN_CHECK, job_check },
 };
 
 void job_answer(Job *job, Packet *packet)
@@ -72,6 +73,7 @@ static void settle(void)
 	for (int i = SIGHUP; i <= SIGTERM; i++)
 		if (i == SIGHUP || i == SIGINT || i == SIGTERM)
 			signal(i, SIG_IGN);
+	cgroup_find_mounts();
 	host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 

@@ -41,17 +41,11 @@ void job_mount(Job *job)
 	mount_spec_read(job->request, &spec);
 	const char *idmap = packet_next(job->request);
 	int pidfd = packet_take_fd(job->request, 1);
-	struct stat st;
-	int source = source_open(spec.source);
-	if (source < 0 || fstat(source, &st) < 0)
-		job_fail(job, errno, "Cannot open \"%s\": %s", spec.source, strerror(errno));
-	int userns = spec.shift && *idmap ? userns_open(idmap) : -1;
-	int tree = tree_clone(source, spec.recursive, spec.readonly, userns);
-	if (tree < 0)
-		job_fail(job, errno, "Cannot clone the mount of \"%s\": %s", spec.source, strerror(errno));
+	int is_file;
+	int tree = tree_open(job, &spec, spec.shift && *idmap ? userns_open(idmap) : -1, &is_file);
 	if (namespaces_enter(pidfd, CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		job_fail(job, errno, "Cannot enter the container: %s", strerror(errno));
-	if (target_make(spec.target, !S_ISDIR(st.st_mode)) < 0)
+	if (target_make(spec.target, is_file) < 0)
 		job_fail(job, errno, "Cannot make \"%s\": %s", spec.target, strerror(errno));
 	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, spec.target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		job_fail(job, errno, "Cannot mount on \"%s\": %s", spec.target, strerror(errno));

@@ -106,27 +106,6 @@ int userns_open(const char *idmap)
 	return fd;
 }
 
-int tree_clone(int source, int recursive, int readonly, int userns)
-{
-	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
-	int tree = (int)syscall(SYS_open_tree, source, "", flags);
-	if (tree < 0)
-		return -1;
-	struct mount_attr attr = { .attr_set = readonly ? MOUNT_ATTR_RDONLY : 0 };
-	if (userns >= 0) {
-		attr.attr_set |= MOUNT_ATTR_IDMAP;
-		attr.userns_fd = (uint64_t)userns;
-	}
-	unsigned at = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
-	if (attr.attr_set && syscall(SYS_mount_setattr, tree, "", at, &attr, sizeof(attr)) < 0) {
-		int error = errno;
-		close(tree);
-		errno = error;
-		return -1;
-	}
-	return tree;
-}
-
 int namespaces_enter(int pidfd, int flags)
 {
 	if (setns(pidfd, flags) < 0) {

@@ -50,23 +50,16 @@ static void stage_tree(Job *job, int tree, const char *at)
 	close(tree);
 }
 
-/* Clones `source` and mounts it on `at`; `at` is made as folder or file like the source. */
+/* Mounts the source on `at`, which is made as folder or file like the source. */
 static void stage_source(Job *job, const MountSpec *spec, int userns, const char *at)
 {
-	struct stat st;
-	int source = source_open(spec->source);
-	if (source < 0 || fstat(source, &st) < 0)
-		job_fail(job, errno, "Cannot open \"%s\"", spec->source);
-	int tree = tree_clone(source, spec->recursive, spec->readonly, spec->shift ? userns : -1);
-	if (tree < 0)
-		job_fail(job, errno, "Cannot %s \"%s\"", spec->shift ? "map the owners of" : "clone the mount of",
-		    spec->source);
-	if (S_ISDIR(st.st_mode))
-		mkdir(at, 0755);
-	else
+	int is_file;
+	int tree = tree_open(job, spec, userns, &is_file);
+	if (is_file)
 		close(open(at, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	else
+		mkdir(at, 0755);
 	stage_tree(job, tree, at);
-	close(source);
 }
 
 /* fstab's escapes for the fields of lxc.mount.entry. */
@@ -95,9 +88,10 @@ static void configure_mount(Job *job, struct lxc_container *c, const MountSpec *
 	while (*inside == '/')
 		inside++;
 	escape(target, sizeof(target), inside);
+	const char *options = *spec->filesystem ? spec->options : ""; /* a bind's are on its source */
 	snprintf(line, sizeof(line), "%s %s %s %s%s%s%s,create=%s%s%s 0 0", source, target,
 	    *spec->filesystem ? spec->filesystem : "none", *spec->filesystem ? "" : "bind",
-	    !*spec->filesystem && spec->recursive ? ",rbind" : "", *spec->options ? "," : "", spec->options,
+	    !*spec->filesystem && spec->recursive ? ",rbind" : "", *options ? "," : "", options,
 	    spec->is_file ? "file" : "dir", spec->optional ? ",optional" : "",
 	    spec->readonly ? ",ro" : "");
 	char *clean = *spec->filesystem ? strstr(line, " ,create") : NULL;
@@ -189,6 +183,16 @@ static void answer_started(Job *job, struct lxc_container *c, int directory)
 	job_answer(job, packet);
 }
 
+/* The container has its own by now; ours would keep a file system busy when a device is removed. */
+static void unstage(const char *path, int64_t n)
+{
+	char staged[4200];
+	for (int64_t i = 0; i < n; i++) {
+		snprintf(staged, sizeof(staged), "%s/%d", path, (int)i);
+		umount2(staged, MNT_DETACH | UMOUNT_NOFOLLOW);
+	}
+}
+
 void job_start(Job *job)
 {
 	Packet *rq = job->request;
@@ -210,7 +214,7 @@ void job_start(Job *job)
 	snprintf(path, sizeof(path), "%s/mounts", state);
 	if (mount("none", path, "tmpfs", MS_NODEV | MS_NOSUID, "mode=0711,size=1m") < 0)
 		job_fail(job, errno, "Cannot mount \"%s\"", path);
-	MountSpec root = { .source = rootfs, .shift = rq->n[0] != 0, .recursive = 0 };
+	MountSpec root = { .source = rootfs, .options = "", .shift = rq->n[0] != 0 };
 	snprintf(staged, sizeof(staged), "%s/rootfs", path);
 	stage_source(job, &root, userns, staged);
 
@@ -243,5 +247,18 @@ void job_start(Job *job)
 	fcntl(job->answer, F_SETFD, FD_CLOEXEC);
 	if (!c->start(c, 0, NULL))
 		job_fail(job, ECANCELED, "Failed to run the container's init");
+	unstage(path, rq->n[2]);
 	answer_started(job, c, directory);
+}
+
+void job_check(Job *job)
+{
+	struct lxc_container *c = lxc_container_new("check", packet_next(job->request));
+	if (!c)
+		job_fail(job, ENOMEM, "Cannot make a container object");
+	for (int64_t i = 0; i < job->request->n[0]; i++) {
+		const char *key = packet_next(job->request);
+		configure(job, c, key, packet_next(job->request));
+	}
+	job_answer(job, packet_new(0));
 }

@@ -1,0 +1,274 @@
+/*
+ * incus image copy: the target fetches the image (pull), the source sends it (push), or it goes
+ * through this program (relay).
+ */
+#include "cli/image_commands.h"
+#include "cli/message.h"
+#include "cli/progress.h"
+#include "cli/stream.h"
+#include "incus/v1/image.pb-c.h"
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Copy {
+	Cli *cli;
+	const Remote *remote; /* of the source */
+	const char *image;    /* as named there */
+	Server *from;         /* NULL: a simple streams server */
+	Server *to;
+	json_t *data;         /* the image as the source describes it */
+	json_t *aliases;      /* to make */
+	const char *project;  /* over there; "": the current one */
+} Copy;
+
+/* ---- what is common ---- */
+
+static int find_image(Copy *copy, Error **err)
+{
+	if (strcmp(copy->remote->protocol, "simplestreams") == 0) {
+		copy->data = image_streams_get(copy->cli, copy->remote, copy->image, err);
+		return copy->data ? 0 : -1;
+	}
+	copy->from = server_get(copy->cli, copy->remote->name, err);
+	if (!copy->from)
+		return -1;
+	const char *fingerprint = image_resolve(copy->from, copy->image);
+	copy->data = server_call(copy->from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
+	return copy->data ? 0 : -1;
+}
+
+static bool has_alias(const json_t *aliases, const char *name)
+{
+	size_t i;
+	json_t *alias;
+	json_array_foreach (aliases, i, alias)
+		if (strcmp(json_get_text(alias, "name"), name) == 0)
+			return true;
+	return false;
+}
+
+static void collect_aliases(Copy *copy)
+{
+	unsigned n;
+	const char *const *given = flag_list(copy->cli, "alias", &n);
+	json_t *alias;
+	size_t i;
+	copy->aliases = server_keep(copy->cli, json_array());
+	for (unsigned k = 0; k < n; k++)
+		if (!has_alias(copy->aliases, given[k]))
+			json_array_append_new(copy->aliases, json_pack("{s:s}", "name", given[k]));
+	if (!flag_bool(copy->cli, "copy-aliases"))
+		return;
+	json_array_foreach (json_object_get(copy->data, "aliases"), i, alias)
+		if (!has_alias(copy->aliases, json_get_text(alias, "name")))
+			json_array_append(copy->aliases, alias);
+}
+
+static json_t *profiles_of(Cli *cli)
+{
+	unsigned n;
+	const char *const *given = flag_list(cli, "profile", &n);
+	json_t *names = json_array();
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(names, json_string(given[i]));
+	return names;
+}
+
+/* The ImagesPost for a source (taken). */
+static json_t *post_of(const Copy *copy, json_t *source)
+{
+	return json_pack("{s:o, s:b, s:b, s:O, s:o}", "source", source, "public", flag_bool(copy->cli, "public"),
+	    "auto_update", flag_bool(copy->cli, "auto-update"), "aliases", copy->aliases, "profiles",
+	    profiles_of(copy->cli));
+}
+
+/* ---- modes ---- */
+
+static int pull(Copy *copy, Error **err)
+{
+	json_t *source = image_remote_source(copy->cli, copy->remote, copy->image, err);
+	if (!source)
+		return -1;
+	json_object_set(source, "image_type", json_object_get(copy->data, "type"));
+	return image_create(copy->to, post_of(copy, source), copy->project, "Copying the image", err) ? 0 : -1;
+}
+
+/* Has the source send to the address; `waiting` is the target's operation. */
+static int send_to(const Copy *copy, const char *address, const char *certificate, const json_t *waiting, Error **err)
+{
+	const char *project = *copy->project ? copy->project : copy->to->project ? copy->to->project : "";
+	const char *secret = json_get_text(json_object_get(waiting, "metadata"), "secret");
+	json_t *export = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "target", address, "secret", secret,
+	    "certificate", certificate, "aliases", copy->aliases, "project", project, "profiles", profiles_of(copy->cli));
+	json_t *request = json_pack(
+	    "{s:O, s:o}", "fingerprint", json_object_get(copy->data, "fingerprint"), "image", export);
+	return server_do(copy->from, "PushImage", request, "Copying the image", err) ? 0 : -1;
+}
+
+static int push(Copy *copy, Error **err)
+{
+	json_t *target = server_keep(copy->cli, json_object());
+	if (!copy->from)
+		return error_set(err, ERROR_INVALID, "Remote \"%s\" cannot push images: use pull or relay", copy->remote->name);
+	if (image_server_addresses(copy->to, target, err) < 0)
+		return -1;
+	char **addresses = image_take_servers(copy->cli, target, "server");
+	json_t *source = json_pack("{s:s, s:s, s:O}", "type", "image", "mode", "push", "fingerprint",
+	    json_object_get(copy->data, "fingerprint"));
+	json_t *post = post_of(copy, source);
+	json_object_set(post, "properties", json_object_get(copy->data, "properties"));
+	json_object_set(post, "expires_at", json_object_get(copy->data, "expires_at"));
+	json_t *waiting = image_create_start(copy->to, post, copy->project, err);
+	if (!waiting)
+		return -1;
+	g_autoptr(Error) problem = NULL;
+	for (int i = 0; addresses[i]; i++) {
+		g_clear_pointer(&problem, error_free);
+		if (send_to(copy, addresses[i], json_get_text(target, "certificate"), waiting, &problem) == 0)
+			return 0;
+	}
+	server_call(copy->to, "DeleteOperation", json_pack("{s:O}", "id", json_object_get(waiting, "id")), NULL);
+	return error_propagate(err, g_steal_pointer(&problem));
+}
+
+/* Every message of the export becomes one of the upload. */
+static int carry(Stream *from, Stream *to, Pb__CreateImageRequest *first, uint64_t total, Progress *progress, Error **err)
+{
+	ProtobufCMessage *message;
+	uint64_t done = 0;
+	while (stream_receive(from, &message, err) == 0) {
+		if (!message)
+			return 0;
+		const Pb__ImageFile *piece = (const Pb__ImageFile *)message;
+		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT, *out = first ? first : &more;
+		out->data = piece->data;
+		out->part = piece->part;
+		out->part_filename = piece->part_filename;
+		first = NULL;
+		bool refused = stream_send(to, &out->base, NULL) < 0;
+		done += piece->data.len;
+		progress_bytes(progress, done, total);
+		stream_message_free(message);
+		if (refused)
+			return 0; /* the reply says why */
+	}
+	return -1;
+}
+
+static char *query_of(const json_t *values, const char *key)
+{
+	g_autoptr(GString) out = g_string_new(NULL);
+	size_t i;
+	json_t *value;
+	json_array_foreach (values, i, value) {
+		g_string_append_printf(out, "%s%s=", out->len ? "&" : "", key);
+		g_string_append_uri_escaped(out, json_string_value(value), NULL, FALSE);
+	}
+	return g_string_free(g_steal_pointer(&out), FALSE);
+}
+
+static json_t *relay_streams(Copy *copy, Stream *from, Error **err)
+{
+	g_autofree char *query = query_of(server_keep(copy->cli, profiles_of(copy->cli)), "profile");
+	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
+	in.project = (char *)(*copy->project ? copy->project : copy->to->project ? copy->to->project : "");
+	in.public_ = (char *)(flag_bool(copy->cli, "public") ? "1" : "");
+	in.filename = (char *)json_get_text(copy->data, "filename");
+	in.fingerprint = (char *)json_get_text(copy->data, "fingerprint");
+	in.properties = image_properties_query(copy->cli, json_object_get(copy->data, "properties"));
+	in.profiles = query;
+	g_autoptr(Stream) to = stream_open(copy->to, "CreateImage", NULL, err);
+	if (!to)
+		return NULL;
+	Progress progress;
+	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");
+	int result = carry(from, to, &in, (uint64_t)json_get_int(copy->data, "size"), &progress, err);
+	progress_end(&progress);
+	return result < 0 ? NULL : image_upload_finish(copy->to, to, "Copying the image", err);
+}
+
+static json_t *relay_from_server(Copy *copy, Error **err)
+{
+	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
+	in.fingerprint = (char *)json_get_text(copy->data, "fingerprint");
+	in.project = (char *)(copy->from->project ? copy->from->project : "");
+	g_autoptr(Stream) from = stream_open(copy->from, "ExportImage", &in.base, err);
+	return from ? relay_streams(copy, from, err) : NULL;
+}
+
+static json_t *relay_from_image_server(Copy *copy, Error **err)
+{
+	g_autoptr(GError) failure = NULL;
+	g_autofree char *directory = g_dir_make_tmp("incus_image_XXXXXX", &failure);
+	const char *image, *rootfs;
+	json_t *done = NULL;
+	if (!directory) {
+		error_set(err, ERROR_INTERNAL, "Cannot create a temporary folder: %s", failure->message);
+		return NULL;
+	}
+	if (image_streams_download(copy->cli, copy->remote, json_get_text(copy->data, "fingerprint"), directory, &image,
+		&rootfs, err) == 0) {
+		done = image_upload(copy->to, image, rootfs, json_object_get(copy->data, "properties"), copy->project, err);
+		g_unlink(image);
+		if (rootfs)
+			g_unlink(rootfs);
+	}
+	g_rmdir(directory);
+	return done;
+}
+
+static int relay(Copy *copy, Error **err)
+{
+	json_t *done = copy->from ? relay_from_server(copy, err) : relay_from_image_server(copy, err), *alias;
+	size_t i;
+	if (!done)
+		return -1;
+	json_array_foreach (copy->aliases, i, alias) {
+		json_t *request = json_pack("{s:{s:s, s:s, s:O}}", "alias", "name", json_get_text(alias, "name"),
+		    "description", json_get_text(alias, "description"), "target", json_object_get(copy->data, "fingerprint"));
+		if (*copy->project)
+			json_object_set_new(request, "project", json_string(copy->project));
+		if (!server_call(copy->to, "CreateImageAlias", request, err))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the command ---- */
+
+static const struct {
+	const char *name;
+	int (*run)(Copy *copy, Error **err);
+} modes[] = { { "pull", pull }, { "push", push }, { "relay", relay } };
+
+static int check_flags(Cli *cli, const char *mode, Error **err)
+{
+	if (strcmp(mode, "pull") != 0 && flag_bool(cli, "auto-update"))
+		return error_set(err, ERROR_INVALID, "Auto update is only available in pull mode");
+	return 0;
+}
+
+int image_copy(Cli *cli, Error **err)
+{
+	const char *mode = flag_string(cli, "mode");
+	Copy copy = { .cli = cli, .project = flag_string(cli, "target-project") };
+	size_t i = 0;
+	while (i < G_N_ELEMENTS(modes) && strcmp(modes[i].name, mode) != 0)
+		i++;
+	if (i == G_N_ELEMENTS(modes))
+		return error_set(err, ERROR_INVALID, "Invalid mode \"%s\": use pull, push or relay", mode);
+	if (check_flags(cli, mode, err) < 0 || !(copy.to = server_of_argument(cli, 1, err)) ||
+	    !(copy.remote = image_remote(cli, cli->args[0], &copy.image, err)))
+		return -1;
+	if (!*copy.image)
+		return error_set(err, ERROR_INVALID, "Image identifier missing");
+	if (find_image(&copy, err) < 0)
+		return -1;
+	collect_aliases(&copy);
+	if (modes[i].run(&copy, err) < 0)
+		return -1;
+	if (!cli->quiet)
+		puts("Image copied successfully!");
+	return 0;
+}

@@ -1,0 +1,51 @@
+#include "sdk/base/fault.h"
+
+#ifndef NDEBUG
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static GMutex lock;
+
+/* What the file asks for: its verb, and how many places are to be passed before. */
+static gboolean read_order(const char *path, char ret_verb[8], int *ret_left)
+{
+	g_autofree char *text = NULL;
+	return g_file_get_contents(path, &text, NULL, NULL) && sscanf(text, "%7s %d", ret_verb, ret_left) == 2;
+}
+
+/* TRUE when this is the place. */
+static gboolean count_down(const char *path, const char *name, char verb[8])
+{
+	int left;
+	if (!read_order(path, verb, &left))
+		return FALSE;
+	if (left > 0) {
+		g_autofree char *text = g_strdup_printf("%s %d", verb, left - 1);
+		g_file_set_contents(path, text, -1, NULL);
+		return FALSE;
+	}
+	g_autofree char *hit = g_strconcat(path, ".hit", NULL);
+	g_file_set_contents(hit, name, -1, NULL);
+	g_unlink(path);
+	return TRUE;
+}
+
+int fault_point(const char *name, Error **err)
+{
+	const char *path = g_getenv("INCUS_FAULT");
+	char verb[8] = "";
+	if (!path)
+		return 0;
+	g_mutex_lock(&lock);
+	gboolean now = count_down(path, name, verb);
+	g_mutex_unlock(&lock);
+	if (!now)
+		return 0;
+	if (strcmp(verb, "kill") == 0)
+		raise(SIGKILL);
+	return error_set(err, ERROR_INTERNAL, "A test made \"%s\" fail", name);
+}
+#endif

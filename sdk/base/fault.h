@@ -1,0 +1,17 @@
+#pragma once
+/*
+ * Places where a test can make a step fail, or the process die, to see what a flow leaves behind. The
+ * file that INCUS_FAULT names (environment) says "fail N" or "kill N": the Nth place passed from then on,
+ * counting from 0, does so; the place's name then stands in FILE.hit and FILE is gone. Not in release builds.
+ */
+#include "sdk/base/error.h"
+
+#ifdef NDEBUG
+static inline int fault_point(const char *name, Error **err)
+{
+	return 0;
+}
+#else
+/* 0, or -1 with ERROR_INTERNAL. Put it before the step named, where the step itself may fail. */
+int fault_point(const char *name, Error **err);
+#endif

@@ -1,0 +1,230 @@
+#include "server/instance/copy.h"
+#include "server/instance/private.h"
+#include "server/instance/snapshot.h"
+#include "server/instance/snapshot_row.h"
+#include "server/operation/operation.h"
+#include "server/storage/snapshot.h"
+#include "server/storage/volume_copy.h"
+#include <string.h>
+
+static Volume *root_of(const Instance *i, const Pool *pool)
+{
+	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
+}
+
+/* ---- what a copy starts from ---- */
+
+static gboolean is_own(const char *key)
+{
+	return g_str_has_prefix(key, "volatile.") && strcmp(key, "volatile.base_image") != 0;
+}
+
+static Config *copied_config(const Config *config)
+{
+	Config *copy = config_copy(config);
+	GHashTableIter iter;
+	void *key;
+	g_hash_table_iter_init(&iter, copy);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (is_own(key))
+			g_hash_table_iter_remove(&iter);
+	return copy;
+}
+
+int instance_copy_base(const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err)
+{
+	g_autoptr(InstanceSnapshot) snapshot = NULL;
+	if (origin->snapshot && instance_snapshot_find(origin->source, origin->snapshot, &snapshot, err) < 0)
+		return -1;
+	g_autoptr(Config) config = snapshot ? config_copy(snapshot->config) : instance_config(origin->source);
+	*ret_config = copied_config(config);
+	*ret_devices = snapshot ? devices_copy(snapshot->devices) : instance_devices(origin->source);
+	return 0;
+}
+
+/* ---- snapshots of the source ---- */
+
+static int snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err)
+{
+	if (!origin->instance_only && !origin->snapshot)
+		return instance_snapshot_list(origin->source, ret_list, err);
+	*ret_list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	return 0;
+}
+
+static GPtrArray *names_of(const GPtrArray *snapshots)
+{
+	GPtrArray *names = g_ptr_array_new();
+	for (guint n = 0; n < snapshots->len; n++)
+		g_ptr_array_add(names, ((InstanceSnapshot *)snapshots->pdata[n])->name);
+	return names;
+}
+
+void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *pool)
+{
+	const char *name;
+	Config *root;
+	if (device_root_disk(devices, NULL, &root, NULL) == 0)
+		config_set(root, "pool", pool);
+	else if (device_root_disk(expanded, &name, &root, NULL) == 0 && g_strcmp0(config_get(root, "pool"), pool) != 0) {
+		g_autoptr(Config) own = config_copy(root);
+		config_set(own, "pool", pool);
+		devices_set(devices, name, own);
+	}
+}
+
+static int insert_snapshot(Instance *i, Pool *pool, const InstanceSnapshot *from, Error **err)
+{
+	g_autoptr(GHashTable) devices = devices_copy(from->devices);
+	g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
+	copy_set_root_pool(devices, expanded, pool_name(pool));
+	InstanceSnapshot row = *from;
+	row.instance_id = i->id;
+	row.devices = devices;
+	return snapshot_insert(i->daemon, &row, err);
+}
+
+static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
+{
+	for (guint n = 0; n < snapshots->len; n++)
+		if (insert_snapshot(i, pool, snapshots->pdata[n], err) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- copy ---- */
+
+int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *op, Error **err)
+{
+	g_autoptr(Pool) from_pool = NULL;
+	g_autoptr(GPtrArray) snapshots = NULL;
+	if (instance_pool(origin->source, &from_pool, err) < 0 || snapshots_of(origin, &snapshots, err) < 0)
+		return -1;
+	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
+	g_autoptr(Volume) from = origin->snapshot ? volume_snapshot(from_pool, whole, origin->snapshot) : root_of(origin->source, from_pool);
+	g_autoptr(Volume) to = root_of(i, pool);
+	g_autoptr(GPtrArray) names = names_of(snapshots);
+	VolumeCopy copy = { .from_pool = from_pool, .from = from, .to_pool = pool, .to = to, .snapshots = names, .description = "",
+		.op = op };
+	if (volume_copy(&copy, err) < 0)
+		return -1;
+	if (insert_snapshots(i, pool, snapshots, err) == 0)
+		return 0;
+	pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), NULL);
+	return -1;
+}
+
+/* Trees are copied while nothing changes them; drivers that clone need no standstill. */
+static gboolean must_freeze(const InstanceOrigin *origin)
+{
+	g_autoptr(Pool) pool = NULL;
+	return !origin->snapshot && !origin->allow_inconsistent && instance_status(origin->source) == INSTANCE_RUNNING &&
+	    instance_pool(origin->source, &pool, NULL) == 0 && !pool_snapshots_at_once(pool);
+}
+
+/* Locks the source for the length of a copy; *ret_frozen: to be let go again. */
+static int hold(const InstanceOrigin *origin, gboolean *ret_frozen, Error **err)
+{
+	if (instance_lock(origin->source, err) < 0)
+		return -1;
+	*ret_frozen = must_freeze(origin);
+	if (!*ret_frozen || power_freeze_locked(origin->source, TRUE, err) == 0)
+		return 0;
+	instance_unlock(origin->source);
+	return -1;
+}
+
+static void release(const InstanceOrigin *origin, gboolean frozen)
+{
+	if (frozen)
+		power_freeze_locked(origin->source, FALSE, NULL);
+	instance_unlock(origin->source);
+}
+
+int instance_copy(Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
+{
+	gboolean frozen;
+	if (hold(spec->origin, &frozen, err) < 0)
+		return -1;
+	int result = instance_create(d, spec, op, ret_instance, err);
+	release(spec->origin, frozen);
+	return result;
+}
+
+/* ---- refresh ---- */
+
+static InstanceSnapshot *find_named(const GPtrArray *list, const char *name)
+{
+	for (guint n = 0; n < list->len; n++)
+		if (strcmp(((InstanceSnapshot *)list->pdata[n])->name, name) == 0)
+			return list->pdata[n];
+	return NULL;
+}
+
+/* Of the target: those that the source has not, or has another of that name. */
+static GPtrArray *stale(const GPtrArray *there, const GPtrArray *wanted)
+{
+	GPtrArray *names = g_ptr_array_new();
+	for (guint n = 0; n < there->len; n++) {
+		InstanceSnapshot *own = there->pdata[n], *other = find_named(wanted, own->name);
+		if (!other || other->created != own->created)
+			g_ptr_array_add(names, own->name);
+	}
+	return names;
+}
+
+static GPtrArray *missing(const GPtrArray *there, const GPtrArray *wanted)
+{
+	GPtrArray *list = g_ptr_array_new();
+	for (guint n = 0; n < wanted->len; n++) {
+		InstanceSnapshot *own = wanted->pdata[n], *other = find_named(there, own->name);
+		if (!other || other->created != own->created)
+			g_ptr_array_add(list, own);
+	}
+	return list;
+}
+
+static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *op, Error **err)
+{
+	g_autoptr(Pool) from_pool = NULL;
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(GPtrArray) wanted = NULL;
+	g_autoptr(GPtrArray) there = NULL;
+	if (instance_running(i))
+		return error_set(err, ERROR_INVALID, "Cannot refresh a running instance");
+	if (instance_pool(origin->source, &from_pool, err) < 0 || instance_pool(i, &pool, err) < 0 ||
+	    snapshots_of(origin, &wanted, err) < 0 || instance_snapshot_list(i, &there, err) < 0)
+		return -1;
+	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
+	g_autoptr(Volume) from = origin->snapshot ? volume_snapshot(from_pool, whole, origin->snapshot) : root_of(origin->source, from_pool);
+	g_autoptr(Volume) to = root_of(i, pool);
+	g_autoptr(GPtrArray) gone = origin->instance_only ? g_ptr_array_new() : stale(there, wanted);
+	g_autoptr(GPtrArray) fresh = missing(there, wanted);
+	g_autoptr(GPtrArray) names = names_of(fresh);
+	VolumeCopy copy = { .from_pool = from_pool, .from = from, .to_pool = pool, .to = to, .snapshots = names, .op = op };
+	if (volume_refresh(&copy, gone, err) < 0)
+		return -1;
+	for (guint n = 0; n < gone->len; n++)
+		if (snapshot_forget(i->daemon, find_named(there, gone->pdata[n])->id, err) < 0)
+			return -1;
+	return insert_snapshots(i, pool, fresh, err);
+}
+
+int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *op, const Caller *caller, Error **err)
+{
+	gboolean frozen;
+	if (target == origin->source)
+		return error_set(err, ERROR_INVALID, "An instance cannot be refreshed from itself");
+	if (hold(origin, &frozen, err) < 0)
+		return -1;
+	/* Two refreshes in opposite directions must not wait for each other. */
+	int result = instance_trylock(target, err);
+	if (result == 0) {
+		result = refresh_locked(target, origin, op, err);
+		instance_unlock(target);
+	}
+	release(origin, frozen);
+	if (result == 0)
+		instance_event(target, "instance-updated", NULL, caller);
+	return result;
+}

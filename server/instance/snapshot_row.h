@@ -1,0 +1,8 @@
+#pragma once
+/* Writing the rows of instances' snapshots, for the files of this folder. Reading is in snapshot.h. */
+#include "server/instance/snapshot.h"
+
+int snapshot_insert(Daemon *d, InstanceSnapshot *snapshot, Error **err); /* sets id */
+int snapshot_forget(Daemon *d, int64_t id, Error **err);
+int snapshot_set_name(Daemon *d, int64_t id, const char *name, Error **err);
+int snapshot_set_expiry(Daemon *d, int64_t id, int64_t expires, Error **err);

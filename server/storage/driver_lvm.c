@@ -1,0 +1,423 @@
+#include "sdk/base/file.h"
+#include "sdk/base/spawn.h"
+#include "sdk/base/units.h"
+#include "server/storage/driver_lvm_private.h"
+#include "server/storage/filesystem.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "new_", [PLACE_DELETED] = "old_" };
+static const char *const suffixes[] = { [CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso" };
+
+/* A single hyphen divides volume and snapshot, so that those of names are doubled. */
+static void append_name(GString *lv, const char *name)
+{
+	for (; *name; name++) {
+		g_string_append_c(lv, *name);
+		if (*name == '-')
+			g_string_append_c(lv, '-');
+	}
+}
+
+char *lvm_name_of(const DriverVolume *volume, VolumePlace place, const char *snapshot)
+{
+	GString *lv = g_string_new(places[place]);
+	g_string_append_printf(lv, "%s_", driver_folder(volume->type));
+	append_name(lv, volume->name);
+	if (snapshot) {
+		g_string_append_c(lv, '-');
+		append_name(lv, snapshot);
+	}
+	g_string_append(lv, suffixes[volume->content]);
+	return g_string_free(lv, FALSE);
+}
+
+char *lvm_name(const DriverVolume *volume)
+{
+	return lvm_name_of(volume, volume->place, volume->snapshot);
+}
+
+/* Takes doubled hyphens back and stops at a single one. */
+static const char *parse_part(const char *at, GString *part)
+{
+	for (; *at; at++) {
+		if (*at == '-' && *++at != '-')
+			return at;
+		g_string_append_c(part, *at);
+	}
+	return NULL;
+}
+
+gboolean lvm_name_parse(const char *lv, VolumeType type, VolumePlace place, char **ret_name, char **ret_snapshot)
+{
+	g_autofree char *prefix = g_strdup_printf("%s%s_", places[place], driver_folder(type));
+	if (!g_str_has_prefix(lv, prefix))
+		return FALSE;
+	g_autofree char *plain = g_strdup(lv + strlen(prefix));
+	for (size_t i = CONTENT_BLOCK; i <= CONTENT_ISO; i++)
+		if (g_str_has_suffix(plain, suffixes[i]))
+			plain[strlen(plain) - strlen(suffixes[i])] = '\0';
+	GString *name = g_string_new(NULL), *snapshot = g_string_new(NULL);
+	const char *rest = parse_part(plain, name);
+	if (rest)
+		parse_part(rest, snapshot);
+	*ret_snapshot = g_string_free(snapshot, !rest);
+	*ret_name = g_string_free(name, FALSE);
+	return TRUE;
+}
+
+static char *full(const DriverPool *pool, const char *lv)
+{
+	return g_strdup_printf("%s/%s", lvm_pool_group(pool), lv);
+}
+
+/* ---- volumes ---- */
+
+static const char *option(const DriverVolume *volume, const char *key, const char *initial)
+{
+	const char *value = config_get(volume->config, key);
+	return value ? value : initial;
+}
+
+static int size_of(const DriverVolume *volume, int64_t *ret_bytes, Error **err)
+{
+	if (units_parse_bytes(option(volume, "size", "10GiB"), ret_bytes, err) < 0)
+		return -1;
+	return *ret_bytes > 0 ? 0 : error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
+}
+
+static int make_volume(DriverPool *pool, const DriverVolume *volume, const char *lv, Error **err)
+{
+	int64_t bytes;
+	if (size_of(volume, &bytes, err) < 0)
+		return -1;
+	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
+	g_autofree char *thin = lvm_pool_thin(pool) ? full(pool, lvm_pool_thin(pool)) : NULL;
+	g_autoptr(GPtrArray) argv = g_ptr_array_new();
+	const char *const thin_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--virtualsize", size, "--thinpool", thin };
+	const char *const thick_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--size", size };
+	for (size_t i = 0; thin && i < G_N_ELEMENTS(thin_base); i++)
+		g_ptr_array_add(argv, (void *)thin_base[i]);
+	for (size_t i = 0; !thin && i < G_N_ELEMENTS(thick_base); i++)
+		g_ptr_array_add(argv, (void *)thick_base[i]);
+	if (!thin) {
+		lvm_add_stripes(argv, volume->config, "");
+		g_ptr_array_add(argv, (void *)lvm_pool_group(pool));
+	}
+	g_ptr_array_add(argv, NULL);
+	return lvm_run_vector((const char *const *)argv->pdata, err);
+}
+
+int lvm_remove(DriverPool *pool, const char *name, Error **err)
+{
+	g_autofree char *lv = full(pool, name);
+	return lvm_run(err, "lvremove", "-f", "-y", lv, NULL);
+}
+
+int lvm_rename(DriverPool *pool, const char *name, const char *to, Error **err)
+{
+	return lvm_run(err, "lvrename", lvm_pool_group(pool), name, to, NULL);
+}
+
+int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **err)
+{
+	g_autofree char *origin = full(pool, from);
+	g_autoptr(LvmVolume) volume = NULL;
+	if (lvm_pool_thin(pool))
+		return lvm_run(err, "lvcreate", "-y", "-kn", "-ay", "-s", "-n", name, origin, NULL);
+	if (lvm_volume_find(lvm_pool_group(pool), from, &volume, err) < 0)
+		return -1;
+	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its tables need. */
+	g_autofree char *size = g_strdup_printf("%" PRId64 "b", volume->bytes + volume->bytes / 50 + (8 << 20));
+	return lvm_run(err, "lvcreate", "-y", "-s", "-n", name, "--size", size, origin, NULL);
+}
+
+static int lvm_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *lv = lvm_name(volume), *device = lvm_volume_device(lvm_pool_group(pool), lv);
+	if (lvm_volume_exists(lvm_pool_group(pool), lv))
+		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name);
+	if (make_volume(pool, volume, lv, err) < 0)
+		return -1;
+	if (volume->content != CONTENT_FILESYSTEM ||
+	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, err) == 0)
+		return 0;
+	lvm_remove(pool, lv, NULL);
+	return -1;
+}
+
+static gboolean lvm_volume_is_there(DriverPool *pool, const DriverVolume *volume)
+{
+	g_autofree char *lv = lvm_name(volume);
+	return lvm_volume_exists(lvm_pool_group(pool), lv);
+}
+
+/* Names of a type in a place: of its volumes, or of one volume's snapshots. */
+static int list(DriverPool *pool, VolumeType type, VolumePlace place, const char *of, GPtrArray *names, Error **err)
+{
+	g_autoptr(GPtrArray) volumes = NULL;
+	if (lvm_volume_list(lvm_pool_group(pool), &volumes, err) < 0)
+		return -1;
+	for (guint i = 0; i < volumes->len; i++) {
+		g_autofree char *name = NULL, *snapshot = NULL;
+		if (!lvm_name_parse(((const LvmVolume *)volumes->pdata[i])->name, type, place, &name, &snapshot))
+			continue;
+		if (of ? snapshot && strcmp(name, of) == 0 : !snapshot)
+			g_ptr_array_add(names, of ? g_steal_pointer(&snapshot) : g_steal_pointer(&name));
+	}
+	return 0;
+}
+
+static int lvm_list(DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
+{
+	return list(pool, type, place, NULL, ret_names, err);
+}
+
+int lvm_snapshot_list(DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err)
+{
+	return list(pool, volume->type, volume->place, volume->name, ret_names, err);
+}
+
+static void remove_mount_point(const char *path)
+{
+	filesystem_unmount(path, NULL);
+	rmdir(path);
+}
+
+/* With every snapshot, and whatever its content: what a crash left is known by its name alone. */
+static int lvm_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) volumes = NULL;
+	if (lvm_volume_list(lvm_pool_group(pool), &volumes, err) < 0)
+		return -1;
+	for (guint i = volumes->len; i > 0; i--) { /* origins are older than their snapshots */
+		const char *lv = ((const LvmVolume *)volumes->pdata[i - 1])->name;
+		g_autofree char *name = NULL, *snapshot = NULL;
+		if (!lvm_name_parse(lv, volume->type, volume->place, &name, &snapshot) || strcmp(name, volume->name) != 0)
+			continue;
+		g_autofree char *path = driver_path(pool->path, volume->type, volume->place, name, snapshot);
+		remove_mount_point(path);
+		if (lvm_remove(pool, lv, err) < 0)
+			return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", name, pool->name);
+	}
+	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	rmdir(folder);
+	remove_mount_point(volume->path);
+	return 0;
+}
+
+/* Moves what is left: an interrupted one is finished, or undone, by calling it again. */
+static int lvm_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
+{
+	const char *group = lvm_pool_group(pool);
+	g_autofree char *from_lv = lvm_name(volume), *to_lv = lvm_name(to);
+	g_autoptr(GPtrArray) snapshots = g_ptr_array_new_with_free_func(g_free);
+	if (filesystem_unmount(volume->path, err) < 0 || lvm_snapshot_list(pool, volume, snapshots, err) < 0)
+		return -1;
+	gboolean there = lvm_volume_exists(group, to_lv), here = lvm_volume_exists(group, from_lv);
+	if (there && here)
+		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
+	if (!there && lvm_rename(pool, from_lv, to_lv, err) < 0)
+		return -1;
+	for (guint i = 0; i < snapshots->len; i++) {
+		g_autofree char *old_name = lvm_name_of(volume, volume->place, snapshots->pdata[i]);
+		g_autofree char *new_name = lvm_name_of(to, to->place, snapshots->pdata[i]);
+		g_autofree char *path = driver_path(pool->path, volume->type, volume->place, volume->name, snapshots->pdata[i]);
+		remove_mount_point(path);
+		if (lvm_rename(pool, old_name, new_name, err) < 0)
+			return -1;
+	}
+	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	rmdir(folder);
+	rmdir(volume->path);
+	return to->place == PLACE_OWN ? file_mkdir_all(to->path, 0700, err) : 0;
+}
+
+/* ---- mounted ones ---- */
+
+/* A copy has its origin's UUID, with which xfs refuses to be mounted beside it. */
+static char *mount_options(const DriverVolume *volume, const char *type)
+{
+	const char *options = option(volume, "block.mount_options", "discard");
+	return g_strdup_printf("%s%s%s", options, strcmp(type, "xfs") == 0 ? ",nouuid" : "", volume->snapshot ? ",ro" : "");
+}
+
+static int mount_active(const DriverVolume *volume, const char *device, Error **err)
+{
+	g_autofree char *type = NULL;
+	if (filesystem_probe(device, &type, err) < 0)
+		return -1;
+	if (!type)
+		return error_set(err, ERROR_INTERNAL, "Volume \"%s\" has no file system", volume->name);
+	g_autofree char *options = mount_options(volume, type);
+	if (file_mkdir_all(volume->path, 0700, err) < 0 || filesystem_mount(device, volume->path, type, options, err) < 0)
+		return -1;
+	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
+		return 0;
+	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
+	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0
+	    ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
+}
+
+int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *name = lvm_name(volume), *lv = full(pool, name);
+	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name);
+	if (volume->content == CONTENT_FILESYSTEM && filesystem_is_mounted(volume->path)) /* from before a restart */
+		return 0;
+	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0)
+		return -1;
+	return volume->content == CONTENT_FILESYSTEM ? mount_active(volume, device, err) : 0;
+}
+
+int lvm_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *name = lvm_name(volume), *lv = full(pool, name);
+	if (volume->content == CONTENT_FILESYSTEM && filesystem_unmount(volume->path, err) < 0)
+		return -1;
+	if (volume->place != PLACE_OWN)
+		rmdir(volume->path);
+	/* Thick snapshots are read through their origin, which then stays. */
+	lvm_run(NULL, "lvchange", "-an", lv, NULL);
+	return 0;
+}
+
+static char *lvm_block_path(DriverPool *pool, const DriverVolume *volume)
+{
+	g_autofree char *name = lvm_name(volume);
+	return lvm_volume_device(lvm_pool_group(pool), name);
+}
+
+static int lvm_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+{
+	struct statvfs fs;
+	g_autofree char *name = lvm_name(volume);
+	g_autoptr(LvmVolume) found = NULL;
+	*ret_used = *ret_total = -1;
+	if (!volume->snapshot && filesystem_is_mounted(volume->path) && statvfs(volume->path, &fs) == 0) {
+		*ret_total = (int64_t)((uint64_t)fs.f_blocks * fs.f_frsize);
+		*ret_used = *ret_total - (int64_t)((uint64_t)fs.f_bfree * fs.f_frsize);
+		return 0;
+	}
+	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0)
+		return -1;
+	*ret_total = found->bytes;
+	*ret_used = found->used < 0 ? -1 : (int64_t)((double)found->bytes * found->used / 100);
+	return 0;
+}
+
+/* ---- sizes ---- */
+
+static int resize(DriverPool *pool, const char *name, const char *tool, int64_t bytes, Error **err)
+{
+	g_autofree char *lv = full(pool, name), *size = g_strdup_printf("%" PRId64 "b", bytes);
+	return lvm_run(err, tool, "-f", "-y", "--size", size, lv, NULL);
+}
+
+/* File systems grow while they are mounted: that needs no check before. */
+static int grow(DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
+{
+	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
+	if (resize(pool, name, "lvextend", bytes, err) < 0)
+		return -1;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return 0;
+	gboolean mounted = filesystem_is_mounted(volume->path);
+	if (!mounted && lvm_volume_mount(pool, volume, err) < 0)
+		return -1;
+	int result = filesystem_probe(device, &type, err) < 0 ? -1 : filesystem_grow(device, volume->path, type ? type : "", err);
+	if (!mounted && lvm_volume_unmount(pool, volume, result == 0 ? err : NULL) < 0)
+		return -1;
+	return result;
+}
+
+static int shrink(DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
+{
+	g_autofree char *lv = full(pool, name), *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
+	if (filesystem_is_mounted(volume->path))
+		return error_set(err, ERROR_BUSY, "Volume \"%s\" is in use and cannot be shrunk", volume->name);
+	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0 || filesystem_probe(device, &type, err) < 0 ||
+	    filesystem_shrink(device, type ? type : "", bytes, err) < 0 || resize(pool, name, "lvreduce", bytes, err) < 0)
+		return -1;
+	return lvm_run(err, "lvchange", "-an", lv, NULL);
+}
+
+static int lvm_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+{
+	g_autofree char *name = lvm_name(volume);
+	g_autoptr(LvmVolume) found = NULL;
+	g_auto(LvmGroup) group = { 0 };
+	if (bytes == 0) /* a block device has a size; it keeps that */
+		return 0;
+	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0 || lvm_group_find(lvm_pool_group(pool), &group, err) < 0)
+		return -1;
+	int64_t extent = MAX(group.extent, 1);
+	int64_t wanted = (bytes + extent - 1) / extent * extent;
+	if (wanted == found->bytes)
+		return 0;
+	return wanted > found->bytes ? grow(pool, volume, name, wanted, err) : shrink(pool, volume, name, wanted, err);
+}
+
+/* ---- copies ---- */
+
+/* Two file systems of btrfs with one UUID cannot be mounted side by side. */
+static int renew_uuid(DriverPool *pool, const char *name, Error **err)
+{
+	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
+	if (filesystem_probe(device, &type, err) < 0)
+		return -1;
+	return type && strcmp(type, "btrfs") == 0 ? spawn_simple(err, "btrfstune", "-f", "-u", device, NULL) : 0;
+}
+
+static int lvm_volume_clone(DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *origin = lvm_name(from), *name = lvm_name(volume);
+	int64_t bytes = 0;
+	if (!lvm_pool_thin(pool))
+		return error_set(err, ERROR_UNSUPPORTED, "Thick volumes share no blocks");
+	if (config_get(volume->config, "size") && units_parse_bytes(config_get(volume->config, "size"), &bytes, err) < 0)
+		return -1;
+	if (lvm_snapshot(pool, origin, name, err) < 0)
+		return -1;
+	if (renew_uuid(pool, name, err) == 0 && lvm_volume_set_size(pool, volume, bytes, err) == 0)
+		return 0;
+	lvm_remove(pool, name, NULL);
+	return -1;
+}
+
+const StorageDriver driver_lvm = {
+	.name = "lvm",
+	.probe = lvm_version,
+	.pool_prepare = lvm_pool_prepare,
+	.pool_create = lvm_pool_create,
+	.pool_delete = lvm_pool_delete,
+	.pool_mount = lvm_pool_mount,
+	.pool_unmount = lvm_pool_unmount,
+	.pool_update = lvm_pool_update,
+	.pool_resources = lvm_pool_resources,
+	.volume_create = lvm_volume_create,
+	.volume_delete = lvm_volume_delete,
+	.volume_rename = lvm_volume_rename,
+	.volume_exists = lvm_volume_is_there,
+	.volume_list = lvm_list,
+	.volume_clone = lvm_volume_clone,
+	.volume_mount = lvm_volume_mount,
+	.volume_unmount = lvm_volume_unmount,
+	.volume_block_path = lvm_block_path,
+	.volume_usage = lvm_volume_usage,
+	.volume_set_size = lvm_volume_set_size,
+	.snapshot_list = lvm_snapshot_list,
+	.snapshot_create = lvm_snapshot_create,
+	.snapshot_delete = lvm_snapshot_delete,
+	.snapshot_rename = lvm_snapshot_rename,
+	.snapshot_restore = lvm_snapshot_restore,
+};

@@ -1,0 +1,313 @@
+#include "server/storage/snapshot.h"
+#include "sdk/base/file.h"
+#include "sdk/base/log.h"
+#include "sdk/base/own.h"
+#include "server/storage/pool_private.h"
+#include "server/storage/volume_build.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- data: the driver's way, else trees that are copied beside and renamed into place ---- */
+
+/* The folder that holds a volume's snapshots in a place. */
+static char *snapshots_folder(Pool *pool, const Volume *snapshot, VolumePlace place)
+{
+	return driver_path(pool->path, snapshot->type, place, snapshot->disk_name, "");
+}
+
+static int make_folder(Pool *pool, const Volume *snapshot, VolumePlace place, Error **err)
+{
+	g_autofree char *folder = snapshots_folder(pool, snapshot, place);
+	return file_mkdir_all(folder, 0711, err);
+}
+
+/* An empty one says nothing. */
+static void remove_folder(Pool *pool, const Volume *snapshot, VolumePlace place)
+{
+	g_autofree char *folder = snapshots_folder(pool, snapshot, place);
+	rmdir(folder);
+}
+
+static int rename_tree(const char *from, const char *to, Error **err)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	return error_errno(err, ERROR_INTERNAL, errno, "Cannot move \"%s\" to \"%s\"", from, to);
+}
+
+/* `from` is copied to `partial`, which then becomes `to`: it is there whole or not at all. */
+static int copy_into_place(const char *from, const char *partial, const char *to, Error **err)
+{
+	if (file_remove_all(AT_FDCWD, partial, err) < 0 || file_mkdir_all(partial, 0700, err) < 0)
+		return -1;
+	if (volume_copy_tree(from, partial, NULL, err) == 0 && rename_tree(partial, to, err) == 0)
+		return 0;
+	file_remove_all(AT_FDCWD, partial, NULL);
+	return -1;
+}
+
+static int data_create(Pool *pool, const Volume *snapshot, VolumePlace place, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, place, NULL);
+	if (make_folder(pool, snapshot, place, err) < 0)
+		return -1;
+	if (pool->driver->snapshot_create)
+		return pool->driver->snapshot_create(&call->pool, &call->volume, err);
+	Volume volume = *snapshot;
+	volume.snapshot = NULL;
+	g_autofree char *from = volume_path(pool, &volume, place);
+	g_autofree char *partial = volume_path(pool, snapshot, PLACE_DELETED);
+	if (make_folder(pool, snapshot, PLACE_DELETED, err) < 0)
+		return -1;
+	int result = copy_into_place(from, partial, call->path, err);
+	remove_folder(pool, snapshot, PLACE_DELETED);
+	return result;
+}
+
+static int data_delete(Pool *pool, const Volume *snapshot, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, PLACE_OWN, NULL);
+	int result = 0;
+	if (pool->driver->snapshot_delete) {
+		result = pool->driver->snapshot_delete(&call->pool, &call->volume, err);
+	} else if (access(call->path, F_OK) == 0) {
+		g_autofree char *gone = volume_path(pool, snapshot, PLACE_DELETED);
+		result = make_folder(pool, snapshot, PLACE_DELETED, err) < 0 || rename_tree(call->path, gone, err) < 0 ||
+		    file_remove_all(AT_FDCWD, gone, err) < 0 ? -1 : 0;
+		remove_folder(pool, snapshot, PLACE_DELETED);
+	}
+	if (result == 0)
+		remove_folder(pool, snapshot, PLACE_OWN);
+	return result;
+}
+
+static int data_rename(Pool *pool, const Volume *snapshot, const char *new_name, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, PLACE_OWN, NULL);
+	if (pool->driver->snapshot_rename)
+		return pool->driver->snapshot_rename(&call->pool, &call->volume, new_name, err);
+	g_autofree char *folder = snapshots_folder(pool, snapshot, PLACE_OWN);
+	g_autofree char *to = g_build_filename(folder, new_name, NULL);
+	return rename_tree(call->path, to, err);
+}
+
+/* A copy of the snapshot's tree is made beside and changes places with the volume's. */
+static int restore_tree(Pool *pool, const Volume *volume, const Volume *snapshot, Error **err)
+{
+	g_autofree char *from = volume_path(pool, snapshot, PLACE_OWN);
+	g_autofree char *partial = volume_path(pool, volume, PLACE_UNFINISHED);
+	if (file_remove_all(AT_FDCWD, partial, err) < 0 || file_mkdir_all(partial, 0700, err) < 0)
+		return -1;
+	int result = volume_copy_tree(from, partial, NULL, err);
+	if (result == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, volume->path, RENAME_EXCHANGE) < 0)
+		result = error_errno(err, ERROR_INTERNAL, errno, "Cannot replace \"%s\"", volume->path);
+	if (file_remove_all(AT_FDCWD, partial, result == 0 ? err : NULL) < 0)
+		return -1;
+	return result;
+}
+
+/* ---- with rows and locks ---- */
+
+int snapshot_create(Pool *pool, const Volume *volume, const char *name, const char *description, int64_t expires,
+    Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	g_autoptr(Config) config = NULL;
+	if (volume_row_find(pool, volume, NULL, &config, err) < 0)
+		return -1;
+	SnapshotRow row = { .name = (char *)name, .description = (char *)description, .expires = expires, .config = config };
+	if (snapshot_row_insert(pool, volume, &row, err) < 0)
+		return -1;
+	if (data_create(pool, snapshot, PLACE_OWN, err) == 0)
+		return 0;
+	snapshot_row_delete(pool, volume, name, NULL);
+	remove_folder(pool, snapshot, PLACE_OWN);
+	return -1;
+}
+
+int snapshot_begin(Pool *pool, const Volume *volume, const char *name, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	return data_create(pool, snapshot, PLACE_UNFINISHED, err);
+}
+
+int snapshot_data_create(Pool *pool, const Volume *snapshot, Error **err)
+{
+	return data_create(pool, snapshot, PLACE_OWN, err);
+}
+
+int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
+		return -1;
+	if (volume_mounted(pool, snapshot))
+		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
+	return data_delete(pool, snapshot, err) < 0 ? -1 : snapshot_row_delete(pool, volume, name, err);
+}
+
+int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	g_autoptr(Volume) renamed = volume_snapshot(pool, volume, new_name);
+	if (volume_mounted(pool, snapshot))
+		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
+		return -1;
+	if (snapshot_row_find(pool, volume, new_name, NULL, NULL) == 0 || volume_exists(pool, renamed, PLACE_OWN))
+		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", new_name);
+	if (data_rename(pool, snapshot, new_name, err) < 0)
+		return -1;
+	if (snapshot_row_rename(pool, volume, name, new_name, err) == 0)
+		return 0;
+	data_rename(pool, renamed, name, NULL);
+	return -1;
+}
+
+int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	if (volume_mounted(pool, volume))
+		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
+		return -1;
+	if (!pool->driver->snapshot_restore)
+		return restore_tree(pool, volume, snapshot, err);
+	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
+	return pool->driver->snapshot_restore(&call->pool, &call->volume, err);
+}
+
+int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0 || volume_mount(pool, snapshot, err) < 0)
+		return -1;
+	if (ret_path)
+		*ret_path = g_strdup(snapshot->path);
+	return 0;
+}
+
+int snapshot_unmount(Pool *pool, const Volume *volume, const char *name, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	return volume_unmount(pool, snapshot, err);
+}
+
+int snapshot_usage(Pool *pool, const Volume *volume, const char *name, int64_t *ret_used, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	int64_t total;
+	return volume_usage(pool, snapshot, ret_used, &total, err);
+}
+
+/* ---- what a crash left ---- */
+
+typedef struct Known {
+	int64_t id;
+	Volume *volume;
+	char *name;
+} Known;
+
+static void known_free(void *data)
+{
+	Known *known = data;
+	volume_free(known->volume);
+	g_free(known->name);
+	g_free(known);
+}
+
+typedef struct RepairCall {
+	Pool *pool;
+	GPtrArray *known; /* Known, by volume */
+	GArray *lost;     /* ids of rows */
+} RepairCall;
+
+static int known_tx(Tx *tx, void *data, Error **err)
+{
+	RepairCall *call = data;
+	g_ptr_array_set_size(call->known, 0);
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT s.id, v.type, p.name, v.name, s.name FROM storage_volumes_snapshots s"
+		" JOIN storage_volumes v ON v.id = s.storage_volume_id JOIN projects p ON p.id = v.project_id"
+		" WHERE v.storage_pool_id = ? ORDER BY v.id", "i", call->pool->id) < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		Known *known = g_new0(Known, 1);
+		known->id = rows_int(rows, 0);
+		known->volume = volume_new(call->pool, (VolumeType)rows_int(rows, 1), rows_text(rows, 2), rows_text(rows, 3));
+		known->name = g_strdup(rows_text(rows, 4));
+		g_ptr_array_add(call->known, known);
+	}
+	return more;
+}
+
+static int forget_tx(Tx *tx, void *data, Error **err)
+{
+	RepairCall *call = data;
+	for (guint i = 0; i < call->lost->len; i++)
+		if (tx_exec(tx, err, "DELETE FROM storage_volumes_snapshots WHERE id = ?", "i",
+			g_array_index(call->lost, int64_t, i)) < 0)
+			return -1;
+	return 0;
+}
+
+int snapshot_list_data(Pool *pool, const Volume *volume, GPtrArray **ret_names, Error **err)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	if (pool->driver->snapshot_list) {
+		if (pool->driver->snapshot_list(&call->pool, &call->volume, names, err) < 0)
+			return -1;
+	} else {
+		g_autofree char *folder = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
+		g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+		for (const char *name; dir && (name = g_dir_read_name(dir));)
+			g_ptr_array_add(names, g_strdup(name));
+	}
+	*ret_names = g_steal_pointer(&names);
+	return 0;
+}
+
+static int find_lost(RepairCall *call, Error **err)
+{
+	g_autoptr(GHashTable) there = NULL;
+	const char *path = "";
+	for (guint i = 0; i < call->known->len; i++) {
+		Known *known = call->known->pdata[i];
+		if (strcmp(path, known->volume->path) != 0) {
+			g_autoptr(GPtrArray) names = NULL;
+			if (snapshot_list_data(call->pool, known->volume, &names, err) < 0)
+				return -1;
+			g_clear_pointer(&there, g_hash_table_unref);
+			there = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+			for (guint n = 0; n < names->len; n++)
+				g_hash_table_add(there, g_strdup(names->pdata[n]));
+			path = known->volume->path;
+		}
+		if (g_hash_table_contains(there, known->name))
+			continue;
+		log_warn("Removing a snapshot that has no data", "pool", call->pool->name, "volume", known->volume->disk_name,
+		    "snapshot", known->name);
+		g_array_append_val(call->lost, known->id);
+	}
+	return 0;
+}
+
+int snapshot_repair(Pool *pool, Error **err)
+{
+	g_autoptr(GPtrArray) known = g_ptr_array_new_with_free_func(known_free);
+	g_autoptr(GArray) lost = g_array_new(FALSE, FALSE, sizeof(int64_t));
+	RepairCall call = { .pool = pool, .known = known, .lost = lost };
+	if (db_read(pool->daemon->db, known_tx, &call, err) < 0 || find_lost(&call, err) < 0)
+		return -1;
+	return lost->len ? db_tx(pool->daemon->db, forget_tx, &call, err) : 0;
+}

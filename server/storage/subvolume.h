@@ -1,0 +1,33 @@
+#pragma once
+/*
+ * Subvolumes of btrfs by the kernel's ioctls: made, snapshotted and removed together with the
+ * subvolumes that a container made inside of them. Paths are trusted; what is below a subvolume is
+ * the container's and is only reached with openat2 beneath it, by name and checked by number.
+ */
+#include "sdk/base/error.h"
+#include <stdint.h>
+
+gboolean subvolume_is(const char *path);
+/* Whether other subvolumes are inside of it. */
+int subvolume_has_nested(const char *path, gboolean *ret_nested, Error **err);
+int subvolume_create(const char *path, Error **err);
+/* A copy with all inside: whole or nothing without nested ones, else see `subvolume_has_nested`. */
+int subvolume_snapshot(const char *from, const char *to, gboolean read_only, Error **err);
+int subvolume_set_read_only(const char *path, gboolean read_only, Error **err);
+/* With all inside; success when there is none. A plain directory is walked for subvolumes. */
+int subvolume_delete(const char *path, Error **err);
+/* New files inside are not copied on write (and not checksummed): for images of disks. */
+int subvolume_set_nodatacow(const char *path, Error **err);
+
+/* Quotas. Counting is switched on for the file system by the first limit, for it costs. bytes 0: no
+ * limit. */
+int subvolume_set_limit(const char *path, int64_t bytes, Error **err);
+/* -1 when nothing is counted. `exclusive` goes with the subvolume; total is the limit. */
+typedef struct SubvolumeUsage {
+	int64_t referenced, exclusive, limit;
+} SubvolumeUsage;
+int subvolume_usage(const char *path, SubvolumeUsage *ret, Error **err);
+
+/* The kernel's send stream, since `parent` unless NULL; both read-only. `btrfs receive` reads it.
+ */
+int subvolume_send(const char *path, const char *parent, int fd, Error **err);

@@ -1,0 +1,22 @@
+#pragma once
+/*
+ * Volumes whose content is one image of a disk (`block`) or of a CD (`iso`): a sparse file in the
+ * volume's directory, or the device of drivers that have one. They grow and never shrink.
+ */
+#include "server/storage/volume.h"
+
+/* "filesystem", "block", "iso". */
+const char *volume_content_name(VolumeContent content);
+/* "" is a file system; ERROR_INVALID "Invalid content type". */
+int volume_content_parse(const char *name, VolumeContent *ret_content, Error **err);
+
+/* The file or device (g_free). */
+char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place);
+/* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
+int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
+/* The same with the content of a file, which gives the size. */
+int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err);
+/* ERROR_INVALID for a smaller size than it has. */
+int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
+/* Both volumes are mounted; the target is as large as the source. Holes stay holes. */
+int volume_block_copy(const char *from, const char *to, Error **err);

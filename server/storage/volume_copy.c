@@ -1,0 +1,160 @@
+#include "server/storage/volume_copy.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "server/operation/operation.h"
+#include "server/storage/pool_private.h"
+#include "server/storage/snapshot.h"
+#include "server/storage/volume_build.h"
+#include <string.h>
+
+/* The volume that a snapshot is of, or the volume itself. */
+static Volume *whole(const VolumeCopy *copy)
+{
+	Volume *volume = volume_new(copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
+	volume->content = copy->from->content;
+	return volume;
+}
+
+static gboolean cancelled(void *op)
+{
+	return op && operation_cancelled(op);
+}
+
+/* The tree at `from` replaces what the (mounted) directory holds. */
+static int sync_tree(const char *from, const char *to, Operation *op, Error **err)
+{
+	autofd int source = file_open_directory(from, err);
+	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
+	FileCopy options = { .cancelled = cancelled, .data = op, .sync = TRUE };
+	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
+}
+
+/* `name` NULL: the volume itself. Counted mounts, as somebody may be using it. */
+static int sync_from(const VolumeCopy *copy, const Volume *source, const char *to, Error **err)
+{
+	if (volume_mount(copy->from_pool, source, err) < 0)
+		return -1;
+	int result = sync_tree(source->path, to, copy->op, err);
+	if (volume_unmount(copy->from_pool, source, result == 0 ? err : NULL) < 0)
+		return -1;
+	return result;
+}
+
+/* ---- snapshots into a volume that is being made ---- */
+
+/* Where snapshots are trees of their own, each is copied straight into its place. */
+static int copy_snapshot_tree(const VolumeCopy *copy, const Volume *source, const char *name, VolumePlace place, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(copy->to_pool, copy->to, name);
+	g_autofree char *path = volume_path(copy->to_pool, snapshot, place);
+	return file_mkdir_all(path, 0700, err) < 0 ? -1 : sync_from(copy, source, path, err);
+}
+
+static int lay_snapshots(const VolumeCopy *copy, const char *path, Error **err)
+{
+	g_autoptr(Volume) volume = whole(copy);
+	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
+		const char *name = copy->snapshots->pdata[n];
+		g_autoptr(Volume) source = volume_snapshot(copy->from_pool, volume, name);
+		int result;
+		if (!copy->to_pool->driver->snapshot_create)
+			result = copy_snapshot_tree(copy, source, name, PLACE_UNFINISHED, err);
+		else if ((result = sync_from(copy, source, path, err)) == 0)
+			result = snapshot_begin(copy->to_pool, copy->to, name, err);
+		if (result < 0)
+			return error_prefix(err, "Cannot copy snapshot \"%s\"", name);
+	}
+	return 0;
+}
+
+static int copy_rows(const VolumeCopy *copy, Error **err)
+{
+	g_autoptr(Volume) volume = whole(copy);
+	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
+		g_autoptr(SnapshotRow) row = NULL;
+		if (snapshot_row_find(copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0 ||
+		    snapshot_row_insert(copy->to_pool, copy->to, row, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static gboolean has_snapshots(const VolumeCopy *copy)
+{
+	return copy->snapshots && copy->snapshots->len > 0;
+}
+
+static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
+{
+	g_autofree char *path = NULL;
+	/* With snapshots of its own making the driver needs the volume's history in order. */
+	if (copy->from_pool == copy->to_pool && (!has_snapshots(copy) || !copy->to_pool->driver->snapshot_create)) {
+		if (volume_begin_clone(copy->to_pool, copy->from, copy->to, config, copy->op, &path, err) < 0)
+			return -1;
+		if (lay_snapshots(copy, path, err) == 0)
+			return 0;
+	} else {
+		if (volume_begin(copy->to_pool, copy->to, config, &path, err) < 0)
+			return -1;
+		if (lay_snapshots(copy, path, err) == 0 && sync_from(copy, copy->from, path, err) == 0)
+			return 0;
+	}
+	volume_abandon(copy->to_pool, copy->to);
+	return -1;
+}
+
+int volume_copy(const VolumeCopy *copy, Error **err)
+{
+	g_autoptr(Config) config = volume_effective_config(copy->to_pool, copy->config);
+	g_autoptr(VolumeLock) lock = volume_lock(copy->to_pool->locks, copy->to->path, FALSE);
+	if (copy->from->content != CONTENT_FILESYSTEM)
+		return error_set(err, ERROR_UNSUPPORTED, "Block volumes cannot be copied in this version");
+	if (volume_exists(copy->to_pool, copy->to, PLACE_OWN))
+		return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"", copy->to->name,
+		    copy->to_pool->name);
+	if (make_data(copy, config, err) < 0 || volume_finish(copy->to_pool, copy->to, copy->description, config, err) < 0)
+		return -1;
+	if (copy_rows(copy, err) == 0)
+		return 0;
+	volume_remove(copy->to_pool, copy->to, NULL);
+	return -1;
+}
+
+/* ---- refresh ---- */
+
+static int add_snapshot(const VolumeCopy *copy, const Volume *volume, const char *name, const char *path, Error **err)
+{
+	g_autoptr(Volume) source = volume_snapshot(copy->from_pool, volume, name);
+	g_autoptr(Volume) snapshot = volume_snapshot(copy->to_pool, copy->to, name);
+	g_autoptr(SnapshotRow) row = NULL;
+	if (snapshot_row_find(copy->from_pool, volume, name, &row, err) < 0 ||
+	    snapshot_row_insert(copy->to_pool, copy->to, row, err) < 0)
+		return -1;
+	int result = sync_from(copy, source, path, err);
+	if (result == 0)
+		result = snapshot_data_create(copy->to_pool, snapshot, err);
+	if (result < 0)
+		snapshot_row_delete(copy->to_pool, copy->to, name, NULL);
+	return result;
+}
+
+int volume_refresh(const VolumeCopy *copy, const GPtrArray *gone, Error **err)
+{
+	g_autoptr(Volume) volume = whole(copy);
+	g_autofree char *path = g_strdup(copy->to->path);
+	for (guint n = 0; gone && n < gone->len; n++)
+		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0)
+			return -1;
+	if (volume_mounted(copy->to_pool, copy->to))
+		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", copy->to->name);
+	if (volume_mount(copy->to_pool, copy->to, err) < 0)
+		return -1;
+	int result = 0;
+	for (guint n = 0; result == 0 && copy->snapshots && n < copy->snapshots->len; n++)
+		result = add_snapshot(copy, volume, copy->snapshots->pdata[n], path, err);
+	if (result == 0)
+		result = sync_from(copy, copy->from, path, err);
+	if (volume_unmount(copy->to_pool, copy->to, result == 0 ? err : NULL) < 0)
+		return -1;
+	return result;
+}

@@ -1,0 +1,375 @@
+"""Figures of a running daemon, one TSV line each: figure, ours, aim, unit, runs, and, when a peer is named, peer and ratio.
+
+  tests/bench/run [--reps N] [--only PART] [--peer-bin BIN --peer-dir DIR] BIN_DIR
+
+Starts a private incusd of BIN_DIR (use the release build) in its own folder, measures by the real `incus` command and by HTTP
+on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
+the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
+"bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
+import argparse, os, signal, statistics, subprocess, sys, tempfile, time, shutil
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Side:
+    def __init__(self, client, directory, pid):
+        self.client, self.directory, self.pid = client, directory, pid
+        self.env = dict(os.environ, INCUS_DIR=directory, INCUS_CONF=tempfile.mkdtemp(prefix="bench-conf."))
+
+    def run(self, *args, check=True, stdin=subprocess.DEVNULL):
+        start = time.perf_counter()
+        done = subprocess.run([self.client, *args], env=self.env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        took = (time.perf_counter() - start) * 1000
+        if check and done.returncode:
+            sys.exit(f"{self.client} {' '.join(args)}: {done.stderr.decode()[-400:]}")
+        return took
+
+    def usage(self, *args):
+        """CPU milliseconds and the peak of resident memory in MiB of one command."""
+        out = subprocess.check_output([TOOLS + "/usage", self.client, *args], env=self.env).split()
+        return float(out[0]), float(out[1]) / 1024
+
+
+TOOLS = None  # folder of the C programs beside this file, compiled by main
+
+
+def http_rate(side, path, connections=1, seconds=2.0):
+    """GETs a second on keep-alive connections."""
+    return float(subprocess.check_output([TOOLS + "/load", side.directory + "/unix.socket", path, str(connections), str(seconds)]))
+
+
+def rss(pid):
+    for line in open(f"/proc/{pid}/smaps_rollup"):
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def monitors_pss(directory):
+    total = 0.0
+    for p in os.listdir("/proc"):
+        if not p.isdigit():
+            continue
+        try:
+            command = open(f"/proc/{p}/cmdline").read()
+            if directory in command and ("lxc monitor" in command or "spawner" in command):
+                total += next(int(l.split()[1]) for l in open(f"/proc/{p}/smaps_rollup") if l.startswith("Pss:")) / 1024
+        except (OSError, StopIteration):
+            pass
+    return total
+
+
+FIGURES = []
+
+
+def figure(name, aim, unit, part):
+    def register(function):
+        FIGURES.append((name, aim, unit, part, function))
+        return function
+    return register
+
+
+@figure("launch busybox, dir, no nic", 100, "ms", "life")
+def launch(s, n):
+    out = []
+    for i in range(n):
+        out.append(s.run("launch", "bench-bb", "b-l", "-p", "bench", "-q"))
+        s.run("delete", "-f", "b-l")
+    return out
+
+
+@figure("launch busybox, dir, bridged nic", 130, "ms", "life")
+def launch_nic(s, n):
+    out = []
+    for i in range(n):
+        out.append(s.run("launch", "bench-bb", "b-l", "-p", "bench-nic", "-q"))
+        s.run("delete", "-f", "b-l")
+    return out
+
+
+@figure("exec c -- true", 12, "ms", "life")
+def exec_true(s, n):
+    s.run("launch", "bench-bb", "b-e", "-p", "bench", "-q")
+    out = [s.run("exec", "b-e", "--", "true") for _ in range(3 * n)]
+    s.run("delete", "-f", "b-e")
+    return out
+
+
+@figure("stop -f of a running container", 60, "ms", "life")
+def stop(s, n):
+    out = []
+    s.run("launch", "bench-bb", "b-s", "-p", "bench", "-q")
+    for i in range(n):
+        out.append(s.run("stop", "-f", "b-s"))
+        s.run("start", "b-s")
+    s.run("delete", "-f", "b-s")
+    return out
+
+
+@figure("delete -f of a running container", 80, "ms", "life")
+def delete(s, n):
+    out = []
+    for i in range(n):
+        s.run("launch", "bench-bb", "b-d", "-p", "bench", "-q")
+        out.append(s.run("delete", "-f", "b-d"))
+    return out
+
+
+@figure("incus version: CPU", 3, "ms", "life")
+def version_cpu(s, n):
+    return [s.usage("version")[0] for _ in range(3 * n)]
+
+
+@figure("incus version: peak of resident memory", 9, "MiB", "life")
+def version_memory(s, n):
+    return [s.usage("version")[1] for _ in range(n)]
+
+
+@figure("list, 10 stopped", 8, "ms", "list")
+def list_10(s, n):
+    make_many(s, 10)
+    return [s.run("list") for _ in range(3 * n)]
+
+
+@figure("list, 100 stopped", 10, "ms", "list")
+def list_100(s, n):
+    make_many(s, 100)
+    return [s.run("list") for _ in range(3 * n)]
+
+
+@figure("list, 500 stopped", 30, "ms", "list")
+def list_500(s, n):
+    make_many(s, 500)
+    return [s.run("list") for _ in range(3 * n)]
+
+
+@figure("GET /1.0/instances?recursion=1, 500 stopped", 400, "req/s", "list")
+def rest_500(s, n):
+    make_many(s, 500)
+    return [http_rate(s, "/1.0/instances?recursion=1") for _ in range(3)]
+
+
+@figure("GET /1.0/instances?recursion=2, 500 stopped", 200, "req/s", "list")
+def rest_500_full(s, n):
+    make_many(s, 500)
+    return [http_rate(s, "/1.0/instances?recursion=2") for _ in range(3)]
+
+
+@figure("GET /1.0/instances?recursion=2, 50 running", 200, "req/s", "memory")
+def rest_50_full(s, n):
+    drop_many(s)
+    for i in range(50):
+        s.run("launch", "bench-bb", f"b-r{i}", "-p", "bench", "-q")
+    out = [http_rate(s, "/1.0/instances?recursion=2") for _ in range(3)]
+    s.run("delete", "-f", *[f"b-r{i}" for i in range(50)])
+    return out
+
+
+@figure("GET /1.0, one connection", 20000, "req/s", "rest")
+def rest_root(s, n):
+    return [http_rate(s, "/1.0") for _ in range(3)]
+
+
+@figure("GET /1.0, eight connections", 60000, "req/s", "rest")
+def rest_root_8(s, n):
+    return [http_rate(s, "/1.0", 8) for _ in range(3)]
+
+
+@figure("resident with 20 running, monitors' PSS included", 65, "MiB", "memory")
+def memory_20(s, n):
+    if not s.pid:
+        return []
+    drop_many(s)
+    for i in range(20):
+        s.run("launch", "bench-bb", f"b-m{i}", "-p", "bench", "-q")
+    value = rss(s.pid) + monitors_pss(s.directory)
+    s.run("delete", "-f", *[f"b-m{i}" for i in range(20)])
+    return [value]
+
+
+def big_file():
+    f = tempfile.NamedTemporaryFile(dir="/var/tmp")
+    block = os.urandom(1 << 20)
+    for _ in range(1024):
+        f.write(block)
+    f.flush()
+    return f
+
+
+@figure("file push of 1 GiB", 1000, "MB/s", "data")
+def push(s, n):
+    with big_file() as f:
+        s.run("launch", "bench-bb", "b-p", "-p", "bench", "-q")
+        out = [(1 << 30) / 1e3 / s.run("file", "push", f.name, "b-p/root/big") for _ in range(3)]
+        s.run("delete", "-f", "b-p")
+    return out
+
+
+@figure("file pull of 1 GiB", 1000, "MB/s", "data")
+def pull(s, n):
+    with big_file() as f, tempfile.TemporaryDirectory(dir="/var/tmp") as to:
+        s.run("launch", "bench-bb", "b-p", "-p", "bench", "-q")
+        s.run("file", "push", f.name, "b-p/root/big")
+        out = [(1 << 30) / 1e3 / s.run("file", "pull", "b-p/root/big", to + "/big") for _ in range(3)]
+        s.run("delete", "-f", "b-p")
+    return out
+
+
+def images():
+    """Files of BENCH_IMAGE, separated by colons: the same 480 MB in several compressions."""
+    files = [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
+    if not files:
+        print("# import and first create: skipped, BENCH_IMAGE names no files", file=sys.stderr)
+    return files
+
+
+def image_figures(part):
+    """One row for each image and step, as (name, aim, values)."""
+    creates = {"zst": 1500, "gz": 3000, "xz": 6000}
+
+    def measure(s, path):
+        imports, firsts = [], []
+        for _ in range(3):
+            imports.append(s.run("image", "import", path, "--alias", "bench-big"))
+            firsts.append(s.run("create", "bench-big", "b-i", "-p", "bench", "-q"))
+            s.run("delete", "b-i")
+            s.run("image", "delete", "bench-big")
+        return imports, firsts
+
+    for path in images():
+        kind = path.rsplit(".", 1)[-1]
+        measured = {}
+
+        def step(s, n, index, path=path, measured=measured):
+            if id(s) not in measured:
+                measured[id(s)] = measure(s, path)
+            return measured[id(s)][index]
+        figure(f"import of an image, {kind}", 1000, "ms", part)(lambda s, n, step=step: step(s, n, 0))
+        figure(f"first create from it, {kind}", creates.get(kind, 3000), "ms", part)(lambda s, n, step=step: step(s, n, 1))
+
+
+def make_many(s, n):
+    have = getattr(s, "many", 0)
+    for i in range(have, n):
+        s.run("create", "bench-bb", f"b-n{i}", "-p", "bench", "-q")
+    s.many = max(have, n)
+
+
+def drop_many(s):
+    names = [f"b-n{i}" for i in range(getattr(s, "many", 0))]
+    s.many = 0
+    for i in range(0, len(names), 50):
+        s.run("delete", *names[i:i + 50])
+
+
+def prepare(s, image):
+    s.run("image", "import", image, "--alias", "bench-bb")
+    for profile in ("bench", "bench-nic"):
+        s.run("profile", "create", profile)
+        s.run("profile", "device", "add", profile, "root", "disk", "path=/", "pool=default")
+    s.run("network", "create", "benchbr0", "ipv6.address=none")
+    s.run("profile", "device", "add", "bench-nic", "eth0", "nic", "network=benchbr0", "name=eth0")
+
+
+def clean(s):
+    drop_many(s)
+    for profile in ("bench", "bench-nic"):
+        s.run("profile", "delete", profile, check=False)
+    s.run("network", "delete", "benchbr0", check=False)
+    s.run("image", "delete", "bench-bb", check=False)
+    shutil.rmtree(s.env["INCUS_CONF"], ignore_errors=True)
+
+
+def start_daemon(bin_dir, directory):
+    env = dict(os.environ, INCUS_DIR=directory)
+    start = time.perf_counter()
+    p = subprocess.Popen([bin_dir + "/incusd", "--logfile", directory + ".log"], env=env, stdin=subprocess.DEVNULL)
+    subprocess.run([bin_dir + "/incus", "admin", "waitready", "--timeout=30"], env=env, check=True)
+    return p, (time.perf_counter() - start) * 1000
+
+
+def report(name, aim, unit, values, peer_values):
+    if not values:
+        return
+    ours = statistics.median(values)
+    line = [name, f"{ours:.4g}" if ours < 10000 else f"{ours:.0f}", str(aim), unit, str(len(values))]
+    if peer_values:
+        peer = statistics.median(peer_values)
+        ratio = ours / peer if unit.endswith("/s") else peer / ours
+        line += [f"{peer:.4g}" if peer < 10000 else f"{peer:.0f}", f"{ratio:.1f}x"]
+    print("\t".join(line), flush=True)
+
+
+def restarts(bin_dir, side, process, name, aim, n):
+    values = []
+    for _ in range(n):
+        process.terminate()
+        process.wait()
+        process, took = start_daemon(bin_dir, side.directory)
+        values.append(took)
+    side.pid = process.pid
+    report(name, aim, "ms", values, None)
+    # Fresh, with nothing in it but what the name says.
+    report(name.replace("restart to ready", "resident"), 25, "MiB", [rss(process.pid)], None)
+    return process
+
+
+def compile_tools(work):
+    global TOOLS
+    TOOLS = work
+    for tool in ("load", "usage"):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", f"{work}/{tool}", f"{HERE}/{tool}.c", "-pthread"], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bin_dir")
+    parser.add_argument("--reps", type=int, default=7)
+    parser.add_argument("--only", help="life, list, rest, memory, data, image or restart")
+    parser.add_argument("--peer-bin")
+    parser.add_argument("--peer-dir")
+    a = parser.parse_args()
+    bin_dir = os.path.abspath(a.bin_dir)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped then too
+    if not os.access(bin_dir + "/incusd", os.X_OK):
+        parser.error(f"{bin_dir} holds no incusd: build the release preset and name its bin folder")
+    if os.geteuid():
+        parser.error("containers are started: run this as root")
+    work = tempfile.mkdtemp(prefix="bench.", dir="/var/tmp")
+    os.chmod(work, 0o711)
+    compile_tools(work)
+    image_figures("image")
+    subprocess.run([HERE + "/../lib/make-image", work + "/image"], check=True, stdout=subprocess.DEVNULL)
+    image = work + "/image/busybox.tar.gz"
+    directory = work + "/d"
+    os.mkdir(directory)
+    process, took = start_daemon(bin_dir, directory)
+    ours = Side(bin_dir + "/incus", directory, process.pid)
+    peer = Side(a.peer_bin, a.peer_dir, None) if a.peer_bin else None
+    print("figure\tours\taim\tunit\truns" + ("\tpeer\tratio" if peer else ""), flush=True)
+    try:
+        if a.only in (None, "restart"):
+            process = restarts(bin_dir, ours, process, "restart to ready, empty", 30, a.reps)
+        ours.run("storage", "create", "default", "dir")
+        prepare(ours, image)
+        if peer:
+            prepare(peer, image)
+        if a.only in (None, "restart"):
+            process = restarts(bin_dir, ours, process, "restart to ready, one bridge and one pool", 120, a.reps)
+        for name, aim, unit, part, function in FIGURES:
+            if a.only in (None, part):
+                report(name, aim, unit, function(ours, a.reps), function(peer, a.reps) if peer else None)
+    finally:
+        for side in filter(None, (ours, peer)):
+            try:
+                clean(side)
+            except SystemExit as e:
+                print("#", e, file=sys.stderr)
+        process.send_signal(signal.SIGPWR)  # instances too
+        process.wait()
+        for m in reversed([l.split()[1] for l in open("/proc/self/mounts") if l.split()[1].startswith(work)]):
+            subprocess.run(["umount", "-l", m])
+        shutil.rmtree(work, ignore_errors=True)
+
+
+main()

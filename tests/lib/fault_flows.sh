@@ -1,0 +1,63 @@
+# The flows that fail.test and kill.test take apart: creation from an image, empty, with devices; start, stop, rename, delete.
+devices() { # of all kinds that this version has
+	mkdir -p "$TEST_DIR/share"
+	printf 'devices:\n  share: {type: disk, source: %s, path: /mnt/share}\n  vol: {type: disk, pool: default, source: v1, path: /mnt/vol}\n' "$TEST_DIR/share"
+	printf '  p2p: {type: nic, nictype: p2p, host_name: v1%s}\n' "$NAME"
+	printf '  eth0: {type: nic, network: %s, host_name: v2%s, security.mac_filtering: "true"}\n' "$BRIDGE" "$NAME"
+}
+faults_setup() {
+	start_daemon; basic_setup; need_faults
+	BRIDGE=it$((RANDOM % 10000))
+	incus network create "$BRIDGE" ipv6.address=none -q
+	incus storage volume create default v1 -q
+	devices >"$TEST_DIR/devices"
+	incus launch bb "$NAME" -q <"$TEST_DIR/devices" # unpacks the image, once
+	incus delete -f "$NAME" -q
+	note_world
+}
+faults_teardown() {
+	incus network delete "$BRIDGE"
+}
+
+created() { # after a creation: all of it or nothing
+	if there; then
+		[ $RC = 0 ] || [ -e "$INCUS_FAULT.hit" ] || fail "creation failed, and the instance is there"
+		works; gone
+	else
+		[ $RC != 0 ] || fail "creation succeeded, and there is no instance"
+		same_world
+	fi
+}
+create_image() { incus create bb "$NAME"; }
+create_image_after() { created; }
+create_empty() { incus create --empty "$NAME"; }
+create_empty_after() {
+	if there; then gone; else same_world; fi
+}
+create_devices() { incus create bb "$NAME" <"$TEST_DIR/devices"; }
+create_devices_after() { created; }
+
+make_stopped() { there || incus create bb "$NAME" -q <"$TEST_DIR/devices"; }
+start_ready() { make_stopped; }
+start() { incus start "$NAME"; }
+start_after() { works; incus stop -f "$NAME"; gone; }
+
+stop_ready() { make_stopped; [ "$(state_of "$NAME")" = RUNNING ] || incus start "$NAME"; }
+stop() { incus stop -f "$NAME"; }
+stop_after() { works; incus stop -f "$NAME"; gone; }
+
+rename_ready() { make_stopped; }
+rename() { incus rename "$NAME" "${NAME}b"; }
+rename_after() {
+	if ! there; then incus rename "${NAME}b" "$NAME"; fi
+	works; gone
+}
+
+delete_ready() { make_stopped; }
+delete() { incus delete "$NAME"; }
+delete_after() {
+	# what could not be removed is in deleted/ until the next start
+	if [ -n "$(ls "$INCUS_DIR/storage-pools/default/deleted/containers")" ]; then stop_daemon; start_daemon; fi
+	if there; then works; gone; else same_world; fi
+}
+FLOWS="create_image create_empty create_devices start stop rename delete"

@@ -1,0 +1,66 @@
+# A flow that fails, or dies, at each of its steps in turn. Sourced after daemon.sh; see sdk/base/fault.h.
+# A script defines for each flow functions FLOW_ready (optional), FLOW (the command) and FLOW_after (checks; $RC is the
+# command's status, its words are in $ERROR) and calls `each_step fail|kill FLOW`.
+export INCUS_FAULT=$TEST_DIR/fault
+NAME=f$$ # of the instance; what is left on the machine carries it
+
+# Everything that an instance has: rows, files, mounts, links, firewall rules, cgroups, processes. Unpacked images are a cache.
+world() {
+	local table query=
+	for table in instances instances_config instances_devices instances_devices_config instances_profiles storage_volumes \
+		storage_volumes_config; do
+		query+=", (SELECT count(*) FROM $table) AS $table"
+	done
+	incus admin sql global "SELECT ${query#, }"
+	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -path './storage-pools/*/images' \) -prune -o -print 2>/dev/null || true) | sort
+	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' "/proc/$DAEMON_PID/mounts" | sort
+	ip -o link | grep -o "v[0-9]*$NAME[^:@]*" | sort || true
+	nft list ruleset | grep -o "v[0-9]*$NAME[^\"]*" | sort -u || true
+	{ find /sys/fs/cgroup -type d -name "*lxc*$NAME*" 2>/dev/null || true; } | sort
+	pgrep -f -c "lxc monitor.*$INCUS_DIR" || true
+}
+same_world() { # what is there now is what was there before
+	world >"$TEST_DIR/now"
+	diff "$TEST_DIR/before" "$TEST_DIR/now" >"$TEST_DIR/difference" || fail "something was left, or is missing: $(cat "$TEST_DIR/difference")"
+}
+note_world() { world >"$TEST_DIR/before"; }
+there() { [ -n "$(state_of "$NAME")" ]; }
+works() { # the instance is whole: it runs, or starts
+	[ "$(state_of "$NAME")" = RUNNING ] || incus start "$NAME" -q
+	eq "$(incus exec "$NAME" -- echo ok)" ok "a command in it"
+}
+gone() { # ... is deleted, and nothing of it is left
+	incus delete -f "$NAME" -q
+	same_world
+}
+
+need_faults() {
+	echo "fail 0" >"$INCUS_FAULT"
+	incus profile create probe -q >/dev/null 2>&1 || true
+	if [ -e "$INCUS_FAULT" ]; then
+		rm "$INCUS_FAULT"
+		skip "this build has no fault points (release)"
+	fi
+}
+
+each_step() {
+	local verb=$1 flow=$2 n hit end=
+	for ((n = 0; ; n++)); do
+		[ $n -lt 200 ] || fail "$flow never comes to its end"
+		if declare -F "${flow}_ready" >/dev/null; then "${flow}_ready"; fi
+		rm -f "$INCUS_FAULT.hit"
+		echo "$verb $n" >"$INCUS_FAULT"
+		RC=0; ERROR=$("$flow" 2>&1 >/dev/null </dev/null) || RC=$?
+		if [ -e "$INCUS_FAULT" ]; then # there were fewer steps
+			rm "$INCUS_FAULT"; end=1
+		else
+			hit=$(cat "$INCUS_FAULT.hit")
+			step "$flow, $verb at step $n ($hit), status $RC"
+			if [ "$verb" = kill ]; then wait "$DAEMON_PID" 2>/dev/null || true; start_daemon; fi
+		fi
+		"${flow}_after"
+		[ -z "$end" ] || break
+	done
+	[ $RC = 0 ] || fail "$flow fails when nothing is in its way: $ERROR"
+	[ $n -ge 3 ] || fail "$flow has only $n steps"
+}
