@@ -28,7 +28,7 @@ int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *volume, const Snaps
 /* ERROR_NOT_FOUND "Snapshot not found"; ERROR_BUSY while it is mounted. */
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
 int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
-/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. */
+/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. With zfs.remove_snapshots newer ones go. */
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err);
 /* *ret_path (g_free) shows its content, until snapshot_unmount(). Counted. */
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err);
