@@ -24,6 +24,7 @@ int snapshot_create(Pool *pool, const Volume *volume, const char *name, const ch
     Error **err);
 /* The row only, of data that comes with its volume (copies, imports). created 0: now. */
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
+int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
 /* ERROR_NOT_FOUND "Snapshot not found"; ERROR_BUSY while it is mounted. */
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
 int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
