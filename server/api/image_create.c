@@ -196,6 +196,8 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, con
 		r = read_options(rq, in, upload, err);
 	if (r == 0)
 		r = image_import_new(rq->daemon, &upload->import, err);
+	if (r == 0)
+		r = image_import_limit(upload->import, rq->project, err);
 	if (r == 0 && g_ascii_strncasecmp(in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
 		MultipartSink sink = { .part = part_begins, .content = part_content, .data = upload->import };
 		r = multipart_new(in->content_type, &sink, &multipart, err);
