@@ -10,6 +10,7 @@
 #include "server/image/multipart.h"
 #include "server/image/secret.h"
 #include "server/operation/operation.h"
+#include "server/rpc/access.h"
 #include "server/rpc/method.h"
 #include "incus/v1/handlers.h"
 #include <jansson.h>
@@ -247,7 +248,7 @@ static gboolean is_json(const Pb__CreateImageRequest *in, const Pb__CreateImageR
 
 int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stream, Error **err)
 {
-	gboolean trusted = rq->caller->kind != CALLER_UNTRUSTED && !rq->caller->metrics_only && caller_has_project(rq->caller, rq->project);
+	gboolean trusted = access_check_object(rq, "project", "can_create_images", rq->project, NULL) == 0;
 	if (!trusted && !*in->secret)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (trusted && in->image && in->image->source && *in->image->source->type)
