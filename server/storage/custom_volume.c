@@ -179,7 +179,7 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
 	return volume_remove(pool, volume, err);
 }

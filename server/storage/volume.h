@@ -92,6 +92,9 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err);
 int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
+/* Waits a moment for short users (a file transfer that ends); FALSE: it is in use for longer. The caller may
+ * hold the volume's lock. */
+gboolean volume_wait_unmounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */
 int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
