@@ -116,6 +116,11 @@ static gboolean is_root(const Volume *volume)
 	return volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE;
 }
 
+int volume_ready(Pool *pool, const Volume *volume, Error **err)
+{
+	return unmount_unfinished(pool, volume, err);
+}
+
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
 {
 	if (unmount_unfinished(pool, volume, err) < 0 || volume_row_insert(pool, volume, description, config, err) < 0)

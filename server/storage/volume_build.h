@@ -17,6 +17,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
 /* Unmounts it, writes its row (config as it is to be stored) and moves it to its place; roots of
  * instances get their link. On failure nothing is left of it. */
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
+/* Unmounts it only, for who moves it himself. */
+int volume_ready(Pool *pool, const Volume *volume, Error **err);
 void volume_abandon(Pool *pool, const Volume *volume);
 /* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted. */
 int volume_remove(Pool *pool, const Volume *volume, Error **err);
