@@ -38,6 +38,8 @@
 	X(trust) \
 	X(version) \
 	X(volume) \
+	X(volume_copy) \
+	X(volume_snapshot) \
 	X(warning)
 
 #define FAMILY(name) extern const Command name##_commands[];

@@ -10,4 +10,5 @@ int image_source_create(Request *rq, const Pb__ImagesPost *post, Stream *stream,
 /* "fingerprint" and "size" of the new image in the operation's metadata. */
 void image_source_report(Operation *op, const Pb__Image *image);
 /* The aliases that were asked for with an image. */
-int image_source_aliases(Daemon *d, const char *project, const Pb__ImagesPost *post, const char *fingerprint, Error **err);
+int image_source_aliases(Daemon *d, const char *project, const Pb__ImagesPost *post,
+    const char *fingerprint, Error **err);
