@@ -181,6 +181,7 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 		return -1;
 	g_autofree char *context = g_strdup_printf("{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
 	instance_event(i, "instance-created", context, spec->caller);
+	snapshot_schedule_changed(i);
 	if (ret_instance)
 		*ret_instance = g_steal_pointer(&i);
 	return 0;

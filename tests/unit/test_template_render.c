@@ -1,5 +1,5 @@
 /* The template language: what it renders, and that hostile templates end. */
-#include "server/instance/template_render.h"
+#include "sdk/base/template_render.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
