@@ -114,6 +114,7 @@ static void add_mount(Packet *rq, const DeviceMount *m)
 	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
 	    m->shift ? "shift," : "", m->is_file ? "file," : "", m->optional ? "opt," : "", NULL);
 	packet_add(rq, m->source);
+	packet_add(rq, m->beneath);
 	packet_add(rq, m->target);
 	packet_add(rq, m->propagation);
 	packet_add(rq, m->filesystem);

@@ -105,8 +105,8 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err);
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
+    const Devices *devices, Error **err);
 /* update.c */
 struct InstanceChange;
 int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
