@@ -254,6 +254,9 @@ int pool_table_start(Daemon *d, Error **err)
 	g_mutex_init(&table->change);
 	table->pools = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
 	d->pools = table;
+	/* Before: those of volumes without snapshots point at nothing. */
+	remove_dangling(d, "containers-snapshots");
+	remove_dangling(d, "virtual-machines-snapshots");
 	for (guint i = 0; i < pools->len; i++) {
 		if (start_pool(pools->pdata[i]))
 			pool_table_add(table, pool_ref(pools->pdata[i]));

@@ -248,26 +248,38 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 	return volume_unmount_locked(pool, volume, err);
 }
 
-static char *link_path(Pool *pool, const Volume *volume)
+/* containers/NAME, or the folder of its snapshots. */
+static char *link_path(Pool *pool, const Volume *volume, gboolean snapshots)
 {
-	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, driver_folder(volume->type), volume->disk_name);
+	return driver_path(pool->daemon->dir, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
 }
 
-int volume_link(Pool *pool, const Volume *volume, Error **err)
+static int link_to(Pool *pool, const Volume *volume, gboolean snapshots, Error **err)
 {
-	g_autofree char *link = link_path(pool, volume);
-	if (fault_point("volume link", err) < 0)
-		return -1;
-	if (symlink(volume->path, link) == 0)
+	g_autofree char *link = link_path(pool, volume, snapshots);
+	g_autofree char *target = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
+	if (symlink(target, link) == 0)
 		return 0;
 	/* One from before, to this or to a tree that is gone. */
-	if (errno == EEXIST && unlink(link) == 0 && symlink(volume->path, link) == 0)
+	if (errno == EEXIST && unlink(link) == 0 && symlink(target, link) == 0)
 		return 0;
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", link);
 }
 
+int volume_link(Pool *pool, const Volume *volume, Error **err)
+{
+	if (fault_point("volume link", err) < 0 || link_to(pool, volume, FALSE, err) < 0)
+		return -1;
+	if (link_to(pool, volume, TRUE, err) == 0)
+		return 0;
+	volume_unlink(pool, volume);
+	return -1;
+}
+
 void volume_unlink(Pool *pool, const Volume *volume)
 {
-	g_autofree char *link = link_path(pool, volume);
+	g_autofree char *link = link_path(pool, volume, FALSE);
+	g_autofree char *snapshots = link_path(pool, volume, TRUE);
 	unlink(link);
+	unlink(snapshots);
 }

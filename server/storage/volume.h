@@ -102,6 +102,7 @@ int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *r
 /* The limit of a file system, 0 for none, as far as the driver has one. */
 int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 
-/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots. */
+/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots; containers-snapshots/NAME
+ * likewise, whether there are snapshots yet or not. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);
 void volume_unlink(Pool *pool, const Volume *volume);

@@ -116,6 +116,11 @@ static gboolean is_root(const Volume *volume)
 	return volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE;
 }
 
+int volume_ready(Pool *pool, const Volume *volume, Error **err)
+{
+	return unmount_unfinished(pool, volume, err);
+}
+
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
 {
 	return volume_finish_with(pool, volume, description, config, NULL, NULL, err);
