@@ -37,6 +37,7 @@
 	X(version) \
 	X(volume) \
 	X(volume_copy) \
+	X(volume_import) \
 	X(volume_snapshot) \
 	X(warning)
 

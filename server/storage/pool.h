@@ -69,7 +69,7 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 /* The image must be in INCUS_DIR/images. op may be NULL; its progress goes there and its
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
-    const char *type, const char *fingerprint, struct Operation *op, Error **err);
+    const char *type, const char *fingerprint, const Config *volume_config, struct Operation *op, Error **err);
 /* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
  * removes the volume's row: what belongs to the volume goes with it, or both stay. */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
