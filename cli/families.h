@@ -28,6 +28,7 @@
 	X(operation) \
 	X(profile) \
 	X(project) \
+	X(publish) \
 	X(query) \
 	X(remote) \
 	X(snapshot) \

@@ -4,6 +4,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/key/key.h"
+#include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -141,6 +142,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 {
 	const char *source = config_get(config, "source");
 	g_autofree char *path = NULL;
+	g_autofree char *beneath = NULL;
 	gboolean shift = config_true(config, "shift");
 	struct stat st;
 	*ret_mount = NULL;
@@ -150,7 +152,9 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 		    pool_custom_mount(pool, host->project, source, &path, &shift, err) < 0)
 			return -1; /* volumes stay unshifted on disk */
 	} else {
-		path = g_strdup(source);
+		path = g_canonicalize_filename(source, "/");
+		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)
+			return -1;
 	}
 	if (stat(path, &st) < 0) {
 		if (!required(config))
@@ -160,6 +164,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
+	mount->beneath = g_steal_pointer(&beneath);
 	mount->target = target_of(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
 	mount->readonly = config_true(config, "readonly");

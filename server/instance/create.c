@@ -19,8 +19,8 @@ static int expand_spec(Daemon *d, const InstanceSpec *spec, Config **ret_config,
 	return row_expand(d, spec->project, spec->profiles, spec->config, spec->devices, NULL, ret_config, ret_devices, err);
 }
 
-static int check_expanded(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err)
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
+    const Devices *devices, Error **err)
 {
 	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
 		.config = config, .devices = devices };
@@ -28,13 +28,7 @@ static int check_expanded(Daemon *d, const char *project, const char *name, Inst
 	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
 	    lxc_config_check(d, config, err) < 0)
 		return -1;
-	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
-}
-
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err)
-{
-	return check_expanded(d, project, name, type, creating, config, devices, err);
+	return project_allow_instance(d, project, name, instance_type_name(type), config, devices, err);
 }
 
 int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
@@ -50,9 +44,10 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
 				return error_set(err, ERROR_INVALID, "Duplicate profile \"%s\" found in request", spec->profiles[n]);
 	if (key_check_instance(instance_type_name(spec->type), spec->config, FALSE, err) < 0 ||
+	    project_allow_volatile(d, spec->project, spec->config, NULL, err) < 0 ||
 	    expand_spec(d, spec, &config, &devices, err) < 0)
 		return -1;
-	return check_expanded(d, spec->project, spec->name, spec->type, TRUE, config, devices, err);
+	return instance_check(d, spec->project, spec->name, spec->type, config, devices, err);
 }
 
 static void add_devices(Instance *i, gboolean add, Error **err, int *result)
@@ -297,6 +292,8 @@ static int rebuild_locked(Instance *i, const char *image, const Config *properti
 	const char *type = instance_type_name(i->type);
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
+	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
+		return -1;
 	if (instance_pool(i, &pool, err) < 0 || pool_instance_delete(pool, i->project, i->name, type, err) < 0)
 		return -1;
 	Config *root;

@@ -57,7 +57,9 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 	plan->to = volume_new(plan->pool, kind(i), plan->project, plan->name);
 	if (row_expand(i->daemon, plan->project, plan->profiles, config, plan->devices, NULL, &expanded, &devices, err) < 0)
 		return -1;
-	return instance_check(i->daemon, plan->project, plan->name, i->type, plan->project != i->project, expanded, devices, err);
+	/* In its own project it is still the one that is there. */
+	const char *name = plan->project == i->project ? i->name : plan->name;
+	return instance_check(i->daemon, plan->project, name, i->type, expanded, devices, err);
 }
 
 static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error **err)

@@ -105,8 +105,8 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err);
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
+    const Devices *devices, Error **err);
 /* update.c */
 struct InstanceChange;
 int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
@@ -162,6 +162,13 @@ int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);
 void seccomp_remove(Instance *i);
+
+/* apparmor.c */
+/* Loads the profile; *ret_label is what liblxc is told ("unconfined" on a host without AppArmor). */
+int apparmor_load(Instance *i, const Config *expanded, char **ret_label, Error **err);
+/* Replaces the running container's profile where the change concerns it. */
+int apparmor_reload(Instance *i, const Config *before, const Config *after, Error **err);
+void apparmor_unload(Instance *i);
 
 /* template_apply.c */
 int template_apply(Instance *i, const char *directory, const char *trigger, Error **err);

@@ -301,3 +301,8 @@ int check_interfaces(const char *value, Error **err)
 {
 	return each(value, interface_or_vlan, err);
 }
+
+int check_paths(const char *value, Error **err)
+{
+	return each(value, name_check_absolute_path, err);
+}

@@ -42,9 +42,8 @@ static int check_config(Pool *pool, VolumeContent content, const Config *config,
 }
 
 /* The volume, empty or with what `fd` (unless -1) holds. */
-static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *config, int fd, Error **err)
+static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *effective, int fd, Error **err)
 {
-	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autofree char *path = NULL;
 	if (volume_begin(pool, volume, effective, &path, err) < 0)
 		return -1;
@@ -69,8 +68,12 @@ static int create(Pool *pool, const char *project, const char *name, const char 
 		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	volume->content = content;
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	return check_new(pool, volume, err) < 0 ? -1 : create_locked(pool, volume, description, config, fd, err);
+	if (check_new(pool, volume, err) < 0 ||
+	    project_allow_volume(pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
+		return -1;
+	return create_locked(pool, volume, description, effective, fd, err);
 }
 
 int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
@@ -144,6 +147,8 @@ int volume_update(Pool *pool, Volume *volume, const char *description, const Con
 	g_autoptr(Config) before = NULL;
 	if (check_pool(pool, err) < 0 || volume_load(pool, volume, NULL, &before, err) < 0 ||
 	    check_config(pool, volume->content, config, err) < 0 || check_change(volume, config, before, err) < 0 ||
+	    (volume->type == VOLUME_CUSTOM && project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
+						      config_get(config, "size"), err) < 0) ||
 	    apply_size(pool, volume, config, before, err) < 0)
 		return -1;
 	g_autoptr(Config) stored = stored_config(config, before);

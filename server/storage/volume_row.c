@@ -1,3 +1,4 @@
+#include "server/project/project.h"
 #include "server/storage/volume.h"
 #include "server/storage/pool_private.h"
 
@@ -65,6 +66,17 @@ int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **
 	return volume_load(pool, &copy, ret_id, ret_config, err);
 }
 
+/* What its project may use together with the rest: custom volumes only, root disks are their instances'. */
+static int verify(Tx *tx, const RowCall *call, Error **err)
+{
+	int64_t project;
+	if (call->volume->type != VOLUME_CUSTOM)
+		return 0;
+	if (tx_int(tx, &project, err, "SELECT project_id FROM storage_volumes WHERE id = ?", "i", call->id) < 0)
+		return -1;
+	return project_verify_volume(tx, project, err);
+}
+
 static int insert_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
@@ -81,7 +93,9 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		return -1;
 	if (call->config && tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err) < 0)
 		return -1;
-	return call->also ? call->also(tx, call->also_data, err) : 0;
+	if (call->also && call->also(tx, call->also_data, err) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
 int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
@@ -147,9 +161,11 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 	if (find_id(tx, call, err) < 0 || set_key(tx, call->id, VOLUME_INTENT, NULL, err) < 0 ||
 	    (call->also && call->also(tx, call->also_data, err) < 0))
 		return -1;
-	return tx_exec(tx, err,
+	if (tx_exec(tx, err,
 	    "UPDATE storage_volumes SET name = ?, project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?", "ssi",
-	    call->renamed->name, call->renamed->project, call->id);
+	    call->renamed->name, call->renamed->project, call->id) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
 int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err)
@@ -193,7 +209,9 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	if (find_id(tx, call, err) < 0 ||
 	    tx_exec(tx, err, "UPDATE storage_volumes SET description = ? WHERE id = ?", "si", call->description, call->id) < 0)
 		return -1;
-	return tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err);
+	if (tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
 int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
