@@ -28,6 +28,7 @@
 	X(operation) \
 	X(profile) \
 	X(project) \
+	X(publish) \
 	X(query) \
 	X(remote) \
 	X(snapshot) \
@@ -36,6 +37,8 @@
 	X(trust) \
 	X(version) \
 	X(volume) \
+	X(volume_copy) \
+	X(volume_snapshot) \
 	X(warning)
 
 #define FAMILY(name) extern const Command name##_commands[];

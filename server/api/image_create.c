@@ -251,7 +251,7 @@ int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stre
 	gboolean trusted = access_check_object(rq, "project", "can_create_images", rq->project, NULL) == 0;
 	if (!trusted && !*in->secret)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	if (trusted && in->image && in->image->source && *in->image->source->type)
+	if (trusted && in->image)
 		return image_source_create(rq, in->image, stream, err);
 	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
 	 * first, without bytes. */

@@ -129,9 +129,8 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0 ||
-		    pool_custom_mount(pool, host->project, source, &path, err) < 0)
-			return -1;
-		shift = TRUE; /* volumes stay unshifted on disk */
+		    pool_custom_mount(pool, host->project, source, &path, &shift, err) < 0)
+			return -1; /* volumes stay unshifted on disk */
 	} else {
 		path = g_canonicalize_filename(source, "/");
 		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)

@@ -152,7 +152,7 @@ static void write_config_copy(Instance *i, GPtrArray *pairs)
 	g_autoptr(GString) text = g_string_new(NULL);
 	for (guint n = 0; n + 1 < pairs->len; n += 2)
 		g_string_append_printf(text, "%s = %s\n", (char *)pairs->pdata[n], (char *)pairs->pdata[n + 1]);
-	g_file_set_contents_full(path, text->str, (gssize)text->len, G_FILE_SET_CONTENTS_NONE, 0640, NULL);
+	file_write_plain(path, text->str, 0640, NULL);
 }
 
 typedef struct StartPlan {
@@ -284,6 +284,7 @@ static void undo_start(Instance *i, StartPlan *plan)
 	if (plan->mounted)
 		pool_instance_unmount(plan->pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
+	apparmor_unload(i);
 	runtime_directory_remove(i);
 }
 
@@ -391,6 +392,7 @@ void power_cleanup_locked(Instance *i)
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_unmount(pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
+	apparmor_unload(i);
 	runtime_directory_remove(i);
 }
 

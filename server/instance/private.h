@@ -163,6 +163,13 @@ int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);
 void seccomp_remove(Instance *i);
 
+/* apparmor.c */
+/* Loads the profile; *ret_label is what liblxc is told ("unconfined" on a host without AppArmor). */
+int apparmor_load(Instance *i, const Config *expanded, char **ret_label, Error **err);
+/* Replaces the running container's profile where the change concerns it. */
+int apparmor_reload(Instance *i, const Config *before, const Config *after, Error **err);
+void apparmor_unload(Instance *i);
+
 /* template_apply.c */
 int template_apply(Instance *i, const char *directory, const char *trigger, Error **err);
 

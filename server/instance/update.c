@@ -248,7 +248,8 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
 	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
-	if (running && limits_apply(i, before->expanded, i->expanded, err) < 0)
+	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
+	    limits_apply(i, before->expanded, i->expanded, err) < 0))
 		return -1;
 	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {
 		g_autoptr(GHashTable) wanted = instance_expanded_devices(i);
@@ -275,6 +276,8 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 		result = row_update(i, err);
 	if (result < 0) {
 		limits_apply(i, i->expanded, before.expanded, NULL);
+		if (instance_running(i))
+			apparmor_reload(i, i->expanded, before.expanded, NULL);
 		restore(i, &before);
 	}
 	g_mutex_lock(&i->lock);

@@ -52,6 +52,11 @@ void pool_unref(Pool *pool)
 	g_free(pool);
 }
 
+Daemon *pool_daemon(const Pool *pool)
+{
+	return pool->daemon;
+}
+
 const char *pool_name(const Pool *pool)
 {
 	return pool->name;

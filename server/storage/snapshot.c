@@ -170,6 +170,21 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 	return -1;
 }
 
+/* Rows of snapshots that the driver had to remove to go back to an older one. */
+static int forget_lost(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) rows = NULL, names = NULL;
+	if (snapshot_row_list(pool, volume, &rows, err) < 0 || snapshot_list_data(pool, volume, &names, err) < 0)
+		return -1;
+	for (guint i = 0; i < rows->len; i++) {
+		const SnapshotRow *row = rows->pdata[i];
+		if (!g_ptr_array_find_with_equal_func(names, row->name, g_str_equal, NULL) &&
+		    snapshot_row_delete(pool, volume, row->name, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
@@ -181,7 +196,9 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);
 	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
-	return pool->driver->snapshot_restore(&call->pool, &call->volume, err);
+	if (pool->driver->snapshot_restore(&call->pool, &call->volume, err) < 0)
+		return -1;
+	return pool->driver->snapshot_list ? forget_lost(pool, volume, err) : 0;
 }
 
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)

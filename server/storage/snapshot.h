@@ -24,10 +24,11 @@ int snapshot_create(Pool *pool, const Volume *volume, const char *name, const ch
     Error **err);
 /* The row only, of data that comes with its volume (copies, imports). created 0: now. */
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
+int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
 /* ERROR_NOT_FOUND "Snapshot not found"; ERROR_BUSY while it is mounted. */
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
 int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
-/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. */
+/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. With zfs.remove_snapshots newer ones go. */
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err);
 /* *ret_path (g_free) shows its content, until snapshot_unmount(). Counted. */
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err);

@@ -106,16 +106,13 @@ int snapshot_row_find(Pool *pool, const Volume *volume, const char *name, Snapsh
 	return 0;
 }
 
-static int insert_tx(Tx *tx, void *data, Error **err)
+int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *v, const SnapshotRow *row, Error **err)
 {
-	SnapshotCall *call = data;
-	const Volume *v = call->volume;
-	const SnapshotRow *row = call->row;
 	int64_t volume, id;
 	if (tx_int(tx, &volume, err,
 		"SELECT v.id FROM storage_volumes v JOIN projects p ON p.id = v.project_id"
 		" WHERE v.storage_pool_id = ? AND v.type = ? AND v.name = ? AND p.name = ?",
-		"iiss", call->pool->id, (int64_t)v->type, v->name, v->project) < 0)
+		"iiss", pool->id, (int64_t)v->type, v->name, v->project) < 0)
 		return error_prefix(err, "Storage volume \"%s\"", v->name);
 	/* Volumes and their snapshots share one space of ids: that of the volumes. */
 	if (tx_exec(tx, err, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'storage_volumes'", "") < 0 ||
@@ -128,6 +125,12 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		row->created ? row->created : (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
 	return row->config ? tx_config_replace(tx, "storage_volumes_snapshots_config", "storage_volume_snapshot_id", id, row->config, err) : 0;
+}
+
+static int insert_tx(Tx *tx, void *data, Error **err)
+{
+	SnapshotCall *call = data;
+	return snapshot_row_insert_in(tx, call->pool, call->volume, call->row, err);
 }
 
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)

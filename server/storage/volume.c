@@ -59,6 +59,11 @@ void volume_free(Volume *volume)
 	g_free(volume);
 }
 
+gboolean volume_key_is_internal(const char *key)
+{
+	return strcmp(key, VOLUME_INTENT) == 0 || strcmp(key, VOLUME_MOVING) == 0;
+}
+
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
 {
 	return driver_path(pool->path, volume->type, place, volume->disk_name, volume->snapshot);
