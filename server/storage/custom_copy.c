@@ -152,7 +152,7 @@ static void remove_moved(Pool *pool, const Volume *volume)
 static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(Config) marked = NULL;
-	if (volume_mounted(c->from_pool, plan->from))
+	if (!volume_wait_unmounted(c->from_pool, plan->from))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", plan->from->name);
 	if (volume_copy_config(&plan->copy, &marked, err) < 0)
 		return -1;

@@ -242,7 +242,7 @@ int volume_refresh(const VolumeCopy *copy, const GPtrArray *gone, Error **err)
 	for (guint n = 0; gone && n < gone->len; n++)
 		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0)
 			return -1;
-	if (volume_mounted(copy->to_pool, copy->to))
+	if (!volume_wait_unmounted(copy->to_pool, copy->to))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", copy->to->name);
 	if (volume_mount(copy->to_pool, copy->to, err) < 0)
 		return -1;
