@@ -350,6 +350,24 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 	return 0;
 }
 
+void instance_profile_renamed(Daemon *d, const char *project, const char *profile, const char *new_name)
+{
+	g_autoptr(GPtrArray) all = instance_list(d, NULL);
+	for (guint n = 0; n < all->len; n++) {
+		Instance *i = all->pdata[n];
+		if (!uses_profile(i, project, profile) || instance_lock(i, NULL) < 0)
+			continue;
+		g_mutex_lock(&i->lock);
+		for (char **name = i->profiles; *name; name++)
+			if (strcmp(*name, profile) == 0) {
+				g_free(*name);
+				*name = g_strdup(new_name);
+			}
+		g_mutex_unlock(&i->lock);
+		instance_unlock(i);
+	}
+}
+
 static int check_with(Instance *i, const ProfileReplacement *replaced, Error **err)
 {
 	g_autoptr(Config) local = instance_config(i);
