@@ -9,6 +9,7 @@
 #include "server/image/image.h"
 #include "server/image/tasks.h"
 #include "server/instance/backup.h"
+#include "server/instance/snapshot_tasks.h"
 #include "server/instance/instance.h"
 #include "server/key/server.h"
 #include "server/network/network.h"
@@ -164,6 +165,7 @@ static const Part parts[] = {
     {"schedule", schedule_start, schedule_stop},
     {"image tasks", image_tasks_start, NULL},
     {"backup tasks", instance_backup_tasks_start, NULL},
+    {"snapshot tasks", snapshot_tasks_start, NULL},
 };
 
 static void stop_parts(Daemon *daemon, gsize started)

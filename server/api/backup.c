@@ -9,7 +9,7 @@
 #include "server/key/server.h"
 #include "server/operation/operation.h"
 #include "server/project/project.h"
-#include "server/storage/archive_sink.h"
+#include "server/key/check.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -145,7 +145,7 @@ static int fill_create(Request *rq, const Pb__InstanceBackupsPost *post, Work *w
 	work->instance_only = post->instance_only;
 	work->optimized = post->optimized_storage;
 	work->compression = choose_compression(rq, post->compression_algorithm);
-	return archive_sink_check(work->compression, err);
+	return work->compression && *work->compression ? check_compression(work->compression, err) : 0;
 }
 
 int api_create_instance_backup(Request *rq, const Pb__CreateInstanceBackupRequest *in, Pb__Operation *out, Error **err)

@@ -8,6 +8,7 @@
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
+#include "server/project/project.h"
 #include "server/rpc/access.h"
 #include <string.h>
 
@@ -170,7 +171,7 @@ typedef struct Work {
 	Config *config;
 	Devices *devices;
 	char **profiles;
-	gboolean ephemeral, force;
+	gboolean ephemeral, force, instance_only;
 	int ephemeral_change, timeout_s;
 } Work;
 
@@ -254,6 +255,13 @@ static int restore_snapshot(Request *rq, const Pb__UpdateInstanceRequest *in, Wo
 	return start_operation(rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
 }
 
+/* Who may set the daemon's own keys. */
+static int check_volatile(Request *rq, Instance *instance, const Config *wanted, Error **err)
+{
+	g_autoptr(Config) now = instance_config(instance);
+	return project_allow_volatile(rq->daemon, instance_project(instance), wanted, now, err);
+}
+
 int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
@@ -267,6 +275,8 @@ int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Op
 	if (check_etag(rq, work->instance, err) < 0)
 		return -1;
 	work->config = config_from_map(put->n_config, put->config);
+	if (check_volatile(rq, work->instance, work->config, err) < 0)
+		return -1;
 	work->devices = devices_from_map(put->n_devices, put->devices);
 	work->profiles = strv_from(put->profiles, put->n_profiles);
 	work->description = g_strdup(put->description);
@@ -296,6 +306,8 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 	GHashTableIter iter;
 	gpointer name, device;
 	merge_config(config, put);
+	if (check_volatile(rq, work->instance, config, err) < 0)
+		return -1;
 	g_hash_table_iter_init(&iter, given);
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		devices_set(devices, name, device);
@@ -313,7 +325,7 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project};
+	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project, .instance_only = work->instance_only};
 	if (!work->pool && !work->project)
 		return instance_rename(work->instance, work->name, operation_caller(op), err);
 	return instance_move(work->instance, &move, op, operation_caller(op), err);
@@ -337,6 +349,7 @@ static int plan_move(Request *rq, const Pb__InstancePost *post, Work *work, Erro
 	if (work->project && access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
 		return -1;
 	work->name = g_strdup(*post->name ? post->name : instance_name(work->instance));
+	work->instance_only = post->instance_only;
 	return 0;
 }
 

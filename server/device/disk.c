@@ -4,6 +4,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/key/key.h"
+#include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +30,26 @@ static int check_keys(const Config *config, Error **err)
 	return 0;
 }
 
+/* Keys of the volume that the disk is made as. */
+static int check_initial(const char *driver, const Config *config, Error **err)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, (GHashTable *)config);
+	while (g_hash_table_iter_next(&iter, &key, &value)) {
+		if (!g_str_has_prefix(key, "initial."))
+			continue;
+		if (!is_root(config))
+			return error_set(err, ERROR_INVALID, "Non-root disk device cannot contain initial.* configuration");
+		const char *name = (const char *)key + strlen("initial.");
+		if (strcmp(name, "size") == 0 || g_str_has_prefix(name, "volatile."))
+			return error_set(err, ERROR_INVALID, "Invalid initial configuration \"%s\"", (char *)key);
+		if (driver && key_check(KEY_VOLUME, driver, name, value, err) < 0)
+			return error_prefix(err, "Invalid initial configuration \"%s\"", (char *)key);
+	}
+	return 0;
+}
+
 static int check_root(const DeviceHost *host, const Config *config, Error **err)
 {
 	const char *pool = config_get(config, "pool");
@@ -44,7 +65,7 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 	if (!host)
 		return 0;
 	g_autoptr(Pool) found = NULL;
-	return pool_get(host->daemon, pool, &found, err);
+	return pool_get(host->daemon, pool, &found, err) < 0 ? -1 : check_initial(pool_driver(found), config, err);
 }
 
 static gboolean required(const Config *config)
@@ -84,7 +105,7 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 
 static int disk_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
-	if (check_keys(config, err) < 0)
+	if (check_keys(config, err) < 0 || check_initial(NULL, config, err) < 0)
 		return -1;
 	const char *path = config_get(config, "path");
 	if (path && name_check_line(path, err) < 0)
@@ -121,17 +142,19 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 {
 	const char *source = config_get(config, "source");
 	g_autofree char *path = NULL;
+	g_autofree char *beneath = NULL;
 	gboolean shift = config_true(config, "shift");
 	struct stat st;
 	*ret_mount = NULL;
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0 ||
-		    pool_custom_mount(pool, host->project, source, &path, err) < 0)
-			return -1;
-		shift = TRUE; /* volumes stay unshifted on disk */
+		    pool_custom_mount(pool, host->project, source, &path, &shift, err) < 0)
+			return -1; /* volumes stay unshifted on disk */
 	} else {
-		path = g_strdup(source);
+		path = g_canonicalize_filename(source, "/");
+		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)
+			return -1;
 	}
 	if (stat(path, &st) < 0) {
 		if (!required(config))
@@ -141,6 +164,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
+	mount->beneath = g_steal_pointer(&beneath);
 	mount->target = target_of(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
 	mount->readonly = config_true(config, "readonly");

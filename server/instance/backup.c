@@ -90,7 +90,7 @@ static int list_snapshots(Instance *i, const InstanceBackupSpec *spec, GPtrArray
 	return 0;
 }
 
-static int pack_volume(Instance *i, Pool *pool, const GPtrArray *snapshots, ArchiveSink *sink, struct Operation *op, Error **err)
+static int pack_volume(Instance *i, Pool *pool, const GPtrArray *snapshots, Pack *sink, struct Operation *op, Error **err)
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
@@ -105,20 +105,27 @@ static int pack_volume(Instance *i, Pool *pool, const GPtrArray *snapshots, Arch
 	return volume_archive_pack(&archive, sink, err);
 }
 
+static int write_to_file(void *data, const void *bytes, size_t length, Error **err)
+{
+	return file_write_all(*(int *)data, bytes, length) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot write the backup");
+}
+
 static int pack(Instance *i, const InstanceBackupSpec *spec, int fd, struct Operation *op, Error **err)
 {
-	g_autoptr(ArchiveSink) sink = NULL;
+	g_autoptr(Pack) sink = NULL;
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
 	g_autofree char *compression = choose_compression(i, spec);
 	g_autofree char *index = NULL;
+	PackOptions options = { .compression = compression, .sink = write_to_file, .data = &fd, .op = op, .stage = "create_backup",
+		.what = "Packing" };
 	if (instance_pool(i, &pool, err) < 0 || list_snapshots(i, spec, &snapshots, err) < 0 ||
-	    backup_index_write(i, pool, snapshots, &index, err) < 0 || archive_sink_open(fd, compression, &sink, err) < 0)
+	    backup_index_write(i, pool, snapshots, &index, err) < 0 || pack_new(&options, &sink, err) < 0)
 		return -1;
-	if (pack_file(sink, "backup/index.yaml", index, strlen(index), 0644, err) < 0 ||
+	if (pack_text(sink, "backup/index.yaml", index, err) < 0 ||
 	    pack_volume(i, pool, snapshots, sink, op, err) < 0)
 		return -1;
-	return archive_sink_finish(sink, err);
+	return pack_finish(sink, err);
 }
 
 /* Nothing may change while trees are read. */

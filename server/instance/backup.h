@@ -27,7 +27,7 @@ typedef struct InstanceBackupSpec {
 	int64_t expires;
 	gboolean instance_only;  /* without snapshots */
 	gboolean optimized;
-	const char *compression; /* archive_sink.h; NULL or "": as project or server say */
+	const char *compression; /* pack.h; NULL or "": as project or server say */
 } InstanceBackupSpec;
 
 int instance_backup_next_name(Instance *i, char **ret_name, Error **err);

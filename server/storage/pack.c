@@ -1,350 +1,312 @@
 #include "server/storage/pack.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
-#include "server/storage/pack_attributes.h"
+#include "server/storage/unpack_attributes.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
-enum { BUFFER = 1024 * 1024, DEPTH_MAX = 1000, PROGRESS_STEP = 64, LINK_MAX_BYTES = 65536 };
+enum { CHUNK = 256 * 1024, DEPTH_MAX = 500, PATH_LENGTH_MAX = 4095, XATTRS_MAX = 64 * 1024 };
 
-typedef struct LinkKey {
+struct Pack {
+	PackOptions options;
+	ArchiveTarget *target;
+	struct archive *disk; /* reads ACLs and holes */
+	struct archive_entry *entry;
+	GHashTable *links;    /* Link set: files with more than one name, by their first */
+	uint64_t bytes;
+	int64_t started_us;
+	char list[XATTRS_MAX], value[XATTRS_MAX], chunk[CHUNK];
+};
+
+typedef struct Link {
 	dev_t device;
 	ino_t inode;
-} LinkKey;
-
-typedef struct Packer {
-	ArchiveSink *sink;
-	struct archive *tar;
-	const PackOptions *options;
-	GHashTable *links;  /* LinkKey -> path in the archive of its first name */
-	struct archive_entry *entry;
-	char *buffer, *zeros;
-	uint64_t bytes;
-	unsigned entries, depth;
-	int64_t started_us;
-} Packer;
-
-static int pack_directory(Packer *p, int fd, const char *path, Error **err);
+	char *path;
+} Link;
 
 static guint link_hash(const void *item)
 {
-	const LinkKey *key = item;
-	return (guint)(key->inode ^ key->device * 31);
+	const Link *link = item;
+	return (guint)(link->inode ^ link->device * 31);
 }
 
 static gboolean link_equal(const void *a, const void *b)
 {
-	const LinkKey *one = a, *two = b;
+	const Link *one = a, *two = b;
 	return one->inode == two->inode && one->device == two->device;
 }
 
-static int fail_errno(Error **err, const char *path)
+static void link_free(void *item)
 {
-	int e = errno;
-	g_autofree char *shown = g_strescape(path, NULL);
-	return error_errno(err, ERROR_INTERNAL, e, "Cannot pack \"%s\"", shown);
+	g_free(((Link *)item)->path);
+	g_free(item);
 }
 
-static int check_progress(Packer *p, Error **err)
+int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
 {
-	struct Operation *op = p->options->op;
+	g_autoptr(Pack) pack = g_new0(Pack, 1);
+	pack->options = *options;
+	pack->started_us = g_get_monotonic_time();
+	pack->entry = archive_entry_new();
+	pack->disk = archive_read_disk_new();
+	archive_read_disk_set_behavior(pack->disk, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS);
+	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
+	if (archive_target_open(options->compression, options->sink, options->data, &pack->target, err) < 0)
+		return -1;
+	*ret_pack = g_steal_pointer(&pack);
+	return 0;
+}
+
+void pack_free(Pack *pack)
+{
+	if (!pack)
+		return;
+	archive_target_free(pack->target);
+	archive_read_free(pack->disk);
+	archive_entry_free(pack->entry);
+	g_hash_table_unref(pack->links);
+	g_free(pack);
+}
+
+static int fail(const char *what, const char *path, Error **err)
+{
+	return error_errno(err, ERROR_INTERNAL, errno, "Cannot %s \"%s\"", what, path);
+}
+
+/* Times of access and change are the host's affair. */
+static void drop_times(struct archive_entry *entry)
+{
+	archive_entry_unset_atime(entry);
+	archive_entry_unset_ctime(entry);
+	archive_entry_unset_birthtime(entry);
+}
+
+static void begin_entry(Pack *pack, const char *path, const struct stat *st)
+{
+	archive_entry_clear(pack->entry);
+	archive_entry_set_pathname(pack->entry, path);
+	archive_entry_copy_stat(pack->entry, st);
+	drop_times(pack->entry);
+	if (!S_ISREG(st->st_mode))
+		archive_entry_set_size(pack->entry, 0);
+}
+
+/* TRUE when there are ACLs among the file's attributes. */
+static int add_xattrs(Pack *pack, int fd, gboolean *ret_acls)
+{
+	ssize_t length = flistxattr(fd, pack->list, sizeof pack->list);
+	*ret_acls = FALSE;
+	if (length < 0)
+		return errno == ENOTSUP ? 0 : -1;
+	for (const char *name = pack->list; name < pack->list + length; name += strlen(name) + 1) {
+		*ret_acls |= g_str_has_prefix(name, "system.posix_acl_");
+		if (!attributes_wanted(name))
+			continue;
+		ssize_t size = fgetxattr(fd, name, pack->value, sizeof pack->value);
+		if (size < 0)
+			return -1;
+		archive_entry_xattr_add_entry(pack->entry, name, pack->value, (size_t)size);
+	}
+	return 0;
+}
+
+/* What an open file or directory has beside its stat. */
+static int add_attributes(Pack *pack, int fd, const char *path, const struct stat *st, Error **err)
+{
+	gboolean acls, holes = S_ISREG(st->st_mode) && st->st_blocks < st->st_size / 512;
+	if (add_xattrs(pack, fd, &acls) < 0)
+		return fail("read the attributes of", path, err);
+	if (!acls && !holes)
+		return 0;
+	/* Default ACLs are asked for by path. */
+	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
+	archive_entry_copy_sourcepath(pack->entry, self);
+	if (archive_read_disk_entry_from_file(pack->disk, pack->entry, fd, st) < ARCHIVE_WARN)
+		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, archive_error_string(pack->disk));
+	drop_times(pack->entry);
+	return 0;
+}
+
+static int report(Pack *pack, size_t bytes, Error **err)
+{
+	Operation *op = pack->options.op;
+	pack->bytes += bytes;
 	if (!op)
 		return 0;
 	if (operation_cancelled(op))
-		return error_set(err, ERROR_CANCELLED, "Packing was cancelled");
-	operation_set_progress(op, p->options->stage, p->options->what, p->bytes, 0, p->started_us);
+		return error_set(err, ERROR_CANCELLED, "Cancelled");
+	operation_set_progress(op, pack->options.stage, pack->options.what, pack->bytes, 0, pack->started_us);
 	return 0;
 }
 
-/* The entry of `path`, with what stat knows: no more, or extended headers grow. */
-static struct archive_entry *begin_entry(Packer *p, const char *path, const struct stat *st)
+/* Holes are read as the zeros that they stand for: the writer knows where they are. */
+static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Error **err)
 {
-	struct archive_entry *entry = archive_entry_clear(p->entry);
-	archive_entry_set_pathname(entry, path);
-	archive_entry_set_mode(entry, st->st_mode);
-	archive_entry_set_uid(entry, st->st_uid);
-	archive_entry_set_gid(entry, st->st_gid);
-	archive_entry_set_mtime(entry, st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
-	return entry;
-}
-
-/* Warnings are names in no known character set: they go as they are. */
-static int write_header(Packer *p, Error **err)
-{
-	int rc = archive_write_header(p->tar, p->entry);
-	if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
-		return archive_sink_fail(p->sink, err);
-	return ++p->entries % PROGRESS_STEP == 0 ? check_progress(p, err) : 0;
-}
-
-/* A second name of a file that is there already becomes a link. */
-static gboolean linked(Packer *p, const struct stat *st, const char *path)
-{
-	LinkKey key = { st->st_dev, st->st_ino };
-	if (st->st_nlink < 2)
-		return FALSE;
-	const char *first = g_hash_table_lookup(p->links, &key);
-	if (first) {
-		archive_entry_set_hardlink(p->entry, first);
-		return TRUE;
-	}
-	g_hash_table_insert(p->links, g_memdup2(&key, sizeof(key)), g_strdup(path));
-	return FALSE;
-}
-
-/* ---- content ---- */
-
-static int write_bytes(Packer *p, const char *data, size_t length, Error **err)
-{
-	while (length > 0) {
-		la_ssize_t n = archive_write_data(p->tar, data, length);
-		if (n <= 0)
-			return archive_sink_fail(p->sink, err);
-		data += n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
-/* libarchive leaves the bytes of holes out, but wants to be handed them. */
-static int write_zeros(Packer *p, off_t length, Error **err)
-{
-	while (length > 0) {
-		size_t n = (size_t)MIN(length, (off_t)BUFFER);
-		if (write_bytes(p, p->zeros, n, err) < 0)
-			return -1;
-		length -= (off_t)n;
-	}
-	return 0;
-}
-
-/* What a file that shrank meanwhile lacks is zeros: its header is written. */
-static int write_range(Packer *p, int fd, const char *path, off_t offset, off_t length, Error **err)
-{
-	while (length > 0) {
-		ssize_t n = pread(fd, p->buffer, (size_t)MIN(length, (off_t)BUFFER), offset);
+	while (left > 0) {
+		ssize_t n = read(fd, pack->chunk, MIN(left, CHUNK));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return fail_errno(err, path);
+			return fail("read", path, err);
 		if (n == 0)
-			return write_zeros(p, length, err);
-		if (write_bytes(p, p->buffer, (size_t)n, err) < 0)
+			return error_set(err, ERROR_INTERNAL, "File \"%s\" became shorter while it was read", path);
+		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 || report(pack, (size_t)n, err) < 0)
 			return -1;
-		p->bytes += (uint64_t)n;
-		offset += n;
-		length -= n;
-		if (n == BUFFER && check_progress(p, err) < 0)
-			return -1;
+		left -= (uint64_t)n;
 	}
 	return 0;
 }
 
-typedef struct Extent {
-	off_t start, end;
-} Extent;
-
-/* Where a file has data; NULL when it is whole. */
-static GArray *find_extents(int fd, const struct stat *st)
-{
-	if (st->st_size == 0 || st->st_blocks >= (st->st_size + 511) / 512)
-		return NULL;
-	g_autoptr(GArray) extents = g_array_new(FALSE, FALSE, sizeof(Extent));
-	for (off_t at = 0; at < st->st_size;) {
-		Extent e = { .start = lseek(fd, at, SEEK_DATA) };
-		if (e.start < 0 && errno == ENXIO)
-			break;
-		e.end = e.start < 0 ? -1 : lseek(fd, e.start, SEEK_HOLE);
-		if (e.end < 0)
-			return NULL;
-		e.end = MIN(e.end, st->st_size);
-		g_array_append_val(extents, e);
-		at = e.end;
-	}
-	if (extents->len == 1 && g_array_index(extents, Extent, 0).start == 0 && g_array_index(extents, Extent, 0).end == st->st_size)
-		return NULL;
-	return g_steal_pointer(&extents);
-}
-
-static int write_extents(Packer *p, int fd, const char *path, const GArray *extents, off_t size, Error **err)
-{
-	off_t at = 0;
-	for (guint i = 0; i < extents->len; i++) {
-		const Extent *e = &g_array_index(extents, Extent, i);
-		if (write_zeros(p, e->start - at, err) < 0 || write_range(p, fd, path, e->start, e->end - e->start, err) < 0)
-			return -1;
-		at = e->end;
-	}
-	return write_zeros(p, size - at, err);
-}
-
-/* ---- kinds of entries ---- */
-
-static int pack_regular(Packer *p, int dir_fd, const char *name, const char *path, Error **err)
+static int add_file(Pack *pack, int directory, const char *name, const char *path, Error **err)
 {
 	struct stat st;
-	autofd int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	/* O_NONBLOCK: should it have become a FIFO meanwhile */
+	autofd int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ENOENT ? 0 : fail_errno(err, path);
-	if (!S_ISREG(st.st_mode)) /* replaced meanwhile */
-		return 0;
-	struct archive_entry *entry = begin_entry(p, path, &st);
-	if (linked(p, &st, path))
-		return write_header(p, err);
-	archive_entry_set_size(entry, st.st_size);
-	if (pack_attributes(fd, entry) < 0)
-		return fail_errno(err, path);
-	g_autoptr(GArray) extents = find_extents(fd, &st);
-	for (guint i = 0; extents && i < extents->len; i++) {
-		const Extent *e = &g_array_index(extents, Extent, i);
-		archive_entry_sparse_add_entry(entry, e->start, e->end - e->start);
-	}
-	if (extents && extents->len == 0)
-		archive_entry_sparse_add_entry(entry, st.st_size, 0);
-	if (write_header(p, err) < 0)
+		return fail("open", path, err);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0)
 		return -1;
-	return extents ? write_extents(p, fd, path, extents, st.st_size, err) : write_range(p, fd, path, 0, st.st_size, err);
+	return add_content(pack, fd, path, (uint64_t)st.st_size, err);
 }
 
-static int pack_symlink(Packer *p, int dir_fd, const char *name, const char *path, const struct stat *st, Error **err)
+static int add_symlink(Pack *pack, int directory, const char *name, const char *path, const struct stat *st, Error **err)
 {
-	g_autofree char *target = g_malloc(LINK_MAX_BYTES);
-	ssize_t n = readlinkat(dir_fd, name, target, LINK_MAX_BYTES - 1);
+	char target[PATH_LENGTH_MAX + 1];
+	ssize_t n = readlinkat(directory, name, target, sizeof target - 1);
 	if (n < 0)
-		return errno == ENOENT || errno == EINVAL ? 0 : fail_errno(err, path);
+		return fail("read the link", path, err);
 	target[n] = '\0';
-	struct archive_entry *entry = begin_entry(p, path, st);
-	if (!linked(p, st, path))
-		archive_entry_set_symlink(entry, target);
-	return write_header(p, err);
+	begin_entry(pack, path, st);
+	archive_entry_set_symlink(pack->entry, target);
+	return archive_target_entry(pack->target, pack->entry, err);
 }
 
-static int pack_node(Packer *p, const char *path, const struct stat *st, Error **err)
+/* 1 when it is another name of a file that is in the archive, which is then all that is written. */
+static int add_link(Pack *pack, const char *path, const struct stat *st, Error **err)
 {
-	struct archive_entry *entry = begin_entry(p, path, st);
-	if (!S_ISFIFO(st->st_mode))
-		archive_entry_set_rdev(entry, st->st_rdev);
-	return write_header(p, err);
-}
-
-/* 1: `*ret_fd`; 0: it is gone or a mount. */
-static int open_child(int dir_fd, const char *name, int *ret_fd)
-{
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
-	do
-		*ret_fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
-	while (*ret_fd < 0 && (errno == EAGAIN || errno == EINTR));
-	if (*ret_fd >= 0)
-		return 1;
-	return errno == ENOENT || errno == EXDEV || errno == ENOTDIR || errno == ELOOP ? 0 : -1;
-}
-
-static int pack_child_directory(Packer *p, int dir_fd, const char *name, const char *path, const struct stat *st, Error **err)
-{
-	autofd int fd = -1;
-	int found = open_child(dir_fd, name, &fd);
-	if (found < 0)
-		return fail_errno(err, path);
-	if (found > 0)
-		return pack_directory(p, fd, path, err);
-	begin_entry(p, path, st);
-	return write_header(p, err);
-}
-
-static int pack_child(Packer *p, int dir_fd, const char *name, const char *path, Error **err)
-{
-	struct stat st;
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : fail_errno(err, path);
-	switch (st.st_mode & S_IFMT) {
-	case S_IFREG:
-		return pack_regular(p, dir_fd, name, path, err);
-	case S_IFDIR:
-		return pack_child_directory(p, dir_fd, name, path, &st, err);
-	case S_IFLNK:
-		return pack_symlink(p, dir_fd, name, path, &st, err);
-	case S_IFSOCK:
+	Link key = { .device = st->st_dev, .inode = st->st_ino };
+	const Link *known = g_hash_table_lookup(pack->links, &key);
+	if (!known) {
+		Link *fresh = g_new(Link, 1);
+		*fresh = (Link){ st->st_dev, st->st_ino, g_strdup(path) };
+		g_hash_table_add(pack->links, fresh);
 		return 0;
-	default:
-		return pack_node(p, path, &st, err);
 	}
+	begin_entry(pack, path, st);
+	archive_entry_set_hardlink(pack->entry, known->path);
+	archive_entry_set_size(pack->entry, 0);
+	return archive_target_entry(pack->target, pack->entry, err) < 0 ? -1 : 1;
 }
 
-static int pack_children(Packer *p, int fd, const char *path, Error **err)
+static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, Error **err);
+
+static int add_subdirectory(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	DIR *directory = copy < 0 ? NULL : fdopendir(copy);
-	if (!directory) {
-		own_close_fd(&copy);
-		return fail_errno(err, path);
-	}
-	int result = 0;
-	struct dirent *item;
-	while (result == 0 && (errno = 0, item = readdir(directory))) {
-		if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 ||
-		    (p->depth == 1 && g_strcmp0(item->d_name, p->options->skip) == 0))
-			continue;
-		g_autofree char *child = g_build_filename(path, item->d_name, NULL);
-		result = pack_child(p, fd, item->d_name, child, err);
-	}
-	if (result == 0 && errno)
-		result = fail_errno(err, path);
-	closedir(directory);
-	return result;
+	autofd int fd = file_openat(directory, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	if (fd < 0)
+		return fail("open", path, err);
+	return add_directory(pack, fd, path, depth, err);
 }
 
-static int pack_directory(Packer *p, int fd, const char *path, Error **err)
+static int add_child(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
 {
 	struct stat st;
-	if (p->depth >= DEPTH_MAX)
-		return error_set(err, ERROR_INVALID, "Directories are nested more than %d deep", DEPTH_MAX);
-	if (fstat(fd, &st) < 0)
-		return fail_errno(err, path);
-	struct archive_entry *entry = begin_entry(p, path, &st);
-	if (pack_attributes(fd, entry) < 0)
-		return fail_errno(err, path);
-	if (write_header(p, err) < 0)
-		return -1;
-	p->depth++;
-	int result = pack_children(p, fd, path, err);
-	p->depth--;
-	return result;
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail("look at", path, err);
+	if (S_ISDIR(st.st_mode))
+		return add_subdirectory(pack, directory, name, path, depth, err);
+	if (S_ISSOCK(st.st_mode)) /* nobody listens, and tar has no word for it */
+		return 0;
+	int linked = st.st_nlink > 1 ? add_link(pack, path, &st, err) : 0;
+	if (linked != 0)
+		return linked < 0 ? -1 : 0;
+	if (S_ISREG(st.st_mode))
+		return add_file(pack, directory, name, path, err);
+	if (S_ISLNK(st.st_mode))
+		return add_symlink(pack, directory, name, path, &st, err);
+	begin_entry(pack, path, &st);
+	return archive_target_entry(pack->target, pack->entry, err);
 }
 
-int pack_tree(ArchiveSink *sink, int directory_fd, const char *prefix, const PackOptions *options, Error **err)
+static int compare_names(const void *a, const void *b)
 {
-	static const PackOptions plain;
-	Packer p = { .sink = sink, .tar = archive_sink_writer(sink), .options = options ? options : &plain,
-		.entry = archive_entry_new(), .buffer = g_malloc(BUFFER), .zeros = g_malloc0(BUFFER),
-		.started_us = g_get_monotonic_time() };
-	p.links = g_hash_table_new_full(link_hash, link_equal, g_free, g_free);
-	int result = pack_directory(&p, directory_fd, prefix, err);
-	g_hash_table_unref(p.links);
-	archive_entry_free(p.entry);
-	g_free(p.buffer);
-	g_free(p.zeros);
-	return result;
+	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int pack_file(ArchiveSink *sink, const char *name, const void *data, size_t length, mode_t mode, Error **err)
+static GPtrArray *names_in(int fd)
 {
-	struct archive *tar = archive_sink_writer(sink);
-	struct archive_entry *entry = archive_entry_new();
-	archive_entry_set_pathname(entry, name);
-	archive_entry_set_mode(entry, S_IFREG | mode);
-	archive_entry_set_size(entry, (la_int64_t)length);
-	archive_entry_set_mtime(entry, time(NULL), 0);
-	int rc = archive_write_header(tar, entry);
-	archive_entry_free(entry);
-	if ((rc != ARCHIVE_OK && rc != ARCHIVE_WARN) || archive_write_data(tar, data, length) != (la_ssize_t)length)
-		return archive_sink_fail(sink, err);
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
+	if (!dir) {
+		if (own >= 0)
+			close(own);
+		return NULL;
+	}
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	errno = 0;
+	for (struct dirent *e; (e = readdir(dir)); errno = 0)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			g_ptr_array_add(names, g_strdup(e->d_name));
+	if (errno)
+		return NULL;
+	g_ptr_array_sort(names, compare_names);
+	return g_steal_pointer(&names);
+}
+
+static int add_children(Pack *pack, int fd, const char *path, unsigned depth, Error **err)
+{
+	g_autoptr(GPtrArray) names = names_in(fd);
+	if (!names)
+		return fail("read the directory", path, err);
+	if (depth > DEPTH_MAX)
+		return error_set(err, ERROR_INVALID, "Directories are nested too deeply: \"%.200s...\"", path);
+	for (guint i = 0; i < names->len; i++) {
+		g_autofree char *below = g_strconcat(path, "/", names->pdata[i], NULL);
+		if (strlen(below) > PATH_LENGTH_MAX)
+			return error_set(err, ERROR_INVALID, "A path is too long: \"%.200s...\"", below);
+		if (add_child(pack, fd, names->pdata[i], below, depth + 1, err) < 0)
+			return -1;
+	}
 	return 0;
+}
+
+static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, Error **err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return fail("look at", path, err);
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0 ||
+	    report(pack, 0, err) < 0)
+		return -1;
+	return add_children(pack, fd, path, depth, err);
+}
+
+int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
+{
+	return fault_point("pack", err) < 0 ? -1 : add_directory(pack, directory_fd, path, 0, err);
+}
+
+int pack_text(Pack *pack, const char *path, const char *text, Error **err)
+{
+	size_t length = strlen(text);
+	struct stat st = { .st_mode = S_IFREG | 0644, .st_nlink = 1, .st_size = (off_t)length };
+	begin_entry(pack, path, &st);
+	return archive_target_entry(pack->target, pack->entry, err) < 0 ? -1 :
+	    archive_target_write(pack->target, text, length, err);
+}
+
+int pack_finish(Pack *pack, Error **err)
+{
+	return archive_target_finish(pack->target, err);
 }

@@ -2,6 +2,7 @@
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/db/db.h"
+#include "server/storage/custom_copy.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
@@ -57,6 +58,19 @@ int pool_make_folders(Pool *pool, Error **err)
 			return -1;
 	}
 	return make_folder(pool, "", "buckets", "", err);
+}
+
+void pool_remove_folders(Pool *pool)
+{
+	static const char *const tops[] = { "unfinished/", "deleted/", "" }, *const suffixes[] = { "", "-snapshots" };
+	for (size_t t = 0; t < G_N_ELEMENTS(tops); t++) {
+		for (size_t i = 0; i < G_N_ELEMENTS(types) * G_N_ELEMENTS(suffixes); i++) {
+			g_autofree char *path = g_strconcat(pool->path, "/", tops[t], driver_folder(types[i / 2]), suffixes[i % 2], NULL);
+			rmdir(path);
+		}
+		g_autofree char *top = g_strconcat(pool->path, "/", *tops[t] ? tops[t] : "buckets", NULL);
+		rmdir(top);
+	}
 }
 
 typedef struct RowsCall {
@@ -198,5 +212,5 @@ int pool_repair(Pool *pool, Error **err)
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
 		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 || sweep(pool, types[i], PLACE_DELETED, err) < 0)
 			return -1;
-	return snapshot_repair(pool, err);
+	return snapshot_repair(pool, err) < 0 ? -1 : custom_move_repair(pool, err);
 }

@@ -32,7 +32,7 @@ void attributes_times(struct archive_entry *entry, struct timespec ret_times[2])
 		ret_times[1] = (struct timespec){ archive_entry_mtime(entry), archive_entry_mtime_nsec(entry) };
 }
 
-static gboolean xattr_wanted(const char *name)
+gboolean attributes_wanted(const char *name)
 {
 	return g_str_has_prefix(name, "user.") || strcmp(name, "security.capability") == 0;
 }
@@ -44,7 +44,7 @@ static int set_xattrs(int fd, struct archive_entry *entry)
 	size_t size;
 	archive_entry_xattr_reset(entry);
 	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
-		if (xattr_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+		if (attributes_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
 			return -1;
 	return 0;
 }

@@ -15,31 +15,30 @@
 
 /* ---- packing ---- */
 
-static int pack_path(const VolumeArchive *archive, ArchiveSink *sink, const char *path, const char *prefix, Error **err)
+static int pack_path(Pack *sink, const char *path, const char *prefix, Error **err)
 {
-	PackOptions options = { .op = archive->op, .stage = "create_backup", .what = "Packing" };
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || fault_point("backup tree", err) < 0 ? -1 : pack_tree(sink, fd, prefix, &options, err);
+	return fd < 0 || fault_point("backup tree", err) < 0 ? -1 : pack_tree(sink, prefix, fd, err);
 }
 
-static int pack_snapshot(const VolumeArchive *archive, ArchiveSink *sink, const char *name, Error **err)
+static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *name, Error **err)
 {
 	g_autofree char *path = NULL;
 	g_autofree char *prefix = g_strdup_printf("%s/%s", archive->snapshots_prefix, name);
 	if (snapshot_mount(archive->pool, archive->volume, name, &path, err) < 0)
 		return -1;
-	int result = pack_path(archive, sink, path, prefix, err);
+	int result = pack_path(sink, path, prefix, err);
 	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
-int volume_archive_pack(const VolumeArchive *archive, ArchiveSink *sink, Error **err)
+int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
 {
 	for (guint i = 0; i < archive->snapshots->len; i++)
 		if (pack_snapshot(archive, sink, ((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
 			return -1;
 	if (volume_mount(archive->pool, archive->volume, err) < 0)
 		return -1;
-	int result = pack_path(archive, sink, archive->volume->path, archive->prefix, err);
+	int result = pack_path(sink, archive->volume->path, archive->prefix, err);
 	return volume_unmount(archive->pool, archive->volume, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 

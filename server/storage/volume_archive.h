@@ -3,7 +3,7 @@
  * A volume with its snapshots as trees in a backup's archive, one after the other, snapshots first: from any
  * driver, to any driver. What the archive holds beside them is the caller's.
  */
-#include "server/storage/archive_sink.h"
+#include "server/storage/pack.h"
 #include "server/storage/volume.h"
 
 struct Operation;
@@ -23,7 +23,7 @@ typedef struct VolumeArchive {
 } VolumeArchive;
 
 /* The caller sees to it that nothing writes to the volume meanwhile. */
-int volume_archive_pack(const VolumeArchive *archive, ArchiveSink *sink, Error **err);
+int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err);
 /* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other names
  * are left out. Nothing is left on failure. */
 int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err);

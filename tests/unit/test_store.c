@@ -163,8 +163,8 @@ static void test_instance_volumes(void **state)
 	Error *err = NULL;
 	g_autofree char *path = NULL;
 	must(pool_get(d, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c2", "container", fingerprint, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", "c2", "container", fingerprint, NULL, NULL, &err), err);
 	must(pool_instance_create(pool, "default", "c3", "container", NULL, &err), err);
 	assert_int_equal(pool_instance_create(pool, "default", "c3", "container", NULL, &err), -1);
 	assert_int_equal(err->kind, ERROR_EXISTS);
@@ -209,7 +209,7 @@ static void test_failed_create(void **state)
 	g_autofree char *fingerprint = store_import(d, tar, "default", &err);
 	must(fingerprint ? 0 : -1, err);
 	must(pool_get(d, "p1", &pool, &err), err);
-	assert_int_equal(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, &err), -1);
+	assert_int_equal(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), -1);
 	assert_int_equal(err->kind, ERROR_INVALID);
 	error_free(err);
 	static const char *const folders[] = { "containers", "storage-pools/p1/containers", "storage-pools/p1/images",
@@ -248,7 +248,7 @@ static void test_restart(void **state)
 		must(pool_get(d, "p1", &pool, &err), err);
 		for (int i = 0; i < 3; i++) {
 			g_autofree char *name = g_strdup_printf("c%d", i);
-			must(pool_instance_create_from_image(pool, "default", name, "container", fingerprint, NULL, &err), err);
+			must(pool_instance_create_from_image(pool, "default", name, "container", fingerprint, NULL, NULL, &err), err);
 		}
 	}
 	move_tree(d, "storage-pools/p1/containers/c0", "storage-pools/p1/unfinished/containers/c0"); /* row written, not moved */
@@ -303,13 +303,16 @@ static void test_custom_volumes(void **state)
 	assert_string_equal(volumes[0]->config[0]->key, "user.a");
 	assert_true(volumes[0]->created_at->seconds > 1700000000);
 	g_autofree char *path = NULL;
-	must(pool_custom_mount(pool, "default", "v1", &path, &err), err);
+	gboolean mapped;
+	must(pool_custom_mount(pool, "default", "v1", &path, &mapped, &err), err);
+	assert_true(mapped);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(custom_delete(pool, "default", "v1", &err), -1);
 	assert_string_equal(err->message, "The storage volume is still in use");
 	g_clear_pointer(&err, error_free);
 	must(pool_custom_unmount(pool, "default", "v1", &err), err);
-	must(custom_rename(pool, "default", "v1", "v3", &err), err);
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, "default", "v1");
+	must(custom_rename(pool, volume, "default", "v3", NULL, NULL, &err), err);
 	assert_int_equal(access(path, F_OK), -1);
 	must(custom_delete(pool, "default", "v3", &err), err);
 	assert_int_equal(custom_delete(pool, "default", "v3", &err), -1);
@@ -332,7 +335,7 @@ static void *race_create(void *data)
 	Error *err = NULL;
 	g_autofree char *name = g_strdup_printf("r%d", race->number);
 	must(pool_get(race->daemon, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", name, "container", race->fingerprint, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", name, "container", race->fingerprint, NULL, NULL, &err), err);
 	return NULL;
 }
 
@@ -371,11 +374,12 @@ static void test_block_volumes(void **state)
 	assert_int_equal(st.st_size, 10 << 20);
 	assert_int_equal(st.st_blocks, 0);
 	config_set(config, "size", "20MiB");
-	must(custom_update(pool, "default", "disk", "", config, &err), err);
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, "default", "disk");
+	must(volume_update(pool, volume, "", config, &err), err);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, 20 << 20);
 	config_set(config, "size", "10MiB");
-	assert_int_equal(custom_update(pool, "default", "disk", "", config, &err), -1);
+	assert_int_equal(volume_update(pool, volume, "", config, &err), -1);
 	assert_int_equal(err->kind, ERROR_INVALID);
 	g_clear_pointer(&err, error_free);
 	assert_int_equal(pool_custom_check(pool, "default", "disk", &err), -1);
