@@ -47,7 +47,7 @@ static int rebuild(Cli *cli, const Object *instance, const char *image, Error **
 static int run(Cli *cli, Error **err)
 {
 	Object instance;
-	const char *image;
+	const char *image = NULL;
 	bool ran = false;
 	if (parse(cli, &instance, &image, err) < 0 || stop(cli, &instance, &ran, err) < 0)
 		return -1;
