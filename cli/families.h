@@ -30,6 +30,7 @@
 	X(project) \
 	X(publish) \
 	X(query) \
+	X(rebuild) \
 	X(remote) \
 	X(snapshot) \
 	X(storage) \

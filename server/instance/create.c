@@ -1,6 +1,7 @@
 /* Making, deleting and renaming instances. */
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
+#include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
@@ -188,6 +189,7 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 		return -1;
 	g_autofree char *context = g_strdup_printf("{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
 	instance_event(i, "instance-created", context, spec->caller);
+	snapshot_schedule_changed(i);
 	if (ret_instance)
 		*ret_instance = g_steal_pointer(&i);
 	return 0;
@@ -286,25 +288,26 @@ int instance_rename(Instance *i, const char *name, const Caller *caller, Error *
 	return 0;
 }
 
-static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+/* ---- rebuild ---- */
+
+static int check_rebuild(Instance *i, Error **err)
 {
-	g_autoptr(Pool) pool = NULL;
-	const char *type = instance_type_name(i->type);
+	g_autoptr(GPtrArray) snapshots = NULL;
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
-	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
+	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0 ||
+	    instance_snapshot_list(i, &snapshots, err) < 0)
 		return -1;
-	if (instance_pool(i, &pool, err) < 0 || pool_instance_delete(pool, i->project, i->name, type, err) < 0)
-		return -1;
-	Config *root;
-	g_autoptr(Config) initial = device_root_disk(i->expanded_devices, NULL, &root, NULL) < 0 ? config_new() : initial_config(root);
-	int result = image ? pool_instance_create_from_image(pool, i->project, i->name, type, image, initial, op, err) :
-	    pool_instance_create(pool, i->project, i->name, type, initial, err);
-	if (result < 0)
-		return -1;
-	g_mutex_lock(&i->lock);
+	return snapshots->len ? error_set(err, ERROR_INVALID, "Cannot rebuild instance with snapshots") : 0;
+}
+
+/* Keys of another image; *ret_old are those from before. */
+static void change_image_keys(Instance *i, const char *image, const Config *properties, Config **ret_old)
+{
 	GHashTableIter iter;
 	void *key;
+	g_mutex_lock(&i->lock);
+	*ret_old = config_copy(i->config);
 	g_hash_table_iter_init(&iter, i->config);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
 		if (g_str_has_prefix(key, "image."))
@@ -313,9 +316,44 @@ static int rebuild_locked(Instance *i, const char *image, const Config *properti
 	config_set(i->config, "volatile.base_image", image);
 	config_set(i->config, "volatile.apply_template", "create");
 	g_mutex_unlock(&i->lock);
-	if (row_update(i, err) < 0)
+}
+
+static void restore_keys(Instance *i, Config *old)
+{
+	g_mutex_lock(&i->lock);
+	g_hash_table_unref(i->config);
+	i->config = config_copy(old);
+	g_mutex_unlock(&i->lock);
+	row_update(i, NULL);
+}
+
+static int set_root_size(Instance *i, Pool *pool, Error **err)
+{
+	Config *root;
+	int64_t bytes = 0;
+	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0)
 		return -1;
-	return instance_reexpand(i, err);
+	const char *size = config_get(root, "size");
+	if (!size)
+		return 0;
+	return units_parse_bytes(size, &bytes, err) < 0 ? -1 :
+	    pool_instance_set_size(pool, i->project, i->name, instance_type_name(i->type), bytes, err);
+}
+
+/* The keys first: they are what can be put back. */
+static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Config) old = NULL;
+	if (check_rebuild(i, err) < 0 || instance_pool(i, &pool, err) < 0)
+		return -1;
+	change_image_keys(i, image, properties, &old);
+	if (row_update(i, err) < 0 ||
+	    pool_instance_rebuild(pool, i->project, i->name, instance_type_name(i->type), image, op, err) < 0) {
+		restore_keys(i, old);
+		return -1;
+	}
+	return instance_reexpand(i, err) < 0 ? -1 : set_root_size(i, pool, err);
 }
 
 int instance_rebuild(Instance *i, const char *image, const Config *image_properties, Operation *op,

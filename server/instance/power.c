@@ -453,7 +453,10 @@ int instance_start(Instance *i, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = instance_status(i) == INSTANCE_FROZEN ? 1 : power_start_locked(i, err);
+	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
+	if (!frozen && !instance_running(i))
+		snapshot_at_startup(i);
+	int result = frozen ? 1 : power_start_locked(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);

@@ -131,6 +131,15 @@ int watcher_start(InstanceTable *table, Error **err);
 void watcher_stop(InstanceTable *table);
 void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
 
+struct InstanceSnapshotSpec;
+/* snapshot_tasks.c: the schedule of an instance may be another one now. */
+void snapshot_schedule_changed(Instance *i);
+/* @startup of snapshots.schedule; under `change`. Failures are logged: they keep nothing from starting. */
+void snapshot_at_startup(Instance *i);
+/* snapshot.c: instance_snapshot_create() under `change`, without its event; *ret_name is for g_free. */
+int snapshot_create_locked(Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
+void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
+
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);

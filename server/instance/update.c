@@ -275,6 +275,7 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 		apply_devices(i, wanted, before->expanded_devices, NULL);
 		return -1;
 	}
+	snapshot_schedule_changed(i);
 	return note_next_idmap(i, err);
 }
 

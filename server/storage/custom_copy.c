@@ -1,4 +1,5 @@
 #include "server/storage/custom_copy.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "server/project/project.h"
@@ -169,7 +170,7 @@ static void remove_moved(Pool *pool, const Volume *volume)
 static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(Config) marked = NULL;
-	if (volume_mounted(c->from_pool, plan->from))
+	if (!volume_wait_unmounted(c->from_pool, plan->from))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", plan->from->name);
 	if (volume_copy_config(&plan->copy, &marked, err) < 0)
 		return -1;
@@ -179,7 +180,7 @@ static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *da
 		return -1;
 	VolumeHandOver over = { .from_pool = c->from_pool, .from = plan->from, .to_pool = c->to_pool, .to = plan->to,
 		.snapshots = plan->names->len, .also = also, .data = data };
-	if (volume_row_hand_over(&over, err) < 0) {
+	if (fault_point("volume hand over", err) < 0 || volume_row_hand_over(&over, err) < 0) {
 		remove_moved(c->to_pool, plan->to);
 		return -1;
 	}

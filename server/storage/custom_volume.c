@@ -1,4 +1,5 @@
 #include "server/storage/custom_volume.h"
+#include "server/operation/schedule.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/project/project.h"
@@ -83,7 +84,10 @@ int custom_create(Pool *pool, const char *project, const char *name, const char 
 		return -1;
 	if (content == CONTENT_ISO)
 		return error_set(err, ERROR_INVALID, "Volumes of content type \"iso\" are made by importing a file");
-	return create(pool, project, name, description, content, config, -1, err);
+	if (create(pool, project, name, description, content, config, -1, err) < 0)
+		return -1;
+	schedule_changed(pool->daemon);
+	return 0;
 }
 
 int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err)
@@ -152,8 +156,10 @@ int volume_update(Pool *pool, Volume *volume, const char *description, const Con
 	    apply_size(pool, volume, config, before, err) < 0)
 		return -1;
 	g_autoptr(Config) stored = stored_config(config, before);
-	if (volume_row_update(pool, volume, description, stored, err) == 0)
+	if (volume_row_update(pool, volume, description, stored, err) == 0) {
+		schedule_changed(pool->daemon); /* it may hold snapshots.schedule */
 		return 0;
+	}
 	apply_size(pool, volume, before, config, NULL);
 	return -1;
 }
@@ -179,7 +185,7 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
 	return volume_remove(pool, volume, err);
 }

@@ -70,6 +70,10 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
     const char *type, const char *fingerprint, const Config *volume_config, struct Operation *op, Error **err);
+/* The volume, which has no snapshots, gets a fresh tree: the image's, or an empty one (fingerprint NULL). The
+ * old one goes when the new one is whole. */
+int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
+    struct Operation *op, Error **err);
 /* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
  * removes the volume's row: what belongs to the volume goes with it, or both stay. */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,

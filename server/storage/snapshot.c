@@ -146,7 +146,7 @@ int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
-	if (volume_mounted(pool, snapshot))
+	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	return data_delete(pool, snapshot, err) < 0 ? -1 : snapshot_row_delete(pool, volume, name, err);
 }
@@ -156,7 +156,7 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(Volume) renamed = volume_snapshot(pool, volume, new_name);
-	if (volume_mounted(pool, snapshot))
+	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
@@ -189,7 +189,7 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;

@@ -42,6 +42,14 @@ int snapshot_row_list(Pool *pool, const Volume *volume, GPtrArray **ret_rows, Er
 int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description, int64_t expires,
     Error **err);
 
+/* A snapshot of a custom volume that will expire. */
+typedef struct ExpiringSnapshot {
+	char *pool, *project, *volume, *name;
+	int64_t expires;
+} ExpiringSnapshot;
+/* ExpiringSnapshot *, of all pools; one statement. */
+int snapshot_row_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err);
+
 /* Bytes that the snapshot holds alone where the driver can tell; else -1. */
 int snapshot_usage(Pool *pool, const Volume *volume, const char *name, int64_t *ret_used, Error **err);
 

@@ -92,6 +92,9 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err);
 int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
+/* Waits a moment for short users (a file transfer that ends); FALSE: it is in use for longer. The caller may
+ * hold the volume's lock. */
+gboolean volume_wait_unmounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */
 int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
@@ -99,6 +102,7 @@ int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *r
 /* The limit of a file system, 0 for none, as far as the driver has one. */
 int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 
-/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots. */
+/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots; containers-snapshots/NAME
+ * likewise, whether there are snapshots yet or not. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);
 void volume_unlink(Pool *pool, const Volume *volume);

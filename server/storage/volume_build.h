@@ -17,6 +17,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
 /* Unmounts it, writes its row (config as it is to be stored) and moves it to its place; roots of
  * instances get their link. On failure nothing is left of it. */
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
+/* Unmounts it only, for who moves it himself. */
+int volume_ready(Pool *pool, const Volume *volume, Error **err);
 int volume_finish_with(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
     void *data, Error **err);
 void volume_abandon(Pool *pool, const Volume *volume);
