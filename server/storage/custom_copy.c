@@ -1,4 +1,5 @@
 #include "server/storage/custom_copy.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "server/project/project.h"
@@ -179,7 +180,7 @@ static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *da
 		return -1;
 	VolumeHandOver over = { .from_pool = c->from_pool, .from = plan->from, .to_pool = c->to_pool, .to = plan->to,
 		.snapshots = plan->names->len, .also = also, .data = data };
-	if (volume_row_hand_over(&over, err) < 0) {
+	if (fault_point("volume hand over", err) < 0 || volume_row_hand_over(&over, err) < 0) {
 		remove_moved(c->to_pool, plan->to);
 		return -1;
 	}

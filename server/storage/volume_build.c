@@ -204,7 +204,7 @@ int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, 
 		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
-	if (is_root(volume) && volume_link(pool, renamed, err) < 0)
+	if (fault_point("volume rename", err) < 0 || (is_root(volume) && volume_link(pool, renamed, err) < 0))
 		goto back;
 	if (volume_row_rename(pool, volume, renamed, also, data, err) < 0)
 		goto back;

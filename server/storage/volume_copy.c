@@ -1,4 +1,5 @@
 #include "server/storage/volume_copy.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "sdk/base/units.h"
@@ -30,7 +31,7 @@ static int sync_tree(const char *from, const char *to, Operation *op, Error **er
 	autofd int source = file_open_directory(from, err);
 	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
 	FileCopy options = { .cancelled = cancelled, .data = op, .sync = TRUE };
-	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
+	return target < 0 || fault_point("volume copy", err) < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
 /* Disks are files in trees, unless a driver has devices for them. */

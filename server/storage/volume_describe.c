@@ -68,10 +68,13 @@ static void add_row(DescribeCall *call, Rows *rows)
 		add_instance_user(d);
 }
 
+/* A custom volume that a move is copying, or has left behind, is nobody's. */
 #define WANTED \
 	" JOIN projects p ON p.id = v.project_id" \
 	" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)" \
-	" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))"
+	" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))" \
+	" AND NOT (v.type = 2 AND EXISTS (SELECT 1 FROM storage_volumes_config m" \
+	" WHERE m.storage_volume_id = v.id AND m.key = '" VOLUME_MOVING "'))"
 #define WANTED_FORMAT "iiisssss"
 #define WANTED_VALUES(call) \
 	(call)->pool->id, (call)->type, (call)->type, (call)->query->name, (call)->query->name, (call)->query->project, \
