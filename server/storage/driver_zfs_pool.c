@@ -99,6 +99,18 @@ static gboolean is_whole(const DriverPool *pool)
 	return !strchr(zfs_pool_dataset(pool), '/');
 }
 
+/* What was in use when it was deleted, and may not be any more. */
+static void sweep_ghosts(const char *root)
+{
+	g_autofree char *folder = g_strdup_printf("%s/deleted/ghosts", root);
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	zfs_children(folder, names, NULL);
+	for (guint i = names->len; i > 0; i--) { /* younger ones may be copies of older ones */
+		g_autofree char *ghost = g_strdup_printf("%s/%s", folder, (const char *)names->pdata[i - 1]);
+		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
+	}
+}
+
 int zfs_pool_mount(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
@@ -109,6 +121,7 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 		if (result < 0)
 			return -1;
 	}
+	sweep_ghosts(name);
 	return zfs_exists(name) ? 0 : error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
 }
 
