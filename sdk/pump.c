@@ -105,7 +105,7 @@ static gpointer pump_run(gpointer data)
 	return NULL;
 }
 
-Pump *pump_start(SSL *ssl, int fd)
+Pump *pump_open(SSL *ssl, int fd)
 {
 	Pump *pump = g_new0(Pump, 1);
 	pump->ssl = ssl;
@@ -119,7 +119,7 @@ Pump *pump_start(SSL *ssl, int fd)
 	return pump;
 }
 
-void pump_stop(Pump *pump)
+void pump_close(Pump *pump)
 {
 	if (!pump)
 		return;

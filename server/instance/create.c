@@ -96,9 +96,10 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	config_set(config, "volatile.uuid", uuid);
 	config_set(config, "volatile.uuid.generation", uuid);
 	config_set(config, "volatile.cloud-init.instance-id", cloud);
-	if (!spec->origin) /* a copy's keys have it */
+	gboolean copied = spec->origin || spec->arrive;
+	if (!copied) /* a copy's keys have it */
 		config_set(config, "volatile.base_image", spec->image);
-	config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
+	config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -137,7 +138,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);
-	int result = spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
+	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
+	    spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
 	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
 	if (result < 0)
 		return -1;
