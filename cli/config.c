@@ -27,6 +27,17 @@ const Noun instance_noun = {
 		     "# Its name is shown, but changed by \"incus rename\".\n",
 };
 
+static const Noun snapshot_noun = {
+	.title = "Instance snapshot",
+	.method = "InstanceSnapshot",
+	.body = "snapshot",
+	.edit_help = "# The snapshot as YAML. Lines that begin with # are left out.\n"
+		     "#\n"
+		     "# expires_at: 2030-01-01T00:00:00Z\n"
+		     "#\n"
+		     "# Only when it expires can be changed; nothing, or 0001-01-01T00:00:00Z, is never.\n",
+};
+
 const Noun server_noun = {
 	.title = "Server",
 	.method = "Server",
@@ -37,7 +48,29 @@ const Noun server_noun = {
 		     "#   core.https_address: '[::]:8443'\n",
 };
 
-/* The first argument names an instance; or, with `extra` arguments fewer, the server. */
+/* "INSTANCE/SNAPSHOT" is a snapshot. */
+static void choose_noun(Object *owner)
+{
+	const char *slash = strchr(owner->name, '/');
+	if (!*owner->name)
+		owner->noun = &server_noun;
+	if (!slash)
+		return;
+	owner->noun = &snapshot_noun;
+	json_object_set_new(owner->key, "instance", json_stringn(owner->name, (size_t)(slash - owner->name)));
+	json_object_set_new(owner->key, "name", json_string(slash + 1));
+}
+
+/* Snapshots have keys, but as they were taken. */
+static int check_property(Cli *cli, const Object *owner, Error **err)
+{
+	if (owner->noun != &snapshot_noun || flag_bool(cli, "property"))
+		return 0;
+	return error_set(err, ERROR_INVALID,
+	    "The config keys of a snapshot are as they were when it was taken: only properties can be changed (--property)");
+}
+
+/* The first argument names an instance or a snapshot of one; or, with `extra` arguments fewer, the server. */
 static int parse_owner(Cli *cli, int with_instance, Object *ret, int *ret_next, Error **err)
 {
 	bool remote_only = cli->n_args > 0 && g_str_has_suffix(cli->args[0], ":");
@@ -52,8 +85,7 @@ static int parse_owner(Cli *cli, int with_instance, Object *ret, int *ret_next, 
 	*ret_next = 1;
 	if (object_parse(cli, &instance_noun, cli->args[0], ret, err) < 0)
 		return -1;
-	if (!*ret->name)
-		ret->noun = &server_noun;
+	choose_noun(ret);
 	return 0;
 }
 
@@ -70,7 +102,8 @@ static int set(Cli *cli, Error **err)
 {
 	Object owner;
 	int next;
-	if (parse_owner(cli, sets_server(cli) ? cli->n_args + 1 : 1, &owner, &next, err) < 0)
+	if (parse_owner(cli, sets_server(cli) ? cli->n_args + 1 : 1, &owner, &next, err) < 0 ||
+	    check_property(cli, &owner, err) < 0)
 		return -1;
 	return object_set(&owner, next, err);
 }
@@ -90,7 +123,7 @@ static int unset(Cli *cli, Error **err)
 {
 	Object owner;
 	int next;
-	if (parse_owner(cli, 2, &owner, &next, err) < 0)
+	if (parse_owner(cli, 2, &owner, &next, err) < 0 || check_property(cli, &owner, err) < 0)
 		return -1;
 	if (next >= cli->n_args)
 		return error_set(err, ERROR_INVALID, "Missing key name");
@@ -115,11 +148,14 @@ static int show(Cli *cli, Error **err)
 	json_t *data = object_get(&owner, err);
 	if (!data)
 		return -1;
-	json_t *shown = object_writable(&owner, data);
-	if (flag_bool(cli, "expanded") && owner.noun == &instance_noun) {
+	/* Nearly nothing of a snapshot can be written: all of it is shown. */
+	json_t *shown = owner.noun == &snapshot_noun ? data : object_writable(&owner, data);
+	if (flag_bool(cli, "expanded") && owner.noun != &server_noun) {
 		json_object_set(shown, "config", json_object_get(data, "expanded_config"));
 		json_object_set(shown, "devices", json_object_get(data, "expanded_devices"));
 	}
+	json_object_del(shown, "expanded_config");
+	json_object_del(shown, "expanded_devices");
 	output_yaml(shown);
 	return 0;
 }
@@ -215,24 +251,25 @@ const Command config_commands[] = {
 	{ .path = "config device unset", .usage = "[<remote>:]<instance> <device> <key>", .min_args = 3,
 	    .max_args = 3, .summary = "Unset a key of a device", .run = device_unset_run,
 	    .complete = "instance" },
-	{ .path = "config edit", .usage = "[<remote>:][<instance>]", .max_args = 1,
+	{ .path = "config edit", .usage = "[<remote>:][<instance>[/<snapshot>]]", .max_args = 1,
 	    .flags = target_flags, .summary = "Edit an instance or the server's settings as YAML",
 	    .examples = "incus config edit c1 < c1.yaml", .run = edit, .complete = "instance" },
-	{ .path = "config get", .usage = "[<remote>:][<instance>] <key>", .min_args = 1, .max_args = 2,
+	{ .path = "config get", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>", .min_args = 1, .max_args = 2,
 	    .flags = get_flags, .summary = "Print one key of an instance or of the server", .run = get,
 	    .complete = "instance" },
-	{ .path = "config set", .usage = "[<remote>:][<instance>] <key>=<value>...", .min_args = 1,
+	{ .path = "config set", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>=<value>...", .min_args = 1,
 	    .max_args = -1, .flags = key_flags,
 	    .summary = "Set keys of an instance or of the server",
 	    .help = "One key may also be given as \"<key> <value>\"; a value of - is read from the\n"
 		    "standard input.",
 	    .examples = "incus config set c1 limits.cpu=2 limits.memory=1GiB\n"
+			"incus config set c1/snap0 expires_at=2030-01-01T00:00:00Z --property\n"
 			"incus config set core.https_address=:8443",
 	    .run = set, .complete = "instance" },
-	{ .path = "config show", .usage = "[<remote>:][<instance>]", .max_args = 1, .flags = show_flags,
+	{ .path = "config show", .usage = "[<remote>:][<instance>[/<snapshot>]]", .max_args = 1, .flags = show_flags,
 	    .summary = "Show the configuration of an instance or of the server", .run = show,
 	    .complete = "instance" },
-	{ .path = "config unset", .usage = "[<remote>:][<instance>] <key>", .min_args = 1,
+	{ .path = "config unset", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>", .min_args = 1,
 	    .max_args = 2, .flags = key_flags,
 	    .summary = "Unset a key of an instance or of the server", .run = unset,
 	    .complete = "instance" },

@@ -28,7 +28,9 @@
 	X(operation) \
 	X(profile) \
 	X(project) \
+	X(publish) \
 	X(query) \
+	X(rebuild) \
 	X(remote) \
 	X(snapshot) \
 	X(storage) \
@@ -36,6 +38,8 @@
 	X(trust) \
 	X(version) \
 	X(volume) \
+	X(volume_copy) \
+	X(volume_snapshot) \
 	X(warning)
 
 #define FAMILY(name) extern const Command name##_commands[];

@@ -218,6 +218,11 @@ const Command image_commands[] = {
 	{ .path = "image", .summary = "Manage images" },
 	{ .path = "image copy", .aliases = "cp", .usage = "[<remote>:]<image> <remote>:", .min_args = 2,
 	    .max_args = 2, .flags = copy_flags, .summary = "Copy an image to another server",
+	    .help = "In mode pull the target fetches the image, and --auto-update has it look for newer ones; in\n"
+		    "mode push the source sends it; in mode relay it goes through this program, for servers\n"
+		    "that cannot reach each other. The source may be an image server (simplestreams).",
+	    .examples = "incus image copy images:alpine/edge local: --copy-aliases --auto-update\n"
+			"incus image copy web lab: --alias web --mode push --target-project shop",
 	    .run = image_copy, .complete = "image,remote" },
 	{ .path = "image delete", .aliases = "rm", .usage = "[<remote>:]<image> [[<remote>:]<image>...]",
 	    .min_args = 1, .max_args = -1, .summary = "Delete images", .run = delete,

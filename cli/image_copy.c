@@ -15,11 +15,11 @@ typedef struct Copy {
 	Cli *cli;
 	const Remote *remote; /* of the source */
 	const char *image;    /* as named there */
-	Server *from;         /* NULL: a simple streams server */
+	Server *from;	      /* NULL: a simple streams server */
 	Server *to;
-	json_t *data;         /* the image as the source describes it */
-	json_t *aliases;      /* to make */
-	const char *project;  /* over there; "": the current one */
+	json_t *data;	     /* the image as the source describes it */
+	json_t *aliases;     /* to make */
+	const char *project; /* over there; "": the current one */
 } Copy;
 
 /* ---- what is common ---- */
@@ -34,7 +34,8 @@ static int find_image(Copy *copy, Error **err)
 	if (!copy->from)
 		return -1;
 	const char *fingerprint = image_resolve(copy->from, copy->image);
-	copy->data = server_call(copy->from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
+	copy->data = server_call(
+	    copy->from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
 	return copy->data ? 0 : -1;
 }
 
@@ -42,7 +43,7 @@ static bool has_alias(const json_t *aliases, const char *name)
 {
 	size_t i;
 	json_t *alias;
-	json_array_foreach (aliases, i, alias)
+	json_array_foreach(aliases, i, alias)
 		if (strcmp(json_get_text(alias, "name"), name) == 0)
 			return true;
 	return false;
@@ -60,7 +61,7 @@ static void collect_aliases(Copy *copy)
 			json_array_append_new(copy->aliases, json_pack("{s:s}", "name", given[k]));
 	if (!flag_bool(copy->cli, "copy-aliases"))
 		return;
-	json_array_foreach (json_object_get(copy->data, "aliases"), i, alias)
+	json_array_foreach(json_object_get(copy->data, "aliases"), i, alias)
 		if (!has_alias(copy->aliases, json_get_text(alias, "name")))
 			json_array_append(copy->aliases, alias);
 }
@@ -78,9 +79,9 @@ static json_t *profiles_of(Cli *cli)
 /* The ImagesPost for a source (taken). */
 static json_t *post_of(const Copy *copy, json_t *source)
 {
-	return json_pack("{s:o, s:b, s:b, s:O, s:o}", "source", source, "public", flag_bool(copy->cli, "public"),
-	    "auto_update", flag_bool(copy->cli, "auto-update"), "aliases", copy->aliases, "profiles",
-	    profiles_of(copy->cli));
+	return json_pack("{s:o, s:b, s:b, s:O, s:o}", "source", source, "public",
+	    flag_bool(copy->cli, "public"), "auto_update", flag_bool(copy->cli, "auto-update"),
+	    "aliases", copy->aliases, "profiles", profiles_of(copy->cli));
 }
 
 /* ---- modes ---- */
@@ -91,18 +92,25 @@ static int pull(Copy *copy, Error **err)
 	if (!source)
 		return -1;
 	json_object_set(source, "image_type", json_object_get(copy->data, "type"));
-	return image_create(copy->to, post_of(copy, source), copy->project, "Copying the image", err) ? 0 : -1;
+	return image_create(
+		   copy->to, post_of(copy, source), copy->project, "Copying the image", err)
+		   ? 0
+		   : -1;
 }
 
 /* Has the source send to the address; `waiting` is the target's operation. */
-static int send_to(const Copy *copy, const char *address, const char *certificate, const json_t *waiting, Error **err)
+static int send_to(const Copy *copy, const char *address, const char *certificate,
+    const json_t *waiting, Error **err)
 {
-	const char *project = *copy->project ? copy->project : copy->to->project ? copy->to->project : "";
+	const char *project = *copy->project	  ? copy->project
+			      : copy->to->project ? copy->to->project
+						  : "";
 	const char *secret = json_get_text(json_object_get(waiting, "metadata"), "secret");
-	json_t *export = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "target", address, "secret", secret,
-	    "certificate", certificate, "aliases", copy->aliases, "project", project, "profiles", profiles_of(copy->cli));
-	json_t *request = json_pack(
-	    "{s:O, s:o}", "fingerprint", json_object_get(copy->data, "fingerprint"), "image", export);
+	json_t *export = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "target", address, "secret",
+	    secret, "certificate", certificate, "aliases", copy->aliases, "project", project,
+	    "profiles", profiles_of(copy->cli));
+	json_t *request = json_pack("{s:O, s:o}", "fingerprint",
+	    json_object_get(copy->data, "fingerprint"), "image", export);
 	return server_do(copy->from, "PushImage", request, "Copying the image", err) ? 0 : -1;
 }
 
@@ -110,12 +118,13 @@ static int push(Copy *copy, Error **err)
 {
 	json_t *target = server_keep(copy->cli, json_object());
 	if (!copy->from)
-		return error_set(err, ERROR_INVALID, "Remote \"%s\" cannot push images: use pull or relay", copy->remote->name);
+		return error_set(err, ERROR_INVALID,
+		    "Remote \"%s\" cannot push images: use pull or relay", copy->remote->name);
 	if (image_server_addresses(copy->to, target, err) < 0)
 		return -1;
 	char **addresses = image_take_servers(copy->cli, target, "server");
-	json_t *source = json_pack("{s:s, s:s, s:O}", "type", "image", "mode", "push", "fingerprint",
-	    json_object_get(copy->data, "fingerprint"));
+	json_t *source = json_pack("{s:s, s:s, s:O}", "type", "image", "mode", "push",
+	    "fingerprint", json_object_get(copy->data, "fingerprint"));
 	json_t *post = post_of(copy, source);
 	json_object_set(post, "properties", json_object_get(copy->data, "properties"));
 	json_object_set(post, "expires_at", json_object_get(copy->data, "expires_at"));
@@ -125,15 +134,18 @@ static int push(Copy *copy, Error **err)
 	g_autoptr(Error) problem = NULL;
 	for (int i = 0; addresses[i]; i++) {
 		g_clear_pointer(&problem, error_free);
-		if (send_to(copy, addresses[i], json_get_text(target, "certificate"), waiting, &problem) == 0)
+		if (send_to(copy, addresses[i], json_get_text(target, "certificate"), waiting,
+			&problem) == 0)
 			return 0;
 	}
-	server_call(copy->to, "DeleteOperation", json_pack("{s:O}", "id", json_object_get(waiting, "id")), NULL);
+	server_call(copy->to, "DeleteOperation",
+	    json_pack("{s:O}", "id", json_object_get(waiting, "id")), NULL);
 	return error_propagate(err, g_steal_pointer(&problem));
 }
 
 /* Every message of the export becomes one of the upload. */
-static int carry(Stream *from, Stream *to, Pb__CreateImageRequest *first, uint64_t total, Progress *progress, Error **err)
+static int carry(Stream *from, Stream *to, Pb__CreateImageRequest *first, uint64_t total,
+    Progress *progress, Error **err)
 {
 	ProtobufCMessage *message;
 	uint64_t done = 0;
@@ -141,7 +153,8 @@ static int carry(Stream *from, Stream *to, Pb__CreateImageRequest *first, uint64
 		if (!message)
 			return 0;
 		const Pb__ImageFile *piece = (const Pb__ImageFile *)message;
-		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT, *out = first ? first : &more;
+		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT,
+				       *out = first ? first : &more;
 		out->data = piece->data;
 		out->part = piece->part;
 		out->part_filename = piece->part_filename;
@@ -161,7 +174,7 @@ static char *query_of(const json_t *values, const char *key)
 	g_autoptr(GString) out = g_string_new(NULL);
 	size_t i;
 	json_t *value;
-	json_array_foreach (values, i, value) {
+	json_array_foreach(values, i, value) {
 		g_string_append_printf(out, "%s%s=", out->len ? "&" : "", key);
 		g_string_append_uri_escaped(out, json_string_value(value), NULL, FALSE);
 	}
@@ -170,20 +183,25 @@ static char *query_of(const json_t *values, const char *key)
 
 static json_t *relay_streams(Copy *copy, Stream *from, Error **err)
 {
-	g_autofree char *query = query_of(server_keep(copy->cli, profiles_of(copy->cli)), "profile");
+	g_autofree char *query =
+	    query_of(server_keep(copy->cli, profiles_of(copy->cli)), "profile");
 	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
-	in.project = (char *)(*copy->project ? copy->project : copy->to->project ? copy->to->project : "");
+	in.project = (char *)(*copy->project	  ? copy->project
+			      : copy->to->project ? copy->to->project
+						  : "");
 	in.public_ = (char *)(flag_bool(copy->cli, "public") ? "1" : "");
 	in.filename = (char *)json_get_text(copy->data, "filename");
 	in.fingerprint = (char *)json_get_text(copy->data, "fingerprint");
-	in.properties = image_properties_query(copy->cli, json_object_get(copy->data, "properties"));
+	in.properties =
+	    image_properties_query(copy->cli, json_object_get(copy->data, "properties"));
 	in.profiles = query;
 	g_autoptr(Stream) to = stream_open(copy->to, "CreateImage", NULL, err);
 	if (!to)
 		return NULL;
 	Progress progress;
 	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");
-	int result = carry(from, to, &in, (uint64_t)json_get_int(copy->data, "size"), &progress, err);
+	int result =
+	    carry(from, to, &in, (uint64_t)json_get_int(copy->data, "size"), &progress, err);
 	progress_end(&progress);
 	return result < 0 ? NULL : image_upload_finish(copy->to, to, "Copying the image", err);
 }
@@ -204,12 +222,14 @@ static json_t *relay_from_image_server(Copy *copy, Error **err)
 	const char *image, *rootfs;
 	json_t *done = NULL;
 	if (!directory) {
-		error_set(err, ERROR_INTERNAL, "Cannot create a temporary folder: %s", failure->message);
+		error_set(
+		    err, ERROR_INTERNAL, "Cannot create a temporary folder: %s", failure->message);
 		return NULL;
 	}
-	if (image_streams_download(copy->cli, copy->remote, json_get_text(copy->data, "fingerprint"), directory, &image,
-		&rootfs, err) == 0) {
-		done = image_upload(copy->to, image, rootfs, json_object_get(copy->data, "properties"), copy->project, err);
+	if (image_streams_download(copy->cli, copy->remote,
+		json_get_text(copy->data, "fingerprint"), directory, &image, &rootfs, err) == 0) {
+		done = image_upload(copy->to, image, rootfs,
+		    json_object_get(copy->data, "properties"), copy->project, err);
 		g_unlink(image);
 		if (rootfs)
 			g_unlink(rootfs);
@@ -220,13 +240,17 @@ static json_t *relay_from_image_server(Copy *copy, Error **err)
 
 static int relay(Copy *copy, Error **err)
 {
-	json_t *done = copy->from ? relay_from_server(copy, err) : relay_from_image_server(copy, err), *alias;
+	json_t *done =
+		   copy->from ? relay_from_server(copy, err) : relay_from_image_server(copy, err),
+	       *alias;
 	size_t i;
 	if (!done)
 		return -1;
-	json_array_foreach (copy->aliases, i, alias) {
-		json_t *request = json_pack("{s:{s:s, s:s, s:O}}", "alias", "name", json_get_text(alias, "name"),
-		    "description", json_get_text(alias, "description"), "target", json_object_get(copy->data, "fingerprint"));
+	json_array_foreach(copy->aliases, i, alias) {
+		json_t *request =
+		    json_pack("{s:{s:s, s:s, s:O}}", "alias", "name", json_get_text(alias, "name"),
+			"description", json_get_text(alias, "description"), "target",
+			json_object_get(copy->data, "fingerprint"));
 		if (*copy->project)
 			json_object_set_new(request, "project", json_string(copy->project));
 		if (!server_call(copy->to, "CreateImageAlias", request, err))
@@ -240,7 +264,7 @@ static int relay(Copy *copy, Error **err)
 static const struct {
 	const char *name;
 	int (*run)(Copy *copy, Error **err);
-} modes[] = { { "pull", pull }, { "push", push }, { "relay", relay } };
+} modes[] = {{"pull", pull}, {"push", push}, {"relay", relay}};
 
 static int check_flags(Cli *cli, const char *mode, Error **err)
 {
@@ -252,12 +276,13 @@ static int check_flags(Cli *cli, const char *mode, Error **err)
 int image_copy(Cli *cli, Error **err)
 {
 	const char *mode = flag_string(cli, "mode");
-	Copy copy = { .cli = cli, .project = flag_string(cli, "target-project") };
+	Copy copy = {.cli = cli, .project = flag_string(cli, "target-project")};
 	size_t i = 0;
 	while (i < G_N_ELEMENTS(modes) && strcmp(modes[i].name, mode) != 0)
 		i++;
 	if (i == G_N_ELEMENTS(modes))
-		return error_set(err, ERROR_INVALID, "Invalid mode \"%s\": use pull, push or relay", mode);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid mode \"%s\": use pull, push or relay", mode);
 	if (check_flags(cli, mode, err) < 0 || !(copy.to = server_of_argument(cli, 1, err)) ||
 	    !(copy.remote = image_remote(cli, cli->args[0], &copy.image, err)))
 		return -1;

@@ -1,14 +1,15 @@
 /*
  * Images of other servers as a server needs them named to fetch them itself: address, certificate,
- * a secret for what is not public. A server behind a unix socket is fetched from at the addresses it
- * listens on, one after the other until one is reached.
+ * a secret for what is not public. A server behind a unix socket is fetched from at the addresses
+ * it listens on, one after the other until one is reached.
  */
 #include "cli/image_commands.h"
 #include <string.h>
 
 const char *image_resolve(Server *server, const char *image)
 {
-	json_t *alias = server_call(server, "GetImageAlias", json_pack("{s:s}", "name", image), NULL);
+	json_t *alias =
+	    server_call(server, "GetImageAlias", json_pack("{s:s}", "name", image), NULL);
 	return alias ? json_get_text(alias, "target") : image;
 }
 
@@ -53,14 +54,16 @@ int image_server_addresses(Server *server, json_t *source, Error **err)
 	if (!facts)
 		return -1;
 	const json_t *environment = json_object_get(facts, "environment");
-	json_object_set_new(source, "certificate", json_string(json_get_text(environment, "certificate")));
-	json_array_foreach (json_object_get(environment, "addresses"), i, address) {
+	json_object_set_new(
+	    source, "certificate", json_string(json_get_text(environment, "certificate")));
+	json_array_foreach(json_object_get(environment, "addresses"), i, address) {
 		g_autofree char *url = g_strconcat("https://", json_string_value(address), NULL);
 		json_array_append_new(servers, json_string(url));
 	}
 	if (json_array_size(servers) > 0)
 		return 0;
-	return error_set(err, ERROR_UNAVAILABLE, "The source server isn't listening on the network");
+	return error_set(
+	    err, ERROR_UNAVAILABLE, "The source server isn't listening on the network");
 }
 
 char **image_take_servers(Cli *cli, json_t *source, const char *key)
@@ -76,7 +79,8 @@ char **image_take_servers(Cli *cli, json_t *source, const char *key)
 	return list;
 }
 
-json_t *image_do(Server *server, const char *method, json_t *request, json_t *source, const char *label, Error **err)
+json_t *image_do(Server *server, const char *method, json_t *request, json_t *source,
+    const char *label, Error **err)
 {
 	json_t *done = NULL;
 	g_autoptr(Error) problem = NULL;
@@ -96,18 +100,20 @@ json_t *image_do(Server *server, const char *method, json_t *request, json_t *so
 /* A secret for an image that is not public. */
 static const char *image_secret(Server *from, const char *fingerprint, Error **err)
 {
-	json_t *operation =
-	    server_call(from, "CreateImageSecret", json_pack("{s:s}", "fingerprint", fingerprint), err);
+	json_t *operation = server_call(
+	    from, "CreateImageSecret", json_pack("{s:s}", "fingerprint", fingerprint), err);
 	return operation ? json_get_text(json_object_get(operation, "metadata"), "secret") : NULL;
 }
 
-static int fill_incus_source(Cli *cli, const Remote *remote, const char *image, json_t *source, Error **err)
+static int fill_incus_source(
+    Cli *cli, const Remote *remote, const char *image, json_t *source, Error **err)
 {
 	Server *from = server_get(cli, remote->name, err);
 	if (!from)
 		return -1;
 	const char *target = image_resolve(from, image);
-	json_t *data = server_call(from, "GetImage", json_pack("{s:s}", "fingerprint", target), err);
+	json_t *data =
+	    server_call(from, "GetImage", json_pack("{s:s}", "fingerprint", target), err);
 	if (!data || image_server_addresses(from, source, err) < 0)
 		return -1;
 	const char *fingerprint = json_get_text(data, "fingerprint");
@@ -128,8 +134,8 @@ static int fill_incus_source(Cli *cli, const Remote *remote, const char *image, 
 
 json_t *image_remote_source(Cli *cli, const Remote *remote, const char *image, Error **err)
 {
-	json_t *source = json_pack("{s:s, s:s, s:s, s:s}", "type", "image", "mode", "pull", "server",
-	    remote->addr, "protocol", remote->protocol);
+	json_t *source = json_pack("{s:s, s:s, s:s, s:s}", "type", "image", "mode", "pull",
+	    "server", remote->addr, "protocol", remote->protocol);
 	if (strcmp(remote->protocol, "simplestreams") == 0) {
 		g_autofree char *pem = image_pinned_certificate(cli->conf, remote);
 		json_object_set_new(source, "alias", json_string(image));
@@ -153,6 +159,7 @@ json_t *image_source(Cli *cli, Server *server, const char *argument, Error **err
 		return NULL;
 	}
 	if (remote == server->remote)
-		return json_pack("{s:s, s:s}", "type", "image", "fingerprint", image_resolve(server, image));
+		return json_pack(
+		    "{s:s, s:s}", "type", "image", "fingerprint", image_resolve(server, image));
 	return image_remote_source(cli, remote, image, err);
 }

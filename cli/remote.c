@@ -150,10 +150,16 @@ const Command remote_commands[] = {
 	{ .path = "remote add", .usage = "[<remote>] <IP|FQDN|URL|token>", .min_args = 1, .max_args = 2,
 	    .flags = add_flags, .summary = "Add a server",
 	    .help = "On the server, \"incus config trust add NAME\" prints a token that tells all that is\n"
-		    "needed. A first contact otherwise shows the fingerprint of the server's certificate.",
+		    "needed. A first contact otherwise shows the fingerprint of the server's certificate.\n"
+		    "\n"
+		    "A server of the protocol simplestreams only has images. Its certificate must be good for\n"
+		    "SSL_CERT_FILE or the system's authorities, or be servercerts/<remote>.crt beside the\n"
+		    "configuration file.",
 	    .examples = "incus remote add lab eyJjbGllbnRfbmFtZSI6...\n"
 			"incus remote add lab https://lab.example.net:8443\n"
-			"incus remote add other unix:///srv/incus/unix.socket",
+			"incus remote add other unix:///srv/incus/unix.socket\n"
+			"incus remote add pictures https://images.example.net --protocol simplestreams\n"
+			"incus remote add shop https://shop.example.net:8443 --public",
 	    .run = remote_add },
 	{ .path = "remote get-default", .max_args = 0, .summary = "Print the default remote",
 	    .run = get_default },

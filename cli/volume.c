@@ -1,6 +1,7 @@
 /*
  * incus storage volume: custom volumes, and a look at those of instances and images.
  */
+#include "cli/volume.h"
 #include "cli/device.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
@@ -8,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const Noun volume_noun = {
+const Noun volume_noun = {
 	.title = "Storage volume",
 	.method = "StorageVolume",
 	.body = "volume",
@@ -21,10 +22,21 @@ static const Noun volume_noun = {
 		     "# Only config and description can be changed here.\n",
 };
 
+const Noun volume_snapshot_noun = {
+	.title = "Storage volume snapshot",
+	.method = "StorageVolumeSnapshot",
+	.body = "snapshot",
+	.edit_help = "# The snapshot as YAML. Lines that begin with # are left out.\n"
+		     "#\n"
+		     "# description: An example\n"
+		     "# expires_at: 2030-01-01T00:00:00Z\n"
+		     "#\n"
+		     "# Only description and expires_at can be changed.\n",
+};
+
 static const char *const types[] = { "custom", "container", "virtual-machine", "image" };
 
-/* "container/c1" is of type container; without a type it is a custom volume. */
-static const char *split_type(const char *name, const char **ret_type)
+const char *volume_split_type(const char *name, const char **ret_type)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
 		size_t length = strlen(types[i]);
@@ -37,34 +49,66 @@ static const char *split_type(const char *name, const char **ret_type)
 	return name;
 }
 
-static int parse_pool(Cli *cli, Target *ret, Error **err)
+int volume_parse_pool(Cli *cli, Target *ret, Error **err)
 {
 	if (target_parse(cli, cli->args[0], ret, err) < 0)
 		return -1;
 	return *ret->name ? 0 : error_set(err, ERROR_INVALID, "Missing pool name");
 }
 
-/* "[remote:]pool" and "[type/]volume" of the first two arguments. */
-static int parse_volume(Cli *cli, Object *ret, Error **err)
+static Object make_volume(const Target *pool, const char *type, const char *name)
+{
+	Object volume = object_make(pool->server, &volume_noun, name);
+	json_object_set_new(volume.key, "pool", json_string(pool->name));
+	json_object_set_new(volume.key, "type", json_string(type));
+	return volume;
+}
+
+Object volume_snapshot_object(const Object *volume, const char *name)
+{
+	Object snapshot = object_make(volume->server, &volume_snapshot_noun, name);
+	json_object_set(snapshot.key, "pool", json_object_get(volume->key, "pool"));
+	json_object_set(snapshot.key, "type", json_object_get(volume->key, "type"));
+	json_object_set_new(snapshot.key, "volume", json_string(volume->name));
+	return snapshot;
+}
+
+int volume_parse_whole(Cli *cli, Object *ret, Error **err)
 {
 	Target pool;
-	const char *type;
-	if (parse_pool(cli, &pool, err) < 0)
+	const char *type, *name = volume_split_type(cli->args[1], &type);
+	if (volume_parse_pool(cli, &pool, err) < 0)
 		return -1;
-	*ret = object_make(pool.server, &volume_noun, split_type(cli->args[1], &type));
-	json_object_set_new(ret->key, "pool", json_string(pool.name));
-	json_object_set_new(ret->key, "type", json_string(type));
+	*ret = make_volume(&pool, type, name);
 	return *ret->name ? 0 : error_set(err, ERROR_INVALID, "Missing volume name");
+}
+
+int volume_parse(Cli *cli, Object *ret, Error **err)
+{
+	if (volume_parse_whole(cli, ret, err) < 0)
+		return -1;
+	const char *slash = strchr(ret->name, '/');
+	if (!slash)
+		return 0;
+	json_t *key = ret->key;
+	ret->name = arena_strndup(cli->arena, ret->name, (size_t)(slash - ret->name));
+	json_object_set_new(key, "name", json_string(ret->name));
+	*ret = volume_snapshot_object(ret, slash + 1);
+	return 0;
 }
 
 #define PARSE_VOLUME                                                                               \
 	Object volume;                                                                             \
-	if (parse_volume(cli, &volume, err) < 0)                                                   \
+	if (volume_parse(cli, &volume, err) < 0)                                                   \
+		return -1
+#define PARSE_WHOLE                                                                                \
+	Object volume;                                                                             \
+	if (volume_parse_whole(cli, &volume, err) < 0)                                             \
 		return -1
 
 static int create(Cli *cli, Error **err)
 {
-	PARSE_VOLUME;
+	PARSE_WHOLE;
 	json_t *data = server_keep(cli, json_object());
 	if (read_pairs(cli, 2, false, json_member(data, "config"), err) < 0)
 		return -1;
@@ -76,7 +120,7 @@ static int create(Cli *cli, Error **err)
 
 static int delete(Cli *cli, Error **err)
 {
-	PARSE_VOLUME;
+	PARSE_WHOLE;
 	return object_delete(&volume, err);
 }
 
@@ -92,9 +136,19 @@ static int get(Cli *cli, Error **err)
 	return object_print_key(&volume, cli->args[2], err);
 }
 
+/* What a snapshot holds stays as it was; its description and expiry are properties. */
+static int check_changeable(Cli *cli, const Object *volume, Error **err)
+{
+	if (volume->noun == &volume_noun || flag_bool(cli, "property"))
+		return 0;
+	return error_set(err, ERROR_INVALID, "Snapshots are read-only and can't have their configuration changed");
+}
+
 static int set(Cli *cli, Error **err)
 {
 	PARSE_VOLUME;
+	if (check_changeable(cli, &volume, err) < 0)
+		return -1;
 	return object_set(&volume, 2, err);
 }
 
@@ -107,12 +161,14 @@ static int show(Cli *cli, Error **err)
 static int unset(Cli *cli, Error **err)
 {
 	PARSE_VOLUME;
+	if (check_changeable(cli, &volume, err) < 0)
+		return -1;
 	return object_unset(&volume, cli->args[2], err);
 }
 
 static int rename_run(Cli *cli, Error **err)
 {
-	PARSE_VOLUME;
+	PARSE_WHOLE;
 	bool quiet = cli->quiet;
 	cli->quiet = true;
 	if (object_rename(&volume, cli->args[2], err) < 0)
@@ -122,9 +178,35 @@ static int rename_run(Cli *cli, Error **err)
 	return 0;
 }
 
+/* Empty: never. */
+static const char *expiry_of(Cli *cli, const json_t *snapshot)
+{
+	const char *expires = json_get_text(snapshot, "expires_at");
+	return g_str_has_prefix(expires, "0001-") ? "" : output_time(cli, expires);
+}
+
+static int print_snapshots(const Object *volume, Error **err)
+{
+	static const char *const headers[] = { "NAME", "DESCRIPTION", "EXPIRES AT", NULL };
+	Object all = volume_snapshot_object(volume, NULL);
+	json_t *snapshots = server_list(volume->server, "GetStorageVolumeSnapshots", json_copy(all.key), err), *snapshot;
+	size_t i;
+	if (!snapshots)
+		return -1;
+	if (json_array_size(snapshots) == 0)
+		return 0;
+	g_autoptr(Table) table = table_new(headers);
+	json_array_foreach (snapshots, i, snapshot)
+		table_add(table, json_get_text(snapshot, "name"), json_get_text(snapshot, "description"),
+		    expiry_of(volume->server->cli, snapshot), NULL);
+	g_autofree char *text = table_text(table, "table", true);
+	printf("\nSnapshots:\n%s", text);
+	return 0;
+}
+
 static int info(Cli *cli, Error **err)
 {
-	PARSE_VOLUME;
+	PARSE_WHOLE;
 	json_t *data = object_get(&volume, err);
 	if (!data)
 		return -1;
@@ -145,7 +227,7 @@ static int info(Cli *cli, Error **err)
 			printf("Total: %s\n", total);
 	}
 	printf("Created: %s\n", json_get_text(data, "created_at"));
-	return 0;
+	return print_snapshots(&volume, err);
 }
 
 /* ---- list ---- */
@@ -217,19 +299,28 @@ static char *make_filter(Cli *cli)
 	return g_string_free(filter, FALSE);
 }
 
-static int list(Cli *cli, Error **err)
+static json_t *fetch_list(Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
 {
-	Target pool;
+	json_t *all = server_list(server, "GetStorageVolumes",
+	    json_pack("{s:s, s:b, s:s}", "pool", pool, "all-projects", flag_bool(cli, "all-projects"), "filter", filter),
+	    err);
+	if (!all || !prefix)
+		return all;
+	json_t *volumes = server_keep(cli, json_array()), *volume;
+	size_t i;
+	json_array_foreach (all, i, volume)
+		if (g_str_has_prefix(json_get_text(volume, "name"), prefix))
+			json_array_append(volumes, volume);
+	return volumes;
+}
+
+int volume_print_list(Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
+{
 	g_autoptr(GString) columns = g_string_new(NULL);
 	g_autoptr(GPtrArray) headers = g_ptr_array_new();
-	if (parse_pool(cli, &pool, err) < 0 || output_check_format(cli, err) < 0 ||
-	    pick_columns(cli, columns, headers, err) < 0)
+	if (output_check_format(cli, err) < 0 || pick_columns(cli, columns, headers, err) < 0)
 		return -1;
-	g_autofree char *filter = make_filter(cli);
-	json_t *volumes = server_list(pool.server, "GetStorageVolumes",
-	    json_pack("{s:s, s:b, s:s}", "pool", pool.name, "all-projects", flag_bool(cli, "all-projects"),
-		"filter", filter),
-	    err);
+	json_t *volumes = fetch_list(cli, server, pool, filter, prefix, err);
 	if (!volumes)
 		return -1;
 	g_autoptr(Table) table = table_new((const char *const *)headers->pdata);
@@ -245,13 +336,22 @@ static int list(Cli *cli, Error **err)
 	return output_list(cli, table, volumes, err);
 }
 
+static int list(Cli *cli, Error **err)
+{
+	Target pool;
+	if (volume_parse_pool(cli, &pool, err) < 0)
+		return -1;
+	g_autofree char *filter = make_filter(cli);
+	return volume_print_list(cli, pool.server, pool.name, filter, NULL, err);
+}
+
 /* ---- attach and detach ---- */
 
 static int attach_to(Cli *cli, const Noun *noun, Error **err)
 {
 	Target pool;
-	const char *type, *volume = split_type(cli->args[1], &type);
-	if (parse_pool(cli, &pool, err) < 0)
+	const char *type, *volume = volume_split_type(cli->args[1], &type);
+	if (volume_parse_pool(cli, &pool, err) < 0)
 		return -1;
 	if (strcmp(type, "custom") != 0)
 		return error_set(err, ERROR_INVALID, "Only custom volumes can be attached");
@@ -270,8 +370,8 @@ static int detach_from(Cli *cli, const Noun *noun, Error **err)
 {
 	static const char *const keys[] = { "source", NULL };
 	Target pool;
-	const char *type, *volume = split_type(cli->args[1], &type);
-	if (parse_pool(cli, &pool, err) < 0)
+	const char *type, *volume = volume_split_type(cli->args[1], &type);
+	if (volume_parse_pool(cli, &pool, err) < 0)
 		return -1;
 	Object owner = object_make(pool.server, noun, cli->args[2]);
 	return device_detach(&owner, cli->n_args > 3 ? cli->args[3] : NULL, keys, volume, err);
@@ -304,12 +404,7 @@ static const Flag create_flags[] = {
 	{ "type", 0, FLAG_STRING, "filesystem", "What it holds: filesystem or block" },
 	FLAG_END,
 };
-static const Flag list_flags[] = {
-	{ "columns", 'c', FLAG_STRING, "etndcuL", "Columns" },
-	FLAG_ALL_PROJECTS,
-	FLAG_FORMAT,
-	FLAG_END,
-};
+static const Flag list_flags[] = { VOLUME_LIST_FLAGS, FLAG_END };
 
 const Command volume_commands[] = {
 	{ .path = "storage volume", .summary = "Manage storage volumes",
@@ -341,7 +436,7 @@ const Command volume_commands[] = {
 	{ .path = "storage volume edit", .usage = "[<remote>:]<pool> [<type>/]<volume>", .min_args = 2,
 	    .max_args = 2, .flags = target_flags, .summary = "Edit a volume as YAML", .run = edit,
 	    .complete = "storage,volume" },
-	{ .path = "storage volume get", .usage = "[<remote>:]<pool> [<type>/]<volume> <key>",
+	{ .path = "storage volume get", .usage = "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>",
 	    .min_args = 3, .max_args = 3, .flags = key_flags, .summary = "Print one key of a volume",
 	    .run = get, .complete = "storage,volume" },
 	{ .path = "storage volume info", .usage = "[<remote>:]<pool> [<type>/]<volume>", .min_args = 2,
@@ -351,14 +446,7 @@ const Command volume_commands[] = {
 	    .min_args = 1, .max_args = -1, .flags = list_flags, .summary = "List the volumes of a pool",
 	    .help = "A filter is the start of a name or KEY=VALUE (type=custom).\n"
 		    "\n"
-		    "Columns:\n"
-		    "  c - Content type\n"
-		    "  d - Description\n"
-		    "  e - Project\n"
-		    "  L - Location\n"
-		    "  n - Name\n"
-		    "  t - Type\n"
-		    "  u - Number of users",
+		    VOLUME_COLUMNS_HELP,
 	    .run = list, .complete = "storage" },
 	{ .path = "storage volume rename", .usage = "[<remote>:]<pool> <old name> <new name>",
 	    .min_args = 3, .max_args = 3, .flags = target_flags, .summary = "Rename a volume",

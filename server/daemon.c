@@ -8,6 +8,7 @@
 #include "server/helper/client.h"
 #include "server/image/image.h"
 #include "server/image/tasks.h"
+#include "server/instance/snapshot_tasks.h"
 #include "server/instance/instance.h"
 #include "server/key/server.h"
 #include "server/network/network.h"
@@ -162,6 +163,7 @@ static const Part parts[] = {
     {"listeners", listener_start, listener_stop},
     {"schedule", schedule_start, schedule_stop},
     {"image tasks", image_tasks_start, NULL},
+    {"snapshot tasks", snapshot_tasks_start, NULL},
 };
 
 static void stop_parts(Daemon *daemon, gsize started)

@@ -356,7 +356,7 @@ char **gen_template_names(const char *template_text)
 		const char *close = strchr(open, '}');
 		if (!close)
 			break;
-		g_ptr_array_add(names, g_strndup(open + 1, (gsize)(close - open - 1)));
+		g_ptr_array_add(names, g_strndup(open + 1, strcspn(open + 1, "/}")));
 	}
 	g_ptr_array_add(names, NULL);
 	return (char **)g_ptr_array_free(names, FALSE);

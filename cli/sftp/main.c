@@ -78,6 +78,7 @@ static ssh_session start_session(const Login *login)
 	ssh_bind_options_set(bind, SSH_BIND_OPTIONS_IMPORT_KEY, key);
 	if (ssh_bind_accept_fd(bind, session, CONNECTION) != SSH_OK)
 		die(ssh_get_error(session));
+	ssh_bind_free(bind); /* the connection is the session's */
 	return session;
 }
 
@@ -192,7 +193,8 @@ static void serve(ssh_session session, Client *client)
 	    session, *client->login.user ? SSH_AUTH_METHOD_PASSWORD : SSH_AUTH_METHOD_NONE);
 	if (ssh_handle_key_exchange(session) != SSH_OK)
 		die(ssh_get_error(session));
-	ssh_event event = ssh_event_new();
+	static ssh_event event; /* until the end of the program, which may come from any callback */
+	event = ssh_event_new();
 	if (!event || ssh_event_add_session(event, session) != SSH_OK)
 		die("cannot wait for the client");
 	bool added = false;

@@ -26,15 +26,19 @@ static Curl curl;
 
 static gboolean curl_load(void)
 {
-	static const char *const names[] = { "libcurl.so.4", "libcurl-gnutls.so.4", NULL };
+	static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", NULL};
 	static const struct {
 		const char *name;
 		void *slot;
 	} symbols[] = {
-		{ "curl_easy_init", &curl.init },        { "curl_easy_setopt", &curl.setopt },
-		{ "curl_easy_perform", &curl.perform },  { "curl_easy_getinfo", &curl.getinfo },
-		{ "curl_easy_cleanup", &curl.cleanup },  { "curl_easy_strerror", &curl.text },
-		{ "curl_slist_append", &curl.append },   { "curl_slist_free_all", &curl.free_list },
+	    {"curl_easy_init", &curl.init},
+	    {"curl_easy_setopt", &curl.setopt},
+	    {"curl_easy_perform", &curl.perform},
+	    {"curl_easy_getinfo", &curl.getinfo},
+	    {"curl_easy_cleanup", &curl.cleanup},
+	    {"curl_easy_strerror", &curl.text},
+	    {"curl_slist_append", &curl.append},
+	    {"curl_slist_free_all", &curl.free_list},
 	};
 	static gsize loaded = 0;
 	if (g_once_init_enter(&loaded)) {
@@ -54,8 +58,8 @@ static gboolean curl_load(void)
 typedef struct Transfer {
 	const Fetch *fetch;
 	CURL *handle;
-	Error *error;      /* of a callback */
-	GString *refusal;  /* body of a reply that is no success */
+	Error *error;	  /* of a callback */
+	GString *refusal; /* body of a reply that is no success */
 } Transfer;
 
 static gboolean is_good(const Transfer *transfer)
@@ -71,7 +75,8 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *user)
 	const Fetch *fetch = transfer->fetch;
 	size_t length = size * count;
 	if (!is_good(transfer))
-		g_string_append_len(transfer->refusal, bytes, (gssize)MIN(length, ERROR_BODY_MAX - transfer->refusal->len));
+		g_string_append_len(transfer->refusal, bytes,
+		    (gssize)MIN(length, ERROR_BODY_MAX - transfer->refusal->len));
 	else if (fetch->sink && fetch->sink(bytes, length, fetch->data, &transfer->error) < 0)
 		return 0;
 	return length;
@@ -80,7 +85,8 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *user)
 static size_t on_send(char *bytes, size_t size, size_t count, void *user)
 {
 	Transfer *transfer = user;
-	ssize_t n = transfer->fetch->source(bytes, size * count, transfer->fetch->data, &transfer->error);
+	ssize_t n =
+	    transfer->fetch->source(bytes, size * count, transfer->fetch->data, &transfer->error);
 	return n < 0 ? CURL_READFUNC_ABORT : (size_t)n;
 }
 
@@ -103,6 +109,12 @@ static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, cur
 	return transfer->fetch->cancelled && transfer->fetch->cancelled(transfer->fetch->data);
 }
 
+/* For messages: secrets stand in the query. */
+static char *shown(const char *url)
+{
+	return g_strndup(url, strcspn(url, "?"));
+}
+
 /* What an Incus server gives as the reason, else nothing. */
 static char *reason_of(const GString *refusal)
 {
@@ -115,8 +127,7 @@ static char *reason_of(const GString *refusal)
 
 static int refused(const Transfer *transfer, long code, Error **err)
 {
-	g_autofree char *reason = reason_of(transfer->refusal);
-	const char *url = transfer->fetch->url;
+	g_autofree char *reason = reason_of(transfer->refusal), *url = shown(transfer->fetch->url);
 	if (code == 404)
 		return error_set(err, ERROR_NOT_FOUND, "\"%s\" does not exist%s", url, reason);
 	return error_set(err, code == 401 || code == 403 ? ERROR_FORBIDDEN : ERROR_UNAVAILABLE,
@@ -125,7 +136,7 @@ static int refused(const Transfer *transfer, long code, Error **err)
 
 static int verdict(Transfer *transfer, CURLcode result, const char *text, Error **err)
 {
-	const char *url = transfer->fetch->url;
+	g_autofree char *url = shown(transfer->fetch->url);
 	long code = 0;
 	curl.getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &code);
 	if (transfer->error)
@@ -137,23 +148,27 @@ static int verdict(Transfer *transfer, CURLcode result, const char *text, Error 
 	if (result == CURLE_FILE_COULDNT_READ_FILE)
 		return error_set(err, ERROR_NOT_FOUND, "\"%s\" does not exist", url);
 	if (result == CURLE_UNSUPPORTED_PROTOCOL && code >= 300)
-		return error_set(err, ERROR_INVALID, "\"%s\" redirects to an address that is not https", url);
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" redirects to an address that is not https", url);
 	if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_PINNEDPUBKEYNOTMATCH)
-		return error_set(err, ERROR_FORBIDDEN, "The certificate of \"%s\" is not trusted: %s", url,
+		return error_set(err, ERROR_FORBIDDEN,
+		    "The certificate of \"%s\" is not trusted: %s", url,
 		    *text ? text : curl.text(result));
 	if (result != CURLE_OK)
-		return error_set(err, ERROR_UNAVAILABLE, "Cannot transfer \"%s\": %s", url, *text ? text : curl.text(result));
+		return error_set(err, ERROR_UNAVAILABLE, "Cannot transfer \"%s\": %s", url,
+		    *text ? text : curl.text(result));
 	return 0;
 }
 
-/* Whom to trust. A pinned key needs no authority, and a self-signed certificate no matching name. */
+/* Whom to trust. A pinned key needs no authority, and a self-signed certificate no matching name.
+ */
 static int set_trust(CURL *handle, const Fetch *fetch, Error **err)
 {
 	const char *file = g_getenv("SSL_CERT_FILE"), *directory = g_getenv("SSL_CERT_DIR");
 	if (fetch->certificate && *fetch->certificate) {
 		g_autofree char *pin = NULL;
 		if (x509_public_key_pin(fetch->certificate, &pin, err) < 0)
-			return error_prefix(err, "Certificate for \"%s\"", fetch->url);
+			return error_prefix(err, "The certificate given for another server");
 		curl.setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl.setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
 		curl.setopt(handle, CURLOPT_PINNEDPUBLICKEY, pin);
@@ -201,7 +216,8 @@ static void set_callbacks(Transfer *transfer)
 	}
 	if (transfer->fetch->source) {
 		curl.setopt(handle, CURLOPT_POST, 1L);
-		curl.setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->fetch->upload);
+		curl.setopt(
+		    handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->fetch->upload);
 		curl.setopt(handle, CURLOPT_READFUNCTION, on_send);
 		curl.setopt(handle, CURLOPT_READDATA, transfer);
 		curl.setopt(handle, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
@@ -213,8 +229,9 @@ static void set_callbacks(Transfer *transfer)
 int fetch_run(const Fetch *fetch, Error **err)
 {
 	if (!curl_load())
-		return error_set(err, ERROR_UNSUPPORTED, "Transfers need libcurl (Debian: libcurl4)");
-	Transfer transfer = { .fetch = fetch, .handle = curl.init(), .refusal = g_string_new(NULL) };
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Transfers need libcurl (Debian: libcurl4)");
+	Transfer transfer = {.fetch = fetch, .handle = curl.init(), .refusal = g_string_new(NULL)};
 	char text[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers = curl.append(NULL, "Expect:");
 	for (int i = 0; fetch->headers && fetch->headers[i]; i++)
@@ -243,8 +260,11 @@ typedef struct Collected {
 static int collect(const void *bytes, size_t length, void *data, Error **err)
 {
 	Collected *collected = data;
-	if (collected->text->len + length > collected->limit)
-		return error_set(err, ERROR_TOO_LARGE, "\"%s\" is longer than %zu bytes", collected->fetch->url, collected->limit);
+	if (collected->text->len + length > collected->limit) {
+		g_autofree char *url = shown(collected->fetch->url);
+		return error_set(
+		    err, ERROR_TOO_LARGE, "\"%s\" is longer than %zu bytes", url, collected->limit);
+	}
 	g_string_append_len(collected->text, bytes, (gssize)length);
 	return 0;
 }
@@ -269,7 +289,7 @@ static void collect_header(const char *name, const char *value, void *data)
 
 int fetch_text(const Fetch *fetch, size_t limit, char **ret_text, size_t *ret_length, Error **err)
 {
-	Collected collected = { .fetch = fetch, .text = g_string_new(NULL), .limit = limit };
+	Collected collected = {.fetch = fetch, .text = g_string_new(NULL), .limit = limit};
 	Fetch inner = *fetch;
 	inner.sink = collect;
 	inner.cancelled = collect_cancelled;

@@ -1,8 +1,8 @@
 #pragma once
 /*
  * HTTP transfers through libcurl: documents and image files of other servers, and uploads to them.
- * The library is loaded when the first transfer starts: linked, its twenty dependencies would double
- * the start of every program on the SDK. Blocking; any thread.
+ * The library is loaded when the first transfer starts: linked, its twenty dependencies would
+ * double the start of every program on the SDK. Blocking; any thread.
  */
 #include "sdk/base/error.h"
 #include <stddef.h>
@@ -10,15 +10,18 @@
 
 /* One transfer. Strings are borrowed; what is NULL or 0 is not used. */
 typedef struct Fetch {
-	const char *url;           /* https, http or file; an https URL never leads to another scheme */
-	const char *certificate;   /* PEM of the server ("" as NULL): its key must be the one the server has.
-				      Else the certificate must be good for SSL_CERT_FILE, SSL_CERT_DIR or
-				      the system's authorities */
+	/* https, http or file; an https URL never leads to another scheme. */
+	const char *url;
+	/* PEM of the server ("" as NULL): its key must be the one that the server has. Else the
+	 * certificate must be good for SSL_CERT_FILE, SSL_CERT_DIR or the system's authorities. */
+	const char *certificate;
 	const char *proxy, *no_proxy; /* over what the environment says */
-	const char *const *headers; /* "Name: value", NULL-terminated */
-	gboolean head;             /* only the headers of the reply */
-	gboolean patient;          /* the server may take its time; else a minute without a byte ends it */
-	/* Body of a POST request: up to `length` bytes each time, `upload` in all; -1 with *err stops. */
+	const char *const *headers;   /* "Name: value", NULL-terminated */
+	gboolean head;                /* only the headers of the reply */
+	/* The server may take its time; else a minute without a byte ends it. */
+	gboolean patient;
+	/* Body of a POST request: up to `length` bytes each time, `upload` in all; -1 with *err
+	 * stops. */
 	ssize_t (*source)(void *bytes, size_t length, void *data, Error **err);
 	uint64_t upload;
 	/* Body of a good reply, in pieces; -1 with *err stops. */

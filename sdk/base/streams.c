@@ -13,7 +13,7 @@ typedef struct Entry {
 } Entry;
 
 struct Streams {
-	char *url;           /* without a slash at the end */
+	char *url; /* without a slash at the end */
 	char *certificate, *proxy, *no_proxy;
 	gboolean (*cancelled)(void *data);
 	void *data;
@@ -26,19 +26,26 @@ struct Streams {
 static const struct {
 	const char *ftype, *combined, *type;
 } root_kinds[] = {
-	{ "squashfs", "combined_squashfs_sha256", "container" },
-	{ "root.tar.xz", "combined_rootxz_sha256", "container" },
-	{ "disk-kvm.img", "combined_disk-kvm-img_sha256", "virtual-machine" },
-	{ "uefi1.img", "combined_uefi1-img_sha256", "virtual-machine" },
-	{ "disk1.img", "combined_disk1-img_sha256", "virtual-machine" },
+    {"squashfs", "combined_squashfs_sha256", "container"},
+    {"root.tar.xz", "combined_rootxz_sha256", "container"},
+    {"disk-kvm.img", "combined_disk-kvm-img_sha256", "virtual-machine"},
+    {"uefi1.img", "combined_uefi1-img_sha256", "virtual-machine"},
+    {"disk1.img", "combined_disk1-img_sha256", "virtual-machine"},
 };
 
 static const struct {
 	const char *stream, *kernel;
 } architectures[] = {
-	{ "amd64", "x86_64" },    { "arm64", "aarch64" },   { "armhf", "armv7l" },  { "armel", "armv6l" },
-	{ "i386", "i686" },       { "ppc64el", "ppc64le" }, { "powerpc", "ppc" },   { "riscv64", "riscv64" },
-	{ "s390x", "s390x" },     { "loong64", "loongarch64" },
+    {"amd64", "x86_64"},
+    {"arm64", "aarch64"},
+    {"armhf", "armv7l"},
+    {"armel", "armv6l"},
+    {"i386", "i686"},
+    {"ppc64el", "ppc64le"},
+    {"powerpc", "ppc"},
+    {"riscv64", "riscv64"},
+    {"s390x", "s390x"},
+    {"loong64", "loongarch64"},
 };
 
 static const char *kernel_architecture(const char *name)
@@ -58,8 +65,10 @@ static const char *text_of(const json_t *object, const char *key)
 int streams_open(const Fetch *server, Streams **ret, Error **err)
 {
 	const char *url = server->url;
-	if (!g_str_has_prefix(url, "https://") && !g_str_has_prefix(url, "http://") && !g_str_has_prefix(url, "file://"))
-		return error_set(err, ERROR_INVALID, "\"%s\" is no address of an image server", url);
+	if (!g_str_has_prefix(url, "https://") && !g_str_has_prefix(url, "http://") &&
+	    !g_str_has_prefix(url, "file://"))
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" is no address of an image server", url);
 	Streams *streams = g_new0(Streams, 1);
 	streams->url = g_strdup(url);
 	for (size_t length = strlen(url); length > 8 && streams->url[length - 1] == '/'; length--)
@@ -111,15 +120,19 @@ const char *streams_url(const Streams *streams)
 
 static Fetch request_to(const Streams *streams, const char *url)
 {
-	return (Fetch){ .url = url, .certificate = streams->certificate, .proxy = streams->proxy,
-		.no_proxy = streams->no_proxy, .cancelled = streams->cancelled, .data = streams->data };
+	return (Fetch){.url = url,
+	    .certificate = streams->certificate,
+	    .proxy = streams->proxy,
+	    .no_proxy = streams->no_proxy,
+	    .cancelled = streams->cancelled,
+	    .data = streams->data};
 }
 
 /* Paths in documents are relative to the server and stay below it. */
 static gboolean path_is_safe(const char *path)
 {
-	return *path && *path != '/' && !strstr(path, "..") && !strstr(path, "://") && !strpbrk(path, "\\?# ") &&
-	    name_check_line(path, NULL) == 0;
+	return *path && *path != '/' && !strstr(path, "..") && !strstr(path, "://") &&
+	       !strpbrk(path, "\\?# ") && name_check_line(path, NULL) == 0;
 }
 
 static gboolean is_sha256(const char *text)
@@ -133,7 +146,8 @@ static json_t *parse_document(const char *url, const char *text, size_t length, 
 	json_t *tree = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
 	if (json_is_object(tree))
 		return tree;
-	error_set(err, ERROR_INVALID, "\"%s\" is no JSON object: %s", url, tree ? "it is another value" : problem.text);
+	error_set(err, ERROR_INVALID, "\"%s\" is no JSON object: %s", url,
+	    tree ? "it is another value" : problem.text);
 	json_decref(tree);
 	return NULL;
 }
@@ -143,7 +157,8 @@ static json_t *load_document(Streams *streams, const char *path, Error **err)
 	g_autofree char *url = g_strconcat(streams->url, "/", path, NULL), *text = NULL;
 	size_t length;
 	if (!path_is_safe(path)) {
-		error_set(err, ERROR_INVALID, "The image server \"%s\" names a strange path \"%s\"", streams->url, path);
+		error_set(err, ERROR_INVALID, "The image server \"%s\" names a strange path \"%s\"",
+		    streams->url, path);
 		return NULL;
 	}
 	Fetch request = request_to(streams, url);
@@ -184,7 +199,8 @@ static void add_property(Streams *streams, Pb__Image *image, const char *key, co
 	pb__image__properties_entry__init(entry);
 	entry->key = keep(streams, key);
 	entry->value = keep(streams, value);
-	image->properties = g_renew(Pb__Image__PropertiesEntry *, image->properties, image->n_properties + 1);
+	image->properties =
+	    g_renew(Pb__Image__PropertiesEntry *, image->properties, image->n_properties + 1);
 	image->properties[image->n_properties++] = entry;
 }
 
@@ -201,7 +217,8 @@ static void add_alias(Streams *streams, Pb__Image *image, const char *name)
 static gboolean read_file(Streams *streams, const json_t *item, StreamsFile *file)
 {
 	json_int_t size = json_integer_value(json_object_get(item, "size"));
-	if (!path_is_safe(text_of(item, "path")) || !is_sha256(text_of(item, "sha256")) || size < 0 || size > FILE_LIMIT)
+	if (!path_is_safe(text_of(item, "path")) || !is_sha256(text_of(item, "sha256")) ||
+	    size < 0 || size > FILE_LIMIT)
 		return FALSE;
 	file->path = keep(streams, text_of(item, "path"));
 	file->sha256 = keep(streams, text_of(item, "sha256"));
@@ -233,7 +250,8 @@ static void describe(const Version *version, Pb__Image *image, const char *kind)
 {
 	Streams *streams = version->streams;
 	const json_t *product = version->product;
-	const char *variant = text_of(product, "variant"), *title = text_of(product, "release_title");
+	const char *variant = text_of(product, "variant"),
+		   *title = text_of(product, "release_title");
 	add_property(streams, image, "architecture", text_of(product, "arch"));
 	add_property(streams, image, "label", text_of(version->items, "label"));
 	add_property(streams, image, "os", text_of(product, "os"));
@@ -251,7 +269,8 @@ static void describe(const Version *version, Pb__Image *image, const char *kind)
 	describe_requirements(streams, image, json_object_get(product, "lxd_requirements"));
 }
 
-static Entry *entry_new(const Version *version, const char *fingerprint, const char *kind, const char *type)
+static Entry *entry_new(
+    const Version *version, const char *fingerprint, const char *kind, const char *type)
 {
 	Streams *streams = version->streams;
 	Entry *entry = g_new0(Entry, 1);
@@ -301,8 +320,10 @@ static void read_split(const Version *version, const json_t *metadata, size_t ki
 		fingerprint = text_of(metadata, "combined_sha256");
 	if (!rootfs || !is_sha256(fingerprint))
 		return;
-	Entry *entry = entry_new(version, fingerprint, root_kinds[kind].ftype, root_kinds[kind].type);
-	if (read_file(version->streams, metadata, &entry->metadata) && read_file(version->streams, rootfs, &entry->rootfs))
+	Entry *entry =
+	    entry_new(version, fingerprint, root_kinds[kind].ftype, root_kinds[kind].type);
+	if (read_file(version->streams, metadata, &entry->metadata) &&
+	    read_file(version->streams, rootfs, &entry->rootfs))
 		entry_add(version->streams, entry);
 	else
 		entry_free(entry);
@@ -323,7 +344,8 @@ static void read_unified(const Version *version, const json_t *item)
 static void read_version(const Version *version)
 {
 	const json_t *items = json_object_get(version->items, "items");
-	const json_t *metadata = item_of(items, "incus.tar.xz"), *unified = item_of(items, "incus_combined.tar.gz");
+	const json_t *metadata = item_of(items, "incus.tar.xz"),
+		     *unified = item_of(items, "incus_combined.tar.gz");
 	metadata = metadata ? metadata : item_of(items, "lxd.tar.xz");
 	unified = unified ? unified : item_of(items, "lxd_combined.tar.gz");
 	for (size_t kind = 0; metadata && kind < G_N_ELEMENTS(root_kinds); kind++)
@@ -355,7 +377,8 @@ static void read_product(Streams *streams, const json_t *product)
 	g_ptr_array_sort(names, newest_first);
 	g_autoptr(GHashTable) known = g_hash_table_new(g_str_hash, g_str_equal);
 	for (guint i = 0; i < names->len; i++) {
-		Version version = { streams, product, json_object_get(versions, names->pdata[i]), names->pdata[i], known };
+		Version version = {streams, product, json_object_get(versions, names->pdata[i]),
+		    names->pdata[i], known};
 		guint first = streams->images->len;
 		read_version(&version);
 		remember_types(&version, first);
@@ -394,9 +417,11 @@ static int load(Streams *streams, Error **err)
 		/* Some servers list products that are no images. */
 		if (result < 0 || strcmp(text_of(part, "datatype"), "image-downloads") != 0)
 			continue;
-		result = ++documents > DOCUMENTS_MAX ?
-		    error_set(err, ERROR_INVALID, "The image server \"%s\" names too many documents", streams->url) :
-		    read_products(streams, load_document(streams, text_of(part, "path"), err));
+		result = ++documents > DOCUMENTS_MAX
+			     ? error_set(err, ERROR_INVALID,
+				   "The image server \"%s\" names too many documents", streams->url)
+			     : read_products(
+				   streams, load_document(streams, text_of(part, "path"), err));
 	}
 	json_decref(index);
 	streams->loaded = result == 0;
@@ -422,13 +447,15 @@ static Entry *find(Streams *streams, const char *fingerprint, Error **err)
 		if (!g_str_has_prefix(entry->image.fingerprint, fingerprint))
 			continue;
 		if (found && strcmp(found->image.fingerprint, entry->image.fingerprint) != 0) {
-			error_set(err, ERROR_INVALID, "Several images of \"%s\" start with \"%s\"", streams->url, fingerprint);
+			error_set(err, ERROR_INVALID, "Several images of \"%s\" start with \"%s\"",
+			    streams->url, fingerprint);
 			return NULL;
 		}
 		found = entry;
 	}
 	if (!found)
-		error_set(err, ERROR_NOT_FOUND, "Image \"%s\" not found on \"%s\"", fingerprint, streams->url);
+		error_set(err, ERROR_NOT_FOUND, "Image \"%s\" not found on \"%s\"", fingerprint,
+		    streams->url);
 	return found;
 }
 
@@ -450,7 +477,8 @@ static gboolean has_alias(const Entry *entry, const char *name, const char *arch
 			continue;
 		if (!*rest)
 			return strcmp(entry->image.architecture, architecture) == 0;
-		if (*rest == '/' && strcmp(kernel_architecture(rest + 1), entry->image.architecture) == 0)
+		if (*rest == '/' &&
+		    strcmp(kernel_architecture(rest + 1), entry->image.architecture) == 0)
 			return TRUE;
 	}
 	return FALSE;
@@ -469,11 +497,13 @@ int streams_alias(Streams *streams, const char *alias, const char *architecture,
 		if (type && *type && strcmp(entry->image.type, type) != 0)
 			continue;
 		/* Containers come first within a version, and the better form first. */
-		if (!found && has_alias(entry, alias, architecture && *architecture ? architecture : host.machine))
+		if (!found && has_alias(entry, alias,
+				  architecture && *architecture ? architecture : host.machine))
 			found = entry;
 	}
 	if (!found)
-		return error_set(err, ERROR_NOT_FOUND, "Alias \"%s\" not found on \"%s\"", alias, streams->url);
+		return error_set(
+		    err, ERROR_NOT_FOUND, "Alias \"%s\" not found on \"%s\"", alias, streams->url);
 	*ret = &found->image;
 	return 0;
 }
@@ -500,7 +530,8 @@ typedef struct Download {
 
 static int wrong_size(const Download *download, const char *word, Error **err)
 {
-	return error_set(err, ERROR_INVALID, "\"%s\" has %s than the %" G_GUINT64_FORMAT " bytes that its server promises",
+	return error_set(err, ERROR_INVALID,
+	    "\"%s\" has %s than the %" G_GUINT64_FORMAT " bytes that its server promises",
 	    download->url, word, (guint64)download->file->size);
 }
 
@@ -523,7 +554,8 @@ int streams_download(Streams *streams, const StreamsFile *file,
     int (*sink)(const void *bytes, size_t length, void *data, Error **err), void *data, Error **err)
 {
 	g_autofree char *url = g_strconcat(streams->url, "/", file->path, NULL);
-	Download download = { .file = file, .url = url, .sink = sink, .sink_data = data, .streams = streams };
+	Download download = {
+	    .file = file, .url = url, .sink = sink, .sink_data = data, .streams = streams};
 	Fetch request = request_to(streams, url);
 	request.sink = take;
 	request.cancelled = download_cancelled;

@@ -1,10 +1,10 @@
 #pragma once
 /*
- * Image servers that publish the "simple streams" format: streams/v1/index.json names product files;
- * a product has versions, a version has items, and a metadata item with a root file system item is an
- * image whose fingerprint the metadata item gives ("combined_..._sha256"). What servers say is
- * checked here: paths stay below the server, hashes are hashes, documents have a limit. A server is
- * read once, at the first question. One thread at a time.
+ * Image servers that publish the "simple streams" format: streams/v1/index.json names product
+ * files; a product has versions, a version has items, and a metadata item with a root file system
+ * item is an image whose fingerprint the metadata item gives ("combined_..._sha256"). What servers
+ * say is checked here: paths stay below the server, hashes are hashes, documents have a limit. A
+ * server is read once, at the first question. One thread at a time.
  */
 #include "sdk/base/fetch.h"
 #include "incus/v1/image.pb-c.h"
@@ -15,7 +15,7 @@ typedef struct Streams Streams;
 typedef struct StreamsFile {
 	const char *path;   /* relative to the server's URL; NULL: there is none */
 	const char *sha256; /* lower-case hexadecimal */
-	uint64_t size;      /* bytes */
+	uint64_t size;	    /* bytes */
 } StreamsFile;
 
 /* `server` says where and how: url, certificate, proxies, cancelled with its data. Strings are
@@ -36,11 +36,12 @@ int streams_image(Streams *streams, const char *fingerprint, const Pb__Image **r
 int streams_alias(Streams *streams, const char *alias, const char *architecture, const char *type,
     const Pb__Image **ret, Error **err);
 /* The one or two files of an image: ret_rootfs->path is NULL for a unified one. */
-int streams_files(Streams *streams, const char *fingerprint, StreamsFile *ret_metadata, StreamsFile *ret_rootfs,
-    Error **err);
-/* Gives the file's bytes to the sink. A size that is not the promised one is ERROR_INVALID; the hash
- * is the caller's to check, for the whole image has one too. */
+int streams_files(Streams *streams, const char *fingerprint, StreamsFile *ret_metadata,
+    StreamsFile *ret_rootfs, Error **err);
+/* Gives the file's bytes to the sink. A size that is not the promised one is ERROR_INVALID; the
+ * hash is the caller's to check, for the whole image has one too. */
 int streams_download(Streams *streams, const StreamsFile *file,
-    int (*sink)(const void *bytes, size_t length, void *data, Error **err), void *data, Error **err);
+    int (*sink)(const void *bytes, size_t length, void *data, Error **err), void *data,
+    Error **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Streams, streams_free)

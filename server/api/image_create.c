@@ -10,6 +10,7 @@
 #include "server/image/multipart.h"
 #include "server/image/secret.h"
 #include "server/operation/operation.h"
+#include "server/rpc/access.h"
 #include "server/rpc/method.h"
 #include "incus/v1/handlers.h"
 #include <jansson.h>
@@ -196,6 +197,8 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, con
 		r = read_options(rq, in, upload, err);
 	if (r == 0)
 		r = image_import_new(rq->daemon, &upload->import, err);
+	if (r == 0)
+		r = image_import_limit(upload->import, rq->project, err);
 	if (r == 0 && g_ascii_strncasecmp(in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
 		MultipartSink sink = { .part = part_begins, .content = part_content, .data = upload->import };
 		r = multipart_new(in->content_type, &sink, &multipart, err);
@@ -245,10 +248,10 @@ static gboolean is_json(const Pb__CreateImageRequest *in, const Pb__CreateImageR
 
 int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stream, Error **err)
 {
-	gboolean trusted = rq->caller->kind != CALLER_UNTRUSTED && !rq->caller->metrics_only && caller_has_project(rq->caller, rq->project);
+	gboolean trusted = access_check_object(rq, "project", "can_create_images", rq->project, NULL) == 0;
 	if (!trusted && !*in->secret)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	if (trusted && in->image && in->image->source && *in->image->source->type)
+	if (trusted && in->image)
 		return image_source_create(rq, in->image, stream, err);
 	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
 	 * first, without bytes. */

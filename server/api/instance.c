@@ -8,6 +8,7 @@
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
+#include "server/project/project.h"
 #include "server/rpc/access.h"
 #include <string.h>
 
@@ -240,6 +241,13 @@ static int restore_snapshot(Request *rq, const Pb__UpdateInstanceRequest *in, Wo
 	return start_operation(rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
 }
 
+/* Who may set the daemon's own keys. */
+static int check_volatile(Request *rq, Instance *instance, const Config *wanted, Error **err)
+{
+	g_autoptr(Config) now = instance_config(instance);
+	return project_allow_volatile(rq->daemon, instance_project(instance), wanted, now, err);
+}
+
 int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
@@ -253,6 +261,8 @@ int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Op
 	if (check_etag(rq, work->instance, err) < 0)
 		return -1;
 	work->config = config_from_map(put->n_config, put->config);
+	if (check_volatile(rq, work->instance, work->config, err) < 0)
+		return -1;
 	work->devices = devices_from_map(put->n_devices, put->devices);
 	work->profiles = strv_from(put->profiles, put->n_profiles);
 	work->description = g_strdup(put->description);
@@ -282,6 +292,8 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 	GHashTableIter iter;
 	gpointer name, device;
 	merge_config(config, put);
+	if (check_volatile(rq, work->instance, config, err) < 0)
+		return -1;
 	g_hash_table_iter_init(&iter, given);
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		devices_set(devices, name, device);

@@ -78,11 +78,13 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*(Pb__Network *const *)a)->name, (*(Pb__Network *const *)b)->name);
 }
 
-static void list_interfaces(Request *rq, const View *view, GHashTable *managed, Pb__GetNetworksResponse *out)
+static void list_interfaces(Request *rq, const Project *asking, const View *view, GHashTable *managed,
+    Pb__GetNetworksResponse *out)
 {
 	for (unsigned i = 0; i < view->links->n_links; i++) {
 		const Link *link = &view->links->links[i];
-		if (g_hash_table_contains(managed, link->name) || !network_interface_shown(link))
+		if (g_hash_table_contains(managed, link->name) || !network_interface_shown(link) ||
+		    !project_allows_network(asking, link->name, FALSE))
 			continue;
 		Pb__Network *item = arena_message(rq->arena, Pb__Network, pb__network);
 		fill_interface(rq, link, item);
@@ -94,8 +96,10 @@ static void list_interfaces(Request *rq, const View *view, GHashTable *managed, 
 int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetworksResponse *out, Error **err)
 {
 	g_autofree char *project = NULL;
+	g_autoptr(Project) asking = NULL;
 	View view = {0};
-	if (project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0)
+	if (project_get(rq->daemon, rq->project, FALSE, &asking, err) < 0 ||
+	    project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0)
 		return -1;
 	if (view_load(rq, &view, err) < 0) {
 		view_clear(&view);
@@ -105,14 +109,17 @@ int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetwo
 	g_autoptr(GHashTable) managed = g_hash_table_new(g_str_hash, g_str_equal);
 	out->items = arena_alloc(rq->arena, (networks->len + view.links->n_links + 1) * sizeof *out->items);
 	for (guint i = 0; i < networks->len; i++) {
+		Network *network = g_ptr_array_index(networks, i);
+		g_hash_table_add(managed, (char *)(uintptr_t)network_name(network));
+		if (!project_allows_network(asking, network_name(network), TRUE))
+			continue;
 		Pb__Network *item = arena_message(rq->arena, Pb__Network, pb__network);
-		fill_managed(rq, g_ptr_array_index(networks, i), item);
+		fill_managed(rq, network, item);
 		fill_used_by(rq, &view, project, item);
-		g_hash_table_add(managed, item->name);
 		add_item(out, item);
 	}
 	if (strcmp(project, "default") == 0)
-		list_interfaces(rq, &view, managed, out);
+		list_interfaces(rq, asking, &view, managed, out);
 	qsort(out->items, out->n_items, sizeof *out->items, by_name);
 	view_clear(&view);
 	return 0;
@@ -122,11 +129,17 @@ int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetwo
 static int find(Request *rq, const char *name, Network **ret_network, char **ret_project, Error **err)
 {
 	g_autofree char *project = NULL;
-	if (project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0)
+	g_autoptr(Project) asking = NULL;
+	g_autoptr(Network) network = NULL;
+	if (project_get(rq->daemon, rq->project, FALSE, &asking, err) < 0 ||
+	    project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0)
 		return -1;
-	if (network_get(rq->daemon, rq->project, name, ret_network, NULL) < 0 &&
+	if (network_get(rq->daemon, rq->project, name, &network, NULL) < 0 &&
 	    (strcmp(project, "default") != 0 || !netlink_exists(name)))
 		return error_set(err, ERROR_NOT_FOUND, "Network not found");
+	if (!project_allows_network(asking, name, network != NULL))
+		return error_set(err, ERROR_NOT_FOUND, "Network not found");
+	*ret_network = g_steal_pointer(&network);
 	*ret_project = g_steal_pointer(&project);
 	return 0;
 }

@@ -65,7 +65,10 @@ static int check(Request *rq, const Profile *profile, Error **err)
 	if (key_check_instance(NULL, profile->config, FALSE, err) < 0 ||
 	    device_validate_all(NULL, profile->devices, err) < 0)
 		return -1;
-	return project_allow_profile(rq->daemon, rq->project, profile->config, profile->devices, err);
+	g_autofree char *project = NULL;
+	if (project_effective(rq->daemon, rq->project, PROJECT_PROFILES, &project, err) < 0)
+		return -1;
+	return project_allow_profile(rq->daemon, project, profile->name, profile->config, profile->devices, err);
 }
 
 int api_create_profile(Request *rq, const Pb__CreateProfileRequest *in, Google__Protobuf__Empty *out, Error **err)

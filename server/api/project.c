@@ -1,13 +1,12 @@
 /* Handlers of ProjectService. */
 #include "incus/v1/handlers.h"
 #include "sdk/base/json_text.h"
-#include "sdk/base/units.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
-#include "server/instance/instance.h"
 #include "server/operation/operation.h"
 #include "server/operation/schedule.h"
 #include "server/project/project.h"
+#include "server/project/usage.h"
 
 #include <string.h>
 
@@ -166,110 +165,24 @@ int api_delete_project(Request *rq, const Pb__DeleteProjectRequest *in, Google__
 	return 0;
 }
 
-/* What the instances of a project may use together, and how many there are. */
-typedef struct Usage {
-	int64_t instances, containers, machines, cpu, memory, processes, disk, networks;
-} Usage;
-
-static int64_t number(Instance *instance, const char *key, int (*parse)(const char *, int64_t *, Error **))
-{
-	g_autofree char *text = instance_expanded_get(instance, key);
-	int64_t value = 0;
-	return text && parse(text, &value, NULL) == 0 ? value : 0;
-}
-
-static int parse_count(const char *text, int64_t *ret_value, Error **err)
-{
-	return units_parse_int(text, 0, INT64_MAX, ret_value, err);
-}
-
-/* Sizes of root disks and custom volumes are summed as they are configured. */
-static int64_t root_size(Instance *instance)
-{
-	g_autoptr(GHashTable) devices = instance_expanded_devices(instance);
-	GHashTableIter iter;
-	void *name, *device;
-	int64_t size = 0;
-	g_hash_table_iter_init(&iter, devices);
-	while (g_hash_table_iter_next(&iter, &name, &device))
-		if (g_strcmp0(config_get(device, "type"), "disk") == 0 && g_strcmp0(config_get(device, "path"), "/") == 0)
-			units_parse_bytes(config_get(device, "size"), &size, NULL);
-	return size;
-}
-
-static void add_instances(struct Daemon *daemon, const char *project, Usage *usage)
-{
-	g_autoptr(GPtrArray) instances = instance_list(daemon, project);
-	for (guint i = 0; i < instances->len; i++) {
-		Instance *instance = g_ptr_array_index(instances, i);
-		usage->instances++;
-		*(instance_type(instance) == INSTANCE_CONTAINER ? &usage->containers : &usage->machines) += 1;
-		usage->cpu += number(instance, "limits.cpu", parse_count);
-		usage->memory += number(instance, "limits.memory", units_parse_bytes);
-		usage->processes += number(instance, "limits.processes", parse_count);
-		usage->disk += root_size(instance);
-	}
-}
-
-typedef struct UsageRows {
-	int64_t project;
-	Usage *usage;
-	int64_t disk, networks;
-} UsageRows;
-
-static int read_usage(Tx *tx, void *data, Error **err)
-{
-	UsageRows *load = data;
-	g_autoptr(Rows) rows = NULL;
-	int more;
-	load->disk = 0;
-	if (tx_int(tx, &load->networks, err, "SELECT COUNT(*) FROM networks WHERE project_id = ?", "i", load->project) < 0 ||
-	    tx_query(tx, &rows, err,
-		"SELECT c.value FROM storage_volumes_config AS c JOIN storage_volumes AS v ON v.id = c.storage_volume_id"
-		" WHERE v.project_id = ? AND v.type = 2 AND c.key = 'size'", "i", load->project) < 0)
-		return -1;
-	while ((more = rows_next(rows, err)) > 0) {
-		int64_t size;
-		if (units_parse_bytes(rows_text(rows, 0), &size, NULL) == 0)
-			load->disk += size;
-	}
-	return more;
-}
-
 int api_get_project_state(Request *rq, const Pb__GetProjectStateRequest *in, Pb__ProjectState *out, Error **err)
 {
-	g_autoptr(Project) project = NULL;
-	if (get_visible(rq, in->name, FALSE, &project, err) < 0)
+	g_autofree ProjectUse *uses = NULL;
+	size_t n;
+	if (!caller_has_project(rq->caller, in->name))
+		return error_set(err, ERROR_NOT_FOUND, "Project not found");
+	if (project_usage(rq->daemon, in->name, &n, &uses, err) < 0)
 		return -1;
-	Usage usage = {0};
-	UsageRows load = {.project = project->id};
-	if (db_read(rq->daemon->db, read_usage, &load, err) < 0)
-		return -1;
-	add_instances(rq->daemon, project->name, &usage);
-	const struct { const char *name, *key; int64_t used; gboolean bytes; } rows[] = {
-		{"containers", "limits.containers", usage.containers, FALSE},
-		{"cpu", "limits.cpu", usage.cpu, FALSE},
-		{"disk", "limits.disk", usage.disk + load.disk, TRUE},
-		{"instances", "limits.instances", usage.instances, FALSE},
-		{"memory", "limits.memory", usage.memory, TRUE},
-		{"networks", "limits.networks", load.networks, FALSE},
-		{"processes", "limits.processes", usage.processes, FALSE},
-		{"virtual-machines", "limits.virtual-machines", usage.machines, FALSE},
-	};
-	out->resources = arena_alloc(rq->arena, sizeof(*out->resources) * G_N_ELEMENTS(rows));
-	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-		const char *limit = config_get(project->config, rows[i].key);
+	out->resources = arena_alloc(rq->arena, sizeof(*out->resources) * n);
+	for (size_t i = 0; i < n; i++) {
 		Pb__ProjectState__ResourcesEntry *entry =
 		    arena_message(rq->arena, Pb__ProjectState__ResourcesEntry, pb__project_state__resources_entry);
-		entry->key = (char *)(uintptr_t)rows[i].name;
+		entry->key = arena_strdup(rq->arena, uses[i].name);
 		entry->value = arena_message(rq->arena, Pb__ProjectStateResource, pb__project_state_resource);
-		entry->value->limit = -1;
-		if (limit)
-			(void)(rows[i].bytes ? units_parse_bytes(limit, &entry->value->limit, NULL)
-					     : parse_count(limit, &entry->value->limit, NULL));
-		entry->value->usage = rows[i].used;
+		entry->value->limit = uses[i].limit;
+		entry->value->usage = uses[i].used;
 		out->resources[i] = entry;
 	}
-	out->n_resources = G_N_ELEMENTS(rows);
+	out->n_resources = n;
 	return 0;
 }

@@ -1,9 +1,12 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
 #include "server/daemon.h"
+#include "server/api/volume_work.h"
 #include "server/event/event.h"
+#include "server/instance/volume_user.h"
 #include "server/project/project.h"
 #include "server/rpc/method.h"
+#include "server/storage/custom_snapshot.h"
 #include "server/storage/custom_volume.h"
 #include "server/storage/image_volume.h"
 #include "server/storage/pool_admin.h"
@@ -129,7 +132,7 @@ static int list_volumes(Request *rq, const ListAsk *ask, size_t *ret_n, Pb__Stor
 	g_autoptr(Filter) filter = NULL;
 	if (pool_get(rq->daemon, ask->pool, &pool, err) < 0 || filter_parse(ask->filter, &filter, err) < 0)
 		return -1;
-	VolumeQuery query = { .project = ask->all_projects ? NULL : rq->project, .type = ask->type };
+	VolumeQuery query = { .project = ask->all_projects ? NULL : rq->project, .type = ask->type, .snapshots = TRUE };
 	size_t n, kept = 0;
 	Pb__StorageVolume **volumes;
 	if (volume_describe(pool, &query, rq->arena, &n, &volumes, err) < 0)
@@ -183,11 +186,17 @@ int api_get_storage_volume(Request *rq, const Pb__GetStorageVolumeRequest *in, P
 	return 0;
 }
 
-static void volume_event(Request *rq, const char *action, const char *pool, const char *project, const char *name)
+static void volume_event_of(Request *rq, const char *action, const char *pool, VolumeType type, const char *project,
+    const char *name)
 {
-	g_autofree char *prefix = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom", pool);
+	g_autofree char *prefix = g_strdup_printf("/1.0/storage-pools/%s/volumes/%s", pool, volume_type_name(type));
 	g_autofree char *source = used_url(prefix, name, "default");
 	event_lifecycle(rq->daemon->events, project, action, source, NULL, rq->caller);
+}
+
+static void volume_event(Request *rq, const char *action, const char *pool, const char *project, const char *name)
+{
+	volume_event_of(rq, action, pool, VOLUME_CUSTOM, project, name);
 }
 
 static int require_custom(const char *type, Error **err)
@@ -198,7 +207,8 @@ static int require_custom(const char *type, Error **err)
 	return kind == VOLUME_CUSTOM ? 0 : error_set(err, ERROR_INVALID, "Storage volumes of type \"%s\" are managed with what they belong to", type);
 }
 
-static int create_volume(Request *rq, const char *pool_name, const char *type, const Pb__StorageVolumesPost *volume, Error **err)
+static int create_volume(Request *rq, const char *pool_name, const char *type, const Pb__StorageVolumesPost *volume,
+    Pb__Operation *out, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autofree char *project = NULL;
@@ -209,7 +219,7 @@ static int create_volume(Request *rq, const char *pool_name, const char *type, c
 	if (require_custom(*type ? type : "custom", err) < 0 || pool_get(rq->daemon, pool_name, &pool, err) < 0)
 		return -1;
 	if (volume->source && *volume->source->type && strcmp(volume->source->type, "none") != 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Storage volume source \"%s\" is not supported by this server", volume->source->type);
+		return volume_copy_start(rq, pool, volume, out, err);
 	if (project_effective(rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &project, err) < 0)
 		return -1;
 	g_autoptr(Config) config = config_from_map(volume->n_config, volume->config);
@@ -221,54 +231,70 @@ static int create_volume(Request *rq, const char *pool_name, const char *type, c
 
 int api_create_storage_volume(Request *rq, const Pb__CreateStorageVolumeRequest *in, Pb__Operation *out, Error **err)
 {
-	return create_volume(rq, in->pool, in->volume ? in->volume->type : "", in->volume, err);
+	return create_volume(rq, in->pool, in->volume ? in->volume->type : "", in->volume, out, err);
 }
 
 int api_create_storage_volume_of_type(Request *rq, const Pb__CreateStorageVolumeOfTypeRequest *in, Pb__Operation *out, Error **err)
 {
-	return create_volume(rq, in->pool, in->type, in->volume, err);
+	return create_volume(rq, in->pool, in->type, in->volume, out, err);
 }
 
-/* The pool, the effective project and the volume as it is, with its ETag checked. */
+/* The pool and the volume as it is. */
 typedef struct Target {
 	Pool *pool;
-	char *project;
-	Pb__StorageVolume *volume;
+	Volume *volume;
+	Pb__StorageVolume *message;
 } Target;
 
 static void target_clear(Target *target)
 {
 	pool_unref(target->pool);
-	g_free(target->project);
+	volume_free(target->volume);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Target, target_clear)
 
 static int find_target(Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
 {
-	if (pool_get(rq->daemon, pool, &ret->pool, err) < 0 || find_volume(rq, ret->pool, type, name, &ret->volume, err) < 0 ||
-	    require_custom(type, err) < 0)
+	VolumeType kind;
+	if (volume_type_parse(type, &kind, err) < 0 || pool_get(rq->daemon, pool, &ret->pool, err) < 0 ||
+	    find_volume(rq, ret->pool, type, name, &ret->message, err) < 0)
 		return -1;
-	return project_effective(rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &ret->project, err);
+	ret->volume = volume_new(ret->pool, kind, ret->message->project, name);
+	return 0;
 }
 
 static int update_volume(Request *rq, Target *target, const char *description, const Config *config, Error **err)
 {
-	if (custom_update(target->pool, target->project, target->volume->name, description, config, err) < 0)
+	if (volume_update(target->pool, target->volume, description, config, err) < 0)
 		return -1;
-	volume_event(rq, "storage-volume-updated", pool_name(target->pool), target->project, target->volume->name);
+	volume_event_of(rq, "storage-volume-updated", pool_name(target->pool), target->volume->type, target->volume->project,
+	    target->volume->name);
+	return 0;
+}
+
+static int restore_volume(Request *rq, Target *target, const char *snapshot, Error **err)
+{
+	const Volume *volume = target->volume;
+	const char *pool = pool_name(target->pool);
+	if (require_custom(volume_type_name(volume->type), err) < 0 ||
+	    volume_users_check(rq->daemon, pool, volume->project, volume->name,
+		"Cannot restore custom volume used by running instances", err) < 0 ||
+	    custom_snapshot_restore(target->pool, volume->project, volume->name, snapshot, err) < 0)
+		return -1;
+	volume_event(rq, "storage-volume-restored", pool, volume->project, volume->name);
 	return 0;
 }
 
 int api_update_storage_volume(Request *rq, const Pb__UpdateStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
-	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.volume, err) < 0)
+	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.message, err) < 0)
 		return -1;
 	if (!in->volume)
 		return error_set(err, ERROR_INVALID, "No storage volume given");
 	if (*in->volume->restore)
-		return error_set(err, ERROR_UNSUPPORTED, "Snapshots of storage volumes are not supported by this server");
+		return restore_volume(rq, &target, in->volume->restore, err);
 	g_autoptr(Config) config = config_from_map(in->volume->n_config, in->volume->config);
 	return update_volume(rq, &target, in->volume->description, config, err);
 }
@@ -276,30 +302,26 @@ int api_update_storage_volume(Request *rq, const Pb__UpdateStorageVolumeRequest 
 int api_patch_storage_volume(Request *rq, const Pb__PatchStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
-	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.volume, err) < 0)
+	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.message, err) < 0)
 		return -1;
 	if (!in->volume)
 		return error_set(err, ERROR_INVALID, "No storage volume given");
-	g_autoptr(Config) old = config_from_map(target.volume->n_config, target.volume->config);
+	g_autoptr(Config) old = config_from_map(target.message->n_config, target.message->config);
 	g_autoptr(Config) config = merge(old, in->volume->n_config, in->volume->config);
 	gboolean described = mask_has(in->n_update_mask, in->update_mask, "description");
-	return update_volume(rq, &target, described ? in->volume->description : target.volume->description, config, err);
+	return update_volume(rq, &target, described ? in->volume->description : target.message->description, config, err);
 }
 
 int api_rename_storage_volume(Request *rq, const Pb__RenameStorageVolumeRequest *in, Pb__Operation *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
-	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0)
+	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || require_custom(in->type, err) < 0)
 		return -1;
 	if (!in->volume || !*in->volume->name)
 		return error_set(err, ERROR_INVALID, "No name provided");
-	if (in->volume->migration || (*in->volume->pool && strcmp(in->volume->pool, in->pool) != 0) ||
-	    (*in->volume->project && strcmp(in->volume->project, rq->project) != 0))
-		return error_set(err, ERROR_UNSUPPORTED, "Moving storage volumes is not supported by this server");
-	if (custom_rename(target.pool, target.project, in->name, in->volume->name, err) < 0)
-		return -1;
-	volume_event(rq, "storage-volume-renamed", in->pool, target.project, in->volume->name);
-	return 0;
+	if (strchr(in->volume->name, '/'))
+		return error_set(err, ERROR_INVALID, "Storage volume names may not contain slashes");
+	return volume_move_start(rq, target.pool, target.volume, in->volume, out, err);
 }
 
 int api_delete_storage_volume(Request *rq, const Pb__DeleteStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)

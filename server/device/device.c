@@ -15,6 +15,7 @@ void device_mount_free(DeviceMount *mount)
 	if (!mount)
 		return;
 	g_free(mount->source);
+	g_free(mount->beneath);
 	g_free(mount->target);
 	g_free(mount->propagation);
 	g_free(mount->filesystem);

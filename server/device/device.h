@@ -49,6 +49,7 @@ struct DeviceHost {
 /* A mount that the container gets before its init runs. */
 typedef struct DeviceMount {
 	char *source;        /* absolute host path; opened without following magic links */
+	char *beneath;       /* folder of the host that no link may lead the source out of; NULL: none */
 	char *target;        /* path inside the container, made when missing */
 	char *propagation;   /* "private" (default, NULL), "shared", "slave", "rshared", ... */
 	char *filesystem;    /* NULL: bind, or what is on a block device; else "tmpfs", ... */

@@ -4,6 +4,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/key/key.h"
+#include "server/project/project.h"
 #include "server/storage/pool.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -121,17 +122,19 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 {
 	const char *source = config_get(config, "source");
 	g_autofree char *path = NULL;
+	g_autofree char *beneath = NULL;
 	gboolean shift = config_true(config, "shift");
 	struct stat st;
 	*ret_mount = NULL;
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0 ||
-		    pool_custom_mount(pool, host->project, source, &path, err) < 0)
-			return -1;
-		shift = TRUE; /* volumes stay unshifted on disk */
+		    pool_custom_mount(pool, host->project, source, &path, &shift, err) < 0)
+			return -1; /* volumes stay unshifted on disk */
 	} else {
-		path = g_strdup(source);
+		path = g_canonicalize_filename(source, "/");
+		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)
+			return -1;
 	}
 	if (stat(path, &st) < 0) {
 		if (!required(config))
@@ -141,6 +144,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
+	mount->beneath = g_steal_pointer(&beneath);
 	mount->target = target_of(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
 	mount->readonly = config_true(config, "readonly");

@@ -16,7 +16,7 @@ enum { PACKET_NUMBERS = 10, PACKET_FDS = 8, PACKET_TEXT = 160 * 1024 };
 /* Requests to the spawner's main socket. "->" is what comes back on success. */
 typedef enum SpawnOp {
 	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs of
-	 * liblxc configuration, n[2] mounts of 6 (source, target, propagation, filesystem, options,
+	 * liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation, filesystem, options,
 	 * flags "ro,rec,shift,file,opt"). n[0]: mount the rootfs idmapped.
 	 * -> n: init pid, monitor pid, their start times; fds: init pidfd, monitor pidfd, netlink socket;
 	 * strings: path of the container's cgroup. */
@@ -31,7 +31,7 @@ typedef enum SpawnOp {
 	 * owners are shifted on disk). -> an empty packet; then the socket takes FILE_* requests until it
 	 * is closed; or, with n[2] and a stream socket as last fd, SFTP is spoken on that. */
 	SPAWN_FILES,
-	/* fds: pidfd of init; strings: one mount of 6 as in SPAWN_START, idmap lines. */
+	/* fds: pidfd of init; strings: one mount of 7 as in SPAWN_START, idmap lines. */
 	SPAWN_MOUNT,
 	SPAWN_UNMOUNT, /* fds: pidfd; strings: target */
 	/* strings: name, lxcpath. -> fds: terminal, its keep-alive socket. */

@@ -4,6 +4,7 @@
 #include "sdk/base/own.h"
 #include "server/image/hasher.h"
 #include "server/image/metadata.h"
+#include "server/project/usage.h"
 #include "server/storage/unpack.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@ struct ImageImport {
 	int first_fd, second_fd;
 	char *filename;
 	uint64_t size;
+	int64_t budget; /* bytes; -1: no limit */
 };
 
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err)
@@ -32,7 +34,20 @@ int image_import_new(Daemon *d, ImageImport **ret_import, Error **err)
 	import->folder = g_steal_pointer(&folder);
 	import->hasher = hasher_new();
 	import->first_fd = import->second_fd = -1;
+	import->budget = -1;
 	*ret_import = import;
+	return 0;
+}
+
+int image_import_limit(ImageImport *import, const char *project, Error **err)
+{
+	return project_image_budget(import->daemon, project, &import->budget, err);
+}
+
+static int check_budget(const ImageImport *import, uint64_t size, Error **err)
+{
+	if (import->budget >= 0 && size > (uint64_t)import->budget)
+		return error_set(err, ERROR_FORBIDDEN, "The image is larger than what the project's \"limits.disk\" leaves");
 	return 0;
 }
 
@@ -93,6 +108,8 @@ int image_import_write(ImageImport *import, const void *data, size_t length, Err
 	int fd = import->second_fd >= 0 ? import->second_fd : import->first_fd;
 	if (fd < 0)
 		return error_set(err, ERROR_INVALID, "Invalid image: content before its first part");
+	if (check_budget(import, import->size + length, err) < 0)
+		return -1;
 	hasher_update(import->hasher, data, length);
 	if (file_write_all(fd, data, length) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write the image file");
@@ -212,6 +229,8 @@ int image_import_finish(ImageImport *import, const ImageImportOptions *options, 
 {
 	if (import->part == PART_NONE || import->part == PART_METADATA || import->size == 0)
 		return error_set(err, ERROR_INVALID, "Invalid image: %s", import->part == PART_METADATA ? "it has no root file system" : "it is empty");
+	if (image_import_limit(import, options->project, err) < 0 || check_budget(import, import->size, err) < 0)
+		return -1;
 	g_autofree char *fingerprint = hasher_finish(import->hasher);
 	if (options->fingerprint && *options->fingerprint && strcmp(options->fingerprint, fingerprint) != 0)
 		return error_set(err, ERROR_INVALID, "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint, options->fingerprint);

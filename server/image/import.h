@@ -26,6 +26,8 @@ typedef struct ImageImportOptions {
 void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena);
 
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err);
+/* While it arrives the image stays below what "limits.disk" of the project leaves; the end asks again. */
+int image_import_limit(ImageImport *import, const char *project, Error **err);
 void image_import_free(ImageImport *import);
 /* Begins the next file: "" for a unified image; "metadata", then "rootfs" or "rootfs.img". */
 int image_import_part(ImageImport *import, const char *part, const char *filename, Error **err);

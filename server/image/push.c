@@ -32,7 +32,7 @@ typedef struct Push {
 
 static void add_piece(Push *push, const char *text, int fd, uint64_t length)
 {
-	push->pieces[push->n_pieces++] = (Piece){ text, fd, length };
+	push->pieces[push->n_pieces++] = (Piece){text, fd, length};
 	push->total += length;
 }
 
@@ -75,10 +75,12 @@ static ssize_t next_bytes(void *bytes, size_t length, void *data, Error **err)
 		return 0;
 	ssize_t n = read_piece(push, bytes, length);
 	if (n <= 0)
-		return error_errno(err, ERROR_INTERNAL, n < 0 ? errno : EIO, "Cannot read the image file");
+		return error_errno(
+		    err, ERROR_INTERNAL, n < 0 ? errno : EIO, "Cannot read the image file");
 	push->at += (uint64_t)n;
 	push->sent += (uint64_t)n;
-	operation_set_progress(push->op, "upload", "rootfs", push->sent, push->total, push->started_us);
+	operation_set_progress(
+	    push->op, "upload", "rootfs", push->sent, push->total, push->started_us);
 	return n;
 }
 
@@ -90,8 +92,13 @@ static gboolean cancelled(void *data)
 
 static Fetch request_to(Push *push, const char *url)
 {
-	return (Fetch){ .url = url, .certificate = push->post->certificate, .proxy = push->proxy, .no_proxy = push->no_proxy,
-		.patient = TRUE, .cancelled = cancelled, .data = push };
+	return (Fetch){.url = url,
+	    .certificate = push->post->certificate,
+	    .proxy = push->proxy,
+	    .no_proxy = push->no_proxy,
+	    .patient = TRUE,
+	    .cancelled = cancelled,
+	    .data = push};
 }
 
 /* The reply's "metadata"; to json_decref. */
@@ -101,11 +108,12 @@ static json_t *exchange(const Fetch *request, Error **err)
 	size_t length;
 	if (fetch_text(request, REPLY_MAX, &text, &length, err) < 0)
 		return NULL;
-	json_t *reply = json_loadb(text, length, 0, NULL), *metadata = json_object_get(reply, "metadata");
+	json_t *reply = json_loadb(text, length, 0, NULL),
+	       *metadata = json_object_get(reply, "metadata");
 	if (json_is_object(metadata))
 		json_incref(metadata);
 	else
-		error_set(err, ERROR_INVALID, "\"%s\" did not answer as an Incus server does", request->url);
+		error_set(err, ERROR_INVALID, "The target did not answer as an Incus server does");
 	json_decref(reply);
 	return json_is_object(metadata) ? metadata : NULL;
 }
@@ -129,15 +137,16 @@ static char *profiles_header(const Push *push)
 static json_t *upload(Push *push, const Pb__Image *image, const ImageFiles *files, Error **err)
 {
 	g_autofree char *project = g_uri_escape_string(push->post->project, NULL, FALSE);
-	const char *url = arena_printf(push->arena, "%s/1.0/images%s%s", push->post->target, *project ? "?project=" : "", project);
+	const char *url = arena_printf(push->arena, "%s/1.0/images%s%s", push->post->target,
+	    *project ? "?project=" : "", project);
 	const char *filename = name_check_line(image->filename, NULL) == 0 ? image->filename : "";
 	const char *headers[] = {
-		arena_printf(push->arena, "Content-Type: %s", lay_out(push, files)),
-		arena_printf(push->arena, "X-Incus-secret: %s", push->post->secret),
-		arena_printf(push->arena, "X-Incus-fingerprint: %s", image->fingerprint),
-		arena_printf(push->arena, "X-Incus-filename: %s", filename),
-		push->post->n_profiles ? profiles_header(push) : NULL,
-		NULL,
+	    arena_printf(push->arena, "Content-Type: %s", lay_out(push, files)),
+	    arena_printf(push->arena, "X-Incus-secret: %s", push->post->secret),
+	    arena_printf(push->arena, "X-Incus-fingerprint: %s", image->fingerprint),
+	    arena_printf(push->arena, "X-Incus-filename: %s", filename),
+	    push->post->n_profiles ? profiles_header(push) : NULL,
+	    NULL,
 	};
 	Fetch request = request_to(push, url);
 	request.headers = headers;
@@ -151,17 +160,21 @@ static json_t *upload(Push *push, const Pb__Image *image, const ImageFiles *file
 static int wait_for(Push *push, const json_t *operation, Error **err)
 {
 	const char *id = text_of(operation, "id");
-	g_autofree char *secret = g_uri_escape_string(text_of(json_object_get(operation, "metadata"), "secret"), NULL, FALSE);
+	g_autofree char *secret = g_uri_escape_string(
+	    text_of(json_object_get(operation, "metadata"), "secret"), NULL, FALSE);
 	if (name_check_uuid(id, NULL) < 0)
-		return error_set(err, ERROR_INVALID, "\"%s\" did not answer with an operation", push->post->target);
-	const char *url = arena_printf(push->arena, "%s/1.0/operations/%s/wait?secret=%s", push->post->target, id, secret);
+		return error_set(err, ERROR_INVALID, "\"%s\" did not answer with an operation",
+		    push->post->target);
+	const char *url = arena_printf(
+	    push->arena, "%s/1.0/operations/%s/wait?secret=%s", push->post->target, id, secret);
 	Fetch request = request_to(push, url);
 	json_t *done = exchange(&request, err);
 	if (!done)
 		return -1;
-	int result = json_integer_value(json_object_get(done, "status_code")) == 200 ?
-	    0 :
-	    error_set(err, ERROR_UNAVAILABLE, "\"%s\": %s", push->post->target, text_of(done, "err"));
+	int result = json_integer_value(json_object_get(done, "status_code")) == 200
+			 ? 0
+			 : error_set(err, ERROR_UNAVAILABLE, "\"%s\": %s", push->post->target,
+			       text_of(done, "err"));
 	json_decref(done);
 	return result;
 }
@@ -171,18 +184,26 @@ static int check_post(const Pb__ImageExportPost *post, Error **err)
 	if (name_check_url(post->target, err) < 0)
 		return error_prefix(err, "Target server");
 	if (!g_str_has_prefix(post->target, "https://"))
-		return error_set(err, ERROR_INVALID, "Images are only sent over https, not to \"%s\"", post->target);
+		return error_set(err, ERROR_INVALID,
+		    "Images are only sent over https, not to \"%s\"", post->target);
 	if (!*post->secret || name_check_line(post->secret, NULL) < 0)
-		return error_set(err, ERROR_INVALID, "The secret of the waiting operation is needed");
+		return error_set(
+		    err, ERROR_INVALID, "The secret of the waiting operation is needed");
 	return 0;
 }
 
-int image_push(Daemon *d, const Pb__Image *image, const Pb__ImageExportPost *post, Operation *op, Error **err)
+int image_push(
+    Daemon *d, const Pb__Image *image, const Pb__ImageExportPost *post, Operation *op, Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
 	g_autofree char *proxy = server_config_get(d->config, "core.proxy_https");
 	g_autofree char *no_proxy = server_config_get(d->config, "core.proxy_ignore_hosts");
-	Push push = { .daemon = d, .op = op, .post = post, .arena = arena, .proxy = proxy, .no_proxy = no_proxy };
+	Push push = {.daemon = d,
+	    .op = op,
+	    .post = post,
+	    .arena = arena,
+	    .proxy = proxy,
+	    .no_proxy = no_proxy};
 	ImageFiles files;
 	if (check_post(post, err) < 0 || image_files_open(d, image, arena, &files, err) < 0)
 		return -1;
@@ -190,5 +211,6 @@ int image_push(Daemon *d, const Pb__Image *image, const Pb__ImageExportPost *pos
 	image_files_close(&files);
 	int result = operation ? wait_for(&push, operation, err) : -1;
 	json_decref(operation);
-	return result < 0 ? error_prefix(err, "Cannot push image \"%.12s\"", image->fingerprint) : 0;
+	return result < 0 ? error_prefix(err, "Cannot push image \"%.12s\"", image->fingerprint)
+			  : 0;
 }

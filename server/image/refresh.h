@@ -6,6 +6,7 @@
 #include "server/image/image.h"
 #include "server/operation/operation.h"
 
-/* *ret_refreshed: there was a newer one. op may be NULL. ERROR_INVALID for images without a source. */
-int image_refresh(Daemon *d, const char *project, const Pb__Image *image, Operation *op, gboolean *ret_refreshed,
-    Error **err);
+/* *ret_refreshed: there was a newer one. op may be NULL. ERROR_INVALID where the image
+ * has no source. */
+int image_refresh(Daemon *d, const char *project, const Pb__Image *image, Operation *op,
+    gboolean *ret_refreshed, Error **err);

@@ -4,7 +4,7 @@
 #include "server/project/project.h"
 #include <string.h>
 
-static const RemoteProtocol *const protocols[] = { &remote_incus, &remote_streams, &remote_direct };
+static const RemoteProtocol *const protocols[] = {&remote_incus, &remote_streams, &remote_direct};
 
 const char *image_protocol_name(int number)
 {
@@ -38,7 +38,8 @@ static int check_address(const char *address, Error **err)
 	if (name_check_url(address, err) < 0)
 		return error_prefix(err, "Image server");
 	if (!g_str_has_prefix(address, "https://"))
-		return error_set(err, ERROR_INVALID, "Images are only fetched over https, not from \"%s\"", address);
+		return error_set(err, ERROR_INVALID,
+		    "Images are only fetched over https, not from \"%s\"", address);
 	return 0;
 }
 
@@ -48,12 +49,15 @@ int image_remote_check(const Pb__ImagesPostSource *source, Error **err)
 	if (is_url(source) || protocol == &remote_direct)
 		return check_address(*source->url ? source->url : source->server, err);
 	if (!protocol)
-		return error_set(err, ERROR_INVALID, "Unsupported image protocol \"%s\"", source->protocol);
+		return error_set(
+		    err, ERROR_INVALID, "Unsupported image protocol \"%s\"", source->protocol);
 	if (*source->image_type && strcmp(source->image_type, "container") != 0 &&
 	    strcmp(source->image_type, "virtual-machine") != 0)
-		return error_set(err, ERROR_INVALID, "Invalid image type \"%s\"", source->image_type);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid image type \"%s\"", source->image_type);
 	if (!*source->alias && !*source->fingerprint)
-		return error_set(err, ERROR_INVALID, "Must specify one of alias or fingerprint for images of other servers");
+		return error_set(err, ERROR_INVALID,
+		    "Must specify one of alias or fingerprint for images of other servers");
 	if (*source->fingerprint && name_check_fingerprint(source->fingerprint, err) < 0)
 		return -1;
 	if (*source->alias && name_check_line(source->alias, err) < 0)
@@ -89,11 +93,14 @@ int image_remote_open(Daemon *d, const char *project, const Pb__ImagesPostSource
 	remote->arena = arena_new();
 	remote->source = source = arena_message_copy(remote->arena, source);
 	remote->protocol = is_url(source) ? &remote_direct : find_protocol(source->protocol);
-	remote->server = g_strdup(remote->protocol == &remote_direct && *source->url ? source->url : source->server);
-	for (size_t n = strlen(remote->server); remote->protocol != &remote_direct && n > 0 && remote->server[n - 1] == '/';)
+	remote->server = g_strdup(
+	    remote->protocol == &remote_direct && *source->url ? source->url : source->server);
+	for (size_t n = strlen(remote->server);
+	     remote->protocol != &remote_direct && n > 0 && remote->server[n - 1] == '/';)
 		remote->server[--n] = '\0';
-	remote->architecture = architecture && *architecture ? g_strdup(architecture) :
-								project_setting(d, project, "images.default_architecture");
+	remote->architecture = architecture && *architecture
+				   ? g_strdup(architecture)
+				   : project_setting(d, project, "images.default_architecture");
 	remote->proxy = setting(d, "core.proxy_https");
 	remote->no_proxy = setting(d, "core.proxy_ignore_hosts");
 	fill_origin(remote);
@@ -122,13 +129,18 @@ const Pb__ImageSource *image_remote_source(const ImageRemote *remote)
 gboolean remote_cancelled(void *data)
 {
 	const ImageRemote *remote = data;
-	return (remote->op && operation_cancelled(remote->op)) || g_atomic_int_get(&remote->daemon->shutting_down);
+	return (remote->op && operation_cancelled(remote->op)) ||
+	       g_atomic_int_get(&remote->daemon->shutting_down);
 }
 
 Fetch remote_request(ImageRemote *remote, const char *url)
 {
-	return (Fetch){ .url = url, .certificate = remote->source->certificate, .proxy = remote->proxy,
-		.no_proxy = remote->no_proxy, .cancelled = remote_cancelled, .data = remote };
+	return (Fetch){.url = url,
+	    .certificate = remote->source->certificate,
+	    .proxy = remote->proxy,
+	    .no_proxy = remote->no_proxy,
+	    .cancelled = remote_cancelled,
+	    .data = remote};
 }
 
 int remote_take(const void *bytes, size_t length, void *data, Error **err)
@@ -136,12 +148,14 @@ int remote_take(const void *bytes, size_t length, void *data, Error **err)
 	ImageRemote *remote = data;
 	remote->done += length;
 	if (remote->total && remote->done > remote->total)
-		return error_set(err, ERROR_INVALID, "The image is longer than the %" G_GUINT64_FORMAT " bytes that \"%s\" promises",
+		return error_set(err, ERROR_INVALID,
+		    "The image is longer than the %" G_GUINT64_FORMAT " bytes that \"%s\" promises",
 		    (guint64)remote->total, remote->server);
 	if (image_import_write(remote->import, bytes, length, err) < 0)
 		return -1;
 	if (remote->op)
-		operation_set_progress(remote->op, "download", "rootfs", remote->done, remote->total, remote->started_us);
+		operation_set_progress(remote->op, "download", "rootfs", remote->done,
+		    remote->total, remote->started_us);
 	return 0;
 }
 
@@ -150,14 +164,17 @@ int image_remote_find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, 
 	Pb__Image *image;
 	if (remote->protocol->find(remote, arena, &image, err) < 0)
 		return -1;
-	if (strlen(image->fingerprint) != 64 || name_check_fingerprint(image->fingerprint, NULL) < 0 || image->size < 0)
-		return error_set(err, ERROR_INVALID, "\"%s\" describes image \"%s\" with a fingerprint or size that is none",
+	if (strlen(image->fingerprint) != 64 ||
+	    name_check_fingerprint(image->fingerprint, NULL) < 0 || image->size < 0)
+		return error_set(err, ERROR_INVALID,
+		    "\"%s\" describes image \"%s\" with a fingerprint or size that is none",
 		    remote->server, remote->origin.alias);
 	*ret_image = image;
 	return 0;
 }
 
-int image_remote_fetch(ImageRemote *remote, const Pb__Image *image, ImageImport *import, Error **err)
+int image_remote_fetch(
+    ImageRemote *remote, const Pb__Image *image, ImageImport *import, Error **err)
 {
 	remote->import = import;
 	remote->done = 0;
@@ -165,5 +182,6 @@ int image_remote_fetch(ImageRemote *remote, const Pb__Image *image, ImageImport 
 	remote->started_us = g_get_monotonic_time();
 	int result = remote->protocol->fetch(remote, image, err);
 	remote->import = NULL;
-	return result < 0 ? error_prefix(err, "Cannot download image \"%.12s\"", image->fingerprint) : 0;
+	return result < 0 ? error_prefix(err, "Cannot download image \"%.12s\"", image->fingerprint)
+			  : 0;
 }

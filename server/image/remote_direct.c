@@ -28,9 +28,9 @@ static gboolean answer_cancelled(void *data)
 static int find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, Error **err)
 {
 	g_autofree char *names = g_strjoinv(", ", (char **)host_facts()->architectures);
-	const char *headers[] = { arena_printf(arena, "Incus-Server-Architectures: %s", names),
-		"Incus-Server-Version: " INCUS_VERSION, NULL };
-	Answer answer = { .remote = remote };
+	const char *headers[] = {arena_printf(arena, "Incus-Server-Architectures: %s", names),
+	    "Incus-Server-Version: " INCUS_VERSION, NULL};
+	Answer answer = {.remote = remote};
 	Fetch request = remote_request(remote, remote->server);
 	request.head = TRUE;
 	request.headers = headers;
@@ -40,9 +40,11 @@ static int find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, Error 
 	if (fetch_run(&request, err) < 0)
 		return -1;
 	if (!answer.hash || !answer.url)
-		return error_set(err, ERROR_INVALID, "Missing %s header", answer.hash ? "Incus-Image-URL" : "Incus-Image-Hash");
+		return error_set(err, ERROR_INVALID, "Missing %s header",
+		    answer.hash ? "Incus-Image-URL" : "Incus-Image-Hash");
 	if (name_check_url(answer.url, err) < 0 || !g_str_has_prefix(answer.url, "https://"))
-		return error_set(err, ERROR_INVALID, "\"%s\" points to an image that is not at an https address", remote->server);
+		return error_set(err, ERROR_INVALID,
+		    "\"%s\" points to an image that is not at an https address", remote->server);
 	Pb__Image *image = arena_message(arena, Pb__Image, pb__image);
 	image->fingerprint = answer.hash;
 	image->filename = answer.url; /* for fetch(); the import keeps the last part */
@@ -60,4 +62,4 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 	return fetch_run(&request, err);
 }
 
-const RemoteProtocol remote_direct = { "direct", 1, find, fetch };
+const RemoteProtocol remote_direct = {"direct", 1, find, fetch};

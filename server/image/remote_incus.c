@@ -1,6 +1,6 @@
 /*
- * Images of other Incus servers, over their REST API: as nobody, for a public image, or with a secret
- * that the other side made for this one download.
+ * Images of other Incus servers, over their REST API: as nobody, for a public image, or with a
+ * secret that the other side made for this one download.
  */
 #include "server/image/remote_private.h"
 #include "sdk/base/json.h"
@@ -31,7 +31,8 @@ static char *url_of(const ImageRemote *remote, const char *path, const char *sec
 }
 
 /* GETs an object into `message`. */
-static int get_object(ImageRemote *remote, const char *url, void *message, Arena *arena, Error **err)
+static int get_object(
+    ImageRemote *remote, const char *url, void *message, Arena *arena, Error **err)
 {
 	g_autofree char *text = NULL;
 	size_t length;
@@ -40,8 +41,10 @@ static int get_object(ImageRemote *remote, const char *url, void *message, Arena
 		return -1;
 	json_t *reply = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
 	json_t *object = json_object_get(reply, "metadata");
-	int result = json_is_object(object) ? json_read_tree(object, message, arena, err) :
-					      error_set(err, ERROR_INVALID, "\"%s\" did not answer as an Incus server does", remote->server);
+	int result = json_is_object(object)
+			 ? json_read_tree(object, message, arena, err)
+			 : error_set(err, ERROR_INVALID,
+			       "\"%s\" did not answer as an Incus server does", remote->server);
 	json_decref(reply);
 	return result;
 }
@@ -56,7 +59,8 @@ static int resolve_alias(ImageRemote *remote, Arena *arena, const char **ret_tar
 	Error *missing = NULL;
 	if (get_object(remote, url, &alias, arena, &missing) == 0) {
 		if (name_check_fingerprint(alias.target, NULL) < 0)
-			return error_set(err, ERROR_INVALID, "\"%s\" has an alias that points nowhere", remote->server);
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" has an alias that points nowhere", remote->server);
 		*ret_target = alias.target;
 		return 0;
 	}
@@ -79,9 +83,11 @@ static int find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, Error 
 	if (get_object(remote, url, image, arena, err) < 0)
 		return -1;
 	if (!g_str_has_prefix(image->fingerprint, target))
-		return error_set(err, ERROR_INVALID, "\"%s\" answered with another image than \"%s\"", remote->server, target);
+		return error_set(err, ERROR_INVALID,
+		    "\"%s\" answered with another image than \"%s\"", remote->server, target);
 	if (*source->image_type && strcmp(source->image_type, image->type) != 0)
-		return error_set(err, ERROR_NOT_FOUND, "The image is a %s and not a %s", image->type, source->image_type);
+		return error_set(err, ERROR_NOT_FOUND, "The image is a %s and not a %s",
+		    image->type, source->image_type);
 	*ret_image = image;
 	return 0;
 }
@@ -116,9 +122,10 @@ static int part_content(void *data, const void *bytes, size_t length, Error **er
 static int begin(Export *export, Error **err)
 {
 	static const char multipart[] = "multipart/form-data";
-	MultipartSink sink = { .part = part_begins, .content = part_content, .data = export };
+	MultipartSink sink = {.part = part_begins, .content = part_content, .data = export};
 	export->begun = TRUE;
-	if (export->content_type && g_ascii_strncasecmp(export->content_type, multipart, strlen(multipart)) == 0)
+	if (export->content_type &&
+	    g_ascii_strncasecmp(export->content_type, multipart, strlen(multipart)) == 0)
 		return multipart_new(export->content_type, &sink, &export->multipart, err);
 	return image_import_part(export->remote->import, "", NULL, err);
 }
@@ -128,8 +135,8 @@ static int take(const void *bytes, size_t length, void *data, Error **err)
 	Export *export = data;
 	if (!export->begun && begin(export, err) < 0)
 		return -1;
-	return export->multipart ? multipart_feed(export->multipart, bytes, length, err) :
-				   remote_take(bytes, length, export->remote, err);
+	return export->multipart ? multipart_feed(export->multipart, bytes, length, err)
+				 : remote_take(bytes, length, export->remote, err);
 }
 
 static gboolean export_cancelled(void *data)
@@ -141,7 +148,7 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 {
 	g_autofree char *path = g_strconcat(image->fingerprint, "/export", NULL);
 	g_autofree char *url = url_of(remote, path, remote->source->secret);
-	Export export = { .remote = remote };
+	Export export = {.remote = remote};
 	Fetch request = remote_request(remote, url);
 	request.sink = take;
 	request.header = read_header;
@@ -155,4 +162,4 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 	return result;
 }
 
-const RemoteProtocol remote_incus = { "incus", 0, find, fetch };
+const RemoteProtocol remote_incus = {"incus", 0, find, fetch};

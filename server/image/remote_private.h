@@ -18,7 +18,7 @@ struct ImageRemote {
 	const RemoteProtocol *protocol;
 	const Pb__ImagesPostSource *source;
 	Pb__ImageSource origin;
-	char *server;       /* without a slash at the end */
+	char *server;	    /* without a slash at the end */
 	char *architecture; /* asked for, or set for the project; "" for this machine's */
 	char *proxy, *no_proxy;
 	Streams *streams;

@@ -10,8 +10,8 @@ static int find(ImageRemote *remote, Arena *arena, Pb__Image **ret_image, Error 
 	Error *missing = NULL;
 	if (!remote->streams && streams_open(&server, &remote->streams, err) < 0)
 		return -1;
-	if (*source->fingerprint ||
-	    streams_alias(remote->streams, wanted, remote->architecture, source->image_type, &image, &missing) < 0) {
+	if (*source->fingerprint || streams_alias(remote->streams, wanted, remote->architecture,
+					source->image_type, &image, &missing) < 0) {
 		if (missing && missing->kind != ERROR_NOT_FOUND)
 			return error_propagate(err, missing);
 		error_free(missing);
@@ -28,14 +28,16 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 	if (streams_files(remote->streams, image->fingerprint, &metadata, &rootfs, err) < 0)
 		return -1;
 	gboolean machine = g_str_equal(image->type, "virtual-machine");
-	if (image_import_part(remote->import, rootfs.path ? "metadata" : "", metadata.path, err) < 0 ||
+	if (image_import_part(remote->import, rootfs.path ? "metadata" : "", metadata.path, err) <
+		0 ||
 	    streams_download(remote->streams, &metadata, remote_take, remote, err) < 0)
 		return -1;
 	if (!rootfs.path)
 		return 0;
-	if (image_import_part(remote->import, machine ? "rootfs.img" : "rootfs", rootfs.path, err) < 0)
+	if (image_import_part(remote->import, machine ? "rootfs.img" : "rootfs", rootfs.path, err) <
+	    0)
 		return -1;
 	return streams_download(remote->streams, &rootfs, remote_take, remote, err);
 }
 
-const RemoteProtocol remote_streams = { "simplestreams", 2, find, fetch };
+const RemoteProtocol remote_streams = {"simplestreams", 2, find, fetch};

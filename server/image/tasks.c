@@ -13,7 +13,7 @@
 /* Images of all projects; none when the database does not answer. */
 static size_t all_images(Daemon *d, Arena *arena, Pb__Image ***ret)
 {
-	ImageQuery query = { 0 };
+	ImageQuery query = {0};
 	g_autoptr(Error) error = NULL;
 	size_t n = 0;
 	if (image_list(d, &query, arena, &n, ret, &error) < 0)
@@ -88,7 +88,8 @@ static int run_update(Operation *op, void *data, Error **err)
 	Daemon *d = operation_daemon(op);
 	g_autoptr(Arena) arena = arena_new();
 	g_autoptr(GHashTable) hours = numbers_new();
-	g_autoptr(GHashTable) looked_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_autoptr(GHashTable) looked_at =
+	    g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	Pb__Image **images;
 	gint64 now = g_get_real_time();
 	size_t n = all_images(d, arena, &images);
@@ -100,7 +101,8 @@ static int run_update(Operation *op, void *data, Error **err)
 		g_hash_table_add(looked_at, g_strdup(images[i]->project));
 		/* One server that is away does not keep the others from being asked. */
 		if (image_refresh(d, images[i]->project, images[i], op, &refreshed, &error) < 0)
-			log_warn("Image not updated", "fingerprint", images[i]->fingerprint, "project", images[i]->project, "err", error->message);
+			log_warn("Image not updated", "fingerprint", images[i]->fingerprint,
+			    "project", images[i]->project, "err", error->message);
 	}
 	GHashTableIter iter;
 	void *project;
@@ -117,7 +119,8 @@ static gint64 expiry_of(Daemon *d, GHashTable *days, const Pb__Image *image)
 	if (!image->cached)
 		return G_MAXINT64;
 	int64_t keep = number_of(d, days, image->project, "images.remote_cache_expiry");
-	const Google__Protobuf__Timestamp *used = image->last_used_at ? image->last_used_at : image->uploaded_at;
+	const Google__Protobuf__Timestamp *used =
+	    image->last_used_at ? image->last_used_at : image->uploaded_at;
 	return keep && used ? used->seconds * G_USEC_PER_SEC + keep * DAY_US : G_MAXINT64;
 }
 
@@ -146,17 +149,19 @@ static int run_expiry(Operation *op, void *data, Error **err)
 		if (expiry_of(d, days, image) > now)
 			continue;
 		if (image_delete(d, image->project, image->fingerprint, err) < 0)
-			return error_prefix(err, "Cannot remove the cached image \"%.12s\"", image->fingerprint);
+			return error_prefix(
+			    err, "Cannot remove the cached image \"%.12s\"", image->fingerprint);
 		g_autofree char *url = g_strdup_printf("/1.0/images/%s", image->fingerprint);
-		event_lifecycle(d->events, image->project, "image-deleted", url, NULL, operation_caller(op));
+		event_lifecycle(
+		    d->events, image->project, "image-deleted", url, NULL, operation_caller(op));
 	}
 	return 0;
 }
 
 int image_tasks_start(Daemon *d, Error **err)
 {
-	static const ScheduleJob update = { "Updating images", update_due, run_update };
-	static const ScheduleJob expiry = { "Cleaning up expired images", expiry_due, run_expiry };
+	static const ScheduleJob update = {"Updating images", update_due, run_update};
+	static const ScheduleJob expiry = {"Cleaning up expired images", expiry_due, run_expiry};
 	schedule_add(d, &update);
 	schedule_add(d, &expiry);
 	return 0;

@@ -1,6 +1,7 @@
 /* Making, deleting and renaming instances. */
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
+#include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
@@ -19,8 +20,8 @@ static int expand_spec(Daemon *d, const InstanceSpec *spec, Config **ret_config,
 	return row_expand(d, spec->project, spec->profiles, spec->config, spec->devices, NULL, ret_config, ret_devices, err);
 }
 
-static int check_expanded(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err)
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
+    const Devices *devices, Error **err)
 {
 	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
 		.config = config, .devices = devices };
@@ -28,13 +29,7 @@ static int check_expanded(Daemon *d, const char *project, const char *name, Inst
 	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
 	    lxc_config_check(d, config, err) < 0)
 		return -1;
-	return project_allow_instance(d, project, instance_type_name(type), creating, config, devices, err);
-}
-
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err)
-{
-	return check_expanded(d, project, name, type, creating, config, devices, err);
+	return project_allow_instance(d, project, name, instance_type_name(type), config, devices, err);
 }
 
 int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
@@ -50,9 +45,10 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
 				return error_set(err, ERROR_INVALID, "Duplicate profile \"%s\" found in request", spec->profiles[n]);
 	if (key_check_instance(instance_type_name(spec->type), spec->config, FALSE, err) < 0 ||
+	    project_allow_volatile(d, spec->project, spec->config, NULL, err) < 0 ||
 	    expand_spec(d, spec, &config, &devices, err) < 0)
 		return -1;
-	return check_expanded(d, spec->project, spec->name, spec->type, TRUE, config, devices, err);
+	return instance_check(d, spec->project, spec->name, spec->type, config, devices, err);
 }
 
 static void add_devices(Instance *i, gboolean add, Error **err, int *result)
@@ -182,6 +178,7 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 		return -1;
 	g_autofree char *context = g_strdup_printf("{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
 	instance_event(i, "instance-created", context, spec->caller);
+	snapshot_schedule_changed(i);
 	if (ret_instance)
 		*ret_instance = g_steal_pointer(&i);
 	return 0;
@@ -280,21 +277,26 @@ int instance_rename(Instance *i, const char *name, const Caller *caller, Error *
 	return 0;
 }
 
-static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+/* ---- rebuild ---- */
+
+static int check_rebuild(Instance *i, Error **err)
 {
-	g_autoptr(Pool) pool = NULL;
-	const char *type = instance_type_name(i->type);
+	g_autoptr(GPtrArray) snapshots = NULL;
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
-	if (instance_pool(i, &pool, err) < 0 || pool_instance_delete(pool, i->project, i->name, type, err) < 0)
+	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0 ||
+	    instance_snapshot_list(i, &snapshots, err) < 0)
 		return -1;
-	int result = image ? pool_instance_create_from_image(pool, i->project, i->name, type, image, op, err) :
-	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
-	if (result < 0)
-		return -1;
-	g_mutex_lock(&i->lock);
+	return snapshots->len ? error_set(err, ERROR_INVALID, "Cannot rebuild instance with snapshots") : 0;
+}
+
+/* Keys of another image; *ret_old are those from before. */
+static void change_image_keys(Instance *i, const char *image, const Config *properties, Config **ret_old)
+{
 	GHashTableIter iter;
 	void *key;
+	g_mutex_lock(&i->lock);
+	*ret_old = config_copy(i->config);
 	g_hash_table_iter_init(&iter, i->config);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
 		if (g_str_has_prefix(key, "image."))
@@ -303,9 +305,44 @@ static int rebuild_locked(Instance *i, const char *image, const Config *properti
 	config_set(i->config, "volatile.base_image", image);
 	config_set(i->config, "volatile.apply_template", "create");
 	g_mutex_unlock(&i->lock);
-	if (row_update(i, err) < 0)
+}
+
+static void restore_keys(Instance *i, Config *old)
+{
+	g_mutex_lock(&i->lock);
+	g_hash_table_unref(i->config);
+	i->config = config_copy(old);
+	g_mutex_unlock(&i->lock);
+	row_update(i, NULL);
+}
+
+static int set_root_size(Instance *i, Pool *pool, Error **err)
+{
+	Config *root;
+	int64_t bytes = 0;
+	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0)
 		return -1;
-	return instance_reexpand(i, err);
+	const char *size = config_get(root, "size");
+	if (!size)
+		return 0;
+	return units_parse_bytes(size, &bytes, err) < 0 ? -1 :
+	    pool_instance_set_size(pool, i->project, i->name, instance_type_name(i->type), bytes, err);
+}
+
+/* The keys first: they are what can be put back. */
+static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Config) old = NULL;
+	if (check_rebuild(i, err) < 0 || instance_pool(i, &pool, err) < 0)
+		return -1;
+	change_image_keys(i, image, properties, &old);
+	if (row_update(i, err) < 0 ||
+	    pool_instance_rebuild(pool, i->project, i->name, instance_type_name(i->type), image, op, err) < 0) {
+		restore_keys(i, old);
+		return -1;
+	}
+	return instance_reexpand(i, err) < 0 ? -1 : set_root_size(i, pool, err);
 }
 
 int instance_rebuild(Instance *i, const char *image, const Config *image_properties, Operation *op,

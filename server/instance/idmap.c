@@ -1,6 +1,7 @@
 /* Which host ids an instance's users have: ranges of /etc/subuid and /etc/subgid. */
 #include "server/instance/private.h"
 #include "sdk/base/units.h"
+#include "server/key/raw_idmap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,20 +68,6 @@ static void replace_range(GArray *ranges, gboolean uid, uint32_t inside, uint32_
 	add_range(ranges, uid, !uid, inside, outside, count);
 }
 
-static int parse_span(const char *text, uint32_t *ret_from, uint32_t *ret_count, Error **err)
-{
-	int64_t from, to;
-	g_auto(GStrv) part = g_strsplit(text, "-", 2);
-	if (!part[0] || units_parse_int(part[0], 0, G_MAXUINT32 - 1, &from, err) < 0)
-		return error_prefix(err, "Invalid raw.idmap range \"%s\"", text);
-	to = from;
-	if (part[1] && units_parse_int(part[1], from, G_MAXUINT32 - 1, &to, err) < 0)
-		return error_prefix(err, "Invalid raw.idmap range \"%s\"", text);
-	*ret_from = (uint32_t)from;
-	*ret_count = (uint32_t)(to - from + 1);
-	return 0;
-}
-
 /* A host id that two ids inside would share: the kernel refuses such maps when it is too late. */
 static int check_host_ids(const GArray *ranges, Error **err)
 {
@@ -97,26 +84,17 @@ static int check_host_ids(const GArray *ranges, Error **err)
 	return 0;
 }
 
-/* Lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]". */
 static int apply_raw(GArray *ranges, const char *raw, Error **err)
 {
-	g_auto(GStrv) lines = g_strsplit(raw ? raw : "", "\n", -1);
-	for (char **line = lines; *line; line++) {
-		if (!*g_strstrip(*line))
-			continue;
-		g_auto(GStrv) word = g_strsplit_set(*line, " \t", -1);
-		uint32_t host, inside, n_host, n_inside;
-		gboolean both = word[0] && strcmp(word[0], "both") == 0;
-		if (g_strv_length(word) != 3 || !(both || strcmp(word[0], "uid") == 0 || strcmp(word[0], "gid") == 0))
-			return error_set(err, ERROR_INVALID, "Invalid raw.idmap line \"%s\"", *line);
-		if (parse_span(word[1], &host, &n_host, err) < 0 || parse_span(word[2], &inside, &n_inside, err) < 0)
-			return -1;
-		if (n_host != n_inside)
-			return error_set(err, ERROR_INVALID, "The two ranges of raw.idmap line \"%s\" have different sizes", *line);
-		if (both || strcmp(word[0], "uid") == 0)
-			replace_range(ranges, TRUE, inside, host, n_host);
-		if (both || strcmp(word[0], "gid") == 0)
-			replace_range(ranges, FALSE, inside, host, n_host);
+	g_autoptr(GArray) lines = NULL;
+	if (raw_idmap_parse(raw, &lines, err) < 0)
+		return -1;
+	for (guint n = 0; n < lines->len; n++) {
+		const RawIdmapLine *line = &g_array_index(lines, RawIdmapLine, n);
+		if (line->uid)
+			replace_range(ranges, TRUE, line->inside, line->host, line->count);
+		if (line->gid)
+			replace_range(ranges, FALSE, line->inside, line->host, line->count);
 	}
 	return 0;
 }

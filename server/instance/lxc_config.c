@@ -101,7 +101,7 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	g_autofree char *quoted = g_shell_quote(directory);
 	/* Says why the container ended, and by failing keeps liblxc from restarting it without its devices. */
 	g_autofree char *hook = g_strdup_printf("/bin/sh -c 'echo \"$LXC_TARGET\" >\"$0/stopped\"; exit 1' %s", quoted);
-	g_autofree char *seccomp = NULL;
+	g_autofree char *seccomp = NULL, *label = NULL;
 	if (file_mkdir_all(logs, 0755, err) < 0)
 		return -1;
 	uname(&host);
@@ -118,7 +118,9 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	add(pairs, "lxc.signal.halt", "SIGPWR");
 	add(pairs, "lxc.monitor.unshare", "0");
 	add(pairs, "lxc.hook.post-stop", hook);
-	add(pairs, "lxc.apparmor.profile", "unconfined");
+	if (apparmor_load(i, c, &label, err) < 0)
+		return -1;
+	add(pairs, "lxc.apparmor.profile", label);
 	add_mounts(pairs, c);
 	if (*idmap)
 		add_idmap(pairs, idmap);

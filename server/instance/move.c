@@ -10,10 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Set on the old and on the new root volume while one takes the other's place. At start, of a marked
- * volume and its instance: the one that is the instance's root stays, the other goes. */
-#define MOVING "volatile.moving"
-
+/* VOLUME_MOVING is set on the old and on the new root volume while one takes the other's place. At start, of a
+ * marked volume and its instance: the one that is the instance's root stays, the other goes. */
 typedef struct Plan {
 	const char *name, *project; /* where to */
 	Pool *from_pool, *pool;
@@ -59,7 +57,9 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 	plan->to = volume_new(plan->pool, kind(i), plan->project, plan->name);
 	if (row_expand(i->daemon, plan->project, plan->profiles, config, plan->devices, NULL, &expanded, &devices, err) < 0)
 		return -1;
-	return instance_check(i->daemon, plan->project, plan->name, i->type, plan->project != i->project, expanded, devices, err);
+	/* In its own project it is still the one that is there. */
+	const char *name = plan->project == i->project ? i->name : plan->name;
+	return instance_check(i->daemon, plan->project, name, i->type, expanded, devices, err);
 }
 
 static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error **err)
@@ -74,13 +74,16 @@ static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error 
 		return -1;
 	for (guint n = 0; n < snapshots->len; n++)
 		g_ptr_array_add(names, ((InstanceSnapshot *)snapshots->pdata[n])->name);
-	g_autoptr(Config) marked = config_new();
-	config_set(marked, MOVING, "true");
+	g_autoptr(Config) marked = NULL;
 	VolumeCopy copy = { .from_pool = plan->from_pool, .from = plan->from, .to_pool = plan->pool, .to = plan->to,
-		.snapshots = names, .description = "", .config = marked, .op = op };
+		.snapshots = names, .description = "", .op = op };
+	if (volume_copy_config(&copy, &marked, err) < 0)
+		return -1;
+	config_set(marked, VOLUME_MOVING, "true");
+	copy.config = marked;
 	if (volume_copy(&copy, err) < 0)
 		return -1;
-	if (volume_row_set(plan->from_pool, plan->from, MOVING, "true", err) == 0)
+	if (volume_row_set(plan->from_pool, plan->from, VOLUME_MOVING, "true", err) == 0)
 		return 0;
 	pool_instance_delete(plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
 	return -1;
@@ -95,7 +98,7 @@ static void undo_data(Instance *i, const Plan *plan)
 		return;
 	}
 	pool_instance_delete(plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
-	volume_row_set(plan->from_pool, plan->from, MOVING, NULL, NULL);
+	volume_row_set(plan->from_pool, plan->from, VOLUME_MOVING, NULL, NULL);
 }
 
 static void finish_data(Instance *i, const Plan *plan, const char *old_project, const char *old_name)
@@ -106,7 +109,7 @@ static void finish_data(Instance *i, const Plan *plan, const char *old_project, 
 	if (pool_instance_delete(plan->from_pool, old_project, old_name, instance_type_name(i->type), &error) < 0)
 		log_warn("The old root volume stays until the next start", "instance", i->name, "err", error->message);
 	else
-		volume_row_set(plan->pool, plan->to, MOVING, NULL, NULL);
+		volume_row_set(plan->pool, plan->to, VOLUME_MOVING, NULL, NULL);
 	/* Deleting took the link in containers/ away, which was the new one's too when the name is the same. */
 	volume_link(plan->pool, plan->to, NULL);
 	error_free(error);
@@ -198,7 +201,7 @@ static int marked_tx(Tx *tx, void *data, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT o.name, p.name, v.name, v.type FROM storage_volumes_config AS c"
 		" JOIN storage_volumes AS v ON v.id = c.storage_volume_id JOIN projects AS p ON p.id = v.project_id"
-		" JOIN storage_pools AS o ON o.id = v.storage_pool_id WHERE c.key = '" MOVING "' AND v.type IN (0, 3)", "") < 0)
+		" JOIN storage_pools AS o ON o.id = v.storage_pool_id WHERE c.key = '" VOLUME_MOVING "' AND v.type IN (0, 3)", "") < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -222,7 +225,7 @@ static int settle(Daemon *d, const Marked *m, Error **err)
 	gboolean known = instance_get(d, m->project, m->name, &i, NULL) == 0;
 	if (known && instance_pool(i, &root, NULL) == 0 && root == pool) {
 		g_autoptr(Volume) volume = volume_new(pool, m->type, m->project, m->name);
-		return volume_row_set(pool, volume, MOVING, NULL, err);
+		return volume_row_set(pool, volume, VOLUME_MOVING, NULL, err);
 	}
 	log_info("Removing what an interrupted move left", "pool", m->pool, "volume", m->name);
 	if (pool_instance_delete(pool, m->project, m->name, volume_type_name(m->type), err) < 0)

@@ -114,6 +114,7 @@ static void add_mount(Packet *rq, const DeviceMount *m)
 	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
 	    m->shift ? "shift," : "", m->is_file ? "file," : "", m->optional ? "opt," : "", NULL);
 	packet_add(rq, m->source);
+	packet_add(rq, m->beneath);
 	packet_add(rq, m->target);
 	packet_add(rq, m->propagation);
 	packet_add(rq, m->filesystem);
@@ -151,7 +152,7 @@ static void write_config_copy(Instance *i, GPtrArray *pairs)
 	g_autoptr(GString) text = g_string_new(NULL);
 	for (guint n = 0; n + 1 < pairs->len; n += 2)
 		g_string_append_printf(text, "%s = %s\n", (char *)pairs->pdata[n], (char *)pairs->pdata[n + 1]);
-	g_file_set_contents_full(path, text->str, (gssize)text->len, G_FILE_SET_CONTENTS_NONE, 0640, NULL);
+	file_write_plain(path, text->str, 0640, NULL);
 }
 
 typedef struct StartPlan {
@@ -283,6 +284,7 @@ static void undo_start(Instance *i, StartPlan *plan)
 	if (plan->mounted)
 		pool_instance_unmount(plan->pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
+	apparmor_unload(i);
 	runtime_directory_remove(i);
 }
 
@@ -390,6 +392,7 @@ void power_cleanup_locked(Instance *i)
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_unmount(pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
+	apparmor_unload(i);
 	runtime_directory_remove(i);
 }
 
@@ -450,7 +453,10 @@ int instance_start(Instance *i, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = instance_status(i) == INSTANCE_FROZEN ? 1 : power_start_locked(i, err);
+	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
+	if (!frozen && !instance_running(i))
+		snapshot_at_startup(i);
+	int result = frozen ? 1 : power_start_locked(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);

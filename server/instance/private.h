@@ -105,8 +105,8 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, gboolean creating,
-    const Config *config, const Devices *devices, Error **err);
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
+    const Devices *devices, Error **err);
 /* update.c */
 struct InstanceChange;
 int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
@@ -130,6 +130,15 @@ gboolean runtime_wait_init(Runtime *r, int timeout_ms);
 int watcher_start(InstanceTable *table, Error **err);
 void watcher_stop(InstanceTable *table);
 void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
+
+struct InstanceSnapshotSpec;
+/* snapshot_tasks.c: the schedule of an instance may be another one now. */
+void snapshot_schedule_changed(Instance *i);
+/* @startup of snapshots.schedule; under `change`. Failures are logged: they keep nothing from starting. */
+void snapshot_at_startup(Instance *i);
+/* snapshot.c: instance_snapshot_create() under `change`, without its event; *ret_name is for g_free. */
+int snapshot_create_locked(Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
+void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
@@ -162,6 +171,13 @@ int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 /* seccomp.c: writes the profile; *ret_path NULL when none is wanted. */
 int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **err);
 void seccomp_remove(Instance *i);
+
+/* apparmor.c */
+/* Loads the profile; *ret_label is what liblxc is told ("unconfined" on a host without AppArmor). */
+int apparmor_load(Instance *i, const Config *expanded, char **ret_label, Error **err);
+/* Replaces the running container's profile where the change concerns it. */
+int apparmor_reload(Instance *i, const Config *before, const Config *after, Error **err);
+void apparmor_unload(Instance *i);
 
 /* template_apply.c */
 int template_apply(Instance *i, const char *directory, const char *trigger, Error **err);

@@ -1,18 +1,9 @@
 /* The database's side of instances: rows, their keys, devices and profiles. */
 #include "server/instance/private.h"
+#include "server/key/device_type.h"
+#include "server/project/project.h"
 #include <string.h>
 #include <time.h>
-
-static const char *const device_types[] = { "none", "nic", "disk", "unix-char", "unix-block", "usb", "gpu",
-	"infiniband", "proxy", "unix-hotplug", "tpm", "pci" };
-
-static int64_t device_type_code(const char *type)
-{
-	for (guint n = 0; type && n < G_N_ELEMENTS(device_types); n++)
-		if (strcmp(device_types[n], type) == 0)
-			return n;
-	return 0;
-}
 
 static Config *device_slot(Devices *devices, const char *name, int64_t type)
 {
@@ -20,8 +11,7 @@ static Config *device_slot(Devices *devices, const char *name, int64_t type)
 	if (config)
 		return config;
 	g_autoptr(Config) fresh = config_new();
-	if (type >= 0 && type < (int64_t)G_N_ELEMENTS(device_types))
-		config_set(fresh, "type", device_types[type]);
+	config_set(fresh, "type", device_type_from_number((int)type));
 	devices_set(devices, name, fresh);
 	return devices_get(devices, name);
 }
@@ -353,7 +343,7 @@ static int write_devices(Tx *tx, int64_t id, const Devices *devices, Error **err
 	while (g_hash_table_iter_next(&iter, &name, &value)) {
 		int64_t device = 0;
 		g_autoptr(Config) config = config_copy(value);
-		int64_t type = device_type_code(config_get(config, "type"));
+		int64_t type = MAX(device_type_number(config_get(config, "type")), 0);
 		config_set(config, "type", NULL);
 		if (tx_insert(tx, &device, err, "INSERT INTO instances_devices (instance_id, name, type) VALUES (?, ?, ?)",
 		        "isi", id, (const char *)name, type) < 0 ||
@@ -367,7 +357,7 @@ static int write_profiles(Tx *tx, const Instance *i, Error **err)
 {
 	if (tx_exec(tx, err, "DELETE FROM instances_profiles WHERE instance_id = ?", "i", i->id) < 0)
 		return -1;
-	for (int n = 0; i->profiles[n]; n++)
+	for (int n = 0; i->profiles[n]; n++) {
 		if (tx_exec(tx, err,
 		        "INSERT INTO instances_profiles (instance_id, profile_id, apply_order) SELECT ?, f.id, ?"
 		        " FROM profiles AS f JOIN projects AS p ON p.id = f.project_id WHERE f.name = ? AND p.name ="
@@ -376,6 +366,9 @@ static int write_profiles(Tx *tx, const Instance *i, Error **err)
 		        " THEN ? ELSE 'default' END)",
 		        "iisss", i->id, (int64_t)n + 1, i->profiles[n], i->project, i->project) < 0)
 			return -1;
+		if (tx_changes(tx) != 1) /* deleted or renamed since it was looked at */
+			return error_set(err, ERROR_INVALID, "Requested profile \"%s\" doesn't exist", i->profiles[n]);
+	}
 	return 0;
 }
 
@@ -392,9 +385,9 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	        i->description, project) < 0)
 		return -1;
 	if (tx_config_replace(tx, "instances_config", "instance_id", i->id, i->config, err) < 0 ||
-	    write_devices(tx, i->id, i->devices, err) < 0)
+	    write_devices(tx, i->id, i->devices, err) < 0 || write_profiles(tx, i, err) < 0)
 		return -1;
-	return write_profiles(tx, i, err);
+	return project_verify_instance(tx, i->id, TRUE, err);
 }
 
 int row_insert(Instance *i, Error **err)
@@ -403,15 +396,20 @@ int row_insert(Instance *i, Error **err)
 	return db_tx(i->daemon->db, insert_tx, i, err);
 }
 
-static int update_tx(Tx *tx, void *data, Error **err)
+static int store(Tx *tx, const Instance *i, Error **err)
 {
-	Instance *i = data;
 	if (tx_exec(tx, err, "UPDATE instances SET architecture = ?, ephemeral = ?, description = ? WHERE id = ?",
 	        "iisi", i->architecture, (int64_t)i->ephemeral, i->description, i->id) < 0 ||
 	    tx_config_replace(tx, "instances_config", "instance_id", i->id, i->config, err) < 0 ||
 	    write_devices(tx, i->id, i->devices, err) < 0)
 		return -1;
 	return write_profiles(tx, i, err);
+}
+
+static int update_tx(Tx *tx, void *data, Error **err)
+{
+	const Instance *i = data;
+	return store(tx, i, err) < 0 ? -1 : project_verify_instance(tx, i->id, FALSE, err);
 }
 
 int row_update(Instance *i, Error **err)
@@ -445,8 +443,12 @@ static int move_tx(Tx *tx, void *data, Error **err)
 {
 	const Move *move = data;
 	const Instance *i = move->i;
-	if (tx_exec(tx, err, "UPDATE instances SET name = ?, project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?",
-		"ssi", i->name, i->project, i->id) < 0 || update_tx(tx, move->i, err) < 0)
+	int64_t from, to;
+	if (tx_int(tx, &from, err, "SELECT project_id FROM instances WHERE id = ?", "i", i->id) < 0 ||
+	    tx_int(tx, &to, err, "SELECT id FROM projects WHERE name = ?", "s", i->project) < 0)
+		return -1;
+	if (tx_exec(tx, err, "UPDATE instances SET name = ?, project_id = ? WHERE id = ?", "sii", i->name, to, i->id) < 0 ||
+	    store(tx, i, err) < 0 || project_verify_instance(tx, i->id, from != to, err) < 0)
 		return -1;
 	return !move->pool ? 0 : tx_exec(tx, err,
 		"UPDATE instances_snapshots_devices_config SET value = ? WHERE key = 'pool' AND instance_snapshot_device_id IN"

@@ -74,7 +74,7 @@ static int take(Instance *i, Pool *pool, const Volume *volume, const InstanceSna
 	return result;
 }
 
-static int create_locked(Instance *i, const InstanceSnapshotSpec *spec, char **ret_name, Error **err)
+int snapshot_create_locked(Instance *i, const InstanceSnapshotSpec *spec, char **ret_name, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
@@ -90,15 +90,20 @@ static int create_locked(Instance *i, const InstanceSnapshotSpec *spec, char **r
 	return 0;
 }
 
+void snapshot_tell_created(Instance *i, const char *name, const Caller *caller)
+{
+	tell(i, "instance-snapshot-created", name, NULL, caller);
+}
+
 int instance_snapshot_create(Instance *i, const InstanceSnapshotSpec *spec, const Caller *caller, Error **err)
 {
 	g_autofree char *name = NULL;
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = create_locked(i, spec, &name, err);
+	int result = snapshot_create_locked(i, spec, &name, err);
 	instance_unlock(i);
 	if (result == 0)
-		tell(i, "instance-snapshot-created", name, NULL, caller);
+		snapshot_tell_created(i, name, caller);
 	return result;
 }
 

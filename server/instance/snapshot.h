@@ -50,6 +50,8 @@ int instance_snapshot_find(Instance *i, const char *name, InstanceSnapshot **ret
 int instance_snapshot_list(Instance *i, GPtrArray **ret_snapshots, Error **err);
 /* Of all instances at once, as a table by instance id (int64_t *) of such arrays; three statements. */
 int instance_snapshot_list_all(Daemon *d, GHashTable **ret_by_instance, Error **err);
+/* Those that will expire, of all instances: id, instance_id, name and expires only; one statement. */
+int instance_snapshot_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err);
 /* Numbers alone: instance id -> count (GPOINTER_TO_UINT); one statement. */
 int instance_snapshot_count_all(Daemon *d, GHashTable **ret_by_instance, Error **err);
 

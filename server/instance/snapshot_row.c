@@ -2,6 +2,7 @@
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/snapshot_row.h"
+#include "server/operation/schedule.h"
 #include "server/profile/profile.h"
 #include <string.h>
 
@@ -190,11 +191,20 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		s->devices, err);
 }
 
+/* Whoever deletes it then may have to wake earlier. */
+static void expiry_changed(Daemon *d, int64_t expires)
+{
+	if (expires)
+		schedule_changed(d);
+}
+
 int snapshot_insert(Daemon *d, InstanceSnapshot *s, Error **err)
 {
 	Error *inner = NULL;
-	if (db_tx(d->db, insert_tx, s, &inner) == 0)
+	if (db_tx(d->db, insert_tx, s, &inner) == 0) {
+		expiry_changed(d, s->expires);
 		return 0;
+	}
 	if (inner->kind != ERROR_EXISTS)
 		return error_propagate(err, inner);
 	error_free(inner);
@@ -233,7 +243,10 @@ int snapshot_set_name(Daemon *d, int64_t id, const char *name, Error **err)
 int snapshot_set_expiry(Daemon *d, int64_t id, int64_t expires, Error **err)
 {
 	ChangeCall call = { .id = id, .expires = expires };
-	return db_tx(d->db, change_tx, &call, err);
+	if (db_tx(d->db, change_tx, &call, err) < 0)
+		return -1;
+	expiry_changed(d, expires);
+	return 0;
 }
 
 /* Volumes of instances have the instance's name, project and kind (0 container, 3 virtual machine). */
@@ -250,4 +263,34 @@ static int repair_tx(Tx *tx, void *data, Error **err)
 int instance_snapshot_repair(Daemon *d, Error **err)
 {
 	return db_tx(d->db, repair_tx, NULL, err);
+}
+
+static int expiring_tx(Tx *tx, void *data, Error **err)
+{
+	GPtrArray *list = data;
+	g_autoptr(Rows) rows = NULL;
+	g_ptr_array_set_size(list, 0);
+	if (tx_query(tx, &rows, err,
+		"SELECT id, instance_id, name, expiry_date FROM instances_snapshots WHERE expiry_date IS NOT NULL", "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		int64_t expires = rows_time(rows, 3);
+		if (expires <= 0)
+			continue;
+		InstanceSnapshot *s = g_new0(InstanceSnapshot, 1);
+		*s = (InstanceSnapshot){ .id = rows_int(rows, 0), .instance_id = rows_int(rows, 1), .name = g_strdup(rows_text(rows, 2)),
+			.expires = expires };
+		g_ptr_array_add(list, s);
+	}
+	return more;
+}
+
+int instance_snapshot_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err)
+{
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	if (db_read(d->db, expiring_tx, list, err) < 0)
+		return -1;
+	*ret_snapshots = g_steal_pointer(&list);
+	return 0;
 }

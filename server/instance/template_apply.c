@@ -3,7 +3,7 @@
 #include "server/instance/file.h"
 #include "server/instance/metadata.h"
 #include "server/instance/private.h"
-#include "server/instance/template_render.h"
+#include "sdk/base/template_render.h"
 #include "sdk/base/file.h"
 #include <errno.h>
 #include <fcntl.h>

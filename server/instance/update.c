@@ -246,15 +246,17 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 {
 	gboolean running = instance_running(i);
 	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
-	    instance_check(i->daemon, i->project, i->name, i->type, FALSE, i->expanded, i->expanded_devices, err) < 0)
+	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
-	if (running && limits_apply(i, before->expanded, i->expanded, err) < 0)
+	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
+	    limits_apply(i, before->expanded, i->expanded, err) < 0))
 		return -1;
 	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {
 		g_autoptr(GHashTable) wanted = instance_expanded_devices(i);
 		apply_devices(i, wanted, before->expanded_devices, NULL);
 		return -1;
 	}
+	snapshot_schedule_changed(i);
 	return note_next_idmap(i, err);
 }
 
@@ -275,6 +277,8 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 		result = row_update(i, err);
 	if (result < 0) {
 		limits_apply(i, i->expanded, before.expanded, NULL);
+		if (instance_running(i))
+			apparmor_reload(i, i->expanded, before.expanded, NULL);
 		restore(i, &before);
 	}
 	g_mutex_lock(&i->lock);
@@ -327,25 +331,37 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 	return 0;
 }
 
+static int check_with(Instance *i, const ProfileReplacement *replaced, Error **err)
+{
+	g_autoptr(Config) local = instance_config(i);
+	g_autoptr(GHashTable) own = instance_devices(i);
+	g_autoptr(GHashTable) now = instance_expanded_devices(i);
+	g_auto(GStrv) profiles = instance_profiles(i);
+	g_autoptr(Config) expanded = NULL;
+	g_autoptr(GHashTable) every = NULL;
+	if (row_expand(i->daemon, i->project, profiles, local, own, replaced, &expanded, &every, err) < 0 ||
+	    check_root_stays(now, every, err) < 0)
+		return -1;
+	return instance_check(i->daemon, i->project, i->name, i->type, expanded, every, err);
+}
+
 int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
     const Devices *devices, Error **err)
 {
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
+	g_autoptr(GString) refusals = g_string_new(NULL);
 	ProfileReplacement replaced = { .name = profile, .config = config, .devices = devices };
+	ErrorKind kind = ERROR_INVALID;
 	for (guint n = 0; n < all->len; n++) {
 		Instance *i = all->pdata[n];
-		if (!uses_profile(i, project, profile))
+		g_autoptr(Error) error = NULL;
+		if (!uses_profile(i, project, profile) || check_with(i, &replaced, &error) == 0)
 			continue;
-		g_autoptr(Config) local = instance_config(i);
-		g_autoptr(GHashTable) own = instance_devices(i);
-		g_auto(GStrv) profiles = instance_profiles(i);
-		g_autoptr(Config) expanded = NULL;
-		g_autoptr(GHashTable) every = NULL;
-		g_autoptr(GHashTable) now = instance_expanded_devices(i);
-		if (row_expand(d, i->project, profiles, local, own, &replaced, &expanded, &every, err) < 0 ||
-		    instance_check(d, i->project, i->name, i->type, FALSE, expanded, every, err) < 0 ||
-		    check_root_stays(now, every, err) < 0)
-			return error_prefix(err, "Instance \"%s\"", i->name);
+		g_string_append_printf(refusals, "%s - Project: %s, Instance: %s: %s", refusals->len ? "\n" : "", i->project, i->name,
+		    error->message);
+		kind = error->kind;
 	}
-	return 0;
+	if (!refusals->len)
+		return 0;
+	return error_set(err, kind, "The following instances cannot have the profile like this (nothing is changed):\n%s", refusals->str);
 }

@@ -1,5 +1,6 @@
 #include "server/key/check.h"
 
+#include "sdk/base/cron.h"
 #include "sdk/base/units.h"
 
 #include <stdlib.h>
@@ -85,52 +86,10 @@ int check_expiry(const char *value, Error **err)
 	return units_parse_expiry(value, 0, &expiry, err);
 }
 
-/* One field of a cron line: numbers, names are not taken, ranges, steps, lists. */
-static gboolean cron_field(const char *field, int64_t minimum, int64_t maximum)
-{
-	g_auto(GStrv) parts = g_strsplit(field, ",", -1);
-	for (char **part = parts; *part; part++) {
-		g_auto(GStrv) step = g_strsplit(*part, "/", 2);
-		g_auto(GStrv) range = g_strsplit(step[0] ? step[0] : "", "-", 2);
-		int64_t first, last, every;
-		if (step[0] && step[1] && units_parse_int(step[1], 1, maximum + 1, &every, NULL) < 0)
-			return FALSE;
-		if (step[0] && strcmp(step[0], "*") == 0)
-			continue;
-		if (!range[0] || units_parse_int(range[0], minimum, maximum, &first, NULL) < 0 ||
-		    (range[1] && (units_parse_int(range[1], minimum, maximum, &last, NULL) < 0 || last < first)))
-			return FALSE;
-	}
-	return TRUE;
-}
-
-static gboolean cron_line(const char *line)
-{
-	static const struct { int64_t minimum, maximum; } limits[] = {{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}};
-	g_auto(GStrv) words = g_strsplit(line, " ", -1);
-	guint n = 0;
-	for (char **word = words; *word; word++) {
-		if (!**word)
-			continue;
-		if (n == G_N_ELEMENTS(limits) || !cron_field(*word, limits[n].minimum, limits[n].maximum))
-			return FALSE;
-		n++;
-	}
-	return n == G_N_ELEMENTS(limits);
-}
-
 int check_schedule(const char *value, Error **err)
 {
-	static const char *const aliases[] = {"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@annually",
-		"@yearly", "@startup", "@never", NULL};
-	if (cron_line(value)) /* a line may hold commas itself */
-		return 0;
-	g_auto(GStrv) parts = g_strsplit(value, ",", -1);
-	for (char **part = parts; *part; part++)
-		if (!one_of(g_strstrip(*part), aliases) && !cron_line(*part))
-			return error_set(err, ERROR_INVALID, "Invalid schedule \"%s\": must be a cron expression or @hourly, @daily, ...",
-			    value);
-	return 0;
+	g_autoptr(Cron) cron = NULL;
+	return cron_parse(value, &cron, err);
 }
 
 int check_compression(const char *value, Error **err)
@@ -300,4 +259,9 @@ static int interface_or_vlan(const char *value, Error **err)
 int check_interfaces(const char *value, Error **err)
 {
 	return each(value, interface_or_vlan, err);
+}
+
+int check_paths(const char *value, Error **err)
+{
+	return each(value, name_check_absolute_path, err);
 }

@@ -32,3 +32,4 @@ int check_ipv6_ranges(const char *value, Error **err);
 int check_vlan(const char *value, Error **err);          /* 0-4094 or "none" */
 int check_vlan_list(const char *value, Error **err);
 int check_interfaces(const char *value, Error **err);
+int check_paths(const char *value, Error **err);         /* absolute, with commas between */

@@ -1,4 +1,5 @@
 #include "server/key/check.h"
+#include "server/key/raw_idmap.h"
 #include "server/key/table.h"
 
 const Key key_rows_project[] = {
@@ -25,7 +26,7 @@ const Key key_rows_project[] = {
 	{.name = "restricted.containers.nesting", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block nesting."},
 	{.name = "restricted.containers.privilege", .type = KEY_STRING, .initial = "unprivileged", .choices = "unprivileged,isolated,allow", .help = "Unprivileged, isolated or allow."},
 	{.name = "restricted.devices.disk", .type = KEY_STRING, .initial = "managed", .choices = "allow,block,managed", .help = "Allow, block or managed."},
-	{.name = "restricted.devices.disk.paths", .type = KEY_STRING, .help = "Host path prefixes allowed when allow."},
+	{.name = "restricted.devices.disk.paths", .type = KEY_STRING, .check = check_paths, .help = "Host path prefixes allowed when allow."},
 	{.name = "restricted.devices.gpu", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block."},
 	{.name = "restricted.devices.infiniband", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block."},
 	{.name = "restricted.devices.nic", .type = KEY_STRING, .initial = "managed", .choices = "allow,block,managed", .help = "Allow, block or managed."},
@@ -35,8 +36,8 @@ const Key key_rows_project[] = {
 	{.name = "restricted.devices.unix-char", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block."},
 	{.name = "restricted.devices.unix-hotplug", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block."},
 	{.name = "restricted.devices.usb", .type = KEY_STRING, .initial = "block", .choices = "allow,block", .help = "Allow/block."},
-	{.name = "restricted.idmap.gid", .type = KEY_STRING, .help = "Host gid ranges allowed in raw.idmap."},
-	{.name = "restricted.idmap.uid", .type = KEY_STRING, .help = "Host uid ranges allowed in raw.idmap."},
+	{.name = "restricted.idmap.gid", .type = KEY_STRING, .check = id_list_check, .help = "Host gid ranges allowed in raw.idmap."},
+	{.name = "restricted.idmap.uid", .type = KEY_STRING, .check = id_list_check, .help = "Host uid ranges allowed in raw.idmap."},
 	{.name = "restricted.networks.access", .type = KEY_STRING, .help = "Comma list of usable networks."},
 	{.name = "restricted.networks.subnets", .type = KEY_STRING, .initial = "block", .help = "Uplink:subnet list allowed."},
 	{.name = "restricted.networks.uplinks", .type = KEY_STRING, .initial = "block", .help = "Networks usable as uplink."},

@@ -36,7 +36,7 @@ const Key key_rows_server[] = {
 	{.name = "core.trust_ca_certificates", .type = KEY_BOOL, .flags = KEY_LIVE, .help = "Auto-trust certs signed by CA."},
 	{.name = "images.auto_update_cached", .type = KEY_BOOL, .flags = KEY_LIVE, .initial = "true", .help = "Refresh cached images."},
 	{.name = "images.auto_update_interval", .type = KEY_INT, .flags = KEY_LIVE, .initial = "6", .minimum = 0, .maximum = 2147483648, .help = "Hours between checks, 0 off."},
-	{.name = "images.compression_algorithm", .type = KEY_STRING, .flags = KEY_LIVE, .initial = "gzip", .check = check_compression, .help = "For published images."},
+	{.name = "images.compression_algorithm", .type = KEY_STRING, .flags = KEY_LIVE, .initial = "zstd", .check = check_compression, .help = "For published images."},
 	{.name = "images.default_architecture", .type = KEY_STRING, .flags = KEY_LIVE, .check = check_architecture, .help = "Arch to prefer in mixed clusters."},
 	{.name = "images.remote_cache_expiry", .type = KEY_INT, .flags = KEY_LIVE, .initial = "10", .minimum = 0, .maximum = 2147483648, .help = "Days unused before cached image dropped."},
 	{.name = "loki.api.ca_cert", .type = KEY_STRING, .flags = KEY_LIVE | KEY_TEXT, .help = "CA PEM."},

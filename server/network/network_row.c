@@ -1,5 +1,6 @@
 /* Rows of networks: the statements, and the numbers that stand for types and states. */
 #include "server/network/network_private.h"
+#include "server/project/project.h"
 #include <string.h>
 
 /* Position is the value of networks.type. */
@@ -87,7 +88,9 @@ static int insert(Tx *tx, void *data, Error **err)
 		project, network->name, network->description, (int64_t)NETWORK_PENDING,
 		(int64_t)network_type_number(network->type)) < 0)
 		return -1;
-	return tx_config_replace(tx, "networks_config", "network_id", network->id, network->config, err);
+	if (tx_config_replace(tx, "networks_config", "network_id", network->id, network->config, err) < 0)
+		return -1;
+	return project_verify_network(tx, project, err);
 }
 
 int network_row_insert(Daemon *d, Network *network, Error **err)

@@ -72,8 +72,12 @@ static int run(Operation *op, void *data, Error **err)
 static void start(Schedule *schedule, Entry *entry)
 {
 	g_autoptr(Error) error = NULL;
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = entry->job->description, .project = "",
-		.run = run, .data = entry, .destroy = entry_unref };
+	OperationSpec spec = {.op_class = OPERATION_TASK,
+	    .description = entry->job->description,
+	    .project = "",
+	    .run = run,
+	    .data = entry,
+	    .destroy = entry_unref};
 	g_mutex_lock(&schedule->lock);
 	entry->running = TRUE;
 	g_mutex_unlock(&schedule->lock);
@@ -113,12 +117,13 @@ static gint64 start_due(Schedule *schedule)
 /* A timer by the wall clock, which also fires when the clock is set. */
 static void set_timer(Schedule *schedule, gint64 at)
 {
-	struct itimerspec spec = { 0 };
+	struct itimerspec spec = {0};
 	if (at != G_MAXINT64) {
 		spec.it_value.tv_sec = at / G_USEC_PER_SEC;
 		spec.it_value.tv_nsec = at % G_USEC_PER_SEC * 1000;
 	}
-	if (timerfd_settime(schedule->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) < 0)
+	if (timerfd_settime(
+		schedule->timer, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) < 0)
 		log_warn("Cannot set the schedule's timer", "err", g_strerror(errno));
 }
 
@@ -132,7 +137,7 @@ static void drain(int fd)
 static gpointer sleep_and_start(gpointer data)
 {
 	Schedule *schedule = data;
-	struct pollfd fds[] = { { schedule->timer, POLLIN, 0 }, { schedule->wake, POLLIN, 0 } };
+	struct pollfd fds[] = {{schedule->timer, POLLIN, 0}, {schedule->wake, POLLIN, 0}};
 	while (!g_atomic_int_get(&schedule->stopping)) {
 		set_timer(schedule, start_due(schedule));
 		if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
@@ -174,7 +179,7 @@ void schedule_add(Daemon *d, const ScheduleJob *job)
 	Schedule *schedule = d->schedule;
 	g_mutex_lock(&schedule->lock);
 	g_assert(schedule->n < JOBS_MAX);
-	schedule->entries[schedule->n++] = (Entry){ .schedule = schedule, .job = job };
+	schedule->entries[schedule->n++] = (Entry){.schedule = schedule, .job = job};
 	g_mutex_unlock(&schedule->lock);
 	wake(schedule);
 }

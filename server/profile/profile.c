@@ -246,9 +246,10 @@ static int find_id(Tx *tx, const ProfileChange *change, int64_t *ret_project, in
 
 static int store_content(Tx *tx, int64_t id, const Profile *profile, Error **err)
 {
-	if (tx_config_replace(tx, "profiles_config", "profile_id", id, profile->config, err) < 0)
+	if (tx_config_replace(tx, "profiles_config", "profile_id", id, profile->config, err) < 0 ||
+	    devices_replace(tx, "profiles", "profile_id", "profile_device_id", id, profile->devices, err) < 0)
 		return -1;
-	return devices_replace(tx, "profiles", "profile_id", "profile_device_id", id, profile->devices, err);
+	return project_verify_profile(tx, id, err);
 }
 
 static int create_tx(Tx *tx, void *data, Error **err)

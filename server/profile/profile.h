@@ -8,6 +8,7 @@
 #include "sdk/base/map.h"
 #include "server/daemon.h"
 #include "server/db/db.h"
+#include "server/key/device_type.h"
 
 typedef struct Profile {
 	int64_t id;
@@ -35,9 +36,6 @@ int devices_load(Tx *tx, const char *prefix, const char *owner_column, const cha
     int64_t owner, Devices **ret_devices, Error **err);
 int devices_replace(Tx *tx, const char *prefix, const char *owner_column, const char *device_column,
     int64_t owner, const Devices *devices, Error **err);
-/* "type" in rows: 0 none, 1 nic, 2 disk, ... -1 unknown. */
-int device_type_number(const char *type);
-const char *device_type_from_number(int number);
 
 int profile_create(Daemon *d, const char *project, const Profile *profile, Error **err);
 /* Replaces description, config, devices. */

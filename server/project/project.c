@@ -1,4 +1,4 @@
-#include "server/project/project.h"
+#include "server/project/content.h"
 
 #include "sdk/base/names.h"
 #include "server/key/key.h"
@@ -105,7 +105,8 @@ static const char used_by_sql[] =
 	" ORDER BY 2, 3";
 
 typedef struct ProjectLoad {
-	const char *name;      /* NULL: all */
+	const char *name;      /* NULL: all, or that with `id` */
+	int64_t id;            /* 0: not asked by id */
 	gboolean used_by;
 	GPtrArray *projects;
 } ProjectLoad;
@@ -173,8 +174,9 @@ static int load_projects(Tx *tx, void *data, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	int more;
 	g_ptr_array_set_size(load->projects, 0);
-	if (tx_query(tx, &rows, err, "SELECT id, name, description FROM projects WHERE ? IS NULL OR name = ? ORDER BY name",
-		"ss", load->name, load->name) < 0)
+	if (tx_query(tx, &rows, err,
+		"SELECT id, name, description FROM projects WHERE (? IS NULL OR name = ?) AND (? = 0 OR id = ?) ORDER BY name",
+		"ssii", load->name, load->name, load->id, load->id) < 0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0) {
 		Project *project = g_new0(Project, 1);
@@ -189,16 +191,31 @@ static int load_projects(Tx *tx, void *data, Error **err)
 	return load->used_by ? load_used_by(tx, load->projects, err) : 0;
 }
 
-static int load_one(Tx *tx, const char *name, gboolean used_by, Project **ret_project, Error **err)
+static int load_first(Tx *tx, ProjectLoad load, Project **ret_project, Error **err)
 {
 	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func((GDestroyNotify)project_free);
-	ProjectLoad load = {.name = name, .used_by = used_by, .projects = projects};
+	load.projects = projects;
 	if (load_projects(tx, &load, err) < 0)
 		return -1;
 	if (!projects->len)
 		return not_found(err);
 	*ret_project = g_ptr_array_steal_index(projects, 0);
 	return 0;
+}
+
+static int load_one(Tx *tx, const char *name, gboolean used_by, Project **ret_project, Error **err)
+{
+	return load_first(tx, (ProjectLoad){.name = name, .used_by = used_by}, ret_project, err);
+}
+
+int project_load_id(Tx *tx, int64_t id, Project **ret_project, Error **err)
+{
+	return load_first(tx, (ProjectLoad){.id = id}, ret_project, err);
+}
+
+int project_load_name(Tx *tx, const char *name, Project **ret_project, Error **err)
+{
+	return load_one(tx, name && *name ? name : "default", FALSE, ret_project, err);
 }
 
 int project_list(Daemon *d, gboolean used_by, GPtrArray **ret_projects, Error **err)
@@ -296,9 +313,11 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	    tx_exec(tx, err, "UPDATE projects SET description = ? WHERE id = ?", "si", change->description, project->id) < 0 ||
 	    tx_config_replace(tx, "projects_config", "project_id", project->id, change->config, err) < 0)
 		return -1;
-	if (config_true(change->config, "features.profiles"))
-		return ensure_default_profile(tx, project->id, project->name, err);
-	return tx_exec(tx, err, "DELETE FROM profiles WHERE project_id = ?", "i", project->id);
+	if (config_true(change->config, "features.profiles")
+		? ensure_default_profile(tx, project->id, project->name, err) < 0
+		: tx_exec(tx, err, "DELETE FROM profiles WHERE project_id = ?", "i", project->id) < 0)
+		return -1;
+	return project_verify_change(tx, project->id, project->config, err);
 }
 
 int project_update(Daemon *d, const char *name, const char *description, const Config *config, Error **err)

@@ -48,12 +48,32 @@ int project_delete(Daemon *d, const char *name, Error **err);
  * the server says or the key's default; NULL when nobody does. To free. */
 char *project_setting(Daemon *d, const char *project, const char *key);
 
-/* Asked before an instance is made or changed, again after every merge of configuration:
- * limits.instances, limits.containers, limits.virtual-machines and restricted.*. `creating`: one
- * more would be there; else an existing one changes. `type` "container" or "virtual-machine". */
-int project_allow_instance(Daemon *d, const char *project, const char *type, gboolean creating,
+/* Whether limits.* and restricted.* let something be: asked before anything is begun, with whole
+ * (merged) configuration. ERROR_FORBIDDEN, or ERROR_INVALID where an instance does not say what the
+ * project's limit adds up. An instance of this name takes the place of the one that is there; `type`
+ * is "container" or "virtual-machine". */
+int project_allow_instance(Daemon *d, const char *project, const char *name, const char *type,
     const Config *expanded_config, const Devices *expanded_devices, Error **err);
-/* ERROR_FORBIDDEN where restricted.snapshots is "block". */
+/* restricted.* alone, for a profile of the project. */
+int project_allow_profile(Daemon *d, const char *project, const char *name, const Config *config, const Devices *devices,
+    Error **err);
+/* A custom volume of this size (NULL: not said) in the place of the one of that name. */
+int project_allow_volume(Daemon *d, const char *project, const char *pool, const char *name, const char *size, Error **err);
+/* Keys "volatile.*" that a client sets on his instance, beside those it has (`before`; NULL: it is new). */
+int project_allow_volatile(Daemon *d, const char *project, const Config *config, const Config *before, Error **err);
+/* restricted.snapshots and restricted.backups, of instances and volumes. */
 int project_allow_snapshot(Daemon *d, const char *project, Error **err);
-/* restricted.* alone, for profiles of a restricted project. */
-int project_allow_profile(Daemon *d, const char *project, const Config *config, const Devices *devices, Error **err);
+int project_allow_backup(Daemon *d, const char *project, Error **err);
+/* restricted.devices.nic and restricted.networks.access: what the project does not let through it does not see. */
+gboolean project_allows_network(const Project *project, const char *network, gboolean managed);
+
+/* Where restricted.devices.disk.paths is said: the folder of it that a (canonical) host path is in, which the
+ * path must not lead out of when it is opened; else NULL. */
+int project_disk_folder(Daemon *d, const char *project, const char *path, char **ret_folder, Error **err);
+
+/* The same at the end of the transaction that stored it, by ids of rows: what two changes at once would
+ * exceed together, the second does not. `arrived`: the instance is new in its project. */
+int project_verify_instance(Tx *tx, int64_t instance, gboolean arrived, Error **err);
+int project_verify_profile(Tx *tx, int64_t profile, Error **err);
+int project_verify_volume(Tx *tx, int64_t project, Error **err);
+int project_verify_network(Tx *tx, int64_t project, Error **err);

@@ -1,4 +1,5 @@
 #include "server/rpc/access.h"
+#include "server/project/project.h"
 #include "server/rpc/field.h"
 #include "server/rpc/method.h"
 #include <string.h>
@@ -20,6 +21,43 @@ int access_check_admin(const Request *rq, Error **err)
 {
 	const Caller *caller = rq->caller;
 	return caller->kind != CALLER_UNTRUSTED && caller->admin && !caller->metrics_only ? 0 : refuse(err);
+}
+
+/* Objects that a project without the feature has from "default". */
+static const struct {
+	const char *object, *entitlement; /* entitlement NULL: any that changes */
+	ProjectFeature feature;
+} shared[] = {
+	{"profile", NULL, PROJECT_PROFILES},
+	{"project", "can_create_profiles", PROJECT_PROFILES},
+	{"image", NULL, PROJECT_IMAGES},
+	{"project", "can_create_images", PROJECT_IMAGES},
+	{"network", NULL, PROJECT_NETWORKS},
+	{"project", "can_create_networks", PROJECT_NETWORKS},
+	{"network_acl", NULL, PROJECT_NETWORKS},
+	{"project", "can_create_network_acls", PROJECT_NETWORKS},
+	{"network_zone", NULL, PROJECT_NETWORK_ZONES},
+	{"project", "can_create_network_zones", PROJECT_NETWORK_ZONES},
+	{"storage_volume", NULL, PROJECT_STORAGE_VOLUMES},
+	{"project", "can_create_storage_volumes", PROJECT_STORAGE_VOLUMES},
+	{"storage_bucket", NULL, PROJECT_STORAGE_BUCKETS},
+	{"project", "can_create_storage_buckets", PROJECT_STORAGE_BUCKETS},
+};
+
+/* Who may use another project's object in his own may look at it, but change it only where it is. */
+static int check_owner(const Request *rq, const char *object, const char *entitlement, const char *project, Error **err)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(shared); i++) {
+		g_autofree char *owner = NULL;
+		if (strcmp(shared[i].object, object) != 0 ||
+		    (shared[i].entitlement && strcmp(shared[i].entitlement, entitlement) != 0))
+			continue;
+		if (project_effective(rq->daemon, project, shared[i].feature, &owner, err) < 0)
+			return -1;
+		if (!caller_has_project(rq->caller, owner))
+			return refuse(err);
+	}
+	return 0;
 }
 
 int access_check_object(const Request *rq, const char *object, const char *entitlement, const char *project, Error **err)
@@ -45,7 +83,9 @@ int access_check_object(const Request *rq, const char *object, const char *entit
 	/* A project itself is looked at (the handler compares the name); things are made in it. */
 	if (!strcmp(object, "project") && only_looks(entitlement))
 		return 0;
-	return project && caller_has_project(caller, project) ? 0 : refuse(err);
+	if (!project || !caller_has_project(caller, project))
+		return refuse(err);
+	return only_looks(entitlement) ? 0 : check_owner(rq, object, entitlement, project, err);
 }
 
 /* "/internal" is for the host itself and for members of the cluster. */
@@ -54,12 +94,22 @@ static gboolean is_internal(const SchemaMethod *schema)
 	return schema->http_path && g_str_has_prefix(schema->http_path, "/internal/");
 }
 
+/* Any client may ask for what there is in all his projects. */
+static gboolean lists_his_own(const Request *rq)
+{
+	const SchemaMethod *schema = rq->method->schema;
+	return rq->all_projects && rq->caller->kind != CALLER_UNTRUSTED && !rq->caller->metrics_only && schema->object &&
+	       strcmp(schema->object, "admin") != 0 && only_looks(schema->entitlement);
+}
+
 int access_check(const Request *rq, Error **err)
 {
 	const SchemaMethod *schema = rq->method->schema;
 	CallerKind kind = rq->caller->kind;
 	if (is_internal(schema) && (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
 		return refuse(err);
+	if (lists_his_own(rq))
+		return 0;
 	gboolean in_project = field_find(schema->input, "project", strlen("project")) || schema->kind == METHOD_BIDI;
 	return access_check_object(rq, schema->object, schema->entitlement, in_project ? rq->project : NULL, err);
 }

@@ -113,6 +113,8 @@ void decode_request(Request *rq, ProtobufCMessage *in)
 			project = field_string(inner, "project");
 	}
 	rq->project = *project ? project : "default";
+	const ProtobufCFieldDescriptor *all = field_find(in->descriptor, "all_projects", strlen("all_projects"));
+	rq->all_projects = all && *(const protobuf_c_boolean *)field_at(in, all);
 	rq->target = field_string(in, "target");
 }
 

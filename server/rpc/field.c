@@ -188,6 +188,25 @@ static const char *lookup(const ProtobufCMessage *message, const char *name, siz
 	return lookup(*(ProtobufCMessage **)field_at(message, field), dot + 1, length - first - 1, arena);
 }
 
+static void append_encoded(GString *url, const char *text, size_t length)
+{
+	g_autofree char *part = g_strndup(text, length);
+	g_autofree char *encoded = http_percent_encode(part);
+	g_string_append(url, encoded);
+}
+
+/* "between" is what {name/between} has: "v1/snap0" becomes "v1/between/snap0". Empty: none. */
+static void append_value(GString *url, const char *value, const char *between, size_t length)
+{
+	const char *slash = length ? strchr(value, '/') : NULL;
+	if (slash) {
+		append_encoded(url, value, (size_t)(slash - value));
+		g_string_append_printf(url, "/%.*s/", (int)length, between);
+		value = slash + 1;
+	}
+	append_encoded(url, value, strlen(value));
+}
+
 char *field_fill_url(const char *template_, const ProtobufCMessage *first, const ProtobufCMessage *second, Arena *arena)
 {
 	g_autoptr(GString) url = g_string_new(NULL);
@@ -197,11 +216,12 @@ char *field_fill_url(const char *template_, const ProtobufCMessage *first, const
 			continue;
 		}
 		size_t length = strcspn(++p, "}");
-		const char *value = lookup(first, p, length, arena);
+		const char *slash = memchr(p, '/', length);
+		size_t name = slash ? (size_t)(slash - p) : length;
+		const char *value = lookup(first, p, name, arena);
 		if (!value)
-			value = lookup(second, p, length, arena);
-		g_autofree char *encoded = http_percent_encode(value ? value : "");
-		g_string_append(url, encoded);
+			value = lookup(second, p, name, arena);
+		append_value(url, value ? value : "", p + name + 1, slash ? length - name - 1 : 0);
 		p += length + (p[length] == '}');
 	}
 	return arena_strndup(arena, url->str, url->len);

@@ -34,6 +34,7 @@ typedef struct Request {
 	const struct Method *method;
 	const Caller *caller;
 	const char *project;      /* what the client asked for; "default" when it did not say */
+	gboolean all_projects;    /* a list over all projects: its handler leaves out what the caller may not see */
 	const char *target;       /* cluster member asked for, "" when none */
 	const char *if_match;     /* ETag the client requires, NULL when none */
 	const char *host;         /* REST Host header or gRPC authority, "" when none */

@@ -1,4 +1,5 @@
 #include "server/storage/custom_volume.h"
+#include "server/operation/schedule.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/project/project.h"
@@ -35,15 +36,15 @@ static int check_config(Pool *pool, VolumeContent content, const Config *config,
 {
 	if (volume_config_check(pool->driver_name, config, err) < 0)
 		return -1;
-	if (content != CONTENT_FILESYSTEM && (config_get(config, "security.shifted") || config_get(config, "security.unmapped")))
+	if (content != CONTENT_FILESYSTEM &&
+	    (config_get(config, "security.shifted") || config_get(config, "security.unmapped")))
 		return error_set(err, ERROR_INVALID, "Only volumes of content type \"filesystem\" have owners to shift");
 	return 0;
 }
 
 /* The volume, empty or with what `fd` (unless -1) holds. */
-static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *config, int fd, Error **err)
+static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *effective, int fd, Error **err)
 {
-	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autofree char *path = NULL;
 	if (volume_begin(pool, volume, effective, &path, err) < 0)
 		return -1;
@@ -68,8 +69,12 @@ static int create(Pool *pool, const char *project, const char *name, const char 
 		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	volume->content = content;
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	return check_new(pool, volume, err) < 0 ? -1 : create_locked(pool, volume, description, config, fd, err);
+	if (check_new(pool, volume, err) < 0 ||
+	    project_allow_volume(pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
+		return -1;
+	return create_locked(pool, volume, description, effective, fd, err);
 }
 
 int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
@@ -79,7 +84,10 @@ int custom_create(Pool *pool, const char *project, const char *name, const char 
 		return -1;
 	if (content == CONTENT_ISO)
 		return error_set(err, ERROR_INVALID, "Volumes of content type \"iso\" are made by importing a file");
-	return create(pool, project, name, description, content, config, -1, err);
+	if (create(pool, project, name, description, content, config, -1, err) < 0)
+		return -1;
+	schedule_changed(pool->daemon);
+	return 0;
 }
 
 int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err)
@@ -108,23 +116,55 @@ static int apply_size(Pool *pool, const Volume *volume, const Config *config, co
 						     : volume_block_grow(pool, volume, bytes, err);
 }
 
-int custom_update(Pool *pool, const char *project, const char *name, const char *description, const Config *config, Error **err)
+/* What the daemon noted for itself stays. */
+static Config *stored_config(const Config *config, const Config *before)
 {
-	if (check_pool(pool, err) < 0)
-		return -1;
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	Config *stored = config_copy(config);
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, (GHashTable *)before);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		if (volume_key_is_internal(key))
+			config_set(stored, key, value);
+	return stored;
+}
+
+/* Volumes of instances get their size from the root disk; images' are remade at any time. */
+static int check_change(const Volume *volume, const Config *config, const Config *before, Error **err)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	if (volume->type == VOLUME_CUSTOM)
+		return 0;
+	if (g_strcmp0(config_get(config, "size"), config_get(before, "size")) != 0)
+		return error_set(err, ERROR_INVALID, "The size of this volume cannot be changed here: set that of the root disk device");
+	g_hash_table_iter_init(&iter, (GHashTable *)config);
+	while (volume->type == VOLUME_IMAGE && g_hash_table_iter_next(&iter, &key, &value))
+		if (g_strcmp0(config_get(before, key), value) != 0)
+			return error_set(err, ERROR_INVALID, "Image volumes have no configuration of their own");
+	return 0;
+}
+
+int volume_update(Pool *pool, Volume *volume, const char *description, const Config *config, Error **err)
+{
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Config) before = NULL;
-	if (volume_load(pool, volume, NULL, &before, err) < 0 || check_config(pool, volume->content, config, err) < 0 ||
+	if (check_pool(pool, err) < 0 || volume_load(pool, volume, NULL, &before, err) < 0 ||
+	    check_config(pool, volume->content, config, err) < 0 || check_change(volume, config, before, err) < 0 ||
+	    (volume->type == VOLUME_CUSTOM && project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
+						      config_get(config, "size"), err) < 0) ||
 	    apply_size(pool, volume, config, before, err) < 0)
 		return -1;
-	if (volume_row_update(pool, volume, description, config, err) == 0)
+	g_autoptr(Config) stored = stored_config(config, before);
+	if (volume_row_update(pool, volume, description, stored, err) == 0) {
+		schedule_changed(pool->daemon); /* it may hold snapshots.schedule */
 		return 0;
+	}
 	apply_size(pool, volume, before, config, NULL);
 	return -1;
 }
 
-static int check_unused(Pool *pool, const char *project, const char *name, Error **err)
+int custom_check_unused(Pool *pool, const char *project, const char *name, Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
 	VolumeQuery query = { .project = project, .type = "custom", .name = name };
@@ -143,27 +183,26 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_pool(pool, err) < 0 || check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
+	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
 	return volume_remove(pool, volume, err);
 }
 
-int custom_rename(Pool *pool, const char *project, const char *name, const char *new_name, Error **err)
+int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name, PoolAlso also, void *data,
+    Error **err)
 {
 	if (name_check_volume(new_name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, project, new_name);
-	if (strcmp(name, new_name) == 0)
+	renamed->content = volume->content;
+	if (strcmp(volume->path, renamed->path) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
 	g_auto(VolumePairLock) locks = volume_lock_pair(pool, volume, renamed);
-	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 || check_unused(pool, project, name, err) < 0 ||
-	    volume_load(pool, volume, NULL, NULL, err) < 0)
+	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0)
 		return -1;
-	renamed->content = volume->content;
-	return volume_rename(pool, volume, renamed, err);
+	return volume_rename_with(pool, volume, renamed, also, data, err);
 }
 
 static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)
@@ -184,14 +223,16 @@ int pool_custom_check(Pool *p, const char *project, const char *volume_name, Err
 	    ? 0 : error_set(err, ERROR_INVALID, "Custom %s volumes cannot be used on containers", volume_content_name(volume->content));
 }
 
-int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path, Error **err)
+int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path, gboolean *ret_mapped, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	if (check_pool(p, err) < 0 || pool_custom_check(p, project, volume_name, err) < 0 || attach_volume(p, project, volume_name, &volume, err) < 0 ||
+	g_autoptr(Config) config = NULL;
+	if (check_pool(p, err) < 0 || pool_custom_check(p, project, volume_name, err) < 0 ||
+	    attach_volume(p, project, volume_name, &volume, err) < 0 || volume_load(p, volume, NULL, &config, err) < 0 ||
 	    volume_mount(p, volume, err) < 0)
 		return -1;
-	if (ret_path)
-		*ret_path = g_strdup(volume->path);
+	*ret_path = g_strdup(volume->path);
+	*ret_mapped = !config_true(config, "security.unmapped");
 	return 0;
 }
 

@@ -15,7 +15,7 @@ static struct {
 	{ .name = "dir", .driver = &driver_dir },
 	{ .name = "btrfs", .driver = &driver_btrfs },
 	{ .name = "lvm", .driver = &driver_lvm },
-	{ .name = "zfs" },
+	{ .name = "zfs", .driver = &driver_zfs },
 	{ .name = "ceph" },
 	{ .name = "cephfs" },
 	{ .name = "cephobject" },

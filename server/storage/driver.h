@@ -152,4 +152,4 @@ int driver_path_rename(DriverPool *pool, const DriverVolume *volume, const Drive
 /* Of the file system that pool->path shows. */
 int driver_path_resources(DriverPool *pool, DriverResources *ret, Error **err);
 
-extern const StorageDriver driver_dir, driver_btrfs, driver_lvm;
+extern const StorageDriver driver_dir, driver_btrfs, driver_lvm, driver_zfs;

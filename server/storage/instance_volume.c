@@ -80,6 +80,55 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 	return publish(p, volume, NULL, err);
 }
 
+/* The new tree stands in UNFINISHED and the row is there: a start that finds neither tree in its place
+ * takes the new one, then the old one. */
+static int swap_in(Pool *p, const Volume *volume, Error **err)
+{
+	if (fault_point("volume swap out", err) < 0 || volume_move(p, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
+		return -1;
+	if (fault_point("volume swap in", err) < 0 || volume_move(p, volume, PLACE_UNFINISHED, PLACE_OWN, err) < 0) {
+		volume_move(p, volume, PLACE_DELETED, PLACE_OWN, NULL);
+		return -1;
+	}
+	g_autoptr(Error) left = NULL;
+	if (volume_destroy(p, volume, PLACE_DELETED, &left) < 0)
+		log_warn("The old data of a volume stays until the next start", "pool", p->name, "volume", volume->disk_name,
+		    "err", left->message);
+	return 0;
+}
+
+static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, Operation *op, Error **err)
+{
+	g_autofree char *path = NULL;
+	if (fingerprint)
+		return image_volume_clone(p, fingerprint, volume, op, err);
+	if (volume_begin(p, volume, NULL, &path, err) < 0)
+		return -1;
+	if (make_parts(path, err) == 0)
+		return 0;
+	volume_abandon(p, volume);
+	return -1;
+}
+
+int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
+    Operation *op, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (root_volume(p, project, name, type, &volume, err) < 0)
+		return -1;
+	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
+	if (volume_mounted(p, volume))
+		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", name);
+	if (volume_row_find(p, volume, NULL, NULL, err) < 0 ||
+	    (volume_exists(p, volume, PLACE_DELETED) && volume_destroy(p, volume, PLACE_DELETED, err) < 0) ||
+	    begin_again(p, volume, fingerprint, op, err) < 0)
+		return -1;
+	if (volume_ready(p, volume, err) == 0 && swap_in(p, volume, err) == 0)
+		return 0;
+	volume_abandon(p, volume);
+	return -1;
+}
+
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
 	return pool_instance_delete_with(p, project, name, type, NULL, NULL, err);

@@ -25,6 +25,7 @@ Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, cons
 	pool->locks = volume_locks_new();
 	pool->mounts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_mutex_init(&pool->lock);
+	g_cond_init(&pool->unmounted);
 	g_mutex_init(&pool->mounting);
 	return pool;
 }
@@ -47,9 +48,15 @@ void pool_unref(Pool *pool)
 	g_hash_table_unref(pool->config);
 	g_hash_table_unref(pool->mounts);
 	volume_locks_free(pool->locks);
+	g_cond_clear(&pool->unmounted);
 	g_mutex_clear(&pool->lock);
 	g_mutex_clear(&pool->mounting);
 	g_free(pool);
+}
+
+Daemon *pool_daemon(const Pool *pool)
+{
+	return pool->daemon;
 }
 
 const char *pool_name(const Pool *pool)
@@ -247,6 +254,9 @@ int pool_table_start(Daemon *d, Error **err)
 	g_mutex_init(&table->change);
 	table->pools = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
 	d->pools = table;
+	/* Before: those of volumes without snapshots point at nothing. */
+	remove_dangling(d, "containers-snapshots");
+	remove_dangling(d, "virtual-machines-snapshots");
 	for (guint i = 0; i < pools->len; i++) {
 		if (start_pool(pools->pdata[i]))
 			pool_table_add(table, pool_ref(pools->pdata[i]));

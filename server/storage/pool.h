@@ -48,6 +48,7 @@ Pool *pool_ref(Pool *pool);
 void pool_unref(Pool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pool, pool_unref)
 
+Daemon *pool_daemon(const Pool *pool);
 const char *pool_name(const Pool *pool);
 const char *pool_driver(const Pool *pool);
 int64_t pool_id(const Pool *pool);
@@ -69,6 +70,10 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
     const char *type, const char *fingerprint, struct Operation *op, Error **err);
+/* The volume, which has no snapshots, gets a fresh tree: the image's, or an empty one (fingerprint NULL). The
+ * old one goes when the new one is whole. */
+int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
+    struct Operation *op, Error **err);
 /* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
  * removes the volume's row: what belongs to the volume goes with it, or both stay. */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
@@ -97,8 +102,9 @@ int pool_instance_set_size(Pool *p, const char *project, const char *name, const
 int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);
 /* For disk devices with pool= and source=: the directory to bind, mounted and counted until
  * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
+ * *ret_mapped: its owners are to be seen through the instance's id map (not with security.unmapped).
  * ERROR_NOT_FOUND "Storage volume not found". */
-int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path,
+int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path, gboolean *ret_mapped,
     Error **err);
 int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error **err);
 

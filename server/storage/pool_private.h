@@ -19,6 +19,7 @@ struct Pool {
 	char *description;
 	const char *status;
 	GHashTable *mounts; /* path -> count */
+	GCond unmounted;    /* one of them went to 0 */
 };
 
 struct PoolTable {

@@ -2,6 +2,7 @@
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/db/db.h"
+#include "server/storage/custom_copy.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
@@ -198,5 +199,5 @@ int pool_repair(Pool *pool, Error **err)
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
 		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 || sweep(pool, types[i], PLACE_DELETED, err) < 0)
 			return -1;
-	return snapshot_repair(pool, err);
+	return snapshot_repair(pool, err) < 0 ? -1 : custom_move_repair(pool, err);
 }

@@ -146,7 +146,7 @@ int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
-	if (volume_mounted(pool, snapshot))
+	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	return data_delete(pool, snapshot, err) < 0 ? -1 : snapshot_row_delete(pool, volume, name, err);
 }
@@ -156,7 +156,7 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(Volume) renamed = volume_snapshot(pool, volume, new_name);
-	if (volume_mounted(pool, snapshot))
+	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
@@ -170,18 +170,35 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 	return -1;
 }
 
+/* Rows of snapshots that the driver had to remove to go back to an older one. */
+static int forget_lost(Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) rows = NULL, names = NULL;
+	if (snapshot_row_list(pool, volume, &rows, err) < 0 || snapshot_list_data(pool, volume, &names, err) < 0)
+		return -1;
+	for (guint i = 0; i < rows->len; i++) {
+		const SnapshotRow *row = rows->pdata[i];
+		if (!g_ptr_array_find_with_equal_func(names, row->name, g_str_equal, NULL) &&
+		    snapshot_row_delete(pool, volume, row->name, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);
 	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
-	return pool->driver->snapshot_restore(&call->pool, &call->volume, err);
+	if (pool->driver->snapshot_restore(&call->pool, &call->volume, err) < 0)
+		return -1;
+	return pool->driver->snapshot_list ? forget_lost(pool, volume, err) : 0;
 }
 
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)

@@ -24,10 +24,11 @@ int snapshot_create(Pool *pool, const Volume *volume, const char *name, const ch
     Error **err);
 /* The row only, of data that comes with its volume (copies, imports). created 0: now. */
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
+int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
 /* ERROR_NOT_FOUND "Snapshot not found"; ERROR_BUSY while it is mounted. */
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
 int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
-/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. */
+/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. With zfs.remove_snapshots newer ones go. */
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err);
 /* *ret_path (g_free) shows its content, until snapshot_unmount(). Counted. */
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err);
@@ -40,6 +41,14 @@ int snapshot_row_find(Pool *pool, const Volume *volume, const char *name, Snapsh
 int snapshot_row_list(Pool *pool, const Volume *volume, GPtrArray **ret_rows, Error **err);
 int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description, int64_t expires,
     Error **err);
+
+/* A snapshot of a custom volume that will expire. */
+typedef struct ExpiringSnapshot {
+	char *pool, *project, *volume, *name;
+	int64_t expires;
+} ExpiringSnapshot;
+/* ExpiringSnapshot *, of all pools; one statement. */
+int snapshot_row_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err);
 
 /* Bytes that the snapshot holds alone where the driver can tell; else -1. */
 int snapshot_usage(Pool *pool, const Volume *volume, const char *name, int64_t *ret_used, Error **err);

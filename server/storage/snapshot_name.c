@@ -1,4 +1,5 @@
 #include "server/storage/snapshot_name.h"
+#include "sdk/base/template_render.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,10 +32,29 @@ static char *numbered(const char *prefix, const char *suffix, const GPtrArray *n
 	return g_strdup_printf("%s%" G_GINT64_FORMAT "%s", prefix, highest + 1, suffix);
 }
 
+/* "{{ creation_date|date:'2006-01-02' }}" */
+static int render(const char *pattern, char **ret_text, Error **err)
+{
+	g_autoptr(GString) out = g_string_new(NULL);
+	g_autoptr(GDateTime) now = g_date_time_new_now_local();
+	g_autofree char *date = g_date_time_format_iso8601(now);
+	json_t *context = json_pack("{s:s}", "creation_date", date);
+	int result = template_render(pattern, strlen(pattern), context, out, err);
+	json_decref(context);
+	if (result < 0)
+		return error_prefix(err, "Invalid snapshot pattern \"%s\"", pattern);
+	*ret_text = g_string_free(g_steal_pointer(&out), FALSE);
+	return 0;
+}
+
 int snapshot_name_next(const char *pattern, const GPtrArray *names, char **ret_name, Error **err)
 {
 	if (!pattern || !*pattern)
 		pattern = "snap%d";
+	g_autofree char *rendered = NULL;
+	if (strchr(pattern, '{') && render(pattern, &rendered, err) < 0)
+		return -1;
+	pattern = rendered ? rendered : pattern;
 	const char *place = strstr(pattern, "%d");
 	if (place && strstr(place + 2, "%d"))
 		return error_set(err, ERROR_INVALID, "Snapshot pattern \"%s\" may contain \"%%d\" only once", pattern);

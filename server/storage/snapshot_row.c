@@ -1,4 +1,5 @@
 /* The rows of volumes' snapshots: storage_volumes_snapshots and its configuration. */
+#include "server/operation/schedule.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 
@@ -106,16 +107,13 @@ int snapshot_row_find(Pool *pool, const Volume *volume, const char *name, Snapsh
 	return 0;
 }
 
-static int insert_tx(Tx *tx, void *data, Error **err)
+int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *v, const SnapshotRow *row, Error **err)
 {
-	SnapshotCall *call = data;
-	const Volume *v = call->volume;
-	const SnapshotRow *row = call->row;
 	int64_t volume, id;
 	if (tx_int(tx, &volume, err,
 		"SELECT v.id FROM storage_volumes v JOIN projects p ON p.id = v.project_id"
 		" WHERE v.storage_pool_id = ? AND v.type = ? AND v.name = ? AND p.name = ?",
-		"iiss", call->pool->id, (int64_t)v->type, v->name, v->project) < 0)
+		"iiss", pool->id, (int64_t)v->type, v->name, v->project) < 0)
 		return error_prefix(err, "Storage volume \"%s\"", v->name);
 	/* Volumes and their snapshots share one space of ids: that of the volumes. */
 	if (tx_exec(tx, err, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'storage_volumes'", "") < 0 ||
@@ -130,12 +128,27 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	return row->config ? tx_config_replace(tx, "storage_volumes_snapshots_config", "storage_volume_snapshot_id", id, row->config, err) : 0;
 }
 
+static int insert_tx(Tx *tx, void *data, Error **err)
+{
+	SnapshotCall *call = data;
+	return snapshot_row_insert_in(tx, call->pool, call->volume, call->row, err);
+}
+
+/* Whoever deletes it then may have to wake earlier. */
+static void expiry_changed(Pool *pool, int64_t expires)
+{
+	if (expires)
+		schedule_changed(pool->daemon);
+}
+
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)
 {
 	SnapshotCall call = { .pool = pool, .volume = volume, .row = row };
 	Error *inner = NULL;
-	if (db_tx(pool->daemon->db, insert_tx, &call, &inner) == 0)
+	if (db_tx(pool->daemon->db, insert_tx, &call, &inner) == 0) {
+		expiry_changed(pool, row->expires);
 		return 0;
+	}
 	if (inner->kind != ERROR_EXISTS)
 		return error_propagate(err, inner);
 	error_free(inner);
@@ -194,5 +207,51 @@ int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, cons
     Error **err)
 {
 	SnapshotCall call = { .pool = pool, .volume = volume, .name = name, .description = description, .expires = expires };
-	return db_tx(pool->daemon->db, update_tx, &call, err);
+	if (db_tx(pool->daemon->db, update_tx, &call, err) < 0)
+		return -1;
+	expiry_changed(pool, expires);
+	return 0;
+}
+
+static void expiring_free(void *data)
+{
+	ExpiringSnapshot *s = data;
+	g_free(s->pool);
+	g_free(s->project);
+	g_free(s->volume);
+	g_free(s->name);
+	g_free(s);
+}
+
+static int expiring_tx(Tx *tx, void *data, Error **err)
+{
+	GPtrArray *list = data;
+	g_autoptr(Rows) rows = NULL;
+	g_ptr_array_set_size(list, 0);
+	if (tx_query(tx, &rows, err,
+		"SELECT o.name, p.name, v.name, s.name, s.expiry_date FROM storage_volumes_snapshots s"
+		" JOIN storage_volumes v ON v.id = s.storage_volume_id JOIN projects p ON p.id = v.project_id"
+		" JOIN storage_pools o ON o.id = v.storage_pool_id WHERE v.type = ? AND s.expiry_date IS NOT NULL",
+		"i", (int64_t)VOLUME_CUSTOM) < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		int64_t expires = rows_time(rows, 4);
+		if (expires <= 0)
+			continue;
+		ExpiringSnapshot *s = g_new0(ExpiringSnapshot, 1);
+		*s = (ExpiringSnapshot){ g_strdup(rows_text(rows, 0)), g_strdup(rows_text(rows, 1)), g_strdup(rows_text(rows, 2)),
+			g_strdup(rows_text(rows, 3)), expires };
+		g_ptr_array_add(list, s);
+	}
+	return more;
+}
+
+int snapshot_row_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err)
+{
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(expiring_free);
+	if (db_read(d->db, expiring_tx, list, err) < 0)
+		return -1;
+	*ret_snapshots = g_steal_pointer(&list);
+	return 0;
 }

@@ -329,6 +329,7 @@ static int delete_one(int parent, const char *name, const char *path, Error **er
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot open the subvolume \"%s\"", path);
 	if (destroy_inside(root) == 0) {
+		subvolume_forget_group(root);
 		own_close_fd(&root);
 		root = -1;
 		if (destroy_at(parent, name) == 0)

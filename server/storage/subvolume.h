@@ -27,6 +27,8 @@ typedef struct SubvolumeUsage {
 	int64_t referenced, exclusive, limit;
 } SubvolumeUsage;
 int subvolume_usage(const char *path, SubvolumeUsage *ret, Error **err);
+/* Before a subvolume goes: kernels before 6.11 leave its group behind. */
+void subvolume_forget_group(int fd);
 
 /* The kernel's send stream, since `parent` unless NULL; both read-only. `btrfs receive` reads it.
  */

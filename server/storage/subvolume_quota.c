@@ -109,3 +109,16 @@ int subvolume_usage(const char *path, SubvolumeUsage *ret, Error **err)
 		ret->limit = (int64_t)le64toh(limit.max_rfer);
 	return 0;
 }
+
+void subvolume_forget_group(int fd)
+{
+	struct btrfs_ioctl_qgroup_create_args args = { .create = 0 };
+	Error *err = NULL;
+	uint64_t id;
+	if (group_id(fd, "", &id, &err) < 0) {
+		error_free(err);
+		return;
+	}
+	args.qgroupid = id;
+	ioctl(fd, BTRFS_IOC_QGROUP_CREATE, &args); /* refused by those that do it themselves */
+}

@@ -12,11 +12,12 @@
 
 enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64 };
 
-/* A directory whose times are set last, because filling it changes them. */
-typedef struct DirTimes {
+/* What of a directory is set last: filling it changes its times, and a default ACL is inherited. */
+typedef struct LateDir {
 	char *path;
 	struct timespec times[2];
-} DirTimes;
+	struct archive_entry *acl; /* a copy of its entry when it has a default ACL */
+} LateDir;
 
 typedef struct Writer {
 	int root;
@@ -30,9 +31,20 @@ typedef struct Writer {
 	int64_t started_us;
 } Writer;
 
-static void dir_times_clear(void *data)
+static void late_dir_clear(void *data)
 {
-	g_free(((DirTimes *)data)->path);
+	LateDir *dir = data;
+	g_free(dir->path);
+	archive_entry_free(dir->acl);
+}
+
+static void add_late_dir(Writer *w, const char *path, struct archive_entry *entry)
+{
+	LateDir late = { .path = g_strdup(path) };
+	attributes_times(entry, late.times);
+	if (attributes_has_default_acl(entry))
+		late.acl = archive_entry_clone(entry);
+	g_array_append_val(w->dirs, late);
 }
 
 static int open_beneath(int root, const char *path, int flags)
@@ -218,9 +230,7 @@ static int unpack_directory(Writer *w, int parent, const char *base, const char 
 		return refuse(err, path, "replaces something that is not a directory");
 	if (attributes_set_fd(fd, entry) < 0)
 		return entry_errno(err, path);
-	DirTimes late = { .path = g_strdup(path) };
-	attributes_times(entry, late.times);
-	g_array_append_val(w->dirs, late);
+	add_late_dir(w, path, entry);
 	return 0;
 }
 
@@ -316,9 +326,11 @@ static int unpack_entry(Writer *w, struct archive_entry *entry, Error **err)
 	if (!path)
 		return refuse(err, name ? name : "", "has a name that leaves the directory");
 	if (!*path) {
-		if (w->options->shape == UNPACK_TREE && archive_entry_filetype(entry) == AE_IFDIR &&
-		    attributes_set_fd(w->root, entry) < 0)
+		if (w->options->shape != UNPACK_TREE || archive_entry_filetype(entry) != AE_IFDIR)
+			return 0;
+		if (attributes_set_fd(w->root, entry) < 0)
 			return entry_errno(err, ".");
+		add_late_dir(w, "", entry);
 		return 0;
 	}
 	int wanted = image_entry(w->options, path, entry, err);
@@ -344,14 +356,18 @@ static int unpack_entry(Writer *w, struct archive_entry *entry, Error **err)
 	}
 }
 
-static void set_directory_times(Writer *w)
+static int finish_directories(Writer *w, Error **err)
 {
 	for (guint i = w->dirs->len; i-- > 0;) {
-		DirTimes *dir = &g_array_index(w->dirs, DirTimes, i);
+		LateDir *dir = &g_array_index(w->dirs, LateDir, i);
 		autofd int fd = open_beneath(w->root, dir->path, O_RDONLY | O_DIRECTORY);
-		if (fd >= 0)
-			futimens(fd, dir->times);
+		if (fd < 0)
+			continue;
+		if (dir->acl && attributes_set_default_acl(fd, dir->acl) < 0)
+			return entry_errno(err, dir->path);
+		futimens(fd, dir->times);
 	}
+	return 0;
 }
 
 static void writer_clear(Writer *w)
@@ -371,9 +387,8 @@ static int unpack_entries(Writer *w, Error **err)
 		if (++w->entries % PROGRESS_STEP == 0 && check_progress(w, err) < 0)
 			return -1;
 	}
-	if (more < 0)
+	if (more < 0 || finish_directories(w, err) < 0)
 		return -1;
-	set_directory_times(w);
 	return check_progress(w, err);
 }
 
@@ -384,8 +399,8 @@ int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *option
 		return -1;
 	Writer w = { .root = directory_fd, .options = options, .source = source, .parent_fd = -1,
 		.started_us = g_get_monotonic_time() };
-	w.dirs = g_array_new(FALSE, FALSE, sizeof(DirTimes));
-	g_array_set_clear_func(w.dirs, dir_times_clear);
+	w.dirs = g_array_new(FALSE, FALSE, sizeof(LateDir));
+	g_array_set_clear_func(w.dirs, late_dir_clear);
 	int r = unpack_entries(&w, err);
 	writer_clear(&w);
 	return r;

@@ -52,7 +52,7 @@ void attributes_times(struct archive_entry *entry, struct timespec ret_times[2])
 		ret_times[1] = (struct timespec){ archive_entry_mtime(entry), archive_entry_mtime_nsec(entry) };
 }
 
-static gboolean xattr_wanted(const char *name)
+gboolean attributes_wanted(const char *name)
 {
 	return g_str_has_prefix(name, "user.") || strcmp(name, "security.capability") == 0;
 }
@@ -64,7 +64,7 @@ static int set_xattrs(int fd, struct archive_entry *entry)
 	size_t size;
 	archive_entry_xattr_reset(entry);
 	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
-		if (xattr_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+		if (attributes_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
 			return -1;
 	return 0;
 }
@@ -123,11 +123,20 @@ int attributes_set_fd(int fd, struct archive_entry *entry)
 	if (fchmod(fd, archive_entry_perm(entry) & 07777) < 0 || set_xattrs(fd, entry) < 0)
 		return -1;
 	if (archive_entry_acl_types(entry) &&
-	    (set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access") < 0 ||
-		set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default") < 0))
+	    set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access") < 0)
 		return -1;
 	attributes_times(entry, times);
 	return futimens(fd, times);
+}
+
+gboolean attributes_has_default_acl(struct archive_entry *entry)
+{
+	return (archive_entry_acl_types(entry) & ARCHIVE_ENTRY_ACL_TYPE_DEFAULT) != 0;
+}
+
+int attributes_set_default_acl(int fd, struct archive_entry *entry)
+{
+	return set_acl(fd, entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default");
 }
 
 int attributes_set_at(int directory_fd, const char *name, struct archive_entry *entry)

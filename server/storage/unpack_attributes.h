@@ -5,10 +5,17 @@
  * POSIX ACLs.
  */
 #include <archive_entry.h>
+#include <glib.h>
 #include <time.h>
 
+/* Whether an extended attribute is one of those. */
+gboolean attributes_wanted(const char *name);
 /* 0 or -1 with errno. Unsupported attributes are left out silently: file systems differ. */
 int attributes_set_fd(int fd, struct archive_entry *entry);
+/* attributes_set_fd() leaves a directory's default ACL, which what is made in it would inherit: for when it
+ * is filled. */
+gboolean attributes_has_default_acl(struct archive_entry *entry);
+int attributes_set_default_acl(int fd, struct archive_entry *entry);
 /* For what cannot be opened (symbolic links, nodes). */
 int attributes_set_at(int directory_fd, const char *name, struct archive_entry *entry);
 /* Access and modification time; UTIME_OMIT where the archive has none. */

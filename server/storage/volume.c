@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* How long a change waits for whoever is just reading or writing a file of the volume. */
+enum { PATIENCE_US = 3 * G_USEC_PER_SEC };
+
 static const char *const types[] = { [VOLUME_CONTAINER] = "container", [VOLUME_IMAGE] = "image",
 	[VOLUME_CUSTOM] = "custom", [VOLUME_MACHINE] = "virtual-machine" };
 
@@ -57,6 +60,11 @@ void volume_free(Volume *volume)
 	g_free(volume->disk_name);
 	g_free(volume->path);
 	g_free(volume);
+}
+
+gboolean volume_key_is_internal(const char *key)
+{
+	return strcmp(key, VOLUME_INTENT) == 0 || strcmp(key, VOLUME_MOVING) == 0;
 }
 
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
@@ -154,6 +162,8 @@ static int mounts_change(Pool *pool, const Volume *volume, int by)
 		g_hash_table_replace(pool->mounts, g_strdup(volume->path), GINT_TO_POINTER(now));
 	else
 		g_hash_table_remove(pool->mounts, volume->path);
+	if (!now)
+		g_cond_broadcast(&pool->unmounted);
 	g_mutex_unlock(&pool->lock);
 	return count;
 }
@@ -161,6 +171,21 @@ static int mounts_change(Pool *pool, const Volume *volume, int by)
 gboolean volume_mounted(Pool *pool, const Volume *volume)
 {
 	return mounts_change(pool, volume, 0) > 0;
+}
+
+gboolean volume_wait_unmounted(Pool *pool, const Volume *volume)
+{
+	gint64 end = g_get_monotonic_time() + PATIENCE_US;
+	gboolean used;
+	g_mutex_lock(&pool->lock);
+	while ((used = g_hash_table_contains(pool->mounts, volume->path)) && g_cond_wait_until(&pool->unmounted, &pool->lock, end))
+		;
+	g_mutex_unlock(&pool->lock);
+	if (used)
+		return FALSE;
+	g_mutex_lock(&pool->mounting); /* the last one may just be unmounting it */
+	g_mutex_unlock(&pool->mounting);
+	return TRUE;
 }
 
 static int mount_first(Pool *pool, const Volume *volume, Error **err)
@@ -219,30 +244,42 @@ int volume_mount(Pool *pool, const Volume *volume, Error **err)
 
 int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	/* Without the volume's lock: who holds it may be waiting for this. */
 	return volume_unmount_locked(pool, volume, err);
 }
 
-static char *link_path(Pool *pool, const Volume *volume)
+/* containers/NAME, or the folder of its snapshots. */
+static char *link_path(Pool *pool, const Volume *volume, gboolean snapshots)
 {
-	return g_strdup_printf("%s/%s/%s", pool->daemon->dir, driver_folder(volume->type), volume->disk_name);
+	return driver_path(pool->daemon->dir, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
 }
 
-int volume_link(Pool *pool, const Volume *volume, Error **err)
+static int link_to(Pool *pool, const Volume *volume, gboolean snapshots, Error **err)
 {
-	g_autofree char *link = link_path(pool, volume);
-	if (fault_point("volume link", err) < 0)
-		return -1;
-	if (symlink(volume->path, link) == 0)
+	g_autofree char *link = link_path(pool, volume, snapshots);
+	g_autofree char *target = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
+	if (symlink(target, link) == 0)
 		return 0;
 	/* One from before, to this or to a tree that is gone. */
-	if (errno == EEXIST && unlink(link) == 0 && symlink(volume->path, link) == 0)
+	if (errno == EEXIST && unlink(link) == 0 && symlink(target, link) == 0)
 		return 0;
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", link);
 }
 
+int volume_link(Pool *pool, const Volume *volume, Error **err)
+{
+	if (fault_point("volume link", err) < 0 || link_to(pool, volume, FALSE, err) < 0)
+		return -1;
+	if (link_to(pool, volume, TRUE, err) == 0)
+		return 0;
+	volume_unlink(pool, volume);
+	return -1;
+}
+
 void volume_unlink(Pool *pool, const Volume *volume)
 {
-	g_autofree char *link = link_path(pool, volume);
+	g_autofree char *link = link_path(pool, volume, FALSE);
+	g_autofree char *snapshots = link_path(pool, volume, TRUE);
 	unlink(link);
+	unlink(snapshots);
 }

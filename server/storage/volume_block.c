@@ -37,7 +37,12 @@ char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place)
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
 	if (pool->driver->volume_block_path)
 		return pool->driver->volume_block_path(&call->pool, &call->volume);
-	return g_build_filename(call->path, contents[volume->content].file, NULL);
+	return volume_block_file(call->path, volume->content);
+}
+
+char *volume_block_file(const char *directory, VolumeContent content)
+{
+	return g_build_filename(directory, contents[content].file, NULL);
 }
 
 static int wanted_size(const Config *config, int64_t *ret_bytes, Error **err)
@@ -74,28 +79,59 @@ int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
 	return file_copy_data(fd, out, err);
 }
 
+/* A file is made, or gets the size of the source. */
+static int open_target(const char *path, int in, Error **err)
+{
+	struct stat from, to;
+	autofd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || fstat(in, &from) < 0 || fstat(fd, &to) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	off_t size = lseek(in, 0, SEEK_END);
+	if (S_ISREG(to.st_mode) && (size < 0 || ftruncate(fd, size) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot resize \"%s\"", path);
+	return g_steal_fd(&fd);
+}
+
+enum { PIECE = 1 << 20, BLOCK = 4096 };
+
+/* What the target has already is not written again: holes stay holes. */
+static int write_piece(int out, const char *piece, char *old, ssize_t n, off_t at)
+{
+	ssize_t there = pread(out, old, (size_t)n, at);
+	for (ssize_t done = 0, length; done < n; done += length) {
+		length = MIN(n - done, (ssize_t)BLOCK);
+		if ((there < done + length || memcmp(piece + done, old + done, (size_t)length) != 0) &&
+		    pwrite(out, piece + done, (size_t)length, at + done) != length)
+			return -1;
+	}
+	return 0;
+}
+
 int volume_block_copy(const char *from, const char *to, Error **err)
 {
-	enum { PIECE = 1 << 20 };
-	static const char zeroes[4096];
-	g_autofree char *piece = g_malloc(PIECE);
-	autofd int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CLOEXEC);
-	if (in < 0 || out < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", in < 0 ? from : to);
+	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
+	autofd int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (in < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", from);
+	autofd int out = open_target(to, in, err);
+	if (out < 0)
+		return -1;
 	for (off_t at = 0;;) {
 		ssize_t n = pread(in, piece, PIECE, at);
 		if (n < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
 		if (n == 0)
 			return fsync(out) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
-		for (ssize_t done = 0, length; done < n; done += length) {
-			length = MIN(n - done, (ssize_t)sizeof(zeroes));
-			if (memcmp(piece + done, zeroes, (size_t)length) != 0 &&
-			    pwrite(out, piece + done, (size_t)length, at + done) != length)
-				return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
-		}
+		if (write_piece(out, piece, old, n, at) < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
 		at += n;
 	}
+}
+
+int64_t volume_block_size(const char *path)
+{
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -1 : (int64_t)lseek(fd, 0, SEEK_END);
 }
 
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err)

@@ -12,11 +12,16 @@ int volume_content_parse(const char *name, VolumeContent *ret_content, Error **e
 
 /* The file or device (g_free). */
 char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place);
+/* The file within a volume's directory, of drivers that keep files (g_free). */
+char *volume_block_file(const char *directory, VolumeContent content);
+/* Bytes; -1 when it cannot be opened. */
+int64_t volume_block_size(const char *path);
 /* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
 int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* The same with the content of a file, which gives the size. */
 int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err);
 /* ERROR_INVALID for a smaller size than it has. */
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
-/* Both volumes are mounted; the target is as large as the source. Holes stay holes. */
+/* Both volumes are mounted. A file is made or resized as needed; a device is as large as the source, at least. Only
+ * what differs is written, so holes stay holes. */
 int volume_block_copy(const char *from, const char *to, Error **err);

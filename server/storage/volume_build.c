@@ -116,9 +116,21 @@ static gboolean is_root(const Volume *volume)
 	return volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE;
 }
 
+int volume_ready(Pool *pool, const Volume *volume, Error **err)
+{
+	return unmount_unfinished(pool, volume, err);
+}
+
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
 {
-	if (unmount_unfinished(pool, volume, err) < 0 || volume_row_insert(pool, volume, description, config, err) < 0)
+	return volume_finish_with(pool, volume, description, config, NULL, NULL, err);
+}
+
+int volume_finish_with(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
+    void *data, Error **err)
+{
+	if (unmount_unfinished(pool, volume, err) < 0 ||
+	    volume_row_insert(pool, volume, description, config, also, data, err) < 0)
 		goto unfinished;
 	if (volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) < 0)
 		goto row;
@@ -156,7 +168,7 @@ int volume_remove(Pool *pool, const Volume *volume, Error **err)
 
 int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err)
 {
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
 	if (volume_exists(pool, volume, PLACE_DELETED) && volume_destroy(pool, volume, PLACE_DELETED, err) < 0)
 		return -1;
@@ -176,9 +188,14 @@ int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *da
 
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err)
 {
+	return volume_rename_with(pool, volume, renamed, NULL, NULL, err);
+}
+
+int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err)
+{
 	g_autoptr(DriverCall) from = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
-	if (volume_mounted(pool, volume))
+	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
 	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
 	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
@@ -189,7 +206,7 @@ int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error
 	}
 	if (is_root(volume) && volume_link(pool, renamed, err) < 0)
 		goto back;
-	if (volume_row_rename(pool, volume, renamed, err) < 0)
+	if (volume_row_rename(pool, volume, renamed, also, data, err) < 0)
 		goto back;
 	if (is_root(volume))
 		volume_unlink(pool, volume);

@@ -17,6 +17,10 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
 /* Unmounts it, writes its row (config as it is to be stored) and moves it to its place; roots of
  * instances get their link. On failure nothing is left of it. */
 int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
+/* Unmounts it only, for who moves it himself. */
+int volume_ready(Pool *pool, const Volume *volume, Error **err);
+int volume_finish_with(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
+    void *data, Error **err);
 void volume_abandon(Pool *pool, const Volume *volume);
 /* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted. */
 int volume_remove(Pool *pool, const Volume *volume, Error **err);
@@ -24,6 +28,7 @@ int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *da
 /* Gives it, with its snapshots, another name; a crash in between leaves the old one. The caller holds both
  * locks and has checked that the new name is free. */
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
+int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err);
 /* The lock on both of two volumes of one pool, in the order that cannot deadlock. */
 typedef struct VolumePairLock {
 	VolumeLock *first, *second;

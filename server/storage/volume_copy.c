@@ -1,10 +1,14 @@
 #include "server/storage/volume_copy.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "sdk/base/units.h"
+#include "server/key/key.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
+#include <inttypes.h>
 #include <string.h>
 
 /* The volume that a snapshot is of, or the volume itself. */
@@ -29,12 +33,28 @@ static int sync_tree(const char *from, const char *to, Operation *op, Error **er
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
-/* `name` NULL: the volume itself. Counted mounts, as somebody may be using it. */
-static int sync_from(const VolumeCopy *copy, const Volume *source, const char *to, Error **err)
+/* Disks are files in trees, unless a driver has devices for them. */
+static gboolean by_device(const VolumeCopy *copy)
+{
+	return copy->from->content != CONTENT_FILESYSTEM &&
+	    (copy->from_pool->driver->volume_block_path || copy->to_pool->driver->volume_block_path);
+}
+
+static int sync_device(const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
+{
+	g_autofree char *from = volume_block_path(copy->from_pool, source, PLACE_OWN);
+	g_autofree char *target = copy->to_pool->driver->volume_block_path ? volume_block_path(copy->to_pool, copy->to, place)
+									   : volume_block_file(to, source->content);
+	return volume_block_copy(from, target, err);
+}
+
+/* The content of a volume or snapshot goes to the directory `to`, that of copy->to in `place` or of a snapshot in it.
+ * Counted mounts, as somebody may be using the source. */
+static int sync_from(const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
 {
 	if (volume_mount(copy->from_pool, source, err) < 0)
 		return -1;
-	int result = sync_tree(source->path, to, copy->op, err);
+	int result = by_device(copy) ? sync_device(copy, source, to, place, err) : sync_tree(source->path, to, copy->op, err);
 	if (volume_unmount(copy->from_pool, source, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
@@ -47,7 +67,7 @@ static int copy_snapshot_tree(const VolumeCopy *copy, const Volume *source, cons
 {
 	g_autoptr(Volume) snapshot = volume_snapshot(copy->to_pool, copy->to, name);
 	g_autofree char *path = volume_path(copy->to_pool, snapshot, place);
-	return file_mkdir_all(path, 0700, err) < 0 ? -1 : sync_from(copy, source, path, err);
+	return file_mkdir_all(path, 0700, err) < 0 ? -1 : sync_from(copy, source, path, place, err);
 }
 
 static int lay_snapshots(const VolumeCopy *copy, const char *path, Error **err)
@@ -59,7 +79,7 @@ static int lay_snapshots(const VolumeCopy *copy, const char *path, Error **err)
 		int result;
 		if (!copy->to_pool->driver->snapshot_create)
 			result = copy_snapshot_tree(copy, source, name, PLACE_UNFINISHED, err);
-		else if ((result = sync_from(copy, source, path, err)) == 0)
+		else if ((result = sync_from(copy, source, path, PLACE_UNFINISHED, err)) == 0)
 			result = snapshot_begin(copy->to_pool, copy->to, name, err);
 		if (result < 0)
 			return error_prefix(err, "Cannot copy snapshot \"%s\"", name);
@@ -67,15 +87,31 @@ static int lay_snapshots(const VolumeCopy *copy, const char *path, Error **err)
 	return 0;
 }
 
-static int copy_rows(const VolumeCopy *copy, Error **err)
+typedef struct CopiedRows {
+	const VolumeCopy *copy;
+	GPtrArray *rows; /* SnapshotRow * */
+} CopiedRows;
+
+static int load_rows(CopiedRows *copied, Error **err)
 {
+	const VolumeCopy *copy = copied->copy;
 	g_autoptr(Volume) volume = whole(copy);
 	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
-		g_autoptr(SnapshotRow) row = NULL;
-		if (snapshot_row_find(copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0 ||
-		    snapshot_row_insert(copy->to_pool, copy->to, row, err) < 0)
+		SnapshotRow *row = NULL;
+		if (snapshot_row_find(copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0)
 			return -1;
+		g_ptr_array_add(copied->rows, row);
 	}
+	return 0;
+}
+
+/* With the volume's own row: a crash leaves all of them or none. */
+static int insert_rows(Tx *tx, void *data, Error **err)
+{
+	const CopiedRows *copied = data;
+	for (guint n = 0; n < copied->rows->len; n++)
+		if (snapshot_row_insert_in(tx, copied->copy->to_pool, copied->copy->to, copied->rows->pdata[n], err) < 0)
+			return -1;
 	return 0;
 }
 
@@ -96,28 +132,89 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 	} else {
 		if (volume_begin(copy->to_pool, copy->to, config, &path, err) < 0)
 			return -1;
-		if (lay_snapshots(copy, path, err) == 0 && sync_from(copy, copy->from, path, err) == 0)
+		if (lay_snapshots(copy, path, err) == 0 && sync_from(copy, copy->from, path, PLACE_UNFINISHED, err) == 0)
 			return 0;
 	}
 	volume_abandon(copy->to_pool, copy->to);
 	return -1;
 }
 
+static int source_config(const VolumeCopy *copy, Config **ret_config, Error **err)
+{
+	g_autoptr(SnapshotRow) row = NULL;
+	g_autoptr(Volume) volume = whole(copy);
+	if (!copy->from->snapshot)
+		return volume_row_find(copy->from_pool, volume, NULL, ret_config, err);
+	if (snapshot_row_find(copy->from_pool, volume, copy->from->snapshot, &row, err) < 0)
+		return -1;
+	*ret_config = g_steal_pointer(&row->config);
+	return 0;
+}
+
+/* What the target's driver does not know and what the daemon noted for itself stay behind. */
+static gboolean is_copied(const VolumeCopy *copy, const char *key)
+{
+	return !g_str_has_prefix(key, "volatile.") && key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
+}
+
+int volume_copy_config(const VolumeCopy *copy, Config **ret_config, Error **err)
+{
+	GHashTableIter iter;
+	void *key;
+	if (source_config(copy, ret_config, err) < 0)
+		return -1;
+	g_hash_table_iter_init(&iter, *ret_config);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (!is_copied(copy, key))
+			g_hash_table_iter_remove(&iter);
+	return 0;
+}
+
+/* Of a disk the copy has at least the size. */
+static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
+{
+	int64_t wanted = 0;
+	const char *size = config_get(config, "size");
+	if (copy->from->content == CONTENT_FILESYSTEM)
+		return 0;
+	if (volume_mount(copy->from_pool, copy->from, err) < 0)
+		return -1;
+	g_autofree char *path = volume_block_path(copy->from_pool, copy->from, PLACE_OWN);
+	int64_t bytes = volume_block_size(path);
+	if (volume_unmount(copy->from_pool, copy->from, err) < 0 || (size && units_parse_bytes(size, &wanted, err) < 0))
+		return -1;
+	g_autofree char *text = g_strdup_printf("%" PRId64, bytes);
+	if (bytes > wanted)
+		config_set(config, "size", text);
+	return bytes < 0 ? error_set(err, ERROR_INTERNAL, "Cannot measure \"%s\"", path) : 0;
+}
+
+static int copied_config(const VolumeCopy *copy, Config **ret_config, Error **err)
+{
+	g_autoptr(Config) own = NULL;
+	if (!copy->config && volume_copy_config(copy, &own, err) < 0)
+		return -1;
+	g_autoptr(Config) config = volume_effective_config(copy->to_pool, copy->config ? copy->config : own);
+	if (copied_size(copy, config, err) < 0)
+		return -1;
+	*ret_config = g_steal_pointer(&config);
+	return 0;
+}
+
 int volume_copy(const VolumeCopy *copy, Error **err)
 {
-	g_autoptr(Config) config = volume_effective_config(copy->to_pool, copy->config);
+	g_autoptr(Config) config = NULL;
+	if (copied_config(copy, &config, err) < 0)
+		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(copy->to_pool->locks, copy->to->path, FALSE);
-	if (copy->from->content != CONTENT_FILESYSTEM)
-		return error_set(err, ERROR_UNSUPPORTED, "Block volumes cannot be copied in this version");
 	if (volume_exists(copy->to_pool, copy->to, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"", copy->to->name,
 		    copy->to_pool->name);
-	if (make_data(copy, config, err) < 0 || volume_finish(copy->to_pool, copy->to, copy->description, config, err) < 0)
+	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
+	CopiedRows copied = { .copy = copy, .rows = rows };
+	if (load_rows(&copied, err) < 0 || make_data(copy, config, err) < 0)
 		return -1;
-	if (copy_rows(copy, err) == 0)
-		return 0;
-	volume_remove(copy->to_pool, copy->to, NULL);
-	return -1;
+	return volume_finish_with(copy->to_pool, copy->to, copy->description, config, insert_rows, &copied, err);
 }
 
 /* ---- refresh ---- */
@@ -130,7 +227,7 @@ static int add_snapshot(const VolumeCopy *copy, const Volume *volume, const char
 	if (snapshot_row_find(copy->from_pool, volume, name, &row, err) < 0 ||
 	    snapshot_row_insert(copy->to_pool, copy->to, row, err) < 0)
 		return -1;
-	int result = sync_from(copy, source, path, err);
+	int result = sync_from(copy, source, path, PLACE_OWN, err);
 	if (result == 0)
 		result = snapshot_data_create(copy->to_pool, snapshot, err);
 	if (result < 0)
@@ -145,7 +242,7 @@ int volume_refresh(const VolumeCopy *copy, const GPtrArray *gone, Error **err)
 	for (guint n = 0; gone && n < gone->len; n++)
 		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0)
 			return -1;
-	if (volume_mounted(copy->to_pool, copy->to))
+	if (!volume_wait_unmounted(copy->to_pool, copy->to))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", copy->to->name);
 	if (volume_mount(copy->to_pool, copy->to, err) < 0)
 		return -1;
@@ -153,7 +250,7 @@ int volume_refresh(const VolumeCopy *copy, const GPtrArray *gone, Error **err)
 	for (guint n = 0; result == 0 && copy->snapshots && n < copy->snapshots->len; n++)
 		result = add_snapshot(copy, volume, copy->snapshots->pdata[n], path, err);
 	if (result == 0)
-		result = sync_from(copy, copy->from, path, err);
+		result = sync_from(copy, copy->from, path, PLACE_OWN, err);
 	if (volume_unmount(copy->to_pool, copy->to, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

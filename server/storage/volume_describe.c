@@ -31,6 +31,17 @@ static void described_free(void *data)
 	g_free(d);
 }
 
+static void add_instance_user(Described *d)
+{
+	const char *name = d->message->name, *slash = strchr(name, '/');
+	if (!slash) {
+		g_ptr_array_add(d->used, used_url("/1.0/instances", name, d->message->project));
+		return;
+	}
+	g_autofree char *prefix = g_strdup_printf("/1.0/instances/%.*s/snapshots", (int)(slash - name), name);
+	g_ptr_array_add(d->used, used_url(prefix, slash + 1, d->message->project));
+}
+
 static void add_row(DescribeCall *call, Rows *rows)
 {
 	Described *d = g_new0(Described, 1);
@@ -54,21 +65,31 @@ static void add_row(DescribeCall *call, Rows *rows)
 	else if (d->type == VOLUME_IMAGE)
 		g_ptr_array_add(d->used, used_url("/1.0/images", m->name, "default"));
 	else
-		g_ptr_array_add(d->used, used_url("/1.0/instances", m->name, m->project));
+		add_instance_user(d);
 }
 
+#define WANTED \
+	" JOIN projects p ON p.id = v.project_id" \
+	" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)" \
+	" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))"
+#define WANTED_FORMAT "iiisssss"
+#define WANTED_VALUES(call) \
+	(call)->pool->id, (call)->type, (call)->type, (call)->query->name, (call)->query->name, (call)->query->project, \
+	    (call)->custom_project, (call)->query->project
+
+/* Volumes and their snapshots share one space of ids. */
 static int load_volumes(Tx *tx, DescribeCall *call, Error **err)
 {
-	const VolumeQuery *q = call->query;
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
 		"SELECT v.id, v.name, v.type, coalesce(v.description, ''), v.content_type, p.name, v.creation_date"
-		" FROM storage_volumes v JOIN projects p ON p.id = v.project_id"
-		" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)"
-		" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))"
-		" ORDER BY v.type, v.name, p.name",
-		"iiisssss", call->pool->id, call->type, call->type, q->name, q->name, q->project,
-		call->custom_project, q->project) < 0)
+		" FROM storage_volumes v" WANTED
+		" UNION ALL SELECT s.id, v.name || '/' || s.name, v.type, coalesce(s.description, ''), v.content_type,"
+		" p.name, s.creation_date FROM storage_volumes_snapshots s"
+		" JOIN storage_volumes v ON v.id = s.storage_volume_id" WANTED " AND ?"
+		" ORDER BY 3, 2, 6",
+		WANTED_FORMAT WANTED_FORMAT "i", WANTED_VALUES(call), WANTED_VALUES(call),
+		(int64_t)call->query->snapshots) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0)
@@ -81,14 +102,17 @@ static int load_configs(Tx *tx, DescribeCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
 		"SELECT c.storage_volume_id, c.key, c.value FROM storage_volumes_config c"
-		" JOIN storage_volumes v ON v.id = c.storage_volume_id WHERE v.storage_pool_id = ?",
-		"i", call->pool->id) < 0)
+		" JOIN storage_volumes v ON v.id = c.storage_volume_id WHERE v.storage_pool_id = ?"
+		" UNION ALL SELECT c.storage_volume_snapshot_id, c.key, c.value FROM storage_volumes_snapshots_config c"
+		" JOIN storage_volumes_snapshots s ON s.id = c.storage_volume_snapshot_id"
+		" JOIN storage_volumes v ON v.id = s.storage_volume_id WHERE v.storage_pool_id = ? AND ?",
+		"iii", call->pool->id, call->pool->id, (int64_t)call->query->snapshots) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		int64_t id = rows_int(rows, 0);
 		Described *d = g_hash_table_lookup(call->by_id, &id);
-		if (d)
+		if (d && !volume_key_is_internal(rows_text(rows, 1)))
 			config_set(d->config, rows_text(rows, 1), rows_text(rows, 2));
 	}
 	return more;

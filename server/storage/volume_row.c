@@ -1,3 +1,4 @@
+#include "server/project/project.h"
 #include "server/storage/volume.h"
 #include "server/storage/pool_private.h"
 
@@ -11,6 +12,7 @@ typedef struct RowCall {
 	gboolean want_config;
 	int64_t id, content;
 	Config *loaded;
+	char *text;
 	PoolAlso also;
 	void *also_data;
 } RowCall;
@@ -64,6 +66,17 @@ int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **
 	return volume_load(pool, &copy, ret_id, ret_config, err);
 }
 
+/* What its project may use together with the rest: custom volumes only, root disks are their instances'. */
+static int verify(Tx *tx, const RowCall *call, Error **err)
+{
+	int64_t project;
+	if (call->volume->type != VOLUME_CUSTOM)
+		return 0;
+	if (tx_int(tx, &project, err, "SELECT project_id FROM storage_volumes WHERE id = ?", "i", call->id) < 0)
+		return -1;
+	return project_verify_volume(tx, project, err);
+}
+
 static int insert_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
@@ -78,14 +91,18 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		call->description ? call->description : "", project,
 		(int64_t)v->content, (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
-	return call->config
-	    ? tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err)
-	    : 0;
+	if (call->config && tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err) < 0)
+		return -1;
+	if (call->also && call->also(tx, call->also_data, err) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
-int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
+int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
+    void *data, Error **err)
 {
-	RowCall call = { .pool = pool, .volume = volume, .description = description, .config = config };
+	RowCall call = { .pool = pool, .volume = volume, .description = description, .config = config, .also = also,
+		.also_data = data };
 	Error *inner = NULL;
 	if (db_tx(pool->daemon->db, insert_tx, &call, &inner) == 0)
 		return 0;
@@ -141,17 +158,49 @@ int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (find_id(tx, call, err) < 0 || set_key(tx, call->id, VOLUME_INTENT, NULL, err) < 0)
+	if (find_id(tx, call, err) < 0 || set_key(tx, call->id, VOLUME_INTENT, NULL, err) < 0 ||
+	    (call->also && call->also(tx, call->also_data, err) < 0))
 		return -1;
-	return tx_exec(tx, err,
+	if (tx_exec(tx, err,
 	    "UPDATE storage_volumes SET name = ?, project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?", "ssi",
-	    call->renamed->name, call->renamed->project, call->id);
+	    call->renamed->name, call->renamed->project, call->id) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
-int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err)
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err)
 {
-	RowCall call = { .pool = pool, .volume = volume, .renamed = renamed };
+	RowCall call = { .pool = pool, .volume = volume, .renamed = renamed, .also = also, .also_data = data };
 	return db_tx(pool->daemon->db, rename_tx, &call, err);
+}
+
+typedef struct HandOver {
+	RowCall from, to;
+	guint snapshots;
+} HandOver;
+
+static int hand_over_tx(Tx *tx, void *data, Error **err)
+{
+	HandOver *call = data;
+	int64_t snapshots;
+	if (find_id(tx, &call->from, err) < 0 || find_id(tx, &call->to, err) < 0 ||
+	    tx_int(tx, &snapshots, err, "SELECT count(*) FROM storage_volumes_snapshots WHERE storage_volume_id = ?", "i",
+		call->from.id) < 0)
+		return -1;
+	if (snapshots != call->snapshots)
+		return error_set(err, ERROR_BUSY, "Snapshots of storage volume \"%s\" changed while it was moved",
+		    call->from.volume->name);
+	if (set_key(tx, call->to.id, VOLUME_MOVING, NULL, err) < 0 || set_key(tx, call->from.id, VOLUME_MOVING, "true", err) < 0)
+		return -1;
+	return call->from.also ? call->from.also(tx, call->from.also_data, err) : 0;
+}
+
+int volume_row_hand_over(const VolumeHandOver *over, Error **err)
+{
+	HandOver call = { .snapshots = over->snapshots };
+	call.from = (RowCall){ .pool = over->from_pool, .volume = over->from, .also = over->also, .also_data = over->data };
+	call.to = (RowCall){ .pool = over->to_pool, .volume = over->to };
+	return db_tx(over->to_pool->daemon->db, hand_over_tx, &call, err);
 }
 
 static int update_tx(Tx *tx, void *data, Error **err)
@@ -160,11 +209,37 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	if (find_id(tx, call, err) < 0 ||
 	    tx_exec(tx, err, "UPDATE storage_volumes SET description = ? WHERE id = ?", "si", call->description, call->id) < 0)
 		return -1;
-	return tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err);
+	if (tx_config_replace(tx, "storage_volumes_config", "storage_volume_id", call->id, call->config, err) < 0)
+		return -1;
+	return verify(tx, call, err);
 }
 
 int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
 {
 	RowCall call = { .pool = pool, .volume = volume, .description = description ? description : "", .config = config };
 	return db_tx(pool->daemon->db, update_tx, &call, err);
+}
+
+static int description_tx(Tx *tx, void *data, Error **err)
+{
+	RowCall *call = data;
+	g_autoptr(Rows) rows = NULL;
+	g_clear_pointer(&call->text, g_free);
+	if (find_id(tx, call, err) < 0 ||
+	    tx_query(tx, &rows, err, "SELECT coalesce(description, '') FROM storage_volumes WHERE id = ?", "i", call->id) < 0)
+		return -1;
+	int more = rows_next(rows, err);
+	call->text = g_strdup(more > 0 ? rows_text(rows, 0) : "");
+	return more < 0 ? -1 : 0;
+}
+
+int volume_row_description(Pool *pool, const Volume *volume, char **ret_description, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume };
+	if (db_read(pool->daemon->db, description_tx, &call, err) < 0) {
+		g_free(call.text);
+		return -1;
+	}
+	*ret_description = call.text;
+	return 0;
 }

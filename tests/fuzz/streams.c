@@ -1,4 +1,5 @@
-/* Product documents of image servers: what is taken from one names files below the server and real hashes. */
+/* Product documents of image servers: what is taken from one names files below the server and real
+ * hashes. */
 #include "tests/fuzz/fuzz.h"
 #include "sdk/base/streams.h"
 #include <stdlib.h>
@@ -6,7 +7,8 @@
 
 static void check_file(const StreamsFile *file)
 {
-	if (file->path && (*file->path == '/' || strstr(file->path, "..") || strchr(file->path, '\n')))
+	if (file->path &&
+	    (*file->path == '/' || strstr(file->path, "..") || strchr(file->path, '\n')))
 		abort();
 	if (file->path && strlen(file->sha256) != 64)
 		abort();
@@ -16,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	g_autoptr(Streams) streams = NULL;
 	g_autoptr(Error) err = NULL;
-	Fetch server = { .url = "https://images.example" };
+	Fetch server = {.url = "https://images.example"};
 	Pb__Image *const *images;
 	const Pb__Image *found;
 	StreamsFile metadata, rootfs;
@@ -36,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_file(&rootfs);
 		}
 		for (size_t k = 0; k < images[i]->n_aliases; k++)
-			streams_alias(streams, images[i]->aliases[k]->name, images[i]->architecture, NULL, &found, NULL);
+			streams_alias(streams, images[i]->aliases[k]->name, images[i]->architecture,
+			    NULL, &found, NULL);
 	}
 	return 0;
 }

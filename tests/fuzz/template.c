@@ -1,5 +1,5 @@
 /* Templates of images: any text renders or fails, in bounded time. */
-#include "server/instance/template_render.h"
+#include "sdk/base/template_render.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,4 +1,4 @@
-# The flows that fail.test and kill.test take apart: creation from an image, empty, with devices; start, stop, rename, delete.
+# The flows that fail.test and kill.test take apart: creation from an image, empty, with devices; start, stop, rename, rebuild, delete.
 devices() { # of all kinds that this version has
 	mkdir -p "$TEST_DIR/share"
 	printf 'devices:\n  share: {type: disk, source: %s, path: /mnt/share}\n  vol: {type: disk, pool: default, source: v1, path: /mnt/vol}\n' "$TEST_DIR/share"
@@ -53,6 +53,10 @@ rename_after() {
 	works; gone
 }
 
+rebuild_ready() { make_stopped; }
+rebuild() { incus rebuild bb "$NAME"; }
+rebuild_after() { works; incus stop -f "$NAME"; gone; }
+
 delete_ready() { make_stopped; }
 delete() { incus delete "$NAME"; }
 delete_after() {
@@ -60,4 +64,4 @@ delete_after() {
 	if [ -n "$(ls "$INCUS_DIR/storage-pools/default/deleted/containers")" ]; then stop_daemon; start_daemon; fi
 	if there; then works; gone; else same_world; fi
 }
-FLOWS="create_image create_empty create_devices start stop rename delete"
+FLOWS="create_image create_empty create_devices start stop rename rebuild delete"

@@ -33,7 +33,7 @@ def test_errors():
     for verb, path, code, text in (("GET", "/nope", 404, "not found"), ("GET", "/1.0/", 404, "not found"),
                                    ("GET", "/1.0/containers", 404, "not found"),
                                    ("GET", "/1.0/virtual-machines", 404, "not found"), ("GET", "//1.0", 404, "not found"),
-                                   ("DELETE", "/1.0", 501, "not implemented"), ("GET", "/1.0/warnings", 501, "not implemented"),
+                                   ("DELETE", "/1.0", 501, "not implemented"), ("GET", "/1.0/cluster", 501, "not implemented"),
                                    ("GET", "/1.0/cluster/members", 501, "not implemented"),
                                    ("HEAD2", "/1.0", 404, 'Method "HEAD2" not found')):
         status, headers, answer = request(S, verb, path)

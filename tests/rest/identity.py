@@ -120,6 +120,51 @@ def test_restricted():
     ok(request(S, "DELETE", "/1.0/projects/theirs"))
 
 
+def wait(answer):
+    return ok(request(H, "GET", ok(answer, 202) and answer[2]["operation"] + "/wait", cert=C1))
+
+
+def test_borrowed():
+    """A client of one project: what its project has from another it may use, not change, and nothing else of others."""
+    shared = {f"features.{f}": "false" for f in ("profiles", "images", "networks", "storage.volumes")}
+    ok(request(S, "POST", "/1.0/storage-pools", {"name": "default", "driver": "dir"}), 201)
+    ok(request(S, "PATCH", "/1.0/profiles/default", {"devices": {"root": {"type": "disk", "path": "/", "pool": "default"}}}))
+    ok(request(S, "POST", "/1.0/projects", {"name": "theirs", "config": shared}), 201)
+    assert request(S, "POST", "/1.0/storage-pools/default/volumes/custom", {"name": "v"})[0] in (200, 201)
+    der = base64.b64encode(ssl.PEM_cert_to_DER_cert(open(C1[0]).read())).decode()
+    path = "/1.0/certificates/" + fingerprint(C1)
+    ok(request(S, "POST", "/1.0/certificates", {"type": "client", "certificate": der, "restricted": True, "projects": ["theirs"]}), 201)
+    for made in ("secret", "moving"):
+        answer = request(S, "POST", "/1.0/instances", {"name": made, "source": {"type": "none"}})
+        ok(request(S, "GET", answer[2]["operation"] + "/wait"))
+    answer = request(S, "POST", "/1.0/instances/secret/snapshots", {"name": "s"})
+    ok(request(S, "GET", answer[2]["operation"] + "/wait"))
+    ours, volumes = "?project=theirs", "/1.0/storage-pools/default/volumes/custom"
+    ok(request(H, "GET", "/1.0/profiles/default" + ours, cert=C1))
+    for verb, path2, body in (("PATCH", "/1.0/profiles/default", {"config": {"security.privileged": "true"}}),
+                              ("PUT", "/1.0/profiles/default", {}), ("POST", "/1.0/profiles/default", {"name": "x"}),
+                              ("POST", "/1.0/profiles", {"name": "x"}), ("POST", "/1.0/networks", {"name": "x"}),
+                              ("POST", "/1.0/images", {"source": {"type": "url", "url": "https://127.0.0.1:1/"}}),
+                              ("POST", "/1.0/images/aliases", {"name": "x", "target": "00"}),
+                              ("POST", volumes, {"name": "x"}), ("PATCH", volumes + "/v", {"config": {"user.a": "b"}}),
+                              ("DELETE", volumes + "/v", None)):
+        denied(request(H, verb, path2 + ours, body, cert=C1))
+    assert wait(request(H, "POST", "/1.0/instances" + ours, {"name": "mine", "source": {"type": "none"}}, cert=C1))["status"] == "Success"
+    for source in ("secret", "secret/s"):
+        for more in ({}, {"refresh": True}, {"instance_only": True}):
+            for name in ("mine", "other"):
+                denied(request(H, "POST", "/1.0/instances" + ours, {"name": name, "source": {"type": "copy", "source": source, "project": "default", **more}}, cert=C1))
+        assert request(H, "POST", "/1.0/instances" + ours, {"name": "other", "source": {"type": "copy", "source": source}}, cert=C1)[0] == 404
+    denied(request(H, "POST", "/1.0/instances/mine" + ours, {"name": "mine", "project": "default"}, cert=C1))
+    denied(request(H, "POST", "/1.0/instances/moving", {"name": "moving", "project": "theirs"}, cert=C1))
+    for path2 in ("/1.0/projects/default", "/1.0/projects/default/state"):
+        assert request(H, "GET", path2, cert=C1)[0] == 404
+    assert ok(request(H, "GET", "/1.0/instances?all-projects=true", cert=C1)) == ["/1.0/instances/mine?project=theirs"]
+    assert wait(request(H, "DELETE", "/1.0/instances/mine" + ours, cert=C1))["status"] == "Success"
+    ok(request(S, "DELETE", path))
+    ok(request(S, "DELETE", "/1.0/projects/theirs"))
+
+
 def test_direct_add():
     der = base64.b64encode(ssl.PEM_cert_to_DER_cert(open(C2[0]).read())).decode()
     answer = request(S, "POST", "/1.0/certificates", {"type": "client", "certificate": der})

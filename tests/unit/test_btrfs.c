@@ -96,7 +96,7 @@ static void test_nested(void **state)
 	put(volume->path, "c", "writable");
 
 	must(snapshot_rename(pool, volume, "s0", "s1", &err), err);
-	must(custom_rename(pool, "default", "v", "w", &err), err);
+	must(custom_rename(pool, volume, "default", "w", NULL, NULL, &err), err);
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, "default", "w");
 	must(snapshot_delete(pool, renamed, "s1", &err), err);
 	must(snapshot_create(pool, renamed, "s2", "", 0, &err), err);
@@ -133,7 +133,7 @@ static void test_quota(void **state)
 	must(snapshot_restore(pool, volume, "s0", &err), err);
 	assert_false(g_file_set_contents(path, text, -1, NULL));
 	config_set(config, "size", "40MiB");
-	must(custom_update(pool, "default", "v", "", config, &err), err);
+	must(volume_update(pool, volume, "", config, &err), err);
 	assert_true(g_file_set_contents(path, text, -1, NULL));
 	int64_t used, total;
 	sync_pool(pool);
@@ -141,7 +141,7 @@ static void test_quota(void **state)
 	assert_int_equal(total, 40 << 20);
 	assert_in_range(used, 20 << 20, 21 << 20);
 	config_set(config, "size", NULL);
-	must(custom_update(pool, "default", "v", "", config, &err), err);
+	must(volume_update(pool, volume, "", config, &err), err);
 	must(volume_usage(pool, volume, &used, &total, &err), err);
 	assert_int_equal(total, -1);
 	must(custom_delete(pool, "default", "v", &err), err);

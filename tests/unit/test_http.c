@@ -108,7 +108,7 @@ static void test_routes(void **state)
 	assert_string_equal(route("HEAD", "/1.0/instances/c/files"), "GetInstanceFile");
 	assert_string_equal(route("HEAD", "/1.0"), "no verb");
 	assert_string_equal(route("DELETE", "/1.0"), "no verb");
-	assert_string_equal(route("GET", "/1.0/warnings"), "no verb");
+	assert_string_equal(route("GET", "/1.0/cluster"), "no verb");
 	assert_string_equal(route("GET", "/1.0/"), "no path");
 	assert_string_equal(route("GET", "//"), "no path");
 	assert_string_equal(route("GET", "/1.0/instances//files"), "no path");

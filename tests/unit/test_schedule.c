@@ -1,4 +1,5 @@
-/* server/operation/schedule.c: jobs run when they are due, one at a time, and rest after a failure. */
+/* server/operation/schedule.c: jobs run when they are due, one at a time, and rest after a failure.
+ */
 #include "server/event/event.h"
 #include "server/operation/schedule.h"
 #include "server/operation/table.h"
@@ -11,7 +12,7 @@ static Daemon daemon_data;
 static GMutex lock;
 static GCond changed;
 static int runs, asked;
-static gint64 due_at;       /* of the job under test */
+static gint64 due_at;	     /* of the job under test */
 static gboolean fails, held; /* held: run() waits */
 
 static gint64 due(Daemon *d, gint64 now)
@@ -38,7 +39,7 @@ static int run(Operation *op, void *data, Error **err)
 	return result;
 }
 
-static const ScheduleJob job = { "Testing", due, run };
+static const ScheduleJob job = {"Testing", due, run};
 
 static int setup(void **state)
 {
@@ -131,9 +132,9 @@ static void rests_after_a_failure(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(runs_when_due, setup, teardown),
-		cmocka_unit_test_setup_teardown(does_not_overlap, setup, teardown),
-		cmocka_unit_test_setup_teardown(rests_after_a_failure, setup, teardown),
+	    cmocka_unit_test_setup_teardown(runs_when_due, setup, teardown),
+	    cmocka_unit_test_setup_teardown(does_not_overlap, setup, teardown),
+	    cmocka_unit_test_setup_teardown(rests_after_a_failure, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* The template language: what it renders, and that hostile templates end. */
-#include "server/instance/template_render.h"
+#include "sdk/base/template_render.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,6 +62,9 @@ static void test_values(void **state)
 
 static void test_filters(void **state)
 {
+	check("{{ '2024-02-03T04:05:06Z'|date:'2006-01-02_15-04-05' }}", "2024-02-03_04-05-06");
+	check("{{ '2024-02-03T16:05:06Z'|date:'Mon Jan 2 3:04PM 06 100%' }}", "Sat Feb 3 4:05PM 24 200%");
+	check("{{ 'no time'|date:'2006' }}", "no time");
 	check("{{ container.name|upper }}{{ 'AbC'|lower }}", "C1abc");
 	check("{{ nothing|default:'d' }}{{ container.name|default:\"d\" }}", "dc1");
 	check("{{ ' x '|trim }}{{ list|join:', ' }}{{ list|length }}{{ list|first }}{{ list|last }}", "xa, b, c3ac");

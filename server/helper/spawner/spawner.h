@@ -30,7 +30,7 @@ void job_answer(Job *job, Packet *packet);
 
 /* One mount as SPAWN_START and SPAWN_MOUNT carry it; strings are borrowed from the packet. */
 typedef struct MountSpec {
-	const char *source, *target, *propagation, *filesystem, *options;
+	const char *source, *beneath, *target, *propagation, *filesystem, *options;
 	int readonly, recursive, shift, is_file, optional;
 } MountSpec;
 
@@ -39,8 +39,8 @@ void mount_spec_read(Packet *packet, MountSpec *ret_spec);
 /* fd of a new user namespace with the given map ("u 0 1000000 1000000000\ng ..."); -1 with errno. */
 
 int userns_open(const char *idmap);
-/* O_PATH fd of a host path, not through magic links; -1 with errno. */
-int source_open(const char *path);
+/* O_PATH fd of a host path, not through magic links, nor out of the folder `beneath` ("": none); -1 with errno. */
+int source_open(const char *path, const char *beneath);
 /* Detached clone of the tree at `source` (an O_PATH fd), idmapped when userns >= 0; -1 with errno. */
 int tree_clone(int source, int recursive, int readonly, int userns);
 /* Detached tree of a mount's source, with its options and, when it is to be shifted, the map: a clone

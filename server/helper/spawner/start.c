@@ -24,7 +24,10 @@
 
 void mount_spec_read(Packet *packet, MountSpec *ret_spec)
 {
-	MountSpec spec = { .source = packet_next(packet), .target = packet_next(packet) };
+	MountSpec spec;
+	spec.source = packet_next(packet);
+	spec.beneath = packet_next(packet);
+	spec.target = packet_next(packet);
 	spec.propagation = packet_next(packet);
 	spec.filesystem = packet_next(packet);
 	spec.options = packet_next(packet);
@@ -37,10 +40,26 @@ void mount_spec_read(Packet *packet, MountSpec *ret_spec)
 	*ret_spec = spec;
 }
 
-int source_open(const char *path)
+int source_open(const char *path, const char *beneath)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
-	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	size_t length = strlen(beneath);
+	if (!length)
+		return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	if (strncmp(path, beneath, length) != 0) {
+		errno = EXDEV;
+		return -1;
+	}
+	int folder = (int)syscall(SYS_openat2, AT_FDCWD, beneath, &how, sizeof(how));
+	const char *rest = path + length + strspn(path + length, "/");
+	if (folder < 0)
+		return -1;
+	how.resolve |= RESOLVE_BENEATH;
+	int fd = (int)syscall(SYS_openat2, folder, *rest ? rest : ".", &how, sizeof(how));
+	int error = errno;
+	close(folder);
+	errno = error;
+	return fd;
 }
 
 static void stage_tree(Job *job, int tree, const char *at)
@@ -214,7 +233,7 @@ void job_start(Job *job)
 	snprintf(path, sizeof(path), "%s/mounts", state);
 	if (mount("none", path, "tmpfs", MS_NODEV | MS_NOSUID, "mode=0711,size=1m") < 0)
 		job_fail(job, errno, "Cannot mount \"%s\"", path);
-	MountSpec root = { .source = rootfs, .options = "", .shift = rq->n[0] != 0 };
+	MountSpec root = { .source = rootfs, .beneath = "", .options = "", .shift = rq->n[0] != 0 };
 	snprintf(staged, sizeof(staged), "%s/rootfs", path);
 	stage_source(job, &root, userns, staged);
 

@@ -168,7 +168,7 @@ int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file)
 {
 	Options options;
 	struct stat st;
-	int source = source_open(spec->source);
+	int source = source_open(spec->source, spec->beneath);
 	if (source < 0 || fstat(source, &st) < 0)
 		job_fail(job, errno, "Cannot open \"%s\": %s", spec->source, strerror(errno));
 	int block = S_ISBLK(st.st_mode);

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Renders the text templates of images (`{{ container.name }}`, `{% if %}`): the part of the
+ * Renders the text templates of images (`{{ container.name }}`, `{% if %}`) and of names of snapshots: the part of the
  * pongo2/Django language that images use. It reads nothing but the context it is given: no files, no
  * environment, no include, import or extends. Rendering is bounded in depth, steps and output, so a
  * hostile template costs a bounded time and then fails.
@@ -9,6 +9,7 @@
  * if/elif/else/endif, for x in y / for k, v in y / else / endfor (forloop.Counter, Counter0,
  * Revcounter, Revcounter0, First, Last), set x = ..., with x=... / endwith, firstof, comment,
  * autoescape, spaceless; and or not in == != < > <= >= + - * / %; a.b, a["b"], f(x).
+ * Filters: those of Django that make text, and date:"2006-01-02 15:04:05" (a layout of Go's time package).
  * Functions: config_get(key, default), which reads the context's "config" object.
  */
 #include "sdk/base/error.h"

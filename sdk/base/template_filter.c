@@ -1,4 +1,4 @@
-#include "server/instance/template_expr.h"
+#include "sdk/base/template_expr.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,10 +90,47 @@ static char *filter_same(const char *text, const char *argument)
 	return g_strdup(text);
 }
 
+/* How layouts of Go's time package spell a moment, the longest first; with what GLib calls it. */
+static const struct {
+	const char *layout, *format;
+} date_parts[] = {
+	{ "January", "%B" }, { "Monday", "%A" }, { "-07:00", "%:z" }, { "-0700", "%z" }, { "2006", "%Y" }, { "MST", "%Z" },
+	{ "Jan", "%b" }, { "Mon", "%a" }, { "002", "%j" }, { "01", "%m" }, { "02", "%d" }, { "03", "%I" }, { "04", "%M" },
+	{ "05", "%S" }, { "06", "%y" }, { "15", "%H" }, { "_2", "%e" }, { "PM", "%p" }, { "pm", "%P" }, { "1", "%-m" },
+	{ "2", "%-d" }, { "3", "%-I" }, { "4", "%-M" }, { "5", "%-S" },
+};
+
+static const char *next_date_part(const char *layout, size_t *ret_length)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(date_parts); i++)
+		if (g_str_has_prefix(layout, date_parts[i].layout)) {
+			*ret_length = strlen(date_parts[i].layout);
+			return date_parts[i].format;
+		}
+	return NULL;
+}
+
+/* A time as RFC 3339 has it; other text stays as it is. */
+static char *filter_date(const char *text, const char *argument)
+{
+	g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+	g_autoptr(GDateTime) time = g_date_time_new_from_iso8601(text, utc);
+	g_autoptr(GString) out = g_string_new(NULL);
+	while (time && *argument) {
+		size_t length = 1;
+		const char *format = next_date_part(argument, &length);
+		g_autofree char *part = format ? g_date_time_format(time, format) : g_strndup(argument, 1);
+		g_string_append(out, part ? part : "");
+		argument += length;
+	}
+	return time ? g_string_free(g_steal_pointer(&out), FALSE) : g_strdup(text);
+}
+
 static const struct {
 	const char *name;
 	TextFilter filter;
 } text_filters[] = {
+	{ "date", filter_date },
 	{ "upper", filter_upper }, { "lower", filter_lower }, { "capfirst", filter_capfirst }, { "title", filter_title },
 	{ "trim", filter_trim }, { "escape", filter_escape }, { "e", filter_escape }, { "force_escape", filter_escape },
 	{ "addslashes", filter_addslashes }, { "cut", filter_cut }, { "urlencode", filter_urlencode },

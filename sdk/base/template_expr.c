@@ -1,4 +1,4 @@
-#include "server/instance/template_expr.h"
+#include "sdk/base/template_expr.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>

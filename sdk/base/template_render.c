@@ -1,5 +1,5 @@
-#include "server/instance/template_render.h"
-#include "server/instance/template_expr.h"
+#include "sdk/base/template_render.h"
+#include "sdk/base/template_expr.h"
 #include <string.h>
 
 enum { SOURCE_MAX = 1024 * 1024 };

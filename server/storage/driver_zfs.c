@@ -1,0 +1,392 @@
+#include "sdk/base/file.h"
+#include "sdk/base/units.h"
+#include "server/storage/driver_zfs_private.h"
+#include "server/storage/filesystem.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/" };
+static const char *const suffixes[] = { [CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso" };
+
+char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place)
+{
+	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(volume->type), volume->name,
+	    suffixes[volume->content]);
+}
+
+char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
+{
+	return zfs_dataset_of(pool, volume, volume->place);
+}
+
+char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot)
+{
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, snapshot);
+}
+
+char *zfs_unique(const char *prefix)
+{
+	g_autofree char *uuid = g_uuid_string_random();
+	return g_strdup_printf("%s-%s", prefix, uuid);
+}
+
+/* ---- making ---- */
+
+static const char *option(const DriverVolume *volume, const char *key, const char *initial)
+{
+	const char *value = config_get(volume->config, key);
+	return value ? value : initial;
+}
+
+static gboolean is_zvol_wanted(const DriverVolume *volume)
+{
+	return volume->content != CONTENT_FILESYSTEM || config_true(volume->config, "zfs.block_mode");
+}
+
+static int zvol_size(const DriverVolume *volume, int64_t *ret_bytes, Error **err)
+{
+	enum { STEP = 1 << 20 }; /* a multiple of every block size that a zvol can have, but the largest */
+	if (units_parse_bytes(option(volume, "size", "10GiB"), ret_bytes, err) < 0)
+		return -1;
+	*ret_bytes = (*ret_bytes + STEP - 1) / STEP * STEP;
+	return *ret_bytes > 0 ? 0 : error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
+}
+
+static int block_size(const DriverVolume *volume, char **ret_size, Error **err)
+{
+	int64_t bytes = 0;
+	const char *size = config_get(volume->config, "zfs.blocksize");
+	if (size && units_parse_bytes(size, &bytes, err) < 0)
+		return -1;
+	if (size && (bytes < 512 || bytes > 16 << 20 || bytes & (bytes - 1)))
+		return error_set(err, ERROR_INVALID, "zfs.blocksize is a power of two from 512 to 16MiB, not \"%s\"", size);
+	*ret_size = size ? g_strdup_printf("%" PRId64, bytes) : NULL;
+	return 0;
+}
+
+static int make_zvol(const DriverVolume *volume, const char *dataset, Error **err)
+{
+	int64_t bytes;
+	g_autofree char *block = NULL, *device = NULL;
+	if (zvol_size(volume, &bytes, err) < 0 || block_size(volume, &block, err) < 0)
+		return -1;
+	g_autofree char *size = g_strdup_printf("%" PRId64, bytes);
+	const char *argv[12] = { "zfs", "create", "-o", "volmode=dev", "-V", size };
+	size_t n = 6;
+	if (!config_true(volume->config, "zfs.reserve_space"))
+		argv[n++] = "-s";
+	if (block) {
+		argv[n++] = "-b";
+		argv[n++] = block;
+	}
+	argv[n] = dataset;
+	if (zfs_run_vector(argv, err) < 0)
+		return -1;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return 0;
+	return zfs_device(dataset, &device, err) < 0
+	    ? -1 : filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, err);
+}
+
+static int make_dataset(const DriverVolume *volume, const char *dataset, Error **err)
+{
+	g_autofree char *block = NULL;
+	if (block_size(volume, &block, err) < 0)
+		return -1;
+	g_autofree char *record = block ? g_strconcat("recordsize=", block, NULL) : NULL;
+	if (record)
+		return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto", "-o", record, dataset, NULL);
+	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto", dataset, NULL);
+}
+
+int zfs_volume_apply(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	int64_t bytes = 0;
+	const char *size = config_get(volume->config, "size");
+	if (!size || volume->type == VOLUME_IMAGE)
+		return 0;
+	return units_parse_bytes(size, &bytes, err) < 0 ? -1 : zfs_volume_set_size(pool, volume, bytes, err);
+}
+
+static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	if (config_true(volume->config, "zfs.delegate"))
+		return error_set(err, ERROR_UNSUPPORTED, "Datasets are not delegated to containers by this server (zfs.delegate)");
+	if (zfs_exists(dataset))
+		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name);
+	int result = is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) : make_dataset(volume, dataset, err);
+	if (result == 0 && (is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
+		return 0;
+	zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
+	return -1;
+}
+
+/* ---- going ---- */
+
+static gboolean is_ghost(const DriverPool *pool, const char *name)
+{
+	g_autofree char *prefix = g_strdup_printf("%s/deleted/ghosts/", zfs_pool_dataset(pool));
+	return g_str_has_prefix(name, prefix);
+}
+
+/* The dataset of its origin if that is a ghost (g_free). */
+static char *ghost_of(const DriverPool *pool, const char *dataset)
+{
+	g_autofree char *origin = NULL;
+	if (zfs_get(dataset, "origin", &origin, NULL) < 0 || !is_ghost(pool, origin))
+		return NULL;
+	return g_strndup(origin, strcspn(origin, "@"));
+}
+
+int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
+{
+	g_autofree char *ghost = ghost_of(pool, dataset);
+	if (zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL) < 0) {
+		g_autofree char *name = g_uuid_string_random();
+		g_autofree char *to = g_strdup_printf("%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
+		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
+	}
+	while (ghost) {
+		g_autofree char *gone = g_steal_pointer(&ghost);
+		ghost = ghost_of(pool, gone);
+		if (zfs_run(NULL, "zfs", "destroy", "-r", gone, NULL) < 0)
+			break; /* others need it still */
+	}
+	return 0;
+}
+
+static void remove_mount_point(const char *path)
+{
+	filesystem_unmount(path, NULL);
+	rmdir(path);
+}
+
+/* Whatever its content: what a crash left is known by its name alone. */
+static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));) {
+		g_autofree char *path = g_build_filename(folder, name, NULL);
+		remove_mount_point(path);
+	}
+	rmdir(folder);
+	remove_mount_point(volume->path);
+	for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+		DriverVolume one = *volume;
+		one.content = (VolumeContent)i;
+		g_autofree char *dataset = zfs_dataset(pool, &one);
+		if (zfs_exists(dataset) && zfs_destroy(pool, dataset, err) < 0)
+			return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
+	}
+	return 0;
+}
+
+/* Snapshots are part of the dataset. */
+static int zfs_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
+{
+	g_autofree char *from = zfs_dataset(pool, volume), *target = zfs_dataset(pool, to);
+	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	if (filesystem_unmount(volume->path, err) < 0)
+		return -1;
+	if (zfs_exists(target))
+		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
+	if (zfs_run(err, "zfs", "rename", from, target, NULL) < 0)
+		return -1;
+	rmdir(folder);
+	rmdir(volume->path);
+	return to->place == PLACE_OWN ? file_mkdir_all(to->path, 0700, err) : 0;
+}
+
+static gboolean zfs_volume_exists(DriverPool *pool, const DriverVolume *volume)
+{
+	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : zfs_dataset(pool, volume);
+	return zfs_exists(name);
+}
+
+static int zfs_volume_list(DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
+{
+	g_autofree char *parent = g_strdup_printf("%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
+	if (zfs_children(parent, ret_names, err) < 0)
+		return -1;
+	for (guint i = 0; i < ret_names->len; i++)
+		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++) {
+			char *name = ret_names->pdata[i];
+			if (g_str_has_suffix(name, suffixes[s]))
+				name[strlen(name) - strlen(suffixes[s])] = '\0';
+		}
+	return 0;
+}
+
+/* ---- mounted ones ---- */
+
+static int is_zvol(const char *dataset, gboolean *ret_zvol, Error **err)
+{
+	g_autofree char *type = NULL;
+	if (zfs_get(dataset, "type", &type, err) < 0)
+		return -1;
+	*ret_zvol = strcmp(type, "volume") == 0;
+	return 0;
+}
+
+/* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not replayed. */
+static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+{
+	g_autofree char *device = NULL, *type = NULL;
+	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : g_strdup(dataset);
+	if (volume->snapshot && zfs_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
+		return -1;
+	if (zfs_device(name, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
+		return -1;
+	gboolean xfs = g_strcmp0(type, "xfs") == 0;
+	g_autofree char *options = g_strconcat(option(volume, "block.mount_options", "discard"), xfs ? ",nouuid" : "",
+	    !volume->snapshot ? "" : xfs ? ",ro,norecovery" : g_strcmp0(type, "ext4") == 0 ? ",ro,noload" : ",ro", NULL);
+	return filesystem_mount(device, volume->path, type ? type : "", options, err);
+}
+
+static int mount_dataset(const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+{
+	g_autofree char *snapshot = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : NULL;
+	return filesystem_mount(snapshot ? snapshot : dataset, volume->path, "zfs", snapshot ? "ro" : NULL, err);
+}
+
+static int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	gboolean zvol;
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	if (volume->content != CONTENT_FILESYSTEM || filesystem_is_mounted(volume->path)) /* from before a restart */
+		return 0;
+	if (is_zvol(dataset, &zvol, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
+	    (zvol ? mount_zvol(pool, volume, dataset, err) : mount_dataset(pool, volume, dataset, err)) < 0)
+		return -1;
+	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
+		return 0;
+	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
+	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0
+	    ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
+}
+
+static int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	if (volume->content == CONTENT_FILESYSTEM && filesystem_unmount(volume->path, err) < 0)
+		return -1;
+	if (volume->place != PLACE_OWN)
+		rmdir(volume->path);
+	return 0;
+}
+
+static char *zfs_block_path(DriverPool *pool, const DriverVolume *volume)
+{
+	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
+	return zfs_device(dataset, &device, NULL) == 0 ? g_steal_pointer(&device) : g_strconcat("/dev/zvol/", dataset, NULL);
+}
+
+static int number_of(const char *name, const char *property, int64_t *ret_value, Error **err)
+{
+	g_autofree char *value = NULL;
+	if (zfs_get(name, property, &value, err) < 0)
+		return -1;
+	*ret_value = g_ascii_strtoll(value, NULL, 10);
+	return 0;
+}
+
+static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+{
+	gboolean zvol;
+	int64_t quota = 0;
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : g_strdup(dataset);
+	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
+	if (is_zvol(dataset, &zvol, err) < 0 || number_of(name, referenced ? "referenced" : "used", ret_used, err) < 0)
+		return -1;
+	if (!volume->snapshot && number_of(dataset, zvol ? "volsize" : referenced ? "refquota" : "quota", &quota, err) < 0)
+		return -1;
+	*ret_total = quota > 0 ? quota : -1;
+	return 0;
+}
+
+/* ---- sizes ---- */
+
+static int grow_zvol(DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
+{
+	g_autofree char *property = g_strdup_printf("volsize=%" PRId64, bytes), *device = NULL, *type = NULL;
+	if (zfs_run(err, "zfs", "set", property, dataset, NULL) < 0)
+		return -1;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return 0;
+	gboolean mounted = filesystem_is_mounted(volume->path);
+	if (!mounted && zfs_volume_mount(pool, volume, err) < 0)
+		return -1;
+	int result = zfs_device(dataset, &device, err) < 0 || filesystem_probe(device, &type, err) < 0
+	    ? -1 : filesystem_grow(device, volume->path, type ? type : "", err);
+	if (!mounted && zfs_volume_unmount(pool, volume, result == 0 ? err : NULL) < 0)
+		return -1;
+	return result;
+}
+
+static int set_zvol_size(DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
+{
+	enum { STEP = 1 << 20 };
+	int64_t now, wanted = (bytes + STEP - 1) / STEP * STEP;
+	if (bytes == 0) /* a block device has a size; it keeps that */
+		return 0;
+	if (number_of(dataset, "volsize", &now, err) < 0)
+		return -1;
+	if (wanted < now)
+		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
+	return wanted == now ? 0 : grow_zvol(pool, volume, dataset, wanted, err);
+}
+
+int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+{
+	gboolean zvol;
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	if (is_zvol(dataset, &zvol, err) < 0)
+		return -1;
+	if (zvol)
+		return set_zvol_size(pool, volume, dataset, bytes, err);
+	gboolean referenced = config_true(volume->config, "zfs.use_refquota");
+	gboolean reserve = config_true(volume->config, "zfs.reserve_space");
+	g_autofree char *value = bytes ? g_strdup_printf("%" PRId64, bytes) : g_strdup("none");
+	g_autofree char *quota = g_strdup_printf("%s=%s", referenced ? "refquota" : "quota", value);
+	g_autofree char *other = g_strdup_printf("%s=none", referenced ? "quota" : "refquota");
+	g_autofree char *room = g_strdup_printf("%s=%s", referenced ? "refreservation" : "reservation", reserve ? value : "none");
+	return zfs_run(err, "zfs", "set", other, quota, room, dataset, NULL);
+}
+
+const StorageDriver driver_zfs = {
+	.name = "zfs",
+	.probe = zfs_version,
+	.pool_prepare = zfs_pool_prepare,
+	.pool_create = zfs_pool_create,
+	.pool_delete = zfs_pool_delete,
+	.pool_mount = zfs_pool_mount,
+	.pool_unmount = zfs_pool_unmount,
+	.pool_update = zfs_pool_update,
+	.pool_resources = zfs_pool_resources,
+	.volume_create = zfs_volume_create,
+	.volume_delete = zfs_volume_delete,
+	.volume_rename = zfs_volume_rename,
+	.volume_exists = zfs_volume_exists,
+	.volume_list = zfs_volume_list,
+	.volume_clone = zfs_volume_clone,
+	.volume_mount = zfs_volume_mount,
+	.volume_unmount = zfs_volume_unmount,
+	.volume_block_path = zfs_block_path,
+	.volume_usage = zfs_volume_usage,
+	.volume_set_size = zfs_volume_set_size,
+	.snapshot_list = zfs_snapshot_list,
+	.snapshot_create = zfs_snapshot_create,
+	.snapshot_delete = zfs_snapshot_delete,
+	.snapshot_rename = zfs_snapshot_rename,
+	.snapshot_restore = zfs_snapshot_restore,
+	.volume_send = zfs_volume_send,
+	.volume_receive = zfs_volume_receive,
+};

@@ -1,0 +1,312 @@
+#include "server/storage/pack.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "server/operation/operation.h"
+#include "server/storage/unpack_attributes.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum { CHUNK = 256 * 1024, DEPTH_MAX = 500, PATH_LENGTH_MAX = 4095, XATTRS_MAX = 64 * 1024 };
+
+struct Pack {
+	PackOptions options;
+	ArchiveTarget *target;
+	struct archive *disk; /* reads ACLs and holes */
+	struct archive_entry *entry;
+	GHashTable *links;    /* Link set: files with more than one name, by their first */
+	uint64_t bytes;
+	int64_t started_us;
+	char list[XATTRS_MAX], value[XATTRS_MAX], chunk[CHUNK];
+};
+
+typedef struct Link {
+	dev_t device;
+	ino_t inode;
+	char *path;
+} Link;
+
+static guint link_hash(const void *item)
+{
+	const Link *link = item;
+	return (guint)(link->inode ^ link->device * 31);
+}
+
+static gboolean link_equal(const void *a, const void *b)
+{
+	const Link *one = a, *two = b;
+	return one->inode == two->inode && one->device == two->device;
+}
+
+static void link_free(void *item)
+{
+	g_free(((Link *)item)->path);
+	g_free(item);
+}
+
+int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
+{
+	g_autoptr(Pack) pack = g_new0(Pack, 1);
+	pack->options = *options;
+	pack->started_us = g_get_monotonic_time();
+	pack->entry = archive_entry_new();
+	pack->disk = archive_read_disk_new();
+	archive_read_disk_set_behavior(pack->disk, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS);
+	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
+	if (archive_target_open(options->compression, options->sink, options->data, &pack->target, err) < 0)
+		return -1;
+	*ret_pack = g_steal_pointer(&pack);
+	return 0;
+}
+
+void pack_free(Pack *pack)
+{
+	if (!pack)
+		return;
+	archive_target_free(pack->target);
+	archive_read_free(pack->disk);
+	archive_entry_free(pack->entry);
+	g_hash_table_unref(pack->links);
+	g_free(pack);
+}
+
+static int fail(const char *what, const char *path, Error **err)
+{
+	return error_errno(err, ERROR_INTERNAL, errno, "Cannot %s \"%s\"", what, path);
+}
+
+/* Times of access and change are the host's affair. */
+static void drop_times(struct archive_entry *entry)
+{
+	archive_entry_unset_atime(entry);
+	archive_entry_unset_ctime(entry);
+	archive_entry_unset_birthtime(entry);
+}
+
+static void begin_entry(Pack *pack, const char *path, const struct stat *st)
+{
+	archive_entry_clear(pack->entry);
+	archive_entry_set_pathname(pack->entry, path);
+	archive_entry_copy_stat(pack->entry, st);
+	drop_times(pack->entry);
+	if (!S_ISREG(st->st_mode))
+		archive_entry_set_size(pack->entry, 0);
+}
+
+/* TRUE when there are ACLs among the file's attributes. */
+static int add_xattrs(Pack *pack, int fd, gboolean *ret_acls)
+{
+	ssize_t length = flistxattr(fd, pack->list, sizeof pack->list);
+	*ret_acls = FALSE;
+	if (length < 0)
+		return errno == ENOTSUP ? 0 : -1;
+	for (const char *name = pack->list; name < pack->list + length; name += strlen(name) + 1) {
+		*ret_acls |= g_str_has_prefix(name, "system.posix_acl_");
+		if (!attributes_wanted(name))
+			continue;
+		ssize_t size = fgetxattr(fd, name, pack->value, sizeof pack->value);
+		if (size < 0)
+			return -1;
+		archive_entry_xattr_add_entry(pack->entry, name, pack->value, (size_t)size);
+	}
+	return 0;
+}
+
+/* What an open file or directory has beside its stat. */
+static int add_attributes(Pack *pack, int fd, const char *path, const struct stat *st, Error **err)
+{
+	gboolean acls, holes = S_ISREG(st->st_mode) && st->st_blocks < st->st_size / 512;
+	if (add_xattrs(pack, fd, &acls) < 0)
+		return fail("read the attributes of", path, err);
+	if (!acls && !holes)
+		return 0;
+	/* Default ACLs are asked for by path. */
+	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
+	archive_entry_copy_sourcepath(pack->entry, self);
+	if (archive_read_disk_entry_from_file(pack->disk, pack->entry, fd, st) < ARCHIVE_WARN)
+		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, archive_error_string(pack->disk));
+	drop_times(pack->entry);
+	return 0;
+}
+
+static int report(Pack *pack, size_t bytes, Error **err)
+{
+	Operation *op = pack->options.op;
+	pack->bytes += bytes;
+	if (!op)
+		return 0;
+	if (operation_cancelled(op))
+		return error_set(err, ERROR_CANCELLED, "Cancelled");
+	operation_set_progress(op, pack->options.stage, pack->options.what, pack->bytes, 0, pack->started_us);
+	return 0;
+}
+
+/* Holes are read as the zeros that they stand for: the writer knows where they are. */
+static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Error **err)
+{
+	while (left > 0) {
+		ssize_t n = read(fd, pack->chunk, MIN(left, CHUNK));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail("read", path, err);
+		if (n == 0)
+			return error_set(err, ERROR_INTERNAL, "File \"%s\" became shorter while it was read", path);
+		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 || report(pack, (size_t)n, err) < 0)
+			return -1;
+		left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int add_file(Pack *pack, int directory, const char *name, const char *path, Error **err)
+{
+	struct stat st;
+	/* O_NONBLOCK: should it have become a FIFO meanwhile */
+	autofd int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail("open", path, err);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0)
+		return -1;
+	return add_content(pack, fd, path, (uint64_t)st.st_size, err);
+}
+
+static int add_symlink(Pack *pack, int directory, const char *name, const char *path, const struct stat *st, Error **err)
+{
+	char target[PATH_LENGTH_MAX + 1];
+	ssize_t n = readlinkat(directory, name, target, sizeof target - 1);
+	if (n < 0)
+		return fail("read the link", path, err);
+	target[n] = '\0';
+	begin_entry(pack, path, st);
+	archive_entry_set_symlink(pack->entry, target);
+	return archive_target_entry(pack->target, pack->entry, err);
+}
+
+/* 1 when it is another name of a file that is in the archive, which is then all that is written. */
+static int add_link(Pack *pack, const char *path, const struct stat *st, Error **err)
+{
+	Link key = { .device = st->st_dev, .inode = st->st_ino };
+	const Link *known = g_hash_table_lookup(pack->links, &key);
+	if (!known) {
+		Link *fresh = g_new(Link, 1);
+		*fresh = (Link){ st->st_dev, st->st_ino, g_strdup(path) };
+		g_hash_table_add(pack->links, fresh);
+		return 0;
+	}
+	begin_entry(pack, path, st);
+	archive_entry_set_hardlink(pack->entry, known->path);
+	archive_entry_set_size(pack->entry, 0);
+	return archive_target_entry(pack->target, pack->entry, err) < 0 ? -1 : 1;
+}
+
+static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, Error **err);
+
+static int add_subdirectory(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
+{
+	autofd int fd = file_openat(directory, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	if (fd < 0)
+		return fail("open", path, err);
+	return add_directory(pack, fd, path, depth, err);
+}
+
+static int add_child(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
+{
+	struct stat st;
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail("look at", path, err);
+	if (S_ISDIR(st.st_mode))
+		return add_subdirectory(pack, directory, name, path, depth, err);
+	if (S_ISSOCK(st.st_mode)) /* nobody listens, and tar has no word for it */
+		return 0;
+	int linked = st.st_nlink > 1 ? add_link(pack, path, &st, err) : 0;
+	if (linked != 0)
+		return linked < 0 ? -1 : 0;
+	if (S_ISREG(st.st_mode))
+		return add_file(pack, directory, name, path, err);
+	if (S_ISLNK(st.st_mode))
+		return add_symlink(pack, directory, name, path, &st, err);
+	begin_entry(pack, path, &st);
+	return archive_target_entry(pack->target, pack->entry, err);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static GPtrArray *names_in(int fd)
+{
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
+	if (!dir) {
+		if (own >= 0)
+			close(own);
+		return NULL;
+	}
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	errno = 0;
+	for (struct dirent *e; (e = readdir(dir)); errno = 0)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			g_ptr_array_add(names, g_strdup(e->d_name));
+	if (errno)
+		return NULL;
+	g_ptr_array_sort(names, compare_names);
+	return g_steal_pointer(&names);
+}
+
+static int add_children(Pack *pack, int fd, const char *path, unsigned depth, Error **err)
+{
+	g_autoptr(GPtrArray) names = names_in(fd);
+	if (!names)
+		return fail("read the directory", path, err);
+	if (depth > DEPTH_MAX)
+		return error_set(err, ERROR_INVALID, "Directories are nested too deeply: \"%.200s...\"", path);
+	for (guint i = 0; i < names->len; i++) {
+		g_autofree char *below = g_strconcat(path, "/", names->pdata[i], NULL);
+		if (strlen(below) > PATH_LENGTH_MAX)
+			return error_set(err, ERROR_INVALID, "A path is too long: \"%.200s...\"", below);
+		if (add_child(pack, fd, names->pdata[i], below, depth + 1, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, Error **err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return fail("look at", path, err);
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0 ||
+	    report(pack, 0, err) < 0)
+		return -1;
+	return add_children(pack, fd, path, depth, err);
+}
+
+int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
+{
+	return fault_point("pack", err) < 0 ? -1 : add_directory(pack, directory_fd, path, 0, err);
+}
+
+int pack_text(Pack *pack, const char *path, const char *text, Error **err)
+{
+	size_t length = strlen(text);
+	struct stat st = { .st_mode = S_IFREG | 0644, .st_nlink = 1, .st_size = (off_t)length };
+	begin_entry(pack, path, &st);
+	return archive_target_entry(pack->target, pack->entry, err) < 0 ? -1 :
+	    archive_target_write(pack->target, text, length, err);
+}
+
+int pack_finish(Pack *pack, Error **err)
+{
+	return archive_target_finish(pack->target, err);
+}

@@ -1,0 +1,29 @@
+#pragma once
+/*
+ * Trees as tar archives, the other way round of unpack.h: owners, modes, times (whole seconds), links of
+ * both kinds, holes, ACLs, file capabilities and user.* attributes; what unpack.h would not take is left
+ * out. Entries are sorted, so that equal trees give equal archives. Nobody may be writing to the trees.
+ */
+#include "server/storage/archive_target.h"
+
+struct Operation;
+typedef struct Pack Pack;
+
+typedef struct PackOptions {
+	const char *compression;  /* as archive_target_open() */
+	ArchiveSink sink;
+	void *data;
+	struct Operation *op;     /* progress and cancellation; may be NULL */
+	const char *stage, *what; /* of the progress: "create_image_from_container_pack", "Image pack" */
+} PackOptions;
+
+int pack_new(const PackOptions *options, Pack **ret_pack, Error **err);
+/* A file of root's with this content. */
+int pack_text(Pack *pack, const char *path, const char *text, Error **err);
+/* The directory and all in it, below `path`. */
+int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err);
+/* Writes the archive's end; once. */
+int pack_finish(Pack *pack, Error **err);
+void pack_free(Pack *pack);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pack, pack_free)
