@@ -24,7 +24,7 @@ typedef struct Named {
 
 typedef struct Packer {
 	int root;
-	const PackOptions *options;
+	const TreePackOptions *options;
 	struct archive *tar;
 	GHashTable *links;  /* Named set */
 	GQueue directories; /* char *: still to be read, the deepest first */
@@ -265,9 +265,9 @@ static int pack_open(Packer *p, int out_fd)
 	return archive_write_open_fd(p->tar, out_fd) == ARCHIVE_OK ? 0 : -1;
 }
 
-int pack_tree(int directory_fd, int out_fd, const PackOptions *options, Error **err)
+int tree_pack(int directory_fd, int out_fd, const TreePackOptions *options, Error **err)
 {
-	static const PackOptions none = {0};
+	static const TreePackOptions none = {0};
 	Packer p = {
 	    .root = directory_fd, .options = options ? options : &none, .tar = archive_write_new()};
 	p.links = g_hash_table_new_full(named_hash, named_equal, named_free, NULL);

@@ -61,10 +61,10 @@ int volume_stream_send_tree(
     Pool *pool, const Volume *volume, GHashTable *kept, int fd, Operation *op, Error **err)
 {
 	Sending sending = {.kept = kept, .op = op};
-	PackOptions options = {.skip = is_kept, .cancelled = is_cancelled, .data = &sending};
+	TreePackOptions options = {.skip = is_kept, .cancelled = is_cancelled, .data = &sending};
 	int dir = open_mounted(pool, volume, err);
 	return dir < 0 ? -1
-		       : close_mounted(pool, volume, dir, pack_tree(dir, fd, &options, err), err);
+		       : close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
 }
 
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)

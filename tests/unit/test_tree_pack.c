@@ -8,7 +8,7 @@
 
 typedef struct Pipe {
 	int dir, out;
-	const PackOptions *options;
+	const TreePackOptions *options;
 	Error *error;
 	int result;
 } Pipe;
@@ -16,7 +16,7 @@ typedef struct Pipe {
 static void *pack(void *data)
 {
 	Pipe *pipe = data;
-	pipe->result = pack_tree(pipe->dir, pipe->out, pipe->options, &pipe->error);
+	pipe->result = tree_pack(pipe->dir, pipe->out, pipe->options, &pipe->error);
 	close(pipe->out);
 	return NULL;
 }
@@ -29,7 +29,7 @@ static char *folder(void)
 }
 
 /* Packs `from` and unpacks it into `to`, at once. */
-static void carry(const char *from, const char *to, const PackOptions *options)
+static void carry(const char *from, const char *to, const TreePackOptions *options)
 {
 	int fds[2];
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -107,7 +107,7 @@ static void test_prefix_and_skip(void **state)
 {
 	g_autofree char *from = folder(), *to = folder();
 	g_free(run("cd '%s' && echo 1 >big && echo 2 >small && mkdir d && chmod 700 d", from));
-	PackOptions options = {.prefix = "backup/container", .skip = skip_big};
+	TreePackOptions options = {.prefix = "backup/container", .skip = skip_big};
 	carry(from, to, &options);
 	g_autofree char *names = run("cd '%s' && find . | sort | tr '\\n' ' '", to);
 	assert_string_equal(
@@ -125,7 +125,7 @@ static void test_reader_gone(void **state)
 	close(fds[0]);
 	autofd int source = open(from, O_RDONLY | O_DIRECTORY);
 	g_autoptr(Error) err = NULL;
-	assert_int_equal(pack_tree(source, fds[1], NULL, &err), -1);
+	assert_int_equal(tree_pack(source, fds[1], NULL, &err), -1);
 	close(fds[1]);
 	g_free(run("rm -rf '%s'", from));
 }
