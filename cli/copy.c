@@ -250,8 +250,8 @@ static int move_run(Cli *cli, Error **err)
 		    "Profiles cannot be changed by a move on one server: use incus profile assign before or after");
 	json_t *request = json_copy(ends.source.key);
 	json_object_set_new(request, "instance",
-	    json_pack("{s:s, s:s, s:s}", "name", ends.name, "pool", flag_string(cli, "storage"), "project",
-		ends.project ? ends.project : ""));
+	    json_pack("{s:s, s:s, s:s, s:b}", "name", ends.name, "pool", flag_string(cli, "storage"), "project",
+		ends.project ? ends.project : "", "instance_only", flag_bool(cli, "instance-only")));
 	if (!server_do(ends.server, "RenameInstance", request, arena_printf(cli->arena, "Moving %s", ends.source.name), err))
 		return -1;
 	return apply_changes(cli, &ends, err);

@@ -39,6 +39,7 @@
 	X(version) \
 	X(volume) \
 	X(volume_copy) \
+	X(volume_import) \
 	X(volume_snapshot) \
 	X(warning)
 

@@ -157,7 +157,7 @@ typedef struct Work {
 	Config *config;
 	Devices *devices;
 	char **profiles;
-	gboolean ephemeral, force;
+	gboolean ephemeral, force, instance_only;
 	int ephemeral_change, timeout_s;
 } Work;
 
@@ -311,7 +311,7 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project};
+	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project, .instance_only = work->instance_only};
 	if (!work->pool && !work->project)
 		return instance_rename(work->instance, work->name, operation_caller(op), err);
 	return instance_move(work->instance, &move, op, operation_caller(op), err);
@@ -335,6 +335,7 @@ static int plan_move(Request *rq, const Pb__InstancePost *post, Work *work, Erro
 	if (work->project && access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
 		return -1;
 	work->name = g_strdup(*post->name ? post->name : instance_name(work->instance));
+	work->instance_only = post->instance_only;
 	return 0;
 }
 

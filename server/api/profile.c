@@ -170,11 +170,14 @@ int api_rename_profile(Request *rq, const Pb__RenameProfileRequest *in, Google__
 	if (!in->profile || !*in->profile->name)
 		return error_set(err, ERROR_INVALID, "No name provided");
 	g_autofree char *project = NULL;
+	if (project_effective(rq->daemon, rq->project, PROJECT_PROFILES, &project, err) < 0)
+		return -1;
 	g_mutex_lock(&change_lock);
 	int failed = profile_rename(rq->daemon, rq->project, in->name, in->profile->name, err);
+	if (!failed)
+		instance_profile_renamed(rq->daemon, project, in->name, in->profile->name);
 	g_mutex_unlock(&change_lock);
-	if (failed || project_effective(rq->daemon, rq->project, PROJECT_PROFILES, &project, err) < 0 ||
-	    instance_profile_changed(rq->daemon, project, in->profile->name, err) < 0)
+	if (failed)
 		return -1;
 	g_autofree char *context = json_text_object("old_name", in->name, NULL);
 	tell(rq, "profile-renamed", in->profile->name, context);

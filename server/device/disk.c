@@ -30,6 +30,26 @@ static int check_keys(const Config *config, Error **err)
 	return 0;
 }
 
+/* Keys of the volume that the disk is made as. */
+static int check_initial(const char *driver, const Config *config, Error **err)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, (GHashTable *)config);
+	while (g_hash_table_iter_next(&iter, &key, &value)) {
+		if (!g_str_has_prefix(key, "initial."))
+			continue;
+		if (!is_root(config))
+			return error_set(err, ERROR_INVALID, "Non-root disk device cannot contain initial.* configuration");
+		const char *name = (const char *)key + strlen("initial.");
+		if (strcmp(name, "size") == 0 || g_str_has_prefix(name, "volatile."))
+			return error_set(err, ERROR_INVALID, "Invalid initial configuration \"%s\"", (char *)key);
+		if (driver && key_check(KEY_VOLUME, driver, name, value, err) < 0)
+			return error_prefix(err, "Invalid initial configuration \"%s\"", (char *)key);
+	}
+	return 0;
+}
+
 static int check_root(const DeviceHost *host, const Config *config, Error **err)
 {
 	const char *pool = config_get(config, "pool");
@@ -45,7 +65,7 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 	if (!host)
 		return 0;
 	g_autoptr(Pool) found = NULL;
-	return pool_get(host->daemon, pool, &found, err);
+	return pool_get(host->daemon, pool, &found, err) < 0 ? -1 : check_initial(pool_driver(found), config, err);
 }
 
 static gboolean required(const Config *config)
@@ -85,7 +105,7 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 
 static int disk_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
-	if (check_keys(config, err) < 0)
+	if (check_keys(config, err) < 0 || check_initial(NULL, config, err) < 0)
 		return -1;
 	const char *path = config_get(config, "path");
 	if (path && name_check_line(path, err) < 0)

@@ -28,6 +28,7 @@ int instance_refresh(Instance *target, const InstanceOrigin *origin, struct Oper
 typedef struct InstanceMove {
 	const char *name, *pool, *project;
 	char *const *profiles;
+	gboolean instance_only; /* to another pool: without its snapshots */
 } InstanceMove;
 /* At start: volumes of moves that were cut short. */
 int instance_move_repair(Daemon *d, Error **err);

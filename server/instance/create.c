@@ -123,7 +123,19 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	return 0;
 }
 
-/* Volume keys of a root disk's "initial.*", and its size. */
+/* Volume keys of a root disk's "initial.*". */
+static Config *initial_config(const Config *root)
+{
+	Config *config = config_new();
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, (GHashTable *)root);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		if (g_str_has_prefix(key, "initial."))
+			config_set(config, (const char *)key + strlen("initial."), value);
+	return config;
+}
+
 static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Error **err)
 {
 	Config *root;
@@ -134,9 +146,10 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);
+	g_autoptr(Config) initial = initial_config(root);
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
-	    spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, op, err) :
-	    pool_instance_create(pool, i->project, i->name, type, NULL, err);
+	    spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, initial, op, err) :
+	    pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;
 	const char *size = config_get(root, "size");

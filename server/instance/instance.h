@@ -75,11 +75,13 @@ char *instance_expanded_get(Instance *instance, const char *key);
 char *instance_volatile_get(Instance *instance, const char *key);
 int instance_volatile_set(Instance *instance, const char *key, const char *value, Error **err);
 
-/* After a profile was changed, renamed or deleted in the database (api/profile.c): expands every
+/* After a profile was changed in the database (api/profile.c): expands every
  * instance using it again and applies the difference live. Failures of single instances are collected
  * in one error; the profile stays changed. check first, with the new content, before storing:
  * refuses what an instance using it could not carry (root disk missing, bad devices). */
 int instance_profile_changed(Daemon *d, const char *project, const char *profile, Error **err);
+/* After it was renamed there: who has it knows it by its new name. */
+void instance_profile_renamed(Daemon *d, const char *project, const char *profile, const char *new_name);
 int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
     const Devices *devices, Error **err);
 

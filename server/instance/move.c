@@ -4,6 +4,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
+#include "server/instance/snapshot_row.h"
 #include "server/project/project.h"
 #include "server/storage/volume_build.h"
 #include "server/storage/volume_copy.h"
@@ -18,6 +19,7 @@ typedef struct Plan {
 	Volume *from, *to;
 	Devices *devices;           /* the instance's own, as they will be */
 	char **profiles;
+	gboolean instance_only;
 } Plan;
 
 static void plan_clear(Plan *plan)
@@ -45,6 +47,7 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 	g_autoptr(GHashTable) devices = NULL;
 	plan->name = move->name && *move->name ? move->name : i->name;
 	plan->project = move->project && *move->project ? g_intern_string(move->project) : i->project;
+	plan->instance_only = move->instance_only;
 	plan->devices = instance_devices(i);
 	plan->profiles = move->profiles ? g_strdupv((char **)move->profiles) : instance_profiles(i);
 	if (name_check_instance(plan->name, err) < 0)
@@ -72,7 +75,7 @@ static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error 
 	}
 	if (instance_snapshot_list(i, &snapshots, err) < 0)
 		return -1;
-	for (guint n = 0; n < snapshots->len; n++)
+	for (guint n = 0; n < snapshots->len && !plan->instance_only; n++)
 		g_ptr_array_add(names, ((InstanceSnapshot *)snapshots->pdata[n])->name);
 	g_autoptr(Config) marked = NULL;
 	VolumeCopy copy = { .from_pool = plan->from_pool, .from = plan->from, .to_pool = plan->pool, .to = plan->to,
@@ -101,11 +104,25 @@ static void undo_data(Instance *i, const Plan *plan)
 	volume_row_set(plan->from_pool, plan->from, VOLUME_MOVING, NULL, NULL);
 }
 
+/* Their data stays behind; rows that a crash leaves go at the next start. */
+static void forget_snapshots(Instance *i)
+{
+	g_autoptr(GPtrArray) snapshots = NULL;
+	g_autoptr(Error) error = NULL;
+	int result = instance_snapshot_list(i, &snapshots, &error);
+	for (guint n = 0; result == 0 && n < snapshots->len; n++)
+		result = snapshot_forget(i->daemon, ((InstanceSnapshot *)snapshots->pdata[n])->id, &error);
+	if (result < 0)
+		log_warn("Snapshots that were left behind stay until the next start", "instance", i->name, "err", error->message);
+}
+
 static void finish_data(Instance *i, const Plan *plan, const char *old_project, const char *old_name)
 {
 	Error *error = NULL;
 	if (plan->from_pool == plan->pool)
 		return;
+	if (plan->instance_only)
+		forget_snapshots(i);
 	if (pool_instance_delete(plan->from_pool, old_project, old_name, instance_type_name(i->type), &error) < 0)
 		log_warn("The old root volume stays until the next start", "instance", i->name, "err", error->message);
 	else

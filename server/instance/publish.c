@@ -88,7 +88,8 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 	    project_setting(i->daemon, publish->project, "images.compression_algorithm");
 	autofd int folder = file_open_directory(path, err);
 	if (folder < 0 || describe(i, publish, folder, arena, &metadata, err) < 0 ||
-	    image_import_new(i->daemon, &import, err) < 0 || image_import_part(import, "", publish->filename, err) < 0)
+	    image_import_new(i->daemon, &import, err) < 0 || image_import_limit(import, publish->project, err) < 0 ||
+	    image_import_part(import, "", publish->filename, err) < 0)
 		return -1;
 	PackOptions options = { .compression = compression ? compression : "zstd", .sink = store, .data = import, .op = op,
 		.stage = STAGE, .what = "Image pack" };

@@ -228,6 +228,24 @@ static int check_root_stays(const Devices *before, const Devices *after, Error *
 	return 0;
 }
 
+/* They made the volume: they may go, but say nothing new of it. */
+static int check_initial_stays(const Devices *before, const Devices *after, Error **err)
+{
+	Config *old, *new;
+	GHashTableIter iter;
+	void *key, *value;
+	if (device_root_disk(after, NULL, &new, NULL) < 0)
+		return 0;
+	g_hash_table_iter_init(&iter, new);
+	while (g_hash_table_iter_next(&iter, &key, &value)) {
+		if (!g_str_has_prefix(key, "initial."))
+			continue;
+		if (device_root_disk(before, NULL, &old, NULL) < 0 || g_strcmp0(config_get(old, key), value) != 0)
+			return error_set(err, ERROR_INVALID, "\"%s\" cannot be set or changed once the instance is there", (char *)key);
+	}
+	return 0;
+}
+
 /* A map is chosen by the next start; what runs keeps its own until then. */
 static int note_next_idmap(Instance *i, Error **err)
 {
@@ -246,6 +264,7 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 {
 	gboolean running = instance_running(i);
 	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
+	    check_initial_stays(before->devices, i->devices, err) < 0 ||
 	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
 	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
@@ -329,6 +348,24 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 	if (failures->len)
 		return error_set(err, ERROR_INVALID, "The following instances failed to update (profile change still saved): %s", failures->str);
 	return 0;
+}
+
+void instance_profile_renamed(Daemon *d, const char *project, const char *profile, const char *new_name)
+{
+	g_autoptr(GPtrArray) all = instance_list(d, NULL);
+	for (guint n = 0; n < all->len; n++) {
+		Instance *i = all->pdata[n];
+		if (!uses_profile(i, project, profile) || instance_lock(i, NULL) < 0)
+			continue;
+		g_mutex_lock(&i->lock);
+		for (char **name = i->profiles; *name; name++)
+			if (strcmp(*name, profile) == 0) {
+				g_free(*name);
+				*name = g_strdup(new_name);
+			}
+		g_mutex_unlock(&i->lock);
+		instance_unlock(i);
+	}
 }
 
 static int check_with(Instance *i, const ProfileReplacement *replaced, Error **err)

@@ -3,8 +3,8 @@
 #include <glib.h>
 #include <string.h>
 
-static const char *const types[] = {"none", "nic", "disk", "unix-char", "unix-block", "usb", "gpu", "infiniband",
-	"proxy", "unix-hotplug", "tpm", "pci"};
+static const char *const types[] = {"none", "nic", "disk", "unix-char", "unix-block", "usb", "gpu",
+    "infiniband", "proxy", "unix-hotplug", "tpm", "pci"};
 
 int device_type_number(const char *type)
 {

@@ -22,13 +22,15 @@ static int parse_line(const char *text, RawIdmapLine *ret_line, Error **err)
 	g_auto(GStrv) word = g_strsplit_set(text, " \t", -1);
 	uint32_t n_inside;
 	gboolean both = word[0] && strcmp(word[0], "both") == 0;
-	if (g_strv_length(word) != 3 || !(both || strcmp(word[0], "uid") == 0 || strcmp(word[0], "gid") == 0))
+	if (g_strv_length(word) != 3 ||
+	    !(both || strcmp(word[0], "uid") == 0 || strcmp(word[0], "gid") == 0))
 		return error_set(err, ERROR_INVALID, "Invalid raw.idmap line \"%s\"", text);
 	if (parse_span(word[1], &ret_line->host, &ret_line->count, err) < 0 ||
 	    parse_span(word[2], &ret_line->inside, &n_inside, err) < 0)
 		return error_prefix(err, "Invalid raw.idmap line");
 	if (ret_line->count != n_inside)
-		return error_set(err, ERROR_INVALID, "The two ranges of raw.idmap line \"%s\" have different sizes", text);
+		return error_set(err, ERROR_INVALID,
+		    "The two ranges of raw.idmap line \"%s\" have different sizes", text);
 	ret_line->uid = both || strcmp(word[0], "uid") == 0;
 	ret_line->gid = both || strcmp(word[0], "gid") == 0;
 	return 0;
@@ -61,7 +63,8 @@ int id_list_check(const char *list, Error **err)
 	return 0;
 }
 
-/* Each span takes the front of what is not covered yet; as many rounds as there are spans find all. */
+/* Each span takes the front of what is not covered yet; as many rounds as there are spans find all.
+ */
 gboolean id_list_covers(const char *list, uint32_t from, uint32_t count)
 {
 	g_auto(GStrv) spans = g_strsplit(list ? list : "", ",", -1);

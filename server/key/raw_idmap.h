@@ -1,6 +1,7 @@
 #pragma once
 /*
- * The value of raw.idmap: lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]"; and lists of ids "0-99,1000".
+ * The value of raw.idmap: lines "uid|gid|both HOST[-HOST] INSIDE[-INSIDE]"; and lists of ids
+ * "0-99,1000".
  */
 #include "sdk/base/error.h"
 #include <glib.h>

@@ -43,7 +43,8 @@ static Holder *add_holder(GPtrArray *list, const char *name)
 }
 
 /* Columns: id, name, type; gives the holders by id. */
-static int load_holders(Tx *tx, GPtrArray *list, GHashTable *by_id, const char *sql, int64_t project, Error **err)
+static int load_holders(
+    Tx *tx, GPtrArray *list, GHashTable *by_id, const char *sql, int64_t project, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	int more;
@@ -79,7 +80,8 @@ static int load_keys(Tx *tx, GHashTable *by_id, const char *sql, int64_t project
 	return more;
 }
 
-/* Columns: id, device id, name, type, key, value; a later device of the same name replaces a whole one. */
+/* Columns: id, device id, name, type, key, value; a later device of the same name replaces a whole
+ * one. */
 static int load_devices(Tx *tx, GHashTable *by_id, const char *sql, int64_t project, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
@@ -100,7 +102,8 @@ static int load_devices(Tx *tx, GHashTable *by_id, const char *sql, int64_t proj
 			current = rows_int(rows, 1);
 		}
 		if (!rows_null(rows, 4))
-			config_set(devices_get(holder->devices, rows_text(rows, 2)), rows_text(rows, 4), rows_text(rows, 5));
+			config_set(devices_get(holder->devices, rows_text(rows, 2)),
+			    rows_text(rows, 4), rows_text(rows, 5));
 	}
 	return more;
 }
@@ -110,26 +113,36 @@ static int load_instances(Tx *tx, ProjectContent *content, Error **err)
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	int64_t project = content->project->id;
 	if (load_holders(tx, content->instances, by_id,
-		"SELECT id, name, type FROM instances WHERE project_id = ? ORDER BY name", project, err) < 0)
+		"SELECT id, name, type FROM instances WHERE project_id = ? ORDER BY name", project,
+		err) < 0)
 		return -1;
 	if (load_keys(tx, by_id,
 		"SELECT ip.instance_id, c.key, c.value FROM instances_profiles AS ip"
-		" JOIN instances AS i ON i.id = ip.instance_id JOIN profiles_config AS c ON c.profile_id = ip.profile_id"
-		" WHERE i.project_id = ? ORDER BY ip.instance_id, ip.apply_order", project, err) < 0 ||
+		" JOIN instances AS i ON i.id = ip.instance_id JOIN profiles_config AS c ON "
+		"c.profile_id = ip.profile_id"
+		" WHERE i.project_id = ? ORDER BY ip.instance_id, ip.apply_order",
+		project, err) < 0 ||
 	    load_keys(tx, by_id,
-		"SELECT c.instance_id, c.key, c.value FROM instances_config AS c JOIN instances AS i ON i.id = c.instance_id"
-		" WHERE i.project_id = ?", project, err) < 0)
+		"SELECT c.instance_id, c.key, c.value FROM instances_config AS c JOIN instances AS "
+		"i ON i.id = c.instance_id"
+		" WHERE i.project_id = ?",
+		project, err) < 0)
 		return -1;
 	if (load_devices(tx, by_id,
-		"SELECT ip.instance_id, d.id, d.name, d.type, c.key, c.value FROM instances_profiles AS ip"
-		" JOIN instances AS i ON i.id = ip.instance_id JOIN profiles_devices AS d ON d.profile_id = ip.profile_id"
+		"SELECT ip.instance_id, d.id, d.name, d.type, c.key, c.value FROM "
+		"instances_profiles AS ip"
+		" JOIN instances AS i ON i.id = ip.instance_id JOIN profiles_devices AS d ON "
+		"d.profile_id = ip.profile_id"
 		" LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id"
-		" WHERE i.project_id = ? ORDER BY ip.instance_id, ip.apply_order, d.id", project, err) < 0)
+		" WHERE i.project_id = ? ORDER BY ip.instance_id, ip.apply_order, d.id",
+		project, err) < 0)
 		return -1;
 	return load_devices(tx, by_id,
 	    "SELECT d.instance_id, d.id, d.name, d.type, c.key, c.value FROM instances_devices AS d"
-	    " JOIN instances AS i ON i.id = d.instance_id LEFT JOIN instances_devices_config AS c ON c.instance_device_id = d.id"
-	    " WHERE i.project_id = ? ORDER BY d.id", project, err);
+	    " JOIN instances AS i ON i.id = d.instance_id LEFT JOIN instances_devices_config AS c "
+	    "ON c.instance_device_id = d.id"
+	    " WHERE i.project_id = ? ORDER BY d.id",
+	    project, err);
 }
 
 static int load_profiles(Tx *tx, ProjectContent *content, Error **err)
@@ -137,17 +150,22 @@ static int load_profiles(Tx *tx, ProjectContent *content, Error **err)
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	int64_t project = content->project->id;
 	if (load_holders(tx, content->profiles, by_id,
-		"SELECT id, name, 0 FROM profiles WHERE project_id = ? ORDER BY name", project, err) < 0 ||
+		"SELECT id, name, 0 FROM profiles WHERE project_id = ? ORDER BY name", project,
+		err) < 0 ||
 	    load_keys(tx, by_id,
-		"SELECT c.profile_id, c.key, c.value FROM profiles_config AS c JOIN profiles AS p ON p.id = c.profile_id"
-		" WHERE p.project_id = ?", project, err) < 0)
+		"SELECT c.profile_id, c.key, c.value FROM profiles_config AS c JOIN profiles AS p "
+		"ON p.id = c.profile_id"
+		" WHERE p.project_id = ?",
+		project, err) < 0)
 		return -1;
 	for (guint i = 0; i < content->profiles->len; i++)
 		((Holder *)g_ptr_array_index(content->profiles, i))->is_profile = TRUE;
 	return load_devices(tx, by_id,
 	    "SELECT d.profile_id, d.id, d.name, d.type, c.key, c.value FROM profiles_devices AS d"
-	    " JOIN profiles AS p ON p.id = d.profile_id LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id"
-	    " WHERE p.project_id = ? ORDER BY d.id", project, err);
+	    " JOIN profiles AS p ON p.id = d.profile_id LEFT JOIN profiles_devices_config AS c ON "
+	    "c.profile_device_id = d.id"
+	    " WHERE p.project_id = ? ORDER BY d.id",
+	    project, err);
 }
 
 static int load_volumes(Tx *tx, ProjectContent *content, Error **err)
@@ -155,12 +173,16 @@ static int load_volumes(Tx *tx, ProjectContent *content, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	int more;
 	if (tx_query(tx, &rows, err,
-		"SELECT p.name, v.name, c.value FROM storage_volumes AS v JOIN storage_pools AS p ON p.id = v.storage_pool_id"
-		" LEFT JOIN storage_volumes_config AS c ON c.storage_volume_id = v.id AND c.key = 'size'"
-		" WHERE v.project_id = ? AND v.type = 2 ORDER BY p.name, v.name", "i", content->project->id) < 0)
+		"SELECT p.name, v.name, c.value FROM storage_volumes AS v JOIN storage_pools AS p "
+		"ON p.id = v.storage_pool_id"
+		" LEFT JOIN storage_volumes_config AS c ON c.storage_volume_id = v.id AND c.key = "
+		"'size'"
+		" WHERE v.project_id = ? AND v.type = 2 ORDER BY p.name, v.name",
+		"i", content->project->id) < 0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0)
-		content_put_volume(content, rows_text(rows, 0), rows_text(rows, 1), rows_null(rows, 2) ? NULL : rows_text(rows, 2));
+		content_put_volume(content, rows_text(rows, 0), rows_text(rows, 1),
+		    rows_null(rows, 2) ? NULL : rows_text(rows, 2));
 	return more;
 }
 
@@ -170,16 +192,18 @@ int content_load(Tx *tx, int64_t project, ProjectContent **ret_content, Error **
 	content->instances = g_ptr_array_new_with_free_func(holder_free);
 	content->profiles = g_ptr_array_new_with_free_func(holder_free);
 	content->volumes = g_ptr_array_new_with_free_func(held_volume_free);
-	if (project_load_id(tx, project, &content->project, err) < 0 || load_instances(tx, content, err) < 0 ||
-	    load_profiles(tx, content, err) < 0 || load_volumes(tx, content, err) < 0 ||
-	    tx_int(tx, &content->networks, err, "SELECT COUNT(*) FROM networks WHERE project_id = ?", "i", project) < 0)
+	if (project_load_id(tx, project, &content->project, err) < 0 ||
+	    load_instances(tx, content, err) < 0 || load_profiles(tx, content, err) < 0 ||
+	    load_volumes(tx, content, err) < 0 ||
+	    tx_int(tx, &content->networks, err,
+		"SELECT COUNT(*) FROM networks WHERE project_id = ?", "i", project) < 0)
 		return -1;
 	*ret_content = g_steal_pointer(&content);
 	return 0;
 }
 
-Holder *content_put_instance(ProjectContent *content, const char *name, gboolean machine, const Config *config,
-    const Devices *devices)
+Holder *content_put_instance(ProjectContent *content, const char *name, gboolean machine,
+    const Config *config, const Devices *devices)
 {
 	Holder *holder = NULL;
 	for (guint i = 0; i < content->instances->len && !holder; i++)
@@ -195,7 +219,8 @@ Holder *content_put_instance(ProjectContent *content, const char *name, gboolean
 	return holder;
 }
 
-HeldVolume *content_put_volume(ProjectContent *content, const char *pool, const char *name, const char *size)
+HeldVolume *content_put_volume(
+    ProjectContent *content, const char *pool, const char *name, const char *size)
 {
 	HeldVolume *volume = NULL;
 	for (guint i = 0; i < content->volumes->len && !volume; i++) {

@@ -11,7 +11,7 @@ static const char *value_or(const Config *config, const char *key, const char *f
 }
 
 typedef enum GuardValue {
-	GUARD_ANY,         /* whatever the value */
+	GUARD_ANY, /* whatever the value */
 	GUARD_TRUE,
 	GUARD_FALSE,
 	GUARD_NOT_FALSE,
@@ -19,9 +19,10 @@ typedef enum GuardValue {
 
 /* A key that is refused unless the project's key says "allow", or "full". */
 typedef struct Guard {
-	const char *key;   /* of instances; a trailing '*' matches any rest. The first that matches counts */
-	GuardValue value;  /* refused with these */
-	gboolean full;     /* "allow" is not enough */
+	const char
+	    *key; /* of instances; a trailing '*' matches any rest. The first that matches counts */
+	GuardValue value; /* refused with these */
+	gboolean full;	  /* "allow" is not enough */
 	const char *project_key;
 } Guard;
 
@@ -30,32 +31,32 @@ typedef struct Guard {
 #define INTERCEPTION "restricted.containers.interception"
 
 static const Guard guards[] = {
-	{"boot.host_shutdown_timeout", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"limits.memory.swap", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"raw.lxc", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"raw.seccomp", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"raw.apparmor", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"linux.kernel_modules*", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"linux.sysctl.*", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"security.guestapi.images", GUARD_TRUE, FALSE, LOW_LEVEL},
-	{"security.idmap.base", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"security.idmap.size", GUARD_ANY, FALSE, LOW_LEVEL},
-	{"security.nesting", GUARD_TRUE, FALSE, "restricted.containers.nesting"},
-	{"security.syscalls.intercept.bpf", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.bpf.devices", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.mknod", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.mount", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.mount.fuse", GUARD_ANY, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.sched_setscheduler", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.setxattr", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	{"security.syscalls.intercept.sysinfo", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
-	/* The host's file systems, and what nobody has looked at. */
-	{"security.syscalls.intercept.*", GUARD_NOT_FALSE, TRUE, INTERCEPTION},
-	{"security.syscalls.deny_default", GUARD_FALSE, FALSE, LOW_LEVEL},
-	{"security.syscalls.deny_compat", GUARD_FALSE, FALSE, LOW_LEVEL},
-	{"security.syscalls.*", GUARD_NOT_FALSE, FALSE, LOW_LEVEL},
-	{"limits.memory.hugepages", GUARD_ANY, FALSE, MACHINE_LOW_LEVEL},
-	{"raw.qemu*", GUARD_ANY, FALSE, MACHINE_LOW_LEVEL},
+    {"boot.host_shutdown_timeout", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"limits.memory.swap", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"raw.lxc", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"raw.seccomp", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"raw.apparmor", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"linux.kernel_modules*", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"linux.sysctl.*", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"security.guestapi.images", GUARD_TRUE, FALSE, LOW_LEVEL},
+    {"security.idmap.base", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"security.idmap.size", GUARD_ANY, FALSE, LOW_LEVEL},
+    {"security.nesting", GUARD_TRUE, FALSE, "restricted.containers.nesting"},
+    {"security.syscalls.intercept.bpf", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.bpf.devices", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.mknod", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.mount", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.mount.fuse", GUARD_ANY, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.sched_setscheduler", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.setxattr", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    {"security.syscalls.intercept.sysinfo", GUARD_NOT_FALSE, FALSE, INTERCEPTION},
+    /* The host's file systems, and what nobody has looked at. */
+    {"security.syscalls.intercept.*", GUARD_NOT_FALSE, TRUE, INTERCEPTION},
+    {"security.syscalls.deny_default", GUARD_FALSE, FALSE, LOW_LEVEL},
+    {"security.syscalls.deny_compat", GUARD_FALSE, FALSE, LOW_LEVEL},
+    {"security.syscalls.*", GUARD_NOT_FALSE, FALSE, LOW_LEVEL},
+    {"limits.memory.hugepages", GUARD_ANY, FALSE, MACHINE_LOW_LEVEL},
+    {"raw.qemu*", GUARD_ANY, FALSE, MACHINE_LOW_LEVEL},
 };
 
 static gboolean is_false(const char *value)
@@ -70,7 +71,8 @@ static gboolean is_false(const char *value)
 static gboolean names_key(const Guard *guard, const char *key)
 {
 	size_t length = strlen(guard->key);
-	return guard->key[length - 1] == '*' ? strncmp(guard->key, key, length - 1) == 0 : strcmp(guard->key, key) == 0;
+	return guard->key[length - 1] == '*' ? strncmp(guard->key, key, length - 1) == 0
+					     : strcmp(guard->key, key) == 0;
 }
 
 static const Guard *guard_of(const char *key)
@@ -96,7 +98,8 @@ static gboolean guards_value(const Guard *guard, const char *value)
 
 static int refuse_key(const Project *project, const char *key, const char *project_key, Error **err)
 {
-	return error_set(err, ERROR_FORBIDDEN, "Use of low-level config \"%s\" is forbidden in project \"%s\" by \"%s\"", key,
+	return error_set(err, ERROR_FORBIDDEN,
+	    "Use of low-level config \"%s\" is forbidden in project \"%s\" by \"%s\"", key,
 	    project->name, project_key);
 }
 
@@ -110,8 +113,12 @@ static int check_idmap(const Project *project, const char *raw, Error **err)
 		return -1;
 	for (guint i = 0; i < lines->len; i++) {
 		const RawIdmapLine *line = &g_array_index(lines, RawIdmapLine, i);
-		if ((line->uid && !id_list_covers(config_get(project->config, "restricted.idmap.uid"), line->host, line->count)) ||
-		    (line->gid && !id_list_covers(config_get(project->config, "restricted.idmap.gid"), line->host, line->count)))
+		if ((line->uid &&
+			!id_list_covers(config_get(project->config, "restricted.idmap.uid"),
+			    line->host, line->count)) ||
+		    (line->gid &&
+			!id_list_covers(config_get(project->config, "restricted.idmap.gid"),
+			    line->host, line->count)))
 			return refuse_key(project, "raw.idmap", LOW_LEVEL, err);
 	}
 	return 0;
@@ -144,7 +151,8 @@ static int check_config(const Project *project, const Holder *holder, Error **er
 /* A profile need not say that its instances are isolated: they are looked at whole. */
 static int check_privilege(const Project *project, const Holder *holder, Error **err)
 {
-	const char *privilege = value_or(project->config, "restricted.containers.privilege", "unprivileged");
+	const char *privilege =
+	    value_or(project->config, "restricted.containers.privilege", "unprivileged");
 	gboolean says = config_get(holder->config, "security.idmap.isolated") != NULL;
 	if (holder->machine)
 		return 0;
@@ -178,7 +186,8 @@ static gboolean path_allowed(const Project *project, const char *source)
 	return !paths || folder;
 }
 
-int project_disk_folder(Daemon *d, const char *project, const char *path, char **ret_folder, Error **err)
+int project_disk_folder(
+    Daemon *d, const char *project, const char *path, char **ret_folder, Error **err)
 {
 	g_autoptr(Project) row = NULL;
 	*ret_folder = NULL;
@@ -188,23 +197,30 @@ int project_disk_folder(Daemon *d, const char *project, const char *path, char *
 	if (!restrict_any(row) || !paths)
 		return 0;
 	*ret_folder = folder_of(paths, path);
-	return *ret_folder ? 0 : error_set(err, ERROR_FORBIDDEN, "Disk source path \"%s\" is not allowed in project \"%s\"", path, project);
+	return *ret_folder
+		   ? 0
+		   : error_set(err, ERROR_FORBIDDEN,
+			 "Disk source path \"%s\" is not allowed in project \"%s\"", path, project);
 }
 
-static int check_disk(const Project *project, const char *name, const Config *device, const char *answer, Error **err)
+static int check_disk(
+    const Project *project, const char *name, const Config *device, const char *answer, Error **err)
 {
 	const char *path = config_get(device, "path"), *pool = config_get(device, "pool");
 	const char *source = config_get(device, "source");
 	if (pool && !source && g_strcmp0(path, "/") == 0)
 		return 0; /* an instance needs its root */
 	if (strcmp(answer, "block") == 0)
-		return error_set(err, ERROR_FORBIDDEN, "Disk devices are forbidden (device \"%s\")", name);
+		return error_set(
+		    err, ERROR_FORBIDDEN, "Disk devices are forbidden (device \"%s\")", name);
 	if (pool || g_strcmp0(source, "cloud-init:config") == 0)
 		return 0;
 	if (strcmp(answer, "allow") != 0)
-		return error_set(err, ERROR_FORBIDDEN, "Attaching disks not backed by a pool is forbidden (device \"%s\")", name);
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Attaching disks not backed by a pool is forbidden (device \"%s\")", name);
 	if (!path_allowed(project, source ? source : ""))
-		return error_set(err, ERROR_FORBIDDEN, "Disk source path \"%s\" is not allowed (device \"%s\")", source, name);
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Disk source path \"%s\" is not allowed (device \"%s\")", source, name);
 	return 0;
 }
 
@@ -228,16 +244,20 @@ gboolean project_allows_network(const Project *project, const char *network, gbo
 	return !access || in_list(access, network);
 }
 
-static int check_nic(const Project *project, const char *name, const Config *device, const char *answer, Error **err)
+static int check_nic(
+    const Project *project, const char *name, const Config *device, const char *answer, Error **err)
 {
 	const char *network = config_get(device, "network"), *parent = config_get(device, "parent");
 	const char *used = network ? network : parent;
 	if (strcmp(answer, "block") == 0)
-		return error_set(err, ERROR_FORBIDDEN, "Network devices are forbidden (device \"%s\")", name);
+		return error_set(
+		    err, ERROR_FORBIDDEN, "Network devices are forbidden (device \"%s\")", name);
 	if (strcmp(answer, "allow") != 0 && !network)
-		return error_set(err, ERROR_FORBIDDEN, "Only managed network devices are allowed (device \"%s\")", name);
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Only managed network devices are allowed (device \"%s\")", name);
 	if (used && !project_allows_network(project, used, network != NULL))
-		return error_set(err, ERROR_FORBIDDEN, "Network \"%s\" is not allowed in project \"%s\" (device \"%s\")", used,
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Network \"%s\" is not allowed in project \"%s\" (device \"%s\")", used,
 		    project->name, name);
 	return 0;
 }
@@ -248,14 +268,16 @@ static int check_device(const Project *project, const char *name, const Config *
 	g_autofree char *key = g_strconcat("restricted.devices.", type, NULL);
 	gboolean managed = strcmp(type, "disk") == 0 || strcmp(type, "nic") == 0;
 	const char *answer = value_or(project->config, key, managed ? "managed" : "block");
-	if (strcmp(type, "none") == 0 || strcmp(type, "tpm") == 0) /* an emulated one reaches nothing of the host */
+	if (strcmp(type, "none") == 0 ||
+	    strcmp(type, "tpm") == 0) /* an emulated one reaches nothing of the host */
 		return 0;
 	if (strcmp(type, "disk") == 0)
 		return check_disk(project, name, device, answer, err);
 	if (strcmp(type, "nic") == 0)
 		return check_nic(project, name, device, answer, err);
 	if (strcmp(answer, "allow") != 0)
-		return error_set(err, ERROR_FORBIDDEN, "Devices of type \"%s\" are forbidden (device \"%s\")", type, name);
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Devices of type \"%s\" are forbidden (device \"%s\")", type, name);
 	return 0;
 }
 
@@ -281,5 +303,6 @@ int restrict_check(const Project *project, const Holder *holder, Error **err)
 {
 	if (!restrict_any(project) || check_all(project, holder, err) == 0)
 		return 0;
-	return error_prefix(err, "%s \"%s\"", holder->is_profile ? "Profile" : "Instance", holder->name);
+	return error_prefix(
+	    err, "%s \"%s\"", holder->is_profile ? "Profile" : "Instance", holder->name);
 }

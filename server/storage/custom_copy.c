@@ -1,6 +1,8 @@
 #include "server/storage/custom_copy.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
+#include "server/project/project.h"
+#include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_build.h"
@@ -57,7 +59,7 @@ static int make_plan(const CustomCopy *c, Plan *plan, Error **err)
 		return -1;
 	if (name_check_volume(c->name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
-	if (find_source(c, plan, err) < 0)
+	if ((c->config && volume_config_check(c->to_pool->driver_name, c->config, err) < 0) || find_source(c, plan, err) < 0)
 		return -1;
 	plan->to = volume_new(c->to_pool, VOLUME_CUSTOM, c->project, c->name);
 	plan->to->content = plan->from->content;
@@ -73,8 +75,23 @@ static int make_plan(const CustomCopy *c, Plan *plan, Error **err)
 	return 0;
 }
 
-static int check_free(const CustomCopy *c, const Plan *plan, Error **err)
+/* The name is free, and the project may have one more volume of that size. */
+static int check_new(const CustomCopy *c, const Plan *plan, Error **err)
 {
+	g_autoptr(Config) own = NULL;
+	if (volume_row_find(c->to_pool, plan->to, NULL, NULL, NULL) == 0)
+		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
+	if (!c->config && volume_copy_config(&plan->copy, &own, err) < 0)
+		return -1;
+	g_autoptr(Config) config = volume_effective_config(c->to_pool, c->config ? c->config : own);
+	return project_allow_volume(c->to_pool->daemon, c->project, c->to_pool->name, c->name, config_get(config, "size"), err);
+}
+
+/* In its own project a volume that moves is counted already. */
+static int check_moved(const CustomCopy *c, const Plan *plan, Error **err)
+{
+	if (strcmp(c->project, c->from_project) != 0)
+		return check_new(c, plan, err);
 	if (volume_row_find(c->to_pool, plan->to, NULL, NULL, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
 	return 0;
@@ -83,7 +100,7 @@ static int check_free(const CustomCopy *c, const Plan *plan, Error **err)
 int custom_copy(const CustomCopy *c, Error **err)
 {
 	g_auto(Plan) plan = { 0 };
-	if (make_plan(c, &plan, err) < 0 || check_free(c, &plan, err) < 0)
+	if (make_plan(c, &plan, err) < 0 || check_new(c, &plan, err) < 0)
 		return -1;
 	return volume_copy(&plan.copy, err);
 }
@@ -133,7 +150,7 @@ int custom_refresh(const CustomCopy *c, Error **err)
 	if (make_plan(c, &plan, err) < 0)
 		return -1;
 	if (volume_row_find(c->to_pool, plan.to, NULL, NULL, NULL) < 0)
-		return volume_copy(&plan.copy, err);
+		return check_new(c, &plan, err) < 0 ? -1 : volume_copy(&plan.copy, err);
 	return refresh(c, &plan, err);
 }
 
@@ -176,7 +193,7 @@ int custom_move(const CustomCopy *c, PoolAlso also, void *data, Error **err)
 	g_auto(Plan) plan = { 0 };
 	whole.volume_only = FALSE;
 	whole.description = "";
-	if (make_plan(&whole, &plan, err) < 0 || check_free(c, &plan, err) < 0)
+	if (make_plan(&whole, &plan, err) < 0 || check_moved(&whole, &plan, err) < 0)
 		return -1;
 	if (plan.from->snapshot)
 		return error_set(err, ERROR_INVALID, "A snapshot cannot be moved");

@@ -147,7 +147,7 @@ static int lvm_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 	if (make_volume(pool, volume, lv, err) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM ||
-	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, err) == 0)
+	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, lvm_pool_thin(pool) != NULL, err) == 0)
 		return 0;
 	lvm_remove(pool, lv, NULL);
 	return -1;

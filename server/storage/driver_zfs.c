@@ -91,7 +91,7 @@ static int make_zvol(const DriverVolume *volume, const char *dataset, Error **er
 	if (volume->content != CONTENT_FILESYSTEM)
 		return 0;
 	return zfs_device(dataset, &device, err) < 0
-	    ? -1 : filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, err);
+	    ? -1 : filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, TRUE, err);
 }
 
 static int make_dataset(const DriverVolume *volume, const char *dataset, Error **err)

@@ -81,34 +81,34 @@ int filesystem_wipe(const char *device, Error **err)
 static const struct {
 	const char *type;
 	const char *make[6];
+	const char *zeroed; /* in place of the last word */
 } makers[] = {
-    /* Tables are written now: a background writer would compete with the first unpacking. */
-    {"ext4", {"mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"}},
-    {"xfs", {"mkfs.xfs", "-q", "-f", "-K"}},
-    {"btrfs", {"mkfs.btrfs", "-q", "-f", "-K"}},
+	/* Tables are written now: a background writer would compete with the first unpacking. */
+	{ "ext4", { "mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0" },
+	    "nodiscard,assume_storage_prezeroed=1" },
+	{ "xfs", { "mkfs.xfs", "-q", "-f", "-K" }, NULL },
+	{ "btrfs", { "mkfs.btrfs", "-q", "-f", "-K" }, NULL },
 };
 
-int filesystem_make(const char *device, const char *type, const char *label, Error **err)
+int filesystem_make(const char *device, const char *type, const char *label, gboolean zeroed, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(makers); i++) {
 		if (strcmp(makers[i].type, type) != 0)
 			continue;
-		const char *argv[G_N_ELEMENTS(makers[i].make) + 4] = {NULL};
+		const char *argv[G_N_ELEMENTS(makers[i].make) + 4] = { NULL };
 		size_t n = 0;
 		for (; makers[i].make[n]; n++)
 			argv[n] = makers[i].make[n];
+		if (zeroed && makers[i].zeroed)
+			argv[n - 1] = makers[i].zeroed;
 		if (label) {
 			argv[n++] = "-L";
 			argv[n++] = label;
 		}
 		argv[n] = device;
-		return run(argv, err) < 0
-			   ? error_prefix(
-				 err, "Cannot make a %s file system on \"%s\"", type, device)
-			   : 0;
+		return run(argv, err) < 0 ? error_prefix(err, "Cannot make a %s file system on \"%s\"", type, device) : 0;
 	}
-	return error_set(
-	    err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
+	return error_set(err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
 }
 
 static int btrfs_grow(const char *path, Error **err)

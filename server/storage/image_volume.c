@@ -67,20 +67,40 @@ static int unpack_image(Pool *pool, const char *fingerprint, int target, Operati
 	return file_mkdir_beneath(target, "templates", 0755, FALSE, err);
 }
 
+static int begin_unpacked(Pool *pool, const char *fingerprint, const Volume *volume, const Config *config, Operation *op,
+    Error **err)
+{
+	g_autofree char *path = NULL;
+	if (volume_begin(pool, volume, config, &path, err) < 0)
+		return -1;
+	autofd int target = file_open_directory(path, err);
+	int result = target < 0 ? -1 : unpack_image(pool, fingerprint, target, op, err);
+	own_close_fd(&target); /* the volume may have to be unmounted */
+	if (result < 0)
+		volume_abandon(pool, volume);
+	return result;
+}
+
 static int create_unpacked(Pool *pool, const Volume *image, Operation *op, Error **err)
 {
 	g_autoptr(Config) config = volume_effective_config(pool, NULL);
-	g_autofree char *path = NULL;
-	if (volume_begin(pool, image, config, &path, err) < 0)
+	if (begin_unpacked(pool, image->name, image, config, op, err) < 0)
 		return -1;
-	autofd int target = file_open_directory(path, err);
-	int result = target < 0 ? -1 : unpack_image(pool, image->name, target, op, err);
-	own_close_fd(&target); /* the volume may have to be unmounted */
-	if (result < 0) {
-		volume_abandon(pool, image);
-		return -1;
-	}
 	return volume_finish(pool, image, "", config, err);
+}
+
+/* A clone has the file system of what it is cloned from. */
+static int is_like(Pool *pool, const Volume *image, const Config *config, gboolean *ret_like, Error **err)
+{
+	static const char *const keys[] = { "block.filesystem", "zfs.block_mode", "zfs.blocksize" };
+	g_autoptr(Config) own = NULL;
+	if (volume_row_find(pool, image, NULL, &own, err) < 0)
+		return -1;
+	*ret_like = TRUE;
+	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+		if (g_strcmp0(config_get(own, keys[i]), config_get(config, keys[i])) != 0)
+			*ret_like = FALSE;
+	return 0;
 }
 
 /* TRUE when the unpacked image is there: row and tree. */
@@ -120,14 +140,19 @@ static int ensure(Pool *pool, const Volume *image, Operation *op, VolumeLock **r
 	}
 }
 
-int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume, Operation *op, Error **err)
+int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume, const Config *config, Operation *op,
+    Error **err)
 {
 	g_autofree char *path = NULL;
+	gboolean like;
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = NULL;
 	if (ensure(pool, image, op, &lock, err) < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
-	return volume_begin_clone(pool, image, volume, NULL, op, &path, err);
+	if (is_like(pool, image, config, &like, err) < 0)
+		return -1;
+	return like ? volume_begin_clone(pool, image, volume, config, op, &path, err)
+		    : begin_unpacked(pool, fingerprint, volume, config, op, err);
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)

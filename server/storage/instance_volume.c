@@ -38,12 +38,6 @@ static int check_absent(Pool *p, const Volume *volume, Error **err)
 	return 0;
 }
 
-static int publish(Pool *p, const Volume *volume, const Config *config, Error **err)
-{
-	g_autoptr(Config) effective = volume_effective_config(p, config);
-	return volume_finish(p, volume, "", effective, err);
-}
-
 static int make_parts(const char *path, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
@@ -57,17 +51,19 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
+	g_autoptr(Config) effective = volume_effective_config(p, volume_config);
 	g_autofree char *path = NULL;
-	if (check_absent(p, volume, err) < 0 || volume_begin(p, volume, volume_config, &path, err) < 0)
+	if (check_absent(p, volume, err) < 0 || volume_begin(p, volume, effective, &path, err) < 0)
 		return -1;
 	if (make_parts(path, err) < 0) {
 		volume_abandon(p, volume);
 		return -1;
 	}
-	return publish(p, volume, volume_config, err);
+	return volume_finish(p, volume, "", effective, err);
 }
 
-int pool_instance_create_from_image(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint, Operation *op, Error **err)
+int pool_instance_create_from_image(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
+    const Config *volume_config, Operation *op, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -75,9 +71,10 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
 	if (check_absent(p, volume, err) < 0)
 		return -1;
-	if (image_volume_clone(p, fingerprint, volume, op, err) < 0)
+	g_autoptr(Config) effective = volume_effective_config(p, volume_config);
+	if (image_volume_clone(p, fingerprint, volume, effective, op, err) < 0)
 		return -1;
-	return publish(p, volume, NULL, err);
+	return volume_finish(p, volume, "", effective, err);
 }
 
 /* The new tree stands in UNFINISHED and the row is there: a start that finds neither tree in its place
@@ -97,12 +94,13 @@ static int swap_in(Pool *p, const Volume *volume, Error **err)
 	return 0;
 }
 
-static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, Operation *op, Error **err)
+static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, const Config *config, Operation *op,
+    Error **err)
 {
 	g_autofree char *path = NULL;
 	if (fingerprint)
-		return image_volume_clone(p, fingerprint, volume, op, err);
-	if (volume_begin(p, volume, NULL, &path, err) < 0)
+		return image_volume_clone(p, fingerprint, volume, config, op, err);
+	if (volume_begin(p, volume, config, &path, err) < 0)
 		return -1;
 	if (make_parts(path, err) == 0)
 		return 0;
@@ -117,11 +115,12 @@ int pool_instance_rebuild(Pool *p, const char *project, const char *name, const 
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(p->locks, volume->path, FALSE);
-	if (volume_mounted(p, volume))
+	g_autoptr(Config) config = NULL;
+	if (!volume_wait_unmounted(p, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", name);
-	if (volume_row_find(p, volume, NULL, NULL, err) < 0 ||
+	if (volume_row_find(p, volume, NULL, &config, err) < 0 ||
 	    (volume_exists(p, volume, PLACE_DELETED) && volume_destroy(p, volume, PLACE_DELETED, err) < 0) ||
-	    begin_again(p, volume, fingerprint, op, err) < 0)
+	    begin_again(p, volume, fingerprint, config, op, err) < 0)
 		return -1;
 	if (volume_ready(p, volume, err) == 0 && swap_in(p, volume, err) == 0)
 		return 0;

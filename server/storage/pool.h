@@ -69,7 +69,7 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 /* The image must be in INCUS_DIR/images. op may be NULL; its progress goes there and its
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
-    const char *type, const char *fingerprint, struct Operation *op, Error **err);
+    const char *type, const char *fingerprint, const Config *volume_config, struct Operation *op, Error **err);
 /* The volume, which has no snapshots, gets a fresh tree: the image's, or an empty one (fingerprint NULL). The
  * old one goes when the new one is whole. */
 int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,

@@ -79,6 +79,7 @@ int pool_discard(Pool *pool, Error **err)
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
 	if (pool->driver->pool_delete(&call->pool, err) < 0)
 		return -1;
+	pool_remove_folders(pool);
 	if (rmdir(pool->path) < 0 && errno != ENOENT)
 		log_warn("Storage pool directory stays", "pool", pool->name, "err", g_strerror(errno));
 	RowCall row = { .id = pool->id };

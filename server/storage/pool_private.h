@@ -40,6 +40,8 @@ int pool_open(Pool *pool, Error **err);
 void pool_set_status(Pool *pool, const char *status);
 /* INCUS_DIR/storage-pools/NAME/FOLDER for every folder a pool has. */
 int pool_make_folders(Pool *pool, Error **err);
+/* Those that are empty: of drivers that mount volumes, not pools, they stay when the pool is gone. */
+void pool_remove_folders(Pool *pool);
 /* What a crash left in it (VolumePlace). */
 int pool_repair(Pool *pool, Error **err);
 /* The member whose rows these are. */

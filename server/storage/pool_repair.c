@@ -60,6 +60,19 @@ int pool_make_folders(Pool *pool, Error **err)
 	return make_folder(pool, "", "buckets", "", err);
 }
 
+void pool_remove_folders(Pool *pool)
+{
+	static const char *const tops[] = { "unfinished/", "deleted/", "" }, *const suffixes[] = { "", "-snapshots" };
+	for (size_t t = 0; t < G_N_ELEMENTS(tops); t++) {
+		for (size_t i = 0; i < G_N_ELEMENTS(types) * G_N_ELEMENTS(suffixes); i++) {
+			g_autofree char *path = g_strconcat(pool->path, "/", tops[t], driver_folder(types[i / 2]), suffixes[i % 2], NULL);
+			rmdir(path);
+		}
+		g_autofree char *top = g_strconcat(pool->path, "/", *tops[t] ? tops[t] : "buckets", NULL);
+		rmdir(top);
+	}
+}
+
 typedef struct RowsCall {
 	Pool *pool;
 	GPtrArray *volumes, *renames; /* of volumes[i]: the name it was to get, "" mostly */

@@ -163,8 +163,8 @@ static void test_instance_volumes(void **state)
 	Error *err = NULL;
 	g_autofree char *path = NULL;
 	must(pool_get(d, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c2", "container", fingerprint, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", "c2", "container", fingerprint, NULL, NULL, &err), err);
 	must(pool_instance_create(pool, "default", "c3", "container", NULL, &err), err);
 	assert_int_equal(pool_instance_create(pool, "default", "c3", "container", NULL, &err), -1);
 	assert_int_equal(err->kind, ERROR_EXISTS);
@@ -209,7 +209,7 @@ static void test_failed_create(void **state)
 	g_autofree char *fingerprint = store_import(d, tar, "default", &err);
 	must(fingerprint ? 0 : -1, err);
 	must(pool_get(d, "p1", &pool, &err), err);
-	assert_int_equal(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, &err), -1);
+	assert_int_equal(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), -1);
 	assert_int_equal(err->kind, ERROR_INVALID);
 	error_free(err);
 	static const char *const folders[] = { "containers", "storage-pools/p1/containers", "storage-pools/p1/images",
@@ -248,7 +248,7 @@ static void test_restart(void **state)
 		must(pool_get(d, "p1", &pool, &err), err);
 		for (int i = 0; i < 3; i++) {
 			g_autofree char *name = g_strdup_printf("c%d", i);
-			must(pool_instance_create_from_image(pool, "default", name, "container", fingerprint, NULL, &err), err);
+			must(pool_instance_create_from_image(pool, "default", name, "container", fingerprint, NULL, NULL, &err), err);
 		}
 	}
 	move_tree(d, "storage-pools/p1/containers/c0", "storage-pools/p1/unfinished/containers/c0"); /* row written, not moved */
@@ -335,7 +335,7 @@ static void *race_create(void *data)
 	Error *err = NULL;
 	g_autofree char *name = g_strdup_printf("r%d", race->number);
 	must(pool_get(race->daemon, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", name, "container", race->fingerprint, NULL, &err), err);
+	must(pool_instance_create_from_image(pool, "default", name, "container", race->fingerprint, NULL, NULL, &err), err);
 	return NULL;
 }
 
