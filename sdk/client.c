@@ -71,7 +71,7 @@ static int connect_path(const char *path, incus_error **err)
 	if (strlen(path) >= sizeof address.sun_path)
 		return sdk_error(err, ERROR_INVALID, "The socket path \"%s\" is longer than %zu bytes", path,
 		    sizeof address.sun_path - 1);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return sdk_error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");

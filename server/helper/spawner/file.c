@@ -207,7 +207,7 @@ static void make_parents(const char *path)
 	char copy[4096];
 	if (strlen(path) >= sizeof(copy))
 		return;
-	strcpy(copy, path);
+	memcpy(copy, path, strlen(path) + 1);
 	for (char *at = strchr(copy + 1, '/'); at; at = strchr(at + 1, '/')) {
 		*at = '\0';
 		mkdir(copy, 0755);

@@ -59,7 +59,7 @@ static int options_read(const char *text, Options *ret)
 	memset(ret, 0, sizeof(*ret));
 	if (strlen(text) >= sizeof(ret->text))
 		return -1;
-	strcpy(ret->text, text);
+	memcpy(ret->text, text, strlen(text) + 1);
 	while ((word = strsep(&rest, ",\n"))) {
 		if (!*word || take_common(ret, word))
 			continue;
