@@ -129,7 +129,7 @@ static int print_log(const Object *instance, Error **err)
 	json_object_set_new(request, "file", json_string("lxc.log"));
 	puts("\nLog:\n");
 	fflush(stdout);
-	return stream_to_fd(instance->server, "GetInstanceLog", request, STDOUT_FILENO, err);
+	return stream_to_fd(instance->server, "GetInstanceLogfile", request, STDOUT_FILENO, err);
 }
 
 static int instance_info(const Object *instance, Error **err)

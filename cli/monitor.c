@@ -112,7 +112,7 @@ static bool is_wanted(const json_t *event, int level)
 
 static int monitor(Cli *cli, Error **err)
 {
-	Pb__WatchEventsRequest in = PB__WATCH_EVENTS_REQUEST__INIT;
+	Pb__GetEventsRequest in = PB__GET_EVENTS_REQUEST__INIT;
 	const char *format = flag_string(cli, "format"), *wanted = flag_string(cli, "loglevel");
 	bool pretty = flag_bool(cli, "pretty") || strcmp(format, "pretty") == 0;
 	int level = *wanted ? level_index(wanted) : -1;
@@ -128,7 +128,7 @@ static int monitor(Cli *cli, Error **err)
 		return -1;
 	in.all_projects = flag_bool(cli, "all-projects");
 	in.project = (char *)(server->project && !in.all_projects ? server->project : "");
-	g_autoptr(Stream) stream = stream_open(server, "WatchEvents", &in.base, err);
+	g_autoptr(Stream) stream = stream_open(server, "GetEvents", &in.base, err);
 	ProtobufCMessage *message;
 	while (stream && stream_receive(stream, &message, err) == 0) {
 		if (!message)

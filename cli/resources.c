@@ -206,7 +206,7 @@ static void print_system(const json_t *system)
 
 int resources_print(Server *server, Error **err)
 {
-	json_t *data = server_call(server, "GetResources", NULL, err);
+	json_t *data = server_call(server, "GetServerResources", NULL, err);
 	if (!data)
 		return -1;
 	print_system(json_object_get(data, "system"));

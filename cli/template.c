@@ -28,16 +28,16 @@ static int metadata_edit(Cli *cli, Error **err)
 	return noun_edit(cli, &metadata_noun, err);
 }
 
-/* Calls GetInstanceTemplates and gives every message to `take`. */
+/* Calls GetInstanceTemplateFiles and gives every message to `take`. */
 static int read_templates(const Object *instance, const char *path,
     void (*take)(const Pb__InstanceTemplate *message, void *data), void *data, Error **err)
 {
-	Pb__GetInstanceTemplatesRequest in = PB__GET_INSTANCE_TEMPLATES_REQUEST__INIT;
+	Pb__GetInstanceTemplateFilesRequest in = PB__GET_INSTANCE_TEMPLATE_FILES_REQUEST__INIT;
 	in.name = (char *)instance->name;
 	in.project = (char *)(instance->server->project ? instance->server->project : "");
 	in.path = (char *)path;
 	g_autoptr(Stream) stream =
-	    stream_open(instance->server, "GetInstanceTemplates", &in.base, err);
+	    stream_open(instance->server, "GetInstanceTemplateFiles", &in.base, err);
 	ProtobufCMessage *message = NULL;
 	if (!stream)
 		return -1;
@@ -88,11 +88,11 @@ static int show(Cli *cli, Error **err)
 
 static int write_template(const Object *instance, const char *path, const char *text, size_t length, Error **err)
 {
-	Pb__CreateInstanceTemplateRequest in = PB__CREATE_INSTANCE_TEMPLATE_REQUEST__INIT;
+	Pb__CreateInstanceTemplateFileRequest in = PB__CREATE_INSTANCE_TEMPLATE_FILE_REQUEST__INIT;
 	in.name = (char *)instance->name;
 	in.project = (char *)(instance->server->project ? instance->server->project : "");
 	in.path = (char *)path;
-	g_autoptr(Stream) stream = stream_open(instance->server, "CreateInstanceTemplate", &in.base, err);
+	g_autoptr(Stream) stream = stream_open(instance->server, "CreateInstanceTemplateFile", &in.base, err);
 	for (size_t at = 0; stream && at < length; at += in.data.len) {
 		in.data.data = (uint8_t *)text + at;
 		in.data.len = MIN(length - at, 256 * 1024);
@@ -149,7 +149,7 @@ static int delete(Cli *cli, Error **err)
 		return -1;
 	json_t *request = json_copy(instance.key);
 	json_object_set_new(request, "path", json_string(cli->args[1]));
-	if (!server_call(instance.server, "DeleteInstanceTemplate", request, err))
+	if (!server_call(instance.server, "DeleteInstanceTemplateFile", request, err))
 		return -1;
 	if (!cli->quiet)
 		printf("Template %s deleted\n", cli->args[1]);

@@ -11,7 +11,7 @@
 
 const Noun volume_noun = {
 	.title = "Storage volume",
-	.method = "StorageVolume",
+	.method = "StoragePoolVolume",
 	.body = "volume",
 	.edit_help = "# The storage volume as YAML. Lines that begin with # are left out.\n"
 		     "#\n"
@@ -24,7 +24,7 @@ const Noun volume_noun = {
 
 const Noun volume_snapshot_noun = {
 	.title = "Storage volume snapshot",
-	.method = "StorageVolumeSnapshot",
+	.method = "StoragePoolVolumeSnapshot",
 	.body = "snapshot",
 	.edit_help = "# The snapshot as YAML. Lines that begin with # are left out.\n"
 		     "#\n"
@@ -189,7 +189,7 @@ static int print_snapshots(const Object *volume, Error **err)
 {
 	static const char *const headers[] = { "NAME", "DESCRIPTION", "EXPIRES AT", NULL };
 	Object all = volume_snapshot_object(volume, NULL);
-	json_t *snapshots = server_list(volume->server, "GetStorageVolumeSnapshots", json_copy(all.key), err), *snapshot;
+	json_t *snapshots = server_list(volume->server, "GetStoragePoolVolumeSnapshots", json_copy(all.key), err), *snapshot;
 	size_t i;
 	if (!snapshots)
 		return -1;
@@ -210,7 +210,7 @@ static int info(Cli *cli, Error **err)
 	json_t *data = object_get(&volume, err);
 	if (!data)
 		return -1;
-	json_t *state = server_call(volume.server, "GetStorageVolumeState", json_copy(volume.key), NULL);
+	json_t *state = server_call(volume.server, "GetStoragePoolVolumeState", json_copy(volume.key), NULL);
 	const json_t *usage = json_object_get(state, "usage");
 	const char *location = json_get_text(data, "location");
 	printf("Name: %s\n", json_get_text(data, "name"));
@@ -301,7 +301,7 @@ static char *make_filter(Cli *cli)
 
 static json_t *fetch_list(Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
 {
-	json_t *all = server_list(server, "GetStorageVolumes",
+	json_t *all = server_list(server, "GetStoragePoolVolumes",
 	    json_pack("{s:s, s:b, s:s}", "pool", pool, "all-projects", flag_bool(cli, "all-projects"), "filter", filter),
 	    err);
 	if (!all || !prefix)

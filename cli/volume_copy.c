@@ -65,7 +65,7 @@ static int copy_run(Cli *cli, Error **err)
 	    "source", source);
 	if (ends.project)
 		json_object_set_new(request, "project", json_string(ends.project));
-	if (!server_do(ends.server, "CreateStorageVolume", request, "Copying the storage volume", err))
+	if (!server_do(ends.server, "CreateStoragePoolVolume", request, "Copying the storage volume", err))
 		return -1;
 	if (!cli->quiet)
 		puts("Storage volume copied successfully!");
@@ -82,7 +82,7 @@ static int move_run(Cli *cli, Error **err)
 	bool renamed = strcmp(ends.pool, ends.from_pool) == 0 && !ends.project;
 	json_t *request = json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s}}", "pool", ends.from_pool, "type", "custom", "name",
 	    ends.from_name, "volume", "name", ends.name, "pool", ends.pool, "project", ends.project ? ends.project : "");
-	if (!server_do(ends.server, "RenameStorageVolume", request, "Moving the storage volume", err))
+	if (!server_do(ends.server, "RenameStoragePoolVolume", request, "Moving the storage volume", err))
 		return -1;
 	if (cli->quiet)
 		return 0;

@@ -23,10 +23,10 @@ static const char *type_of(Cli *cli, const char *path)
 }
 
 /* 1: the server has heard enough, and its reply says why. */
-static int send_file(Stream *stream, int fd, Pb__ImportStorageVolumeRequest *first, Progress *progress, uint64_t total, Error **err)
+static int send_file(Stream *stream, int fd, Pb__ImportStoragePoolVolumeRequest *first, Progress *progress, uint64_t total, Error **err)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	Pb__ImportStorageVolumeRequest plain = PB__IMPORT_STORAGE_VOLUME_REQUEST__INIT, *in = first;
+	Pb__ImportStoragePoolVolumeRequest plain = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT, *in = first;
 	uint64_t done = 0;
 	for (;;) {
 		ssize_t n = read(fd, buffer, CHUNK);
@@ -45,12 +45,12 @@ static int send_file(Stream *stream, int fd, Pb__ImportStorageVolumeRequest *fir
 	}
 }
 
-static int upload(Cli *cli, Server *server, int fd, Pb__ImportStorageVolumeRequest *in, Error **err)
+static int upload(Cli *cli, Server *server, int fd, Pb__ImportStoragePoolVolumeRequest *in, Error **err)
 {
 	ProtobufCMessage *reply;
 	struct stat st;
 	Progress progress;
-	g_autoptr(Stream) stream = stream_open(server, "ImportStorageVolume", NULL, err);
+	g_autoptr(Stream) stream = stream_open(server, "ImportStoragePoolVolume", NULL, err);
 	if (!stream)
 		return -1;
 	progress_start(&progress, cli->quiet ? NULL : "Importing custom volume");
@@ -76,7 +76,7 @@ static int import(Cli *cli, Error **err)
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
-	Pb__ImportStorageVolumeRequest in = PB__IMPORT_STORAGE_VOLUME_REQUEST__INIT;
+	Pb__ImportStoragePoolVolumeRequest in = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT;
 	in.pool = (char *)pool.name;
 	in.type = (char *)"custom";
 	in.project = (char *)(pool.server->project ? pool.server->project : "");

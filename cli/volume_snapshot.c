@@ -30,14 +30,14 @@ static int create(Cli *cli, Error **err)
 	const char *name = cli->n_args > 2 ? cli->args[2] : "";
 	Object snapshot = volume_snapshot_object(&volume, name);
 	if (flag_bool(cli, "reuse") && *name && exists(&snapshot) &&
-	    !server_do(volume.server, "DeleteStorageVolumeSnapshot", json_copy(snapshot.key), NULL, err))
+	    !server_do(volume.server, "DeleteStoragePoolVolumeSnapshot", json_copy(snapshot.key), NULL, err))
 		return -1;
 	json_t *body = json_pack("{s:s}", "name", name);
 	if (flag_bool(cli, "no-expiry"))
 		json_object_set_new(body, "expires_at", json_string("0001-01-01T00:00:00Z"));
 	json_t *request = json_copy(volume_snapshot_object(&volume, NULL).key);
 	json_object_set_new(request, "snapshot", body);
-	return server_do(volume.server, "CreateStorageVolumeSnapshot", request, "Creating snapshot", err) ? 0 : -1;
+	return server_do(volume.server, "CreateStoragePoolVolumeSnapshot", request, "Creating snapshot", err) ? 0 : -1;
 }
 
 static int delete(Cli *cli, Error **err)
@@ -84,7 +84,7 @@ static int restore(Cli *cli, Error **err)
 		return -1;
 	json_t *request = json_copy(volume.key);
 	json_object_set_new(request, "volume", json_pack("{s:s}", "restore", cli->args[2]));
-	return server_do(volume.server, "UpdateStorageVolume", request, "Restoring snapshot", err) ? 0 : -1;
+	return server_do(volume.server, "UpdateStoragePoolVolume", request, "Restoring snapshot", err) ? 0 : -1;
 }
 
 static int show(Cli *cli, Error **err)

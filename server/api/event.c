@@ -41,7 +41,7 @@ static gboolean visible(const Caller *caller, const Event *event)
 	return caller->admin || !*event->project || caller_has_project(caller, event->project);
 }
 
-int api_watch_events(Request *rq, const Pb__WatchEventsRequest *in, Stream *stream, Error **err)
+int api_get_events(Request *rq, const Pb__GetEventsRequest *in, Stream *stream, Error **err)
 {
 	g_auto(GStrv) types = NULL;
 	if (in->all_projects && in->project && *in->project)

@@ -72,18 +72,18 @@ static int delete_one(Request *rq, const char *name, LogsKind kind, const char *
 	return 0;
 }
 
-int api_get_instance_logs(Request *rq, const Pb__GetInstanceLogsRequest *in,
-    Pb__GetInstanceLogsResponse *out, Error **err)
+int api_get_instance_logfiles(Request *rq, const Pb__GetInstanceLogfilesRequest *in,
+    Pb__GetInstanceLogfilesResponse *out, Error **err)
 {
 	return list(rq, in->name, LOGS_OWN, &out->n_items, &out->items, err);
 }
 
-int api_get_instance_log(Request *rq, const Pb__GetInstanceLogRequest *in, Stream *stream, Error **err)
+int api_get_instance_logfile(Request *rq, const Pb__GetInstanceLogfileRequest *in, Stream *stream, Error **err)
 {
 	return send_one(rq, in->name, LOGS_OWN, in->file, stream, err);
 }
 
-int api_delete_instance_log(Request *rq, const Pb__DeleteInstanceLogRequest *in,
+int api_delete_instance_logfile(Request *rq, const Pb__DeleteInstanceLogfileRequest *in,
     Google__Protobuf__Empty *out, Error **err)
 {
 	return delete_one(rq, in->name, LOGS_OWN, in->file, err);

@@ -121,7 +121,7 @@ static int send_text(int folder, const char *path, Stream *stream, Error **err)
 	return stream_send_file(stream, fd, 0, size, err);
 }
 
-int api_get_instance_templates(Request *rq, const Pb__GetInstanceTemplatesRequest *in, Stream *stream,
+int api_get_instance_template_files(Request *rq, const Pb__GetInstanceTemplateFilesRequest *in, Stream *stream,
     Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
@@ -142,7 +142,7 @@ static int receive_text(Stream *stream, GString *text, Error **err)
 	const void *message;
 	int got;
 	while ((got = stream_recv(stream, -1, &message, err)) == 1) {
-		const Pb__CreateInstanceTemplateRequest *more = message;
+		const Pb__CreateInstanceTemplateFileRequest *more = message;
 		if (text->len + more->data.len > TEMPLATE_MAX)
 			return error_set(err, ERROR_TOO_LARGE, "More than %d bytes of template", TEMPLATE_MAX);
 		g_string_append_len(text, (const char *)more->data.data, (gssize)more->data.len);
@@ -150,7 +150,7 @@ static int receive_text(Stream *stream, GString *text, Error **err)
 	return got;
 }
 
-int api_create_instance_template(Request *rq, const Pb__CreateInstanceTemplateRequest *in,
+int api_create_instance_template_file(Request *rq, const Pb__CreateInstanceTemplateFileRequest *in,
     Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
@@ -167,7 +167,7 @@ int api_create_instance_template(Request *rq, const Pb__CreateInstanceTemplateRe
 	return stream_send(stream, &done, err);
 }
 
-int api_delete_instance_template(Request *rq, const Pb__DeleteInstanceTemplateRequest *in,
+int api_delete_instance_template_file(Request *rq, const Pb__DeleteInstanceTemplateFileRequest *in,
     Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;

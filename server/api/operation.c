@@ -72,7 +72,7 @@ int api_delete_operation(Request *rq, const Pb__DeleteOperationRequest *in,
 	return operation_cancel(op, err);
 }
 
-int api_wait_operation(Request *rq, const Pb__WaitOperationRequest *in, Pb__Operation *out, Error **err)
+int api_get_operation_wait(Request *rq, const Pb__GetOperationWaitRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Operation) op = NULL;
 	if (find(rq, in->id, in->secret, &op, err) < 0)

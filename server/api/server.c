@@ -197,7 +197,7 @@ int api_get_metadata_configuration(Request *rq, const Pb__GetMetadataConfigurati
 	return 0;
 }
 
-int api_get_resources(Request *rq, const Pb__GetResourcesRequest *in, Pb__Resources *out, Error **err)
+int api_get_server_resources(Request *rq, const Pb__GetServerResourcesRequest *in, Pb__Resources *out, Error **err)
 {
 	return resources_read(rq->arena, out, err);
 }

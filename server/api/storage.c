@@ -150,13 +150,13 @@ static int list_volumes(Request *rq, const ListAsk *ask, size_t *ret_n, Pb__Stor
 	return 0;
 }
 
-int api_get_storage_volumes(Request *rq, const Pb__GetStorageVolumesRequest *in, Pb__GetStorageVolumesResponse *out, Error **err)
+int api_get_storage_pool_volumes(Request *rq, const Pb__GetStoragePoolVolumesRequest *in, Pb__GetStoragePoolVolumesResponse *out, Error **err)
 {
 	ListAsk ask = { .pool = in->pool, .filter = in->filter, .all_projects = in->all_projects };
 	return list_volumes(rq, &ask, &out->n_items, &out->items, err);
 }
 
-int api_get_storage_volumes_of_type(Request *rq, const Pb__GetStorageVolumesOfTypeRequest *in, Pb__GetStorageVolumesOfTypeResponse *out, Error **err)
+int api_get_storage_pool_volumes_of_type(Request *rq, const Pb__GetStoragePoolVolumesOfTypeRequest *in, Pb__GetStoragePoolVolumesOfTypeResponse *out, Error **err)
 {
 	ListAsk ask = { .pool = in->pool, .type = in->type, .filter = in->filter, .all_projects = in->all_projects };
 	return list_volumes(rq, &ask, &out->n_items, &out->items, err);
@@ -176,7 +176,7 @@ static int find_volume(Request *rq, Pool *pool, const char *type, const char *na
 	return 0;
 }
 
-int api_get_storage_volume(Request *rq, const Pb__GetStorageVolumeRequest *in, Pb__StorageVolume *out, Error **err)
+int api_get_storage_pool_volume(Request *rq, const Pb__GetStoragePoolVolumeRequest *in, Pb__StorageVolume *out, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	Pb__StorageVolume *volume;
@@ -229,12 +229,12 @@ static int create_volume(Request *rq, const char *pool_name, const char *type, c
 	return 0;
 }
 
-int api_create_storage_volume(Request *rq, const Pb__CreateStorageVolumeRequest *in, Pb__Operation *out, Error **err)
+int api_create_storage_pool_volume(Request *rq, const Pb__CreateStoragePoolVolumeRequest *in, Pb__Operation *out, Error **err)
 {
 	return create_volume(rq, in->pool, in->volume ? in->volume->type : "", in->volume, out, err);
 }
 
-int api_create_storage_volume_of_type(Request *rq, const Pb__CreateStorageVolumeOfTypeRequest *in, Pb__Operation *out, Error **err)
+int api_create_storage_pool_volume_of_type(Request *rq, const Pb__CreateStoragePoolVolumeOfTypeRequest *in, Pb__Operation *out, Error **err)
 {
 	return create_volume(rq, in->pool, in->type, in->volume, out, err);
 }
@@ -286,7 +286,7 @@ static int restore_volume(Request *rq, Target *target, const char *snapshot, Err
 	return 0;
 }
 
-int api_update_storage_volume(Request *rq, const Pb__UpdateStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_storage_pool_volume(Request *rq, const Pb__UpdateStoragePoolVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.message, err) < 0)
@@ -299,7 +299,7 @@ int api_update_storage_volume(Request *rq, const Pb__UpdateStorageVolumeRequest 
 	return update_volume(rq, &target, in->volume->description, config, err);
 }
 
-int api_patch_storage_volume(Request *rq, const Pb__PatchStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_storage_pool_volume(Request *rq, const Pb__PatchStoragePoolVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || request_check_etag(rq, target.message, err) < 0)
@@ -312,7 +312,7 @@ int api_patch_storage_volume(Request *rq, const Pb__PatchStorageVolumeRequest *i
 	return update_volume(rq, &target, described ? in->volume->description : target.message->description, config, err);
 }
 
-int api_rename_storage_volume(Request *rq, const Pb__RenameStorageVolumeRequest *in, Pb__Operation *out, Error **err)
+int api_rename_storage_pool_volume(Request *rq, const Pb__RenameStoragePoolVolumeRequest *in, Pb__Operation *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	if (find_target(rq, in->pool, in->type, in->name, &target, err) < 0 || require_custom(in->type, err) < 0)
@@ -324,7 +324,7 @@ int api_rename_storage_volume(Request *rq, const Pb__RenameStorageVolumeRequest 
 	return volume_move_start(rq, target.pool, target.volume, in->volume, out, err);
 }
 
-int api_delete_storage_volume(Request *rq, const Pb__DeleteStorageVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_storage_pool_volume(Request *rq, const Pb__DeleteStoragePoolVolumeRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autofree char *project = NULL;
@@ -341,7 +341,7 @@ int api_delete_storage_volume(Request *rq, const Pb__DeleteStorageVolumeRequest 
 	return 0;
 }
 
-int api_get_storage_volume_state(Request *rq, const Pb__GetStorageVolumeStateRequest *in, Pb__StorageVolumeState *out, Error **err)
+int api_get_storage_pool_volume_state(Request *rq, const Pb__GetStoragePoolVolumeStateRequest *in, Pb__StorageVolumeState *out, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	Pb__StorageVolume *described;

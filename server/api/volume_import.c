@@ -64,7 +64,7 @@ static int receive(Request *rq, Stream *stream, int *ret_fd, Error **err)
 	return written ? 0 : error_set(err, ERROR_INVALID, "The ISO file is empty");
 }
 
-static int check(Request *rq, const Pb__ImportStorageVolumeRequest *in, Work *work, Error **err)
+static int check(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Work *work, Error **err)
 {
 	if (*in->type && strcmp(in->type, "custom") != 0)
 		return error_set(err, ERROR_INVALID, "Invalid storage volume type \"%s\"", in->type);
@@ -82,7 +82,7 @@ static int check(Request *rq, const Pb__ImportStorageVolumeRequest *in, Work *wo
 	return 0;
 }
 
-int api_import_storage_volume(Request *rq, const Pb__ImportStorageVolumeRequest *in, Stream *stream, Error **err)
+int api_import_storage_pool_volume(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	Pb__Operation reply = PB__OPERATION__INIT;

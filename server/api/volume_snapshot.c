@@ -66,8 +66,8 @@ static void render(const Target *target, const SnapshotRow *row, Arena *arena, P
 	config_to_map(row->config, arena, &pb__storage_volume_snapshot__config_entry__descriptor, &out->n_config, &out->config);
 }
 
-int api_get_storage_volume_snapshots(Request *rq, const Pb__GetStorageVolumeSnapshotsRequest *in,
-    Pb__GetStorageVolumeSnapshotsResponse *out, Error **err)
+int api_get_storage_pool_volume_snapshots(Request *rq, const Pb__GetStoragePoolVolumeSnapshotsRequest *in,
+    Pb__GetStoragePoolVolumeSnapshotsResponse *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(GPtrArray) rows = NULL;
@@ -83,7 +83,7 @@ int api_get_storage_volume_snapshots(Request *rq, const Pb__GetStorageVolumeSnap
 	return 0;
 }
 
-int api_get_storage_volume_snapshot(Request *rq, const Pb__GetStorageVolumeSnapshotRequest *in, Pb__StorageVolumeSnapshot *out,
+int api_get_storage_pool_volume_snapshot(Request *rq, const Pb__GetStoragePoolVolumeSnapshotRequest *in, Pb__StorageVolumeSnapshot *out,
     Error **err)
 {
 	g_auto(Target) target = { 0 };
@@ -178,7 +178,7 @@ static int choose_name(Work *work, const char *wanted, Error **err)
 	return 0;
 }
 
-int api_create_storage_volume_snapshot(Request *rq, const Pb__CreateStorageVolumeSnapshotRequest *in, Pb__Operation *out,
+int api_create_storage_pool_volume_snapshot(Request *rq, const Pb__CreateStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
     Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
@@ -213,7 +213,7 @@ static int run_rename(Operation *op, void *data, Error **err)
 	return 0;
 }
 
-int api_rename_storage_volume_snapshot(Request *rq, const Pb__RenameStorageVolumeSnapshotRequest *in, Pb__Operation *out,
+int api_rename_storage_pool_volume_snapshot(Request *rq, const Pb__RenameStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
     Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->pool, in->type, in->volume, in->name, err);
@@ -241,7 +241,7 @@ static int run_delete(Operation *op, void *data, Error **err)
 	return 0;
 }
 
-int api_delete_storage_volume_snapshot(Request *rq, const Pb__DeleteStorageVolumeSnapshotRequest *in, Pb__Operation *out,
+int api_delete_storage_pool_volume_snapshot(Request *rq, const Pb__DeleteStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
     Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->pool, in->type, in->volume, in->name, err);
@@ -267,7 +267,7 @@ static int find_snapshot(Request *rq, const Target *target, const char *name, Sn
 	return request_check_etag(rq, now, err);
 }
 
-int api_update_storage_volume_snapshot(Request *rq, const Pb__UpdateStorageVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
+int api_update_storage_pool_volume_snapshot(Request *rq, const Pb__UpdateStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
     Error **err)
 {
 	g_auto(Target) target = { 0 };
@@ -279,7 +279,7 @@ int api_update_storage_volume_snapshot(Request *rq, const Pb__UpdateStorageVolum
 	return change(rq, &target, in->name, in->snapshot->description, expiry_of(in->snapshot->expires_at), err);
 }
 
-int api_patch_storage_volume_snapshot(Request *rq, const Pb__PatchStorageVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
+int api_patch_storage_pool_volume_snapshot(Request *rq, const Pb__PatchStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
     Error **err)
 {
 	g_auto(Target) target = { 0 };

@@ -6,7 +6,7 @@
 
 /* Values that a query parameter has when it is absent, where that is not zero. */
 static const struct { const char *method, *field, *value; } defaults[] = {
-	{ "WaitOperation", "timeout", "-1" },
+	{ "GetOperationWait", "timeout", "-1" },
 };
 
 static int set_path(Exchange *ex, const RouteMatch *match, ProtobufCMessage *in, Error **err)

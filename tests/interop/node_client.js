@@ -33,7 +33,7 @@ async function main() {
 	const info = await server.call("GetServer", {});
 	assert.strictEqual(info.auth, "trusted");
 	const seen = new Promise((resolve, reject) => {
-		const stream = events.client.WatchEvents({ type: "lifecycle", all_projects: true });
+		const stream = events.client.GetEvents({ type: "lifecycle", all_projects: true });
 		stream.on("data", (event) => {
 			if (JSON.parse(event.metadata).action === "profile-created") {
 				stream.cancel();
@@ -62,7 +62,7 @@ async function main() {
 	assert.strictEqual(states.pop(), "Success");
 	assert.ok((await instances.call("GetInstances", {})).items.some((i) => i.name === "node1"));
 	const gone = await instances.call("DeleteInstance", { name: "node1" });
-	assert.strictEqual((await operations.call("WaitOperation", { id: gone.id })).status, "Success");
+	assert.strictEqual((await operations.call("GetOperationWait", { id: gone.id })).status, "Success");
 	console.log("node: ok");
 	process.exit(0);
 }

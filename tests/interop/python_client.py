@@ -139,7 +139,7 @@ def check_instance(api):
     assert last.status == "Success", last
     assert [i.status for i in api.call("GetInstances").items if i.name == "py1"] == ["Stopped"]
     operation = api.call("DeleteInstance", name="py1")
-    assert api.call("WaitOperation", id=operation.id).status == "Success"
+    assert api.call("GetOperationWait", id=operation.id).status == "Success"
     api.call("DeleteProfile", name="py")
 
 
