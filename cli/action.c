@@ -17,8 +17,8 @@ int instance_change_state(const Object *instance, const char *action, long timeo
 {
 	json_t *request = json_copy(instance->key);
 	json_object_set_new(request, "state",
-	    json_pack("{s:s, s:I, s:b, s:b}", "action", action, "timeout", (json_int_t)timeout, "force", force,
-		"stateful", stateful));
+	    json_pack("{s:s, s:I, s:b, s:b}", "action", action, "timeout", (json_int_t)timeout,
+		"force", force, "stateful", stateful));
 	return server_do(instance->server, "UpdateInstanceState", request, label, err) ? 0 : -1;
 }
 
@@ -53,7 +53,8 @@ static void begin(Job *job)
 	json_object_set_new(request, "state",
 	    json_pack("{s:s, s:I, s:b, s:b}", "action", start_or_resume(job), "timeout",
 		(json_int_t)job->timeout, "force", job->force, "stateful", job->stateful));
-	job->operation = server_call(job->instance.server, "UpdateInstanceState", request, &job->error);
+	job->operation = server_call(
+	    job->instance.server, "UpdateInstanceState", request, &job->error);
 }
 
 static void explain(Job *job)
@@ -62,7 +63,8 @@ static void explain(Job *job)
 		return;
 	if (job->error && strcmp(job->action->state, "start") == 0)
 		fprintf(stderr, "Try `incus info --show-log %s%s%s` for more info\n",
-		    job->instance.server->remote->is_static ? "" : job->instance.server->remote->name,
+		    job->instance.server->remote->is_static ? "" :
+							      job->instance.server->remote->name,
 		    job->instance.server->remote->is_static ? "" : ":", job->instance.name);
 }
 
@@ -74,7 +76,8 @@ static int run_jobs(Cli *cli, Job *jobs, guint n, Error **err)
 		begin(&jobs[i]);
 	for (guint i = 0; i < n; i++) {
 		Job *job = &jobs[i];
-		const char *label = arena_printf(cli->arena, "%s %s", job->action->progress, job->instance.name);
+		const char *label = arena_printf(
+		    cli->arena, "%s %s", job->action->progress, job->instance.name);
 		if (job->operation)
 			server_wait(job->instance.server, job->operation, label, &job->error);
 		failed += job->error != NULL;
@@ -112,7 +115,8 @@ static int add_all(Cli *cli, GArray *jobs, const Action *action, Error **err)
 {
 	for (int i = 0; i < MAX(cli->n_args, 1); i++) {
 		Server *server = server_of_argument(cli, i, err);
-		json_t *list = server ? server_list(server, "GetInstances", NULL, err) : NULL, *instance;
+		json_t *list = server ? server_list(server, "GetInstances", NULL, err) : NULL,
+		       *instance;
 		size_t k;
 		if (!list)
 			return -1;
@@ -125,7 +129,8 @@ static int add_all(Cli *cli, GArray *jobs, const Action *action, Error **err)
 									  !running && !frozen;
 			if (!skip)
 				add_job(cli, jobs, action,
-				    object_make(server, &instance_noun, json_get_text(instance, "name")));
+				    object_make(
+					server, &instance_noun, json_get_text(instance, "name")));
 		}
 	}
 	return 0;
@@ -134,7 +139,8 @@ static int add_all(Cli *cli, GArray *jobs, const Action *action, Error **err)
 static int add_named(Cli *cli, GArray *jobs, const Action *action, Error **err)
 {
 	if (cli->n_args == 0)
-		return error_set(err, ERROR_INVALID, "You need to specify an instance name or use --all");
+		return error_set(
+		    err, ERROR_INVALID, "You need to specify an instance name or use --all");
 	for (int i = 0; i < cli->n_args; i++) {
 		Object instance;
 		if (object_parse_named(cli, &instance_noun, cli->args[i], &instance, err) < 0)
@@ -198,8 +204,14 @@ static int resume(Cli *cli, Error **err)
 
 #define FLAG_ALL { "all", 0, FLAG_BOOL, NULL, "Act on every instance" }
 #define FLAG_CONSOLE { "console", 0, FLAG_OPTIONAL, "console", "Attach to the console at once" }
-#define FLAG_FORCE_STOP { "force", 'f', FLAG_BOOL, NULL, "Do not let the instance shut down by itself" }
-#define FLAG_TIMEOUT { "timeout", 0, FLAG_INT, "-1", "Seconds to let it shut down; -1 waits for ever" }
+#define FLAG_FORCE_STOP                                                                            \
+	{                                                                                          \
+		"force", 'f', FLAG_BOOL, NULL, "Do not let the instance shut down by itself"       \
+	}
+#define FLAG_TIMEOUT                                                                               \
+	{                                                                                          \
+		"timeout", 0, FLAG_INT, "-1", "Seconds to let it shut down; -1 waits for ever"     \
+	}
 
 static const Flag start_flags[] = {
 	FLAG_ALL,
@@ -215,23 +227,50 @@ static const Flag stop_flags[] = {
 	FLAG_TIMEOUT,
 	FLAG_END,
 };
-static const Flag restart_flags[] = { FLAG_ALL, FLAG_CONSOLE, FLAG_FORCE_STOP, FLAG_TIMEOUT, FLAG_END };
+static const Flag restart_flags[] = { FLAG_ALL, FLAG_CONSOLE, FLAG_FORCE_STOP, FLAG_TIMEOUT,
+	FLAG_END };
 static const Flag all_flags[] = { FLAG_ALL, FLAG_END };
 
 #define INSTANCES "[<remote>:]<instance> [[<remote>:]<instance>...]"
 
 const Command action_commands[] = {
-	{ .path = "pause", .aliases = "freeze", .usage = INSTANCES, .max_args = -1, .flags = all_flags,
-	    .summary = "Freeze instances", .help = "\"incus resume\" and \"incus start\" let them go on.",
-	    .run = pause_run, .complete = "instance" },
-	{ .path = "restart", .usage = INSTANCES, .max_args = -1, .flags = restart_flags,
-	    .summary = "Stop and start instances", .run = restart, .complete = "instance" },
-	{ .path = "resume", .aliases = "unfreeze", .usage = INSTANCES, .max_args = -1,
-	    .flags = all_flags, .summary = "Let frozen instances go on", .run = resume,
+	{ .path = "pause",
+	    .aliases = "freeze",
+	    .usage = INSTANCES,
+	    .max_args = -1,
+	    .flags = all_flags,
+	    .summary = "Freeze instances",
+	    .help = "\"incus resume\" and \"incus start\" let them go on.",
+	    .run = pause_run,
 	    .complete = "instance" },
-	{ .path = "start", .usage = INSTANCES, .max_args = -1, .flags = start_flags,
-	    .summary = "Start instances", .run = start, .complete = "instance" },
-	{ .path = "stop", .usage = INSTANCES, .max_args = -1, .flags = stop_flags,
-	    .summary = "Stop instances", .run = stop, .complete = "instance" },
+	{ .path = "restart",
+	    .usage = INSTANCES,
+	    .max_args = -1,
+	    .flags = restart_flags,
+	    .summary = "Stop and start instances",
+	    .run = restart,
+	    .complete = "instance" },
+	{ .path = "resume",
+	    .aliases = "unfreeze",
+	    .usage = INSTANCES,
+	    .max_args = -1,
+	    .flags = all_flags,
+	    .summary = "Let frozen instances go on",
+	    .run = resume,
+	    .complete = "instance" },
+	{ .path = "start",
+	    .usage = INSTANCES,
+	    .max_args = -1,
+	    .flags = start_flags,
+	    .summary = "Start instances",
+	    .run = start,
+	    .complete = "instance" },
+	{ .path = "stop",
+	    .usage = INSTANCES,
+	    .max_args = -1,
+	    .flags = stop_flags,
+	    .summary = "Stop instances",
+	    .run = stop,
+	    .complete = "instance" },
 	{ 0 },
 };

@@ -25,7 +25,8 @@ static int waitready(Cli *cli, Error **err)
 		if (problem->kind == ERROR_FORBIDDEN)
 			return error_propagate(err, g_steal_pointer(&problem));
 		if (timeout > 0 && g_get_monotonic_time() >= end)
-			return error_set(err, ERROR_TIMEOUT, "Incus still not running after %lds timeout (%s)", timeout,
+			return error_set(err, ERROR_TIMEOUT,
+			    "Incus still not running after %lds timeout (%s)", timeout,
 			    problem->message);
 		usleep(wait);
 		wait = MIN(wait + wait / 16, POLL_MAX_US);
@@ -43,7 +44,8 @@ static int shutdown_run(Cli *cli, Error **err)
 	if (timeout > 0)
 		incus_client_set_timeout(server->client, (int)MIN(timeout, G_MAXINT / 1000) * 1000);
 	json_t *request = json_pack("{s:b}", "force", flag_bool(cli, "force"));
-	if (server_call(server, "Shutdown", request, &problem) || problem->kind == ERROR_UNAVAILABLE)
+	if (server_call(server, "Shutdown", request, &problem) ||
+	    problem->kind == ERROR_UNAVAILABLE)
 		return 0;
 	if (problem->kind == ERROR_TIMEOUT)
 		return error_set(
@@ -95,7 +97,8 @@ static void print_results(Cli *cli, const json_t *results)
 		if (strcmp(json_get_text(result, "type"), "select") == 0)
 			print_select(cli, result);
 		else
-			printf("Rows affected: %" G_GINT64_FORMAT "\n", json_get_int(result, "rows_affected"));
+			printf("Rows affected: %" G_GINT64_FORMAT "\n",
+			    json_get_int(result, "rows_affected"));
 		if (several)
 			putchar('\n');
 	}
@@ -118,7 +121,8 @@ static int sql(Cli *cli, Error **err)
 {
 	const char *database = cli->args[0], *query = cli->args[1];
 	if (strcmp(database, "local") != 0 && strcmp(database, "global") != 0)
-		return error_set(err, ERROR_INVALID, "Invalid database \"%s\": use local or global", database);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid database \"%s\": use local or global", database);
 	if (strcmp(query, "-") == 0 && read_stdin(cli, &query, NULL, err) < 0)
 		return -1;
 	if (!*query)
@@ -148,18 +152,29 @@ static const Flag shutdown_flags[] = {
 
 const Command admin_commands[] = {
 	{ .path = "admin", .summary = "Set up and look after the daemon" },
-	{ .path = "admin shutdown", .max_args = 0, .flags = shutdown_flags,
-	    .summary = "Stop all instances, then the daemon", .run = shutdown_run },
-	{ .path = "admin sql", .usage = "<local|global> <query>", .min_args = 2, .max_args = 2,
+	{ .path = "admin shutdown",
+	    .max_args = 0,
+	    .flags = shutdown_flags,
+	    .summary = "Stop all instances, then the daemon",
+	    .run = shutdown_run },
+	{ .path = "admin sql",
+	    .usage = "<local|global> <query>",
+	    .min_args = 2,
+	    .max_args = 2,
 	    .summary = "Run SQL on a database of the daemon",
-	    .help = "The query \"-\" is read from the standard input. \".dump\" prints the database as SQL,\n"
-		    "\".schema\" its tables without their rows; \".sync\" writes the global database to the\n"
-		    "file database/global/db.bin.\n"
-		    "\n"
-		    "Changes made so are not checked: a wrong one can break the daemon.",
-	    .examples = "incus admin sql global \"SELECT name FROM instances\"", .run = sql,
+	    .help =
+		"The query \"-\" is read from the standard input. \".dump\" prints the database as SQL,\n"
+		"\".schema\" its tables without their rows; \".sync\" writes the global database to the\n"
+		"file database/global/db.bin.\n"
+		"\n"
+		"Changes made so are not checked: a wrong one can break the daemon.",
+	    .examples = "incus admin sql global \"SELECT name FROM instances\"",
+	    .run = sql,
 	    .hidden = true },
-	{ .path = "admin waitready", .max_args = 0, .flags = timeout_flags,
-	    .summary = "Wait until the daemon takes requests", .run = waitready },
+	{ .path = "admin waitready",
+	    .max_args = 0,
+	    .flags = timeout_flags,
+	    .summary = "Wait until the daemon takes requests",
+	    .run = waitready },
 	{ 0 },
 };

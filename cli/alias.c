@@ -78,7 +78,8 @@ char **alias_expand(Cli *cli, int *argc, char **argv)
 	if (!text)
 		return argv;
 	if (*text && !g_shell_parse_argv(text, &n, &target, &shell)) {
-		fprintf(stderr, "Error: Alias of \"%s\" cannot be read: %s\n", argv[1], shell->message);
+		fprintf(
+		    stderr, "Error: Alias of \"%s\" cannot be read: %s\n", argv[1], shell->message);
 		return NULL;
 	}
 	if (!target)
@@ -147,8 +148,9 @@ static const Flag list_flags[] = { FLAG_FORMAT, FLAG_END };
 const Command alias_commands[] = {
 	{ .path = "alias",
 	    .summary = "Keep shortcuts of commands",
-	    .help = "A shortcut stands for the words of a command. Arguments follow the words, or take the\n"
-		    "place of @ARGS@; @ARG1@, @ARG2@ ... stand for single ones." },
+	    .help =
+		"A shortcut stands for the words of a command. Arguments follow the words, or take the\n"
+		"place of @ARGS@; @ARG1@, @ARG2@ ... stand for single ones." },
 	{ .path = "alias add",
 	    .usage = "<alias> <target>",
 	    .min_args = 2,

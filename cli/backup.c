@@ -29,8 +29,9 @@ static const char *compression_of(const char *path)
 {
 	static const struct {
 		const char *end, *compression;
-	} ends[] = { { ".tar.gz", "gzip" }, { ".tgz", "gzip" }, { ".tar.xz", "xz" }, { ".tar.bz2", "bzip2" },
-		{ ".tar.zst", "zstd" }, { ".tar.lzma", "lzma" }, { ".tar", "none" } };
+	} ends[] = { { ".tar.gz", "gzip" }, { ".tgz", "gzip" }, { ".tar.xz", "xz" },
+		{ ".tar.bz2", "bzip2" }, { ".tar.zst", "zstd" }, { ".tar.lzma", "lzma" },
+		{ ".tar", "none" } };
 	for (size_t i = 0; path && i < G_N_ELEMENTS(ends); i++)
 		if (g_str_has_suffix(path, ends[i].end))
 			return ends[i].compression;
@@ -42,10 +43,12 @@ static const char *pack(Cli *cli, const Object *instance, const char *target, Er
 {
 	const char *compression = flag_string(cli, "compression");
 	g_autofree char *expires = units_format_time(time(NULL) + KEPT_SECONDS, 0);
-	json_t *request = json_pack("{s:s, s:{s:s, s:b, s:b, s:s}}", "instance", instance->name, "backup", "expires_at", expires,
-	    "instance_only", flag_bool(cli, "instance-only"), "optimized_storage", flag_bool(cli, "optimized-storage"),
-	    "compression_algorithm", compression && *compression ? compression : compression_of(target));
-	json_t *done = server_do(instance->server, "CreateInstanceBackup", request, "Backing up instance", err);
+	json_t *request = json_pack("{s:s, s:{s:s, s:b, s:b, s:s}}", "instance", instance->name,
+	    "backup", "expires_at", expires, "instance_only", flag_bool(cli, "instance-only"),
+	    "optimized_storage", flag_bool(cli, "optimized-storage"), "compression_algorithm",
+	    compression && *compression ? compression : compression_of(target));
+	json_t *done = server_do(
+	    instance->server, "CreateInstanceBackup", request, "Backing up instance", err);
 	if (!done)
 		return NULL;
 	json_t *backups = json_object_get(json_object_get(done, "resources"), "backups");
@@ -87,7 +90,8 @@ static int download(Cli *cli, const Object *instance, const char *name, int fd, 
 	in.instance = (char *)instance->name;
 	in.name = (char *)name;
 	in.project = (char *)(instance->server->project ? instance->server->project : "");
-	g_autoptr(Stream) stream = stream_open(instance->server, "ExportInstanceBackup", &in.base, err);
+	g_autoptr(Stream) stream = stream_open(
+	    instance->server, "ExportInstanceBackup", &in.base, err);
 	if (!stream)
 		return -1;
 	progress_start(&progress, cli->quiet ? NULL : "Exporting the backup");
@@ -105,7 +109,9 @@ static int name_file(const char *path, const char *instance, Error **err)
 	if (n < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	g_autofree char *to = g_strconcat(instance, archive_extension(start, (size_t)n), NULL);
-	return g_rename(path, to) < 0 ? error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", to) : 0;
+	return g_rename(path, to) < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", to) :
+	    0;
 }
 
 static int export_to(Cli *cli, const Object *instance, const char *path, bool named, Error **err)
@@ -118,7 +124,8 @@ static int export_to(Cli *cli, const Object *instance, const char *path, bool na
 		return -1;
 	int result = download(cli, instance, name, fd, err);
 	json_t *key = json_pack("{s:s, s:s}", "instance", instance->name, "name", name);
-	if (!server_do(instance->server, "DeleteInstanceBackup", key, NULL, result == 0 ? err : NULL))
+	if (!server_do(
+		instance->server, "DeleteInstanceBackup", key, NULL, result == 0 ? err : NULL))
 		return -1;
 	return result < 0 || named ? result : name_file(path, instance->name, err);
 }
@@ -129,7 +136,8 @@ static int export(Cli *cli, Error **err)
 	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
 		return -1;
 	bool named = cli->n_args > 1;
-	g_autofree char *path = named ? g_strdup(cli->args[1]) : g_strconcat(instance.name, ".backup", NULL);
+	g_autofree char *path = named ? g_strdup(cli->args[1]) :
+					g_strconcat(instance.name, ".backup", NULL);
 	if (export_to(cli, &instance, path, named, err) < 0) {
 		g_unlink(path);
 		return -1;
@@ -142,7 +150,8 @@ static int export(Cli *cli, Error **err)
 /* ---- import ---- */
 
 /* 1: the server has heard enough, and its reply says why. */
-static int send_file(Stream *stream, int fd, Pb__ImportInstanceRequest *first, Progress *progress, uint64_t total, Error **err)
+static int send_file(Stream *stream, int fd, Pb__ImportInstanceRequest *first, Progress *progress,
+    uint64_t total, Error **err)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
 	Pb__ImportInstanceRequest plain = PB__IMPORT_INSTANCE_REQUEST__INIT, *in = first;
@@ -176,7 +185,8 @@ static json_t *upload(Cli *cli, Server *server, int fd, const char *name, Error 
 	if (!stream)
 		return NULL;
 	progress_start(&progress, cli->quiet ? NULL : "Importing instance");
-	int result = send_file(stream, fd, &in, &progress, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0, err);
+	int result = send_file(
+	    stream, fd, &in, &progress, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0, err);
 	progress_end(&progress);
 	if (result < 0 || stream_finish(stream, &reply, err) < 0)
 		return NULL;
@@ -194,16 +204,19 @@ static int import(Cli *cli, Error **err)
 	const char *name = cli->n_args > (remote ? 2 : 1) ? cli->args[remote ? 2 : 1] : "";
 	if (!server)
 		return -1;
-	autofd int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	autofd int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) :
+						 open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
 	return upload(cli, server, fd, name, err) ? 0 : -1;
 }
 
 static const Flag export_flags[] = {
-	{ "compression", 0, FLAG_STRING, NULL, "gzip, zstd, xz, bzip2, lzma or none; else what the file's name says, or the server" },
+	{ "compression", 0, FLAG_STRING, NULL,
+	    "gzip, zstd, xz, bzip2, lzma or none; else what the file's name says, or the server" },
 	{ "instance-only", 0, FLAG_BOOL, NULL, "Leave the snapshots out" },
-	{ "optimized-storage", 0, FLAG_BOOL, NULL, "Use the storage driver's own format where it has one" },
+	{ "optimized-storage", 0, FLAG_BOOL, NULL,
+	    "Use the storage driver's own format where it has one" },
 	FLAG_END,
 };
 static const Flag import_flags[] = {
@@ -212,16 +225,27 @@ static const Flag import_flags[] = {
 };
 
 const Command backup_commands[] = {
-	{ .path = "export", .usage = "[<remote>:]<instance> [target] [--instance-only] [--optimized-storage]", .min_args = 1,
-	    .max_args = 2, .flags = export_flags, .summary = "Export instance backups",
-	    .help = "Packs an instance with its snapshots and its configuration into one file, from which incus import makes it "
-		    "again, here or on another server. A running instance stands still meanwhile.",
+	{ .path = "export",
+	    .usage = "[<remote>:]<instance> [target] [--instance-only] [--optimized-storage]",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = export_flags,
+	    .summary = "Export instance backups",
+	    .help =
+		"Packs an instance with its snapshots and its configuration into one file, from which incus import makes it "
+		"again, here or on another server. A running instance stands still meanwhile.",
 	    .examples = "incus export c1 backup0.tar.gz\n"
 			"    Pack c1 into a file compressed with gzip.",
-	    .run = export, .complete = "instance" },
-	{ .path = "import", .usage = "[<remote>:] <backup file> [<instance name>]", .min_args = 1, .max_args = 3,
-	    .flags = import_flags, .summary = "Import instance backups",
-	    .help = "Makes an instance from a file that incus export wrote. \"-\" is standard input.",
+	    .run = export,
+	    .complete = "instance" },
+	{ .path = "import",
+	    .usage = "[<remote>:] <backup file> [<instance name>]",
+	    .min_args = 1,
+	    .max_args = 3,
+	    .flags = import_flags,
+	    .summary = "Import instance backups",
+	    .help =
+		"Makes an instance from a file that incus export wrote. \"-\" is standard input.",
 	    .examples = "incus import backup0.tar.gz\n"
 			"    Make the instance that is in the file.",
 	    .run = import },

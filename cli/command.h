@@ -39,7 +39,8 @@ typedef struct Command {
 	const char *examples;
 	int (*run)(Cli *cli, Error **err); /* NULL: a group */
 	bool hidden;
-	const char *complete; /* what each argument names: "instance", "profile", ...; comma for the next */
+	const char *
+	    complete; /* what each argument names: "instance", "profile", ...; comma for the next */
 } Command;
 
 struct Cli {
@@ -78,7 +79,8 @@ bool command_hidden(const Command *command);
 const Flag *flag_find(const Command *command, const char *name, size_t length);
 const Flag *flag_find_letter(const Command *command, char letter);
 
-/* Values of flags; `name` must be a flag of the command or a global one. Strings belong to the run. */
+/* Values of flags; `name` must be a flag of the command or a global one. Strings belong to the run.
+ */
 bool flag_given(const Cli *cli, const char *name);
 bool flag_bool(const Cli *cli, const char *name);
 const char *flag_string(const Cli *cli, const char *name);

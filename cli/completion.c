@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Words come from the line, since bash splits them at colons too; it replaces what follows the last. */
+/* Words come from the line, since bash splits them at colons too; it replaces what follows the
+ * last. */
 static const char bash_script[] =
     "# bash completion for incus\n"
     "_incus() {\n"
@@ -107,7 +108,8 @@ static void offer_names(Cli *cli, const char *kind, const char *word)
 	if (k == G_N_ELEMENTS(lists) || target_parse(cli, word, &target, NULL) < 0)
 		return;
 	json_array_foreach (server_list(target.server, lists[k].method, NULL, NULL), i, item) {
-		g_autofree char *candidate = g_strconcat(remote_prefix, json_get_text(item, lists[k].key), NULL);
+		g_autofree char *candidate = g_strconcat(
+		    remote_prefix, json_get_text(item, lists[k].key), NULL);
 		offer(candidate, word);
 	}
 }

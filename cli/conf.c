@@ -101,7 +101,8 @@ static int read_file(Conf *conf, const char *path, bool global, Error **err)
 		if (g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||
 		    g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOTDIR))
 			return 1;
-		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, failure->message);
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, failure->message);
 	}
 	g_autoptr(json_t) root = yaml_to_json(text, length, err);
 	if (!root)
@@ -231,8 +232,10 @@ int conf_save(Conf *conf, Error **err)
 	g_autofree char *text = yaml_from_json(root);
 	if (g_mkdir_with_parents(conf->dir, 0750) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", conf->dir);
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &failure))
-		return error_set(err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
+	if (!g_file_set_contents_full(
+		path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &failure))
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
 	return 0;
 }
 

@@ -31,11 +31,12 @@ static const Noun snapshot_noun = {
 	.title = "Instance snapshot",
 	.method = "InstanceSnapshot",
 	.body = "snapshot",
-	.edit_help = "# The snapshot as YAML. Lines that begin with # are left out.\n"
-		     "#\n"
-		     "# expires_at: 2030-01-01T00:00:00Z\n"
-		     "#\n"
-		     "# Only when it expires can be changed; nothing, or 0001-01-01T00:00:00Z, is never.\n",
+	.edit_help =
+	    "# The snapshot as YAML. Lines that begin with # are left out.\n"
+	    "#\n"
+	    "# expires_at: 2030-01-01T00:00:00Z\n"
+	    "#\n"
+	    "# Only when it expires can be changed; nothing, or 0001-01-01T00:00:00Z, is never.\n",
 };
 
 const Noun server_noun = {
@@ -57,7 +58,8 @@ static void choose_noun(Object *owner)
 	if (!slash)
 		return;
 	owner->noun = &snapshot_noun;
-	json_object_set_new(owner->key, "instance", json_stringn(owner->name, (size_t)(slash - owner->name)));
+	json_object_set_new(
+	    owner->key, "instance", json_stringn(owner->name, (size_t)(slash - owner->name)));
 	json_object_set_new(owner->key, "name", json_string(slash + 1));
 }
 
@@ -70,7 +72,8 @@ static int check_property(Cli *cli, const Object *owner, Error **err)
 	    "The config keys of a snapshot are as they were when it was taken: only properties can be changed (--property)");
 }
 
-/* The first argument names an instance or a snapshot of one; or, with `extra` arguments fewer, the server. */
+/* The first argument names an instance or a snapshot of one; or, with `extra` arguments fewer, the
+ * server. */
 static int parse_owner(Cli *cli, int with_instance, Object *ret, int *ret_next, Error **err)
 {
 	bool remote_only = cli->n_args > 0 && g_str_has_suffix(cli->args[0], ":");
@@ -95,7 +98,8 @@ static bool sets_server(Cli *cli)
 {
 	if (strchr(cli->args[0], '='))
 		return true;
-	return cli->n_args == 2 && !strchr(cli->args[1], '=') && !g_str_has_suffix(cli->args[0], ":");
+	return cli->n_args == 2 && !strchr(cli->args[1], '=') &&
+	    !g_str_has_suffix(cli->args[0], ":");
 }
 
 static int set(Cli *cli, Error **err)
@@ -223,55 +227,112 @@ static const Flag show_flags[] = {
 const Command config_commands[] = {
 	{ .path = "config", .summary = "Configure instances and the server" },
 	{ .path = "config device", .summary = "Manage devices of instances" },
-	{ .path = "config device add", .usage = "[<remote>:]<instance> <device> <type> [key=value...]",
-	    .min_args = 3, .max_args = -1, .summary = "Add a device to an instance",
+	{ .path = "config device add",
+	    .usage = "[<remote>:]<instance> <device> <type> [key=value...]",
+	    .min_args = 3,
+	    .max_args = -1,
+	    .summary = "Add a device to an instance",
 	    .examples = "incus config device add c1 data disk source=/srv/data path=/data\n"
 			"incus config device add c1 eth1 nic network=incusbr0",
-	    .run = add, .complete = "instance" },
-	{ .path = "config device get", .usage = "[<remote>:]<instance> <device> <key>", .min_args = 3,
-	    .max_args = 3, .summary = "Print one key of a device", .run = device_get_run,
+	    .run = add,
 	    .complete = "instance" },
-	{ .path = "config device list", .aliases = "ls", .usage = "[<remote>:]<instance>",
-	    .min_args = 1, .max_args = 1, .summary = "List the devices of an instance",
-	    .run = device_list_run, .complete = "instance" },
-	{ .path = "config device override", .usage = "[<remote>:]<instance> <device> [key=value...]",
-	    .min_args = 2, .max_args = -1,
-	    .summary = "Copy a device from a profile to the instance, with changes", .run = override,
-	    .examples = "incus config device override c1 root size=20GiB", .complete = "instance" },
-	{ .path = "config device remove", .aliases = "rm", .usage = "[<remote>:]<instance> <name>...",
-	    .min_args = 2, .max_args = -1, .summary = "Remove devices from an instance",
-	    .run = remove_run, .complete = "instance" },
-	{ .path = "config device set", .usage = "[<remote>:]<instance> <device> <key>=<value>...",
-	    .min_args = 3, .max_args = -1, .summary = "Set keys of a device",
-	    .help = "One key may also be given as \"<key> <value>\".", .run = device_set_run,
+	{ .path = "config device get",
+	    .usage = "[<remote>:]<instance> <device> <key>",
+	    .min_args = 3,
+	    .max_args = 3,
+	    .summary = "Print one key of a device",
+	    .run = device_get_run,
 	    .complete = "instance" },
-	{ .path = "config device show", .usage = "[<remote>:]<instance>", .min_args = 1, .max_args = 1,
-	    .summary = "Show the devices of an instance", .run = device_show_run,
+	{ .path = "config device list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "List the devices of an instance",
+	    .run = device_list_run,
 	    .complete = "instance" },
-	{ .path = "config device unset", .usage = "[<remote>:]<instance> <device> <key>", .min_args = 3,
-	    .max_args = 3, .summary = "Unset a key of a device", .run = device_unset_run,
+	{ .path = "config device override",
+	    .usage = "[<remote>:]<instance> <device> [key=value...]",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .summary = "Copy a device from a profile to the instance, with changes",
+	    .run = override,
+	    .examples = "incus config device override c1 root size=20GiB",
 	    .complete = "instance" },
-	{ .path = "config edit", .usage = "[<remote>:][<instance>[/<snapshot>]]", .max_args = 1,
-	    .flags = target_flags, .summary = "Edit an instance or the server's settings as YAML",
-	    .examples = "incus config edit c1 < c1.yaml", .run = edit, .complete = "instance" },
-	{ .path = "config get", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>", .min_args = 1, .max_args = 2,
-	    .flags = get_flags, .summary = "Print one key of an instance or of the server", .run = get,
+	{ .path = "config device remove",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<instance> <name>...",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .summary = "Remove devices from an instance",
+	    .run = remove_run,
 	    .complete = "instance" },
-	{ .path = "config set", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>=<value>...", .min_args = 1,
-	    .max_args = -1, .flags = key_flags,
+	{ .path = "config device set",
+	    .usage = "[<remote>:]<instance> <device> <key>=<value>...",
+	    .min_args = 3,
+	    .max_args = -1,
+	    .summary = "Set keys of a device",
+	    .help = "One key may also be given as \"<key> <value>\".",
+	    .run = device_set_run,
+	    .complete = "instance" },
+	{ .path = "config device show",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Show the devices of an instance",
+	    .run = device_show_run,
+	    .complete = "instance" },
+	{ .path = "config device unset",
+	    .usage = "[<remote>:]<instance> <device> <key>",
+	    .min_args = 3,
+	    .max_args = 3,
+	    .summary = "Unset a key of a device",
+	    .run = device_unset_run,
+	    .complete = "instance" },
+	{ .path = "config edit",
+	    .usage = "[<remote>:][<instance>[/<snapshot>]]",
+	    .max_args = 1,
+	    .flags = target_flags,
+	    .summary = "Edit an instance or the server's settings as YAML",
+	    .examples = "incus config edit c1 < c1.yaml",
+	    .run = edit,
+	    .complete = "instance" },
+	{ .path = "config get",
+	    .usage = "[<remote>:][<instance>[/<snapshot>]] <key>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = get_flags,
+	    .summary = "Print one key of an instance or of the server",
+	    .run = get,
+	    .complete = "instance" },
+	{ .path = "config set",
+	    .usage = "[<remote>:][<instance>[/<snapshot>]] <key>=<value>...",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .flags = key_flags,
 	    .summary = "Set keys of an instance or of the server",
-	    .help = "One key may also be given as \"<key> <value>\"; a value of - is read from the\n"
-		    "standard input.",
+	    .help =
+		"One key may also be given as \"<key> <value>\"; a value of - is read from the\n"
+		"standard input.",
 	    .examples = "incus config set c1 limits.cpu=2 limits.memory=1GiB\n"
 			"incus config set c1/snap0 expires_at=2030-01-01T00:00:00Z --property\n"
 			"incus config set core.https_address=:8443",
-	    .run = set, .complete = "instance" },
-	{ .path = "config show", .usage = "[<remote>:][<instance>[/<snapshot>]]", .max_args = 1, .flags = show_flags,
-	    .summary = "Show the configuration of an instance or of the server", .run = show,
+	    .run = set,
 	    .complete = "instance" },
-	{ .path = "config unset", .usage = "[<remote>:][<instance>[/<snapshot>]] <key>", .min_args = 1,
-	    .max_args = 2, .flags = key_flags,
-	    .summary = "Unset a key of an instance or of the server", .run = unset,
+	{ .path = "config show",
+	    .usage = "[<remote>:][<instance>[/<snapshot>]]",
+	    .max_args = 1,
+	    .flags = show_flags,
+	    .summary = "Show the configuration of an instance or of the server",
+	    .run = show,
+	    .complete = "instance" },
+	{ .path = "config unset",
+	    .usage = "[<remote>:][<instance>[/<snapshot>]] <key>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = key_flags,
+	    .summary = "Unset a key of an instance or of the server",
+	    .run = unset,
 	    .complete = "instance" },
 	{ 0 },
 };

@@ -77,7 +77,8 @@ static int receive(Stream *stream, Error **err)
 		if (out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_DATA)
 			result = write_all(STDOUT_FILENO, out->data.data, out->data.len, err);
 		else if (out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_ATTACHED)
-			fputs("To detach from the console, press: <ctrl>+a q\n\r", stdout), fflush(stdout);
+			fputs("To detach from the console, press: <ctrl>+a q\n\r", stdout),
+			    fflush(stdout);
 		stream_message_free(message);
 		if (result < 0)
 			return -1;
@@ -91,7 +92,9 @@ int console_attach(const Object *instance, const char *type, Error **err)
 	Pb__ConsoleInstanceRequest request = PB__CONSOLE_INSTANCE_REQUEST__INIT;
 	Pb__ConsoleInstanceInput start = PB__CONSOLE_INSTANCE_INPUT__INIT;
 	Escape escape = { 0 };
-	InputRules rules = { .data = send_typed, .end = send_end, .resize = send_resize, .user = &escape };
+	InputRules rules = {
+		.data = send_typed, .end = send_end, .resize = send_resize, .user = &escape
+	};
 	uint32_t width, height;
 	terminal_size(&width, &height);
 	post.type = (char *)type;
@@ -102,7 +105,8 @@ int console_attach(const Object *instance, const char *type, Error **err)
 	request.console = &post;
 	start.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_START;
 	start.start = &request;
-	g_autoptr(Stream) stream = stream_open(instance->server, "ConsoleInstance", &start.base, err);
+	g_autoptr(Stream) stream = stream_open(
+	    instance->server, "ConsoleInstance", &start.base, err);
 	if (!stream)
 		return -1;
 	terminal_raw();
@@ -122,15 +126,16 @@ static int console(Cli *cli, Error **err)
 	Object instance;
 	const char *type = flag_string(cli, "type");
 	if (strcmp(type, "console") != 0 && strcmp(type, "vga") != 0)
-		return error_set(err, ERROR_INVALID, "Unknown console type \"%s\": use console or vga", type);
+		return error_set(
+		    err, ERROR_INVALID, "Unknown console type \"%s\": use console or vga", type);
 	input_block_signals(false);
 	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
 		return -1;
 	if (flag_bool(cli, "show-log")) {
 		puts("\nConsole log:\n");
 		fflush(stdout);
-		return stream_to_fd(instance.server, "GetInstanceConsoleLog", json_copy(instance.key),
-		    STDOUT_FILENO, err);
+		return stream_to_fd(instance.server, "GetInstanceConsoleLog",
+		    json_copy(instance.key), STDOUT_FILENO, err);
 	}
 	return console_attach(&instance, type, err);
 }

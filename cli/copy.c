@@ -27,7 +27,8 @@ static int parse_source(Cli *cli, Ends *ends, Error **err)
 		return -1;
 	const char *slash = strchr(ends->source.name, '/');
 	if (slash) {
-		const char *name = arena_strndup(cli->arena, ends->source.name, slash - ends->source.name);
+		const char *name = arena_strndup(
+		    cli->arena, ends->source.name, slash - ends->source.name);
 		ends->snapshot = slash + 1;
 		ends->source = object_make(ends->source.server, &instance_noun, name);
 	}
@@ -49,10 +50,13 @@ static int parse_ends(Cli *cli, Ends *ends, Error **err)
 	if (strchr(ends->name, '/'))
 		return error_set(err, ERROR_INVALID, "Invalid instance name \"%s\"", ends->name);
 	if (ends->server != ends->source.server)
-		return error_set(err, ERROR_UNSUPPORTED, "Copies between servers are not available in this version: export and import it");
-	bool elsewhere = ends->project && strcmp(ends->project, project_of(ends->source.server)) != 0;
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Copies between servers are not available in this version: export and import it");
+	bool elsewhere = ends->project &&
+	    strcmp(ends->project, project_of(ends->source.server)) != 0;
 	if (!*ends->name && !elsewhere && strcmp(cli->command->path, "copy") == 0)
-		return error_set(err, ERROR_INVALID, "You must specify a destination instance name");
+		return error_set(
+		    err, ERROR_INVALID, "You must specify a destination instance name");
 	if (!*ends->name)
 		ends->name = ends->source.name;
 	return 0;
@@ -78,14 +82,16 @@ static int pool_change(Cli *cli, const json_t *expanded, json_t *devices, Error 
 	if (!*pool)
 		return 0;
 	json_object_foreach ((json_t *)expanded, name, device)
-		if (strcmp(json_get_text(device, "type"), "disk") == 0 && strcmp(json_get_text(device, "path"), "/") == 0) {
+		if (strcmp(json_get_text(device, "type"), "disk") == 0 &&
+		    strcmp(json_get_text(device, "path"), "/") == 0) {
 			json_t *own = json_object_get(devices, name);
 			if (!own)
 				json_object_set_new(devices, name, own = json_deep_copy(device));
 			json_object_set_new(own, "pool", json_string(pool));
 			return 0;
 		}
-	json_object_set_new(devices, "root", json_pack("{s:s, s:s, s:s}", "type", "disk", "path", "/", "pool", pool));
+	json_object_set_new(devices, "root",
+	    json_pack("{s:s, s:s, s:s}", "type", "disk", "path", "/", "pool", pool));
 	return 0;
 }
 
@@ -126,12 +132,15 @@ static json_t *describe(Cli *cli, const Ends *ends, Error **err)
 	json_object_set_new(instance, "name", json_string(ends->name));
 	json_object_set_new(instance, "type", json_string(json_get_text(ends->data, "type")));
 	json_object_set_new(instance, "ephemeral", json_boolean(flag_bool(cli, "ephemeral")));
-	json_object_set_new(instance, "description", json_string(json_get_text(ends->data, "description")));
-	json_object_set_new(instance, "architecture", json_string(json_get_text(ends->data, "architecture")));
+	json_object_set_new(
+	    instance, "description", json_string(json_get_text(ends->data, "description")));
+	json_object_set_new(
+	    instance, "architecture", json_string(json_get_text(ends->data, "architecture")));
 	json_object_set_new(instance, "source",
 	    json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "type", "copy", "source", from, "project",
-		project_of(ends->source.server), "instance_only", flag_bool(cli, "instance-only"), "refresh",
-		flag_bool(cli, "refresh"), "allow_inconsistent", flag_bool(cli, "allow-inconsistent")));
+		project_of(ends->source.server), "instance_only", flag_bool(cli, "instance-only"),
+		"refresh", flag_bool(cli, "refresh"), "allow_inconsistent",
+		flag_bool(cli, "allow-inconsistent")));
 	return config_changes(cli, json_member(instance, "config"), err) < 0 ||
 		device_changes(cli, ends->data, json_member(instance, "devices"), err) < 0 ?
 	    NULL :
@@ -154,7 +163,8 @@ static bool is_volatile(const char *key)
 	return g_str_has_prefix(key, "volatile.");
 }
 
-/* After a refresh the copy has the keys, devices and profiles of the source, but its own volatile keys and pool. */
+/* After a refresh the copy has the keys, devices and profiles of the source, but its own volatile
+ * keys and pool. */
 static int refresh_settings(Cli *cli, const Ends *ends, json_t *changes, Error **err)
 {
 	Object copy = object_make(ends->server, &instance_noun, ends->name);
@@ -199,7 +209,8 @@ static int copy_run(Cli *cli, Error **err)
 	json_t *profiles = json_object_get(instance, "profiles");
 	if (profiles && json_array_size(profiles) == 0)
 		json_object_set_new(request, "update_mask", json_pack("[s]", "profiles"));
-	if (!server_do(ends.server, "CreateInstance", request, arena_printf(cli->arena, "Copying %s", ends.source.name), err))
+	if (!server_do(ends.server, "CreateInstance", request,
+		arena_printf(cli->arena, "Copying %s", ends.source.name), err))
 		return -1;
 	return refresh && !ends.snapshot ? refresh_settings(cli, &ends, instance, err) : 0;
 }
@@ -224,7 +235,8 @@ static int apply_changes(Cli *cli, const Ends *ends, Error **err)
 	unsigned n;
 	const char *const *given = flag_list(cli, "device", &n);
 	for (unsigned i = 0; i < n; i++)
-		if (device_option(given[i], json_object_get(data, "expanded_devices"), json_member(put, "devices"), err) < 0)
+		if (device_option(given[i], json_object_get(data, "expanded_devices"),
+			json_member(put, "devices"), err) < 0)
 			return -1;
 	return object_put(&moved, put, err);
 }
@@ -235,30 +247,36 @@ static int move_run(Cli *cli, Error **err)
 	if (parse_ends(cli, &ends, err) < 0)
 		return -1;
 	if (ends.snapshot)
-		return error_set(err, ERROR_INVALID, "A snapshot cannot be moved: use incus copy, or incus snapshot rename");
+		return error_set(err, ERROR_INVALID,
+		    "A snapshot cannot be moved: use incus copy, or incus snapshot rename");
 	if (flag_given(cli, "profile") || flag_bool(cli, "no-profiles"))
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Profiles cannot be changed by a move on one server: use incus profile assign before or after");
 	json_t *request = json_copy(ends.source.key);
 	json_object_set_new(request, "instance",
-	    json_pack("{s:s, s:s, s:s, s:b}", "name", ends.name, "pool", flag_string(cli, "storage"), "project",
-		ends.project ? ends.project : "", "instance_only", flag_bool(cli, "instance-only")));
-	if (!server_do(ends.server, "RenameInstance", request, arena_printf(cli->arena, "Moving %s", ends.source.name), err))
+	    json_pack("{s:s, s:s, s:s, s:b}", "name", ends.name, "pool",
+		flag_string(cli, "storage"), "project", ends.project ? ends.project : "",
+		"instance_only", flag_bool(cli, "instance-only")));
+	if (!server_do(ends.server, "RenameInstance", request,
+		arena_printf(cli->arena, "Moving %s", ends.source.name), err))
 		return -1;
 	return apply_changes(cli, &ends, err);
 }
 
-#define MOVE_FLAGS                                                                                      \
-	{ "allow-inconsistent", 0, FLAG_BOOL, NULL, "Go on when files change underneath" },             \
-	{ "config", 'c', FLAG_LIST, NULL, "key=value to set on the result" },                           \
-	{ "device", 'd', FLAG_LIST, NULL, "Device to add or change: NAME,KEY=VALUE,..." },              \
-	{ "instance-only", 0, FLAG_BOOL, NULL, "Leave the snapshots" },                                 \
-	{ "mode", 0, FLAG_STRING, "pull", "Between servers: pull, push or relay" },                     \
-	{ "no-profiles", 0, FLAG_BOOL, NULL, "Use no profiles" },                                       \
-	{ "profile", 'p', FLAG_LIST, NULL, "Profile to use instead of those of the source" },           \
-	{ "stateless", 0, FLAG_BOOL, NULL, "Leave the running state" },                                 \
-	{ "storage", 's', FLAG_STRING, NULL, "Storage pool for the root file system" }, FLAG_TARGET,    \
-	{ "target-project", 0, FLAG_STRING, NULL, "Project of the result" }
+#define MOVE_FLAGS                                                                                 \
+	{ "allow-inconsistent", 0, FLAG_BOOL, NULL, "Go on when files change underneath" },        \
+	    { "config", 'c', FLAG_LIST, NULL, "key=value to set on the result" },                  \
+	    { "device", 'd', FLAG_LIST, NULL, "Device to add or change: NAME,KEY=VALUE,..." },     \
+	    { "instance-only", 0, FLAG_BOOL, NULL, "Leave the snapshots" },                        \
+	    { "mode", 0, FLAG_STRING, "pull", "Between servers: pull, push or relay" },            \
+	    { "no-profiles", 0, FLAG_BOOL, NULL, "Use no profiles" },                              \
+	    { "profile", 'p', FLAG_LIST, NULL, "Profile to use instead of those of the source" },  \
+	    { "stateless", 0, FLAG_BOOL, NULL, "Leave the running state" },                        \
+	    { "storage", 's', FLAG_STRING, NULL, "Storage pool for the root file system" },        \
+	    FLAG_TARGET,                                                                           \
+	{                                                                                          \
+		"target-project", 0, FLAG_STRING, NULL, "Project of the result"                    \
+	}
 
 static const Flag copy_flags[] = {
 	MOVE_FLAGS,
@@ -269,21 +287,33 @@ static const Flag copy_flags[] = {
 static const Flag move_flags[] = { MOVE_FLAGS, FLAG_END };
 
 const Command copy_commands[] = {
-	{ .path = "copy", .aliases = "cp", .usage = "[<remote>:]<source>[/<snapshot>] [[<remote>:]<destination>]", .min_args = 1,
-	    .max_args = 2, .flags = copy_flags, .summary = "Copy an instance",
+	{ .path = "copy",
+	    .aliases = "cp",
+	    .usage = "[<remote>:]<source>[/<snapshot>] [[<remote>:]<destination>]",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = copy_flags,
+	    .summary = "Copy an instance",
 	    .help = "The copy gets its own name, identity and MAC addresses; it is not started.",
 	    .examples = "incus copy c1 c2\n"
 			"incus copy c1/before-upgrade c3 -s fast -c limits.memory=2GiB\n"
 			"incus copy c1 backup --refresh\n"
 			"    Bring the copy up to date, snapshots included.",
-	    .run = copy_run, .complete = "instance,instance" },
-	{ .path = "move", .aliases = "mv", .usage = "[<remote>:]<instance> [<remote>:][<instance>]", .min_args = 1, .max_args = 2,
-	    .flags = move_flags, .summary = "Move or rename an instance",
+	    .run = copy_run,
+	    .complete = "instance,instance" },
+	{ .path = "move",
+	    .aliases = "mv",
+	    .usage = "[<remote>:]<instance> [<remote>:][<instance>]",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = move_flags,
+	    .summary = "Move or rename an instance",
 	    .help = "The instance must be stopped. Its snapshots go with it.",
 	    .examples = "incus move c1 web\n"
 			"    Another name.\n"
 			"incus move c1 --storage fast\n"
 			"incus move c1 --target-project lab",
-	    .run = move_run, .complete = "instance,instance" },
+	    .run = move_run,
+	    .complete = "instance,instance" },
 	{ 0 },
 };

@@ -10,7 +10,8 @@ static bool confirm(const char *name)
 {
 	printf("Remove %s (yes/no): ", name);
 	g_autofree char *answer = prompt_line();
-	return answer && (g_ascii_strcasecmp(answer, "yes") == 0 || g_ascii_strcasecmp(answer, "y") == 0);
+	return answer &&
+	    (g_ascii_strcasecmp(answer, "yes") == 0 || g_ascii_strcasecmp(answer, "y") == 0);
 }
 
 static bool is_running(const json_t *data)
@@ -28,8 +29,8 @@ static int delete_one(Cli *cli, const Object *instance, Error **err)
 	if (flag_bool(cli, "interactive") && !confirm(instance->name))
 		return error_set(err, ERROR_CANCELLED, "User aborted delete operation");
 	if (is_running(data) && !force)
-		return error_set(
-		    err, ERROR_INVALID, "The instance is currently running, stop it first or pass --force");
+		return error_set(err, ERROR_INVALID,
+		    "The instance is currently running, stop it first or pass --force");
 	if (is_running(data)) {
 		const char *label = arena_printf(cli->arena, "Stopping %s", instance->name);
 		if (instance_change_state(instance, "stop", -1, true, false, label, err) < 0)
@@ -54,7 +55,8 @@ static int delete(Cli *cli, Error **err)
 		    delete_one(cli, &instance, err);
 	for (int i = 0; i < cli->n_args; i++) {
 		g_autoptr(Error) problem = NULL;
-		if (object_parse_named(cli, &instance_noun, cli->args[i], &instance, &problem) == 0 &&
+		if (object_parse_named(cli, &instance_noun, cli->args[i], &instance, &problem) ==
+			0 &&
 		    delete_one(cli, &instance, &problem) == 0)
 			continue;
 		fprintf(stderr, "error: %s: %s\n", cli->args[i], problem->message);
@@ -83,10 +85,21 @@ static const Flag delete_flags[] = {
 };
 
 const Command delete_commands[] = {
-	{ .path = "delete", .aliases = "rm", .usage = "[<remote>:]<instance> [[<remote>:]<instance>...]",
-	    .min_args = 1, .max_args = -1, .flags = delete_flags, .summary = "Delete instances",
-	    .run = delete, .complete = "instance" },
-	{ .path = "rename", .usage = "[<remote>:]<instance> <instance>", .min_args = 2, .max_args = 2,
-	    .summary = "Rename an instance", .run = rename_run, .complete = "instance" },
+	{ .path = "delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<instance> [[<remote>:]<instance>...]",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .flags = delete_flags,
+	    .summary = "Delete instances",
+	    .run = delete,
+	    .complete = "instance" },
+	{ .path = "rename",
+	    .usage = "[<remote>:]<instance> <instance>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Rename an instance",
+	    .run = rename_run,
+	    .complete = "instance" },
 	{ 0 },
 };

@@ -36,7 +36,8 @@ int device_attach(const Object *owner, const char *name, json_t *device, Error *
 	return object_put(owner, data, err);
 }
 
-int device_add(const Object *owner, const char *device, const char *type, int first_pair, Error **err)
+int device_add(
+    const Object *owner, const char *device, const char *type, int first_pair, Error **err)
 {
 	json_t *config = json_object();
 	if (read_pairs(owner->server->cli, first_pair, false, config, err) < 0) {
@@ -82,7 +83,8 @@ int device_override(const Object *owner, const char *device, int first_pair, Err
 		return error_set(err, ERROR_EXISTS, "The device already exists");
 	json_t *config = json_object_get(json_object_get(data, "expanded_devices"), device);
 	if (!config)
-		return error_set(err, ERROR_NOT_FOUND, "No profile gives %s a device \"%s\"", owner->name, device);
+		return error_set(err, ERROR_NOT_FOUND, "No profile gives %s a device \"%s\"",
+		    owner->name, device);
 	config = server_keep(owner->server->cli, json_deep_copy(config));
 	if (read_pairs(owner->server->cli, first_pair, false, config, err) < 0)
 		return -1;
@@ -116,14 +118,16 @@ int device_remove(const Object *owner, int first, Error **err)
 }
 
 /* The device to change; one of a profile only says so. */
-static json_t *own_device(const Object *owner, json_t *data, json_t *devices, const char *device, Error **err)
+static json_t *own_device(
+    const Object *owner, json_t *data, json_t *devices, const char *device, Error **err)
 {
 	json_t *config = json_object_get(devices, device);
 	if (config)
 		return config;
 	if (json_object_get(json_object_get(data, "expanded_devices"), device))
 		error_set(err, ERROR_INVALID,
-		    "Device \"%s\" comes from a profile: override it, or change the profile", device);
+		    "Device \"%s\" comes from a profile: override it, or change the profile",
+		    device);
 	else
 		missing(owner, device, err);
 	return NULL;
@@ -165,7 +169,8 @@ static bool matches(const json_t *device, const char *const *keys, const char *v
 	return false;
 }
 
-static const char *find_device(json_t *devices, const char *const *keys, const char *value, Error **err)
+static const char *find_device(
+    json_t *devices, const char *const *keys, const char *value, Error **err)
 {
 	const char *name, *found = NULL;
 	json_t *device;
@@ -173,7 +178,8 @@ static const char *find_device(json_t *devices, const char *const *keys, const c
 		if (!matches(device, keys, value))
 			continue;
 		if (found) {
-			error_set(err, ERROR_INVALID, "More than one device matches, specify the device name");
+			error_set(err, ERROR_INVALID,
+			    "More than one device matches, specify the device name");
 			return NULL;
 		}
 		found = name;
@@ -195,7 +201,8 @@ int device_detach(
 	if (!device)
 		return missing(owner, name, err);
 	if (!matches(device, keys, value))
-		return error_set(err, ERROR_INVALID, "The device \"%s\" does not use \"%s\"", name, value);
+		return error_set(
+		    err, ERROR_INVALID, "The device \"%s\" does not use \"%s\"", name, value);
 	json_object_del(devices, name);
 	return object_put(owner, data, err);
 }

@@ -4,7 +4,8 @@
  */
 #include "cli/noun.h"
 
-int device_add(const Object *owner, const char *device, const char *type, int first_pair, Error **err);
+int device_add(
+    const Object *owner, const char *device, const char *type, int first_pair, Error **err);
 int device_get(const Object *owner, const char *device, const char *key, Error **err);
 int device_list(const Object *owner, Error **err);
 int device_override(const Object *owner, const char *device, int first_pair, Error **err);

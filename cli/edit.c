@@ -34,9 +34,10 @@ static int run_editor(const char *path, Error **err)
 	argv = g_realloc_n(argv, n + 2, sizeof(char *));
 	argv[n] = g_strdup(path);
 	argv[n + 1] = NULL;
-	if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_CHILD_INHERITS_STDIN, NULL,
-		NULL, NULL, NULL, &status, &failure))
-		return error_set(err, ERROR_INTERNAL, "Cannot run the editor: %s", failure->message);
+	if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_CHILD_INHERITS_STDIN,
+		NULL, NULL, NULL, NULL, &status, &failure))
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot run the editor: %s", failure->message);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return error_set(err, ERROR_CANCELLED, "The editor \"%s\" failed", command);
 	return 0;
@@ -56,8 +57,8 @@ static int write_file(int fd, const char *text, size_t length)
 	return 0;
 }
 
-int edit_text(const char *text, size_t length, const char *suffix, char **ret_text, size_t *ret_length,
-    Error **err)
+int edit_text(const char *text, size_t length, const char *suffix, char **ret_text,
+    size_t *ret_length, Error **err)
 {
 	g_autofree char *path =
 	    g_strdup_printf("%s/incus_edit_XXXXXX%s", g_get_tmp_dir(), suffix ? suffix : "");
@@ -71,7 +72,8 @@ int edit_text(const char *text, size_t length, const char *suffix, char **ret_te
 	else
 		result = run_editor(path, err);
 	if (result == 0 && !g_file_get_contents(path, ret_text, ret_length, &failure))
-		result = error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, failure->message);
+		result = error_set(
+		    err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, failure->message);
 	unlink(path);
 	return result;
 }

@@ -50,19 +50,21 @@ static void send_signal(Stream *stream, int number)
 static int pick_mode(Cli *cli, bool *ret_interactive, Error **err)
 {
 	const char *mode = flag_string(cli, "mode");
-	bool force = flag_bool(cli, "force-interactive"), never = flag_bool(cli, "force-noninteractive");
+	bool force = flag_bool(cli, "force-interactive"),
+	     never = flag_bool(cli, "force-noninteractive");
 	if (force && never)
 		return error_set(
 		    err, ERROR_INVALID, "You can't pass -t and -T at the same time");
 	if ((force || never) && strcmp(mode, "auto") != 0)
-		return error_set(err, ERROR_INVALID, "You can't pass -t or -T at the same time as --mode");
+		return error_set(
+		    err, ERROR_INVALID, "You can't pass -t or -T at the same time as --mode");
 	if (strcmp(mode, "interactive") == 0)
 		force = true;
 	else if (strcmp(mode, "non-interactive") == 0)
 		never = true;
 	else if (strcmp(mode, "auto") != 0)
-		return error_set(
-		    err, ERROR_INVALID, "Unknown mode \"%s\": use auto, interactive or non-interactive", mode);
+		return error_set(err, ERROR_INVALID,
+		    "Unknown mode \"%s\": use auto, interactive or non-interactive", mode);
 	*ret_interactive = force || (!never && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO));
 	return 0;
 }
@@ -88,8 +90,8 @@ static int fill_environment(Pb__InstanceExecPost *exec, Cli *cli, bool interacti
 	for (unsigned i = 0; i < n; i++) {
 		const char *equals = strchr(pairs[i], '=');
 		if (!equals || equals == pairs[i])
-			return error_set(err, ERROR_INVALID, "Invalid environment variable \"%s\": NAME=VALUE expected",
-			    pairs[i]);
+			return error_set(err, ERROR_INVALID,
+			    "Invalid environment variable \"%s\": NAME=VALUE expected", pairs[i]);
 		add_environment(exec, cli, pairs[i], equals - pairs[i], equals + 1);
 	}
 	return 0;
@@ -106,7 +108,8 @@ static void fill_terminal(Pb__InstanceExecPost *exec)
 static int fill_request(Pb__InstanceExecPost *exec, Cli *cli, Error **err)
 {
 	bool interactive = false;
-	if (pick_mode(cli, &interactive, err) < 0 || fill_environment(exec, cli, interactive, err) < 0)
+	if (pick_mode(cli, &interactive, err) < 0 ||
+	    fill_environment(exec, cli, interactive, err) < 0)
 		return -1;
 	exec->interactive = interactive;
 	exec->n_command = cli->n_args - 1;
@@ -187,7 +190,8 @@ static int exec_run(Cli *cli, Error **err)
 /* Images without su still have a shell. */
 static int shell_run(Cli *cli, Error **err)
 {
-	static const char *const login = "command -v su >/dev/null 2>&1 && exec su -l; exec /bin/sh -l";
+	static const char *const login =
+	    "command -v su >/dev/null 2>&1 && exec su -l; exec /bin/sh -l";
 	char *command[] = { "/bin/sh", "-c", (char *)login };
 	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
 	input_block_signals(true);
@@ -213,16 +217,27 @@ static const Flag exec_flags[] = {
 };
 
 const Command exec_commands[] = {
-	{ .path = "exec", .usage = "[<remote>:]<instance> [--] <command line>", .min_args = 2,
-	    .max_args = -1, .flags = exec_flags, .summary = "Run a command in an instance",
-	    .help = "The command is run directly, without a shell; \"sh -c\" is needed for pipes and patterns.\n"
-		    "Its exit status becomes that of incus.\n"
-		    "\n"
-		    "Mode auto gives the command a terminal when the standard input and output are one.",
+	{ .path = "exec",
+	    .usage = "[<remote>:]<instance> [--] <command line>",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = exec_flags,
+	    .summary = "Run a command in an instance",
+	    .help =
+		"The command is run directly, without a shell; \"sh -c\" is needed for pipes and patterns.\n"
+		"Its exit status becomes that of incus.\n"
+		"\n"
+		"Mode auto gives the command a terminal when the standard input and output are one.",
 	    .examples = "incus exec c1 -- ls -l /\n"
 			"incus exec c1 --user 1000 --cwd /tmp -- id",
-	    .run = exec_run, .complete = "instance" },
-	{ .path = "shell", .usage = "[<remote>:]<instance>", .min_args = 1, .max_args = 1,
-	    .summary = "Log in to an instance as root", .run = shell_run, .complete = "instance" },
+	    .run = exec_run,
+	    .complete = "instance" },
+	{ .path = "shell",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Log in to an instance as root",
+	    .run = shell_run,
+	    .complete = "instance" },
 	{ 0 },
 };

@@ -20,7 +20,8 @@ int file_target_parse(Cli *cli, const char *argument, FileTarget *ret, Error **e
 		return -1;
 	const char *slash = strchr(target.name, '/');
 	if (!slash || slash == target.name)
-		return error_set(err, ERROR_INVALID, "Invalid path \"%s\": INSTANCE/PATH expected", argument);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid path \"%s\": INSTANCE/PATH expected", argument);
 	ret->server = target.server;
 	ret->instance = arena_strndup(cli->arena, target.name, slash - target.name);
 	ret->path = slash;
@@ -59,7 +60,8 @@ static int edit(Cli *cli, Error **err)
 		g_autofree char *edited = NULL;
 		size_t length;
 		const char *dot = strrchr(file.path, '.');
-		if (edit_text(text->str, text->len, dot && !strchr(dot, '/') ? dot : "", &edited, &length, err) < 0)
+		if (edit_text(text->str, text->len, dot && !strchr(dot, '/') ? dot : "", &edited,
+			&length, err) < 0)
 			return -1;
 		if (file_send_bytes(&file, &facts, edited, length, &problem) == 0)
 			return 0;
@@ -93,32 +95,54 @@ static const Flag mount_flags[] = {
 
 const Command file_commands[] = {
 	{ .path = "file", .summary = "Manage files in instances" },
-	{ .path = "file delete", .aliases = "rm",
-	    .usage = "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...]", .min_args = 1,
-	    .max_args = -1, .summary = "Delete files in instances", .run = delete,
+	{ .path = "file delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...]",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .summary = "Delete files in instances",
+	    .run = delete,
 	    .complete = "instance" },
-	{ .path = "file edit", .usage = "[<remote>:]<instance>/<path>", .min_args = 1, .max_args = 1,
+	{ .path = "file edit",
+	    .usage = "[<remote>:]<instance>/<path>",
+	    .min_args = 1,
+	    .max_args = 1,
 	    .summary = "Edit a file of an instance",
-	    .help = "Its owner and permissions stay. New content is taken from the standard input when that is\n"
-		    "no terminal.",
-	    .run = edit, .complete = "instance" },
-	{ .path = "file mount", .usage = "[<remote>:]<instance>[/<path>] [<target path>]", .min_args = 1,
-	    .max_args = 2, .flags = mount_flags, .summary = "Mount the files of an instance",
-	    .help = "With a target path sshfs mounts them there until ctrl+c. Without one they are offered to SSH\n"
-		    "clients (sftp) on a port of this machine.",
+	    .help =
+		"Its owner and permissions stay. New content is taken from the standard input when that is\n"
+		"no terminal.",
+	    .run = edit,
+	    .complete = "instance" },
+	{ .path = "file mount",
+	    .usage = "[<remote>:]<instance>[/<path>] [<target path>]",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = mount_flags,
+	    .summary = "Mount the files of an instance",
+	    .help =
+		"With a target path sshfs mounts them there until ctrl+c. Without one they are offered to SSH\n"
+		"clients (sftp) on a port of this machine.",
 	    .examples = "incus file mount c1/root /mnt\n"
 			"incus file mount c1 --listen 127.0.0.1:2022",
-	    .run = file_mount, .complete = "instance" },
+	    .run = file_mount,
+	    .complete = "instance" },
 	{ .path = "file pull",
 	    .usage = "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...] <target path>",
-	    .min_args = 2, .max_args = -1, .flags = pull_flags,
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = pull_flags,
 	    .summary = "Fetch files from instances",
 	    .examples = "incus file pull c1/etc/hosts .\n"
 			"incus file pull c1/etc/hosts -\n"
 			"    Print the file.",
-	    .run = file_pull, .complete = "instance" },
-	{ .path = "file push", .usage = "<source path>... [<remote>:]<instance>/<path>", .min_args = 2,
-	    .max_args = -1, .flags = push_flags, .summary = "Send files to an instance",
+	    .run = file_pull,
+	    .complete = "instance" },
+	{ .path = "file push",
+	    .usage = "<source path>... [<remote>:]<instance>/<path>",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = push_flags,
+	    .summary = "Send files to an instance",
 	    .examples = "incus file push /etc/hosts c1/etc/hosts\n"
 			"echo hello | incus file push - c1/root/hello\n"
 			"incus file push -r src c1/root/",

@@ -34,7 +34,8 @@ static int begin(const FileFacts *facts, void *user, Error **err)
 			return error_set(
 			    err, ERROR_INVALID, "Can't pull a directory without --recursive");
 		if (g_mkdir(pull->path, facts->mode & 0777) < 0 && errno != EEXIST)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", pull->path);
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", pull->path);
 		return 0;
 	}
 	if (strcmp(facts->type, "symlink") == 0)
@@ -67,8 +68,8 @@ static void entry(const char *name, void *user)
 	g_ptr_array_add(((Pull *)user)->names, g_strdup(name));
 }
 
-static int pull_object(Cli *cli, const FileTarget *from, const char *path, bool recursive, unsigned links,
-    Error **err);
+static int pull_object(Cli *cli, const FileTarget *from, const char *path, bool recursive,
+    unsigned links, Error **err);
 
 static int pull_children(const Pull *pull, Error **err)
 {
@@ -76,8 +77,10 @@ static int pull_children(const Pull *pull, Error **err)
 		const char *name = g_ptr_array_index(pull->names, i);
 		FileTarget child = pull->from;
 		/* A name is one component: nothing that an instance says may lead elsewhere. */
-		if (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || !*name)
-			return error_set(err, ERROR_INVALID, "Invalid name \"%s\" in \"%s\"", name, pull->from.path);
+		if (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		    !*name)
+			return error_set(err, ERROR_INVALID, "Invalid name \"%s\" in \"%s\"", name,
+			    pull->from.path);
 		g_autofree char *inside = g_build_path("/", pull->from.path, name, NULL);
 		g_autofree char *outside = g_build_filename(pull->path, name, NULL);
 		child.path = inside;
@@ -91,8 +94,9 @@ static int follow_link(const Pull *pull, Error **err)
 {
 	FileTarget from = pull->from;
 	g_autofree char *directory = g_path_get_dirname(from.path);
-	g_autofree char *path = *pull->link->str == '/' ? g_strdup(pull->link->str) :
-							  g_build_path("/", directory, pull->link->str, NULL);
+	g_autofree char *path = *pull->link->str == '/' ?
+	    g_strdup(pull->link->str) :
+	    g_build_path("/", directory, pull->link->str, NULL);
 	if (pull->links >= MAX_LINKS)
 		return error_set(err, ERROR_INVALID, "Too many links at \"%s\"", from.path);
 	from.path = path;
@@ -108,12 +112,13 @@ static int finish(Pull *pull, Error **err)
 	if (!pull->recursive)
 		return follow_link(pull, err);
 	if (symlink(pull->link->str, pull->path) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", pull->path);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", pull->path);
 	return 0;
 }
 
-static int pull_object(Cli *cli, const FileTarget *from, const char *path, bool recursive, unsigned links,
-    Error **err)
+static int pull_object(
+    Cli *cli, const FileTarget *from, const char *path, bool recursive, unsigned links, Error **err)
 {
 	g_autoptr(GString) link = g_string_new(NULL);
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
@@ -126,7 +131,8 @@ static int pull_object(Cli *cli, const FileTarget *from, const char *path, bool 
 		.link = link,
 		.names = names };
 	FileSink sink = { .begin = begin, .data = data, .entry = entry, .user = &pull };
-	g_autofree char *label = g_strdup_printf("Pulling %s from %s", path ? path : "-", from->path);
+	g_autofree char *label = g_strdup_printf(
+	    "Pulling %s from %s", path ? path : "-", from->path);
 	progress_start(&pull.progress, path && !cli->quiet ? label : NULL);
 	int result = file_receive(from, &sink, err);
 	progress_end(&pull.progress);
@@ -156,7 +162,8 @@ static int prepare_target(Cli *cli, const char *target, bool *ret_directory, Err
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", target);
 	*ret_directory = g_file_test(target, G_FILE_TEST_IS_DIR);
 	if ((several || slash) && !*ret_directory)
-		return error_set(err, ERROR_INVALID, "More than one file to download, but target is not a directory");
+		return error_set(err, ERROR_INVALID,
+		    "More than one file to download, but target is not a directory");
 	return 0;
 }
 
@@ -172,8 +179,10 @@ int file_pull(Cli *cli, Error **err)
 		if (file_target_parse(cli, cli->args[i], &from, err) < 0)
 			return -1;
 		g_autofree char *name = last_component(from.path);
-		g_autofree char *path = directory ? g_build_filename(target, name, NULL) : g_strdup(target);
-		if (pull_object(cli, &from, to_stdout ? NULL : path, recursive && !to_stdout, 0, err) < 0)
+		g_autofree char *path = directory ? g_build_filename(target, name, NULL) :
+						    g_strdup(target);
+		if (pull_object(
+			cli, &from, to_stdout ? NULL : path, recursive && !to_stdout, 0, err) < 0)
 			return -1;
 	}
 	return 0;

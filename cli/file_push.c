@@ -22,8 +22,8 @@ static char *join(const char *directory, const char *name)
 						  g_strconcat(directory, "/", name, NULL);
 }
 
-static int make_directory(const FileTarget *at, const char *path, int64_t uid, int64_t gid, int64_t mode,
-    Error **err)
+static int make_directory(
+    const FileTarget *at, const char *path, int64_t uid, int64_t gid, int64_t mode, Error **err)
 {
 	FileTarget to = *at;
 	FileFacts facts = { .uid = uid, .gid = gid, .mode = mode, .type = "directory" };
@@ -44,11 +44,13 @@ static int make_parents(const Push *push, const char *path, bool all, Error **er
 	return 0;
 }
 
-static int push_fd(const Push *push, const char *path, const char *label, int fd, const struct stat *st,
-    Error **err)
+static int push_fd(const Push *push, const char *path, const char *label, int fd,
+    const struct stat *st, Error **err)
 {
 	FileTarget to = push->to;
-	FileFacts facts = { .uid = push->uid, .gid = push->gid, .mode = push->mode, .type = "file" };
+	FileFacts facts = {
+		.uid = push->uid, .gid = push->gid, .mode = push->mode, .type = "file"
+	};
 	Progress progress;
 	to.path = path;
 	if (st && S_ISREG(st->st_mode)) {
@@ -57,8 +59,8 @@ static int push_fd(const Push *push, const char *path, const char *label, int fd
 		facts.mode = push->mode >= 0 ? push->mode : st->st_mode & 07777;
 	}
 	progress_start(&progress, push->cli->quiet ? NULL : label);
-	int result = file_send(
-	    &to, &facts, fd, st && S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0, &progress, err);
+	int result = file_send(&to, &facts, fd,
+	    st && S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0, &progress, err);
 	progress_end(&progress);
 	return result;
 }
@@ -71,7 +73,8 @@ static int push_link(const Push *push, const char *source, const char *path, con
 	g_autofree char *target = g_file_read_link(source, NULL);
 	to.path = path;
 	if (!target)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the link \"%s\"", source);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the link \"%s\"", source);
 	return file_send_bytes(&to, &facts, target, strlen(target), err);
 }
 
@@ -93,7 +96,8 @@ static int push_children(const Push *push, const char *source, const char *path,
 	g_autoptr(GDir) dir = g_dir_open(source, 0, &failure);
 	const char *name;
 	if (!dir)
-		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", source, failure->message);
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot read \"%s\": %s", source, failure->message);
 	while ((name = g_dir_read_name(dir))) {
 		g_autofree char *from = join(source, name), *to = join(path, name);
 		if (push_tree(push, from, to, err) < 0)
@@ -124,7 +128,8 @@ static int push_recursive(const Push *push, const char *source, Error **err)
 {
 	g_autofree char *clean = g_canonicalize_filename(source, NULL);
 	g_autofree char *name = g_path_get_basename(clean);
-	bool content = strcmp(source, ".") == 0 || strcmp(source, "./") == 0 || g_str_has_suffix(source, "/.");
+	bool content = strcmp(source, ".") == 0 || strcmp(source, "./") == 0 ||
+	    g_str_has_suffix(source, "/.");
 	if (content)
 		return push_children(push, source, push->to.path, err);
 	g_autofree char *path = join(push->to.path, name);
@@ -138,11 +143,13 @@ static int push_one(const Push *push, const char *source, Error **err)
 	g_autofree char *path =
 	    push->into_directory ? join(push->to.path, base) : g_strdup(push->to.path);
 	if (strcmp(source, "-") == 0)
-		return push_fd(push, push->to.path, "Pushing the standard input", STDIN_FILENO, NULL, err);
+		return push_fd(
+		    push, push->to.path, "Pushing the standard input", STDIN_FILENO, NULL, err);
 	if (stat(source, &st) < 0)
 		return error_errno(err, ERROR_INVALID, errno, "Cannot read \"%s\"", source);
 	if (S_ISDIR(st.st_mode))
-		return error_set(err, ERROR_INVALID, "\"%s\" is a directory: use --recursive", source);
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" is a directory: use --recursive", source);
 	return push_regular(push, source, path, &st, err);
 }
 
@@ -153,7 +160,8 @@ static int parse_mode(Push *push, const char *text, Error **err)
 		return 0;
 	push->mode = strtol(text, &end, 8);
 	if (*end || push->mode < 0 || push->mode > 07777)
-		return error_set(err, ERROR_INVALID, "Invalid mode \"%s\": octal digits expected", text);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid mode \"%s\": octal digits expected", text);
 	return 0;
 }
 
@@ -165,14 +173,17 @@ static bool is_directory(Push *push, const char *argument)
 	FileFacts facts;
 	g_autoptr(GString) text = g_string_new(NULL);
 	return push->cli->n_args > 2 &&
-	    (file_receive_text(&push->to, &facts, text, NULL) < 0 || strcmp(facts.type, "directory") == 0);
+	    (file_receive_text(&push->to, &facts, text, NULL) < 0 ||
+		strcmp(facts.type, "directory") == 0);
 }
 
 int file_push(Cli *cli, Error **err)
 {
 	const char *target = cli->args[cli->n_args - 1];
 	bool recursive = flag_bool(cli, "recursive"), create = flag_bool(cli, "create-dirs");
-	Push push = { .cli = cli, .uid = flag_int(cli, "uid"), .gid = flag_int(cli, "gid"), .mode = -1 };
+	Push push = {
+		.cli = cli, .uid = flag_int(cli, "uid"), .gid = flag_int(cli, "gid"), .mode = -1
+	};
 	if (parse_mode(&push, flag_string(cli, "mode"), err) < 0 ||
 	    file_target_parse(cli, target, &push.to, err) < 0)
 		return -1;
@@ -184,7 +195,8 @@ int file_push(Cli *cli, Error **err)
 	if (create && make_parents(&push, push.to.path, recursive, err) < 0)
 		return -1;
 	for (int i = 0; i + 1 < cli->n_args; i++)
-		if ((recursive ? push_recursive(&push, cli->args[i], err) : push_one(&push, cli->args[i], err)) < 0)
+		if ((recursive ? push_recursive(&push, cli->args[i], err) :
+				 push_one(&push, cli->args[i], err)) < 0)
 			return -1;
 	return 0;
 }

@@ -54,8 +54,8 @@ int file_send_bytes(
 	return stream_finish(stream, NULL, err);
 }
 
-int file_send(const FileTarget *to, const FileFacts *facts, int fd, uint64_t size, Progress *progress,
-    Error **err)
+int file_send(const FileTarget *to, const FileFacts *facts, int fd, uint64_t size,
+    Progress *progress, Error **err)
 {
 	Pb__CreateInstanceFileRequest in = PB__CREATE_INSTANCE_FILE_REQUEST__INIT;
 	Header header;
@@ -107,7 +107,8 @@ static int take(const Pb__InstanceFile *file, bool first, const FileSink *sink, 
 		return -1;
 	for (size_t i = 0; sink->entry && i < file->n_entries; i++)
 		sink->entry(file->entries[i], sink->user);
-	return file->data.len > 0 ? sink->data(file->data.data, file->data.len, sink->user, err) : 0;
+	return file->data.len > 0 ? sink->data(file->data.data, file->data.len, sink->user, err) :
+				    0;
 }
 
 int file_receive(const FileTarget *from, const FileSink *sink, Error **err)

@@ -21,8 +21,8 @@ typedef struct FileFacts {
 int file_target_parse(Cli *cli, const char *argument, FileTarget *ret, Error **err);
 
 /* The rest of fd becomes the file; size is for the progress only (0: not known). */
-int file_send(const FileTarget *to, const FileFacts *facts, int fd, uint64_t size, Progress *progress,
-    Error **err);
+int file_send(const FileTarget *to, const FileFacts *facts, int fd, uint64_t size,
+    Progress *progress, Error **err);
 int file_send_bytes(
     const FileTarget *to, const FileFacts *facts, const void *data, size_t length, Error **err);
 

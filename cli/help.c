@@ -26,7 +26,8 @@ static void add_flags(GString *out, const char *title, const Flag *flags, bool a
 		char letter[] = "    ";
 		if (f->letter)
 			memcpy(letter, (char[]){ '-', f->letter, ',', ' ' }, 4);
-		g_string_append_printf(out, "  %s--%-*s   %s", letter, (int)width, f->name, f->help);
+		g_string_append_printf(
+		    out, "  %s--%-*s   %s", letter, (int)width, f->name, f->help);
 		if (f->fallback && f->kind == FLAG_STRING)
 			g_string_append_printf(out, " (default \"%s\")", f->fallback);
 		g_string_append_c(out, '\n');
@@ -75,8 +76,8 @@ static void add_usage(GString *out, const Command *command)
 	const char *space = command ? " " : "";
 	g_string_append(out, "\nUsage:\n");
 	if (command && command->run)
-		g_string_append_printf(out, "  incus %s%s%s [flags]\n", path, command->usage ? " " : "",
-		    command->usage ? command->usage : "");
+		g_string_append_printf(out, "  incus %s%s%s [flags]\n", path,
+		    command->usage ? " " : "", command->usage ? command->usage : "");
 	else
 		g_string_append_printf(out, "  incus%s%s [command]\n", space, path);
 	if (!command || !command->aliases)
@@ -93,8 +94,9 @@ char *help_text(const Command *command, bool all, bool deep)
 	add_paragraph(out, command ? command->summary : "The command line of Incus");
 	if (!command) {
 		g_string_append_c(out, '\n');
-		add_paragraph(out, "Run any command with --help to learn more about it. Aliases of your own "
-				   "are kept with\n\"incus alias\".");
+		add_paragraph(out,
+		    "Run any command with --help to learn more about it. Aliases of your own "
+		    "are kept with\n\"incus alias\".");
 	} else if (command->help) {
 		g_string_append_c(out, '\n');
 		add_paragraph(out, command->help);

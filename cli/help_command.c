@@ -10,7 +10,8 @@ static int help_run(Cli *cli, Error **err)
 	for (int i = 0; i < cli->n_args; i++) {
 		const Command *child = command_child(command ? command->path : "", cli->args[i]);
 		if (!child)
-			return error_set(err, ERROR_NOT_FOUND, "Unknown help topic \"%s\"", cli->args[i]);
+			return error_set(
+			    err, ERROR_NOT_FOUND, "Unknown help topic \"%s\"", cli->args[i]);
 		command = child;
 	}
 	g_autofree char *text =

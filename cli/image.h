@@ -11,4 +11,5 @@ json_t *image_source(Cli *cli, Server *server, const char *image, Error **err);
 const char *image_resolve(Server *server, const char *image);
 /* server_do() with a request (taken) that holds `source`, once for each address that the source's
  * server may be reached at, until it works. */
-json_t *image_do(Server *server, const char *method, json_t *request, json_t *source, const char *label, Error **err);
+json_t *image_do(Server *server, const char *method, json_t *request, json_t *source,
+    const char *label, Error **err);

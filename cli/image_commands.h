@@ -49,5 +49,5 @@ json_t *image_streams_list(Cli *cli, const Remote *remote, Error **err);
 json_t *image_streams_get(Cli *cli, const Remote *remote, const char *name, Error **err);
 /* Downloads the one or two files of an image into a directory; their paths belong to the run,
  * *ret_rootfs is NULL for a unified image. */
-int image_streams_download(Cli *cli, const Remote *remote, const char *fingerprint, const char *directory,
-    const char **ret_image, const char **ret_rootfs, Error **err);
+int image_streams_download(Cli *cli, const Remote *remote, const char *fingerprint,
+    const char *directory, const char **ret_image, const char **ret_rootfs, Error **err);

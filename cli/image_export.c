@@ -31,15 +31,18 @@ static char *name_file(const Export *export, const char *extension)
 	bool meta = export->split && !export->rootfs;
 	if (export->target && !export->directory)
 		return g_strconcat(export->target, export->rootfs ? ".root" : "", extension, NULL);
-	g_autofree char *name = g_strconcat(meta ? "meta-" : "", export->fingerprint, extension, NULL);
-	return export->target ? g_build_filename(export->target, name, NULL) : g_steal_pointer(&name);
+	g_autofree char *name = g_strconcat(
+	    meta ? "meta-" : "", export->fingerprint, extension, NULL);
+	return export->target ? g_build_filename(export->target, name, NULL) :
+				g_steal_pointer(&name);
 }
 
 static int close_file(Export *export, Error **err)
 {
 	int result = 0;
 	if (export->fd >= 0 && close(export->fd) < 0)
-		result = error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", export->path);
+		result = error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", export->path);
 	export->fd = -1;
 	g_clear_pointer(&export->path, g_free);
 	return result;
@@ -50,7 +53,8 @@ static int open_file(Export *export, const Pb__ImageFile *file, Error **err)
 	export->path = name_file(export, archive_extension(file->data.data, file->data.len));
 	export->fd = open(export->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (export->fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", export->path);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", export->path);
 	return 0;
 }
 
@@ -87,7 +91,8 @@ static int receive(Export *export, Stream *stream, Error **err)
 	return -1;
 }
 
-/* Where the file of an export comes to stand; it is in `directory` under the server's name for it. */
+/* Where the file of an export comes to stand; it is in `directory` under the server's name for it.
+ */
 static int place_file(const Export *export, const char *from, Error **err)
 {
 	uint8_t start[512];
@@ -102,7 +107,8 @@ static int place_file(const Export *export, const char *from, Error **err)
 }
 
 /* Beside the target first, so that a failed download leaves nothing under its name. */
-static int export_streams(Cli *cli, const Remote *remote, const char *name, Export *export, Error **err)
+static int export_streams(
+    Cli *cli, const Remote *remote, const char *name, Export *export, Error **err)
 {
 	json_t *data = image_streams_get(cli, remote, name, err);
 	if (!data)
@@ -114,8 +120,10 @@ static int export_streams(Cli *cli, const Remote *remote, const char *name, Expo
 	g_autofree char *directory = g_build_filename(beside, ".incus_image_XXXXXX", NULL);
 	const char *image, *rootfs;
 	if (!g_mkdtemp_full(directory, 0700))
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create a folder in \"%s\"", beside);
-	int result = image_streams_download(cli, remote, export->fingerprint, directory, &image, &rootfs, err);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create a folder in \"%s\"", beside);
+	int result = image_streams_download(
+	    cli, remote, export->fingerprint, directory, &image, &rootfs, err);
 	if (result == 0) {
 		export->split = rootfs != NULL;
 		result = place_file(export, image, err);
@@ -162,7 +170,8 @@ int image_export(Cli *cli, Error **err)
 	const char *name;
 	const Remote *streams = image_streams_remote(cli, cli->args[0], &name);
 	export.directory = export.target && g_file_test(export.target, G_FILE_TEST_IS_DIR);
-	if ((streams ? export_streams(cli, streams, name, &export, err) : export_server(cli, &export, err)) < 0)
+	if ((streams ? export_streams(cli, streams, name, &export, err) :
+		       export_server(cli, &export, err)) < 0)
 		return -1;
 	if (!cli->quiet)
 		puts("Image exported successfully!");

@@ -86,11 +86,13 @@ static Pb__CreateImageRequest first_message(const Import *import, const char *pr
 }
 
 /* Sends a file; `first` goes with its first piece. */
-static int send_file(Import *import, Stream *stream, int fd, Pb__CreateImageRequest *first, Error **err)
+static int send_file(
+    Import *import, Stream *stream, int fd, Pb__CreateImageRequest *first, Error **err)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
 	for (;;) {
-		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT, *in = first ? first : &more;
+		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT,
+				       *in = first ? first : &more;
 		ssize_t n = read(fd, buffer, CHUNK);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -122,12 +124,13 @@ static int open_image(Import *import, const char *path, Error **err)
 static bool is_disk_image(int fd)
 {
 	char magic[4];
-	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && memcmp(magic, "QFI\xfb", 4) == 0;
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    memcmp(magic, "QFI\xfb", 4) == 0;
 }
 
 /* Both files of a split image, or one; the reply is the operation. */
-static int send_all(Import *import, Stream *stream, int image_fd, int rootfs_fd, Pb__CreateImageRequest *in,
-    Error **err)
+static int send_all(Import *import, Stream *stream, int image_fd, int rootfs_fd,
+    Pb__CreateImageRequest *in, Error **err)
 {
 	g_autofree char *image_name = g_path_get_basename(import->image);
 	g_autofree char *rootfs_name = import->rootfs ? g_path_get_basename(import->rootfs) : NULL;
@@ -167,7 +170,8 @@ static json_t *upload(Import *import, const char *path, Error **err)
 	Pb__CreateImageRequest in = first_message(import, properties);
 	autofd int image_fd = open_image(import, path, err);
 	autofd int rootfs_fd = -1;
-	if (image_fd < 0 || (import->rootfs && (rootfs_fd = open_image(import, import->rootfs, err)) < 0))
+	if (image_fd < 0 ||
+	    (import->rootfs && (rootfs_fd = open_image(import, import->rootfs, err)) < 0))
 		return NULL;
 	g_autoptr(Stream) stream = stream_open(import->server, "CreateImage", NULL, err);
 	if (!stream)
@@ -175,7 +179,8 @@ static json_t *upload(Import *import, const char *path, Error **err)
 	progress_start(&import->progress, import->cli->quiet ? NULL : "Transferring image");
 	int result = send_all(import, stream, image_fd, rootfs_fd, &in, err);
 	progress_end(&import->progress);
-	return result < 0 ? NULL : image_upload_finish(import->server, stream, "Importing image", err);
+	return result < 0 ? NULL :
+			    image_upload_finish(import->server, stream, "Importing image", err);
 }
 
 json_t *image_upload(Server *server, const char *image, const char *rootfs, json_t *properties,
@@ -199,7 +204,8 @@ json_t *image_create_start(Server *server, json_t *post, const char *project, Er
 	return stream ? start(server, stream, err) : NULL;
 }
 
-json_t *image_create(Server *server, json_t *post, const char *project, const char *label, Error **err)
+json_t *image_create(
+    Server *server, json_t *post, const char *project, const char *label, Error **err)
 {
 	json_t *source = json_object_get(post, "source"), *done = NULL;
 	char **servers = image_take_servers(server->cli, source, "server");
@@ -209,7 +215,8 @@ json_t *image_create(Server *server, json_t *post, const char *project, const ch
 		g_clear_pointer(&problem, error_free);
 		if (*servers[i])
 			json_object_set_new(source, "server", json_string(servers[i]));
-		json_t *operation = image_create_start(server, json_incref(post), project, &problem);
+		json_t *operation = image_create_start(
+		    server, json_incref(post), project, &problem);
 		done = operation ? server_wait(server, operation, label, &problem) : NULL;
 	}
 	if (!done)
@@ -224,7 +231,8 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Adds what is in the directory to the arguments, metadata.yaml first: readers look for it there. */
+/* Adds what is in the directory to the arguments, metadata.yaml first: readers look for it there.
+ */
 static int add_entries(GPtrArray *argv, const char *directory, Error **err)
 {
 	g_autoptr(GError) failure = NULL;
@@ -233,7 +241,8 @@ static int add_entries(GPtrArray *argv, const char *directory, Error **err)
 	const char *name;
 	bool found = false;
 	if (!dir)
-		return error_set(err, ERROR_INVALID, "Cannot read \"%s\": %s", directory, failure->message);
+		return error_set(
+		    err, ERROR_INVALID, "Cannot read \"%s\": %s", directory, failure->message);
 	while ((name = g_dir_read_name(dir))) {
 		if (strcmp(name, "metadata.yaml") == 0)
 			found = true;
@@ -245,15 +254,18 @@ static int add_entries(GPtrArray *argv, const char *directory, Error **err)
 	for (guint i = 0; i < names->len; i++)
 		g_ptr_array_add(argv, names->pdata[i]);
 	g_ptr_array_add(argv, NULL);
-	return found ? 0 : error_set(err, ERROR_INVALID, "\"%s\" holds no metadata.yaml", directory);
+	return found ? 0 :
+		       error_set(err, ERROR_INVALID, "\"%s\" holds no metadata.yaml", directory);
 }
 
 static int run_tar(const char *directory, const char *archive, Error **err)
 {
-	static const char *const options[] = { "tar", "--numeric-owner", "--xattrs", "--xattrs-include=*",
-		"--sort=name", "-cJf" };
+	static const char *const options[] = { "tar", "--numeric-owner", "--xattrs",
+		"--xattrs-include=*", "--sort=name", "-cJf" };
 	static const char *const environment[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XZ_DEFAULTS=-T0", NULL };
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"XZ_DEFAULTS=-T0", NULL
+	};
 	g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
 	for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
 		g_ptr_array_add(argv, g_strdup(options[i]));
@@ -307,9 +319,9 @@ static json_t *import_any(Import *import, Error **err)
 	}
 	if (g_str_has_prefix(import->image, "https://"))
 		return image_create(import->server,
-		    json_pack("{s:{s:s, s:s, s:s}, s:b, s:O}", "source", "type", "url", "mode", "pull", "url",
-			import->image, "public", flag_bool(import->cli, "public"), "properties",
-			import->properties),
+		    json_pack("{s:{s:s, s:s, s:s}, s:b, s:O}", "source", "type", "url", "mode",
+			"pull", "url", import->image, "public", flag_bool(import->cli, "public"),
+			"properties", import->properties),
 		    "", "Importing image", err);
 	if (g_file_test(import->image, G_FILE_TEST_IS_DIR))
 		return import_directory(import, err);
@@ -318,7 +330,9 @@ static json_t *import_any(Import *import, Error **err)
 
 int image_import(Cli *cli, Error **err)
 {
-	Import import = { .cli = cli, .project = "", .properties = server_keep(cli, json_object()) };
+	Import import = {
+		.cli = cli, .project = "", .properties = server_keep(cli, json_object())
+	};
 	unsigned n;
 	const char *const *aliases = flag_list(cli, "alias", &n);
 	if (parse(&import, err) < 0)

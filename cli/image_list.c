@@ -11,9 +11,9 @@
 static const struct {
 	char letter;
 	const char *header;
-} columns[] = { { 'l', "ALIAS" }, { 'L', "ALIASES" }, { 'f', "FINGERPRINT" }, { 'F', "FINGERPRINT" },
-	{ 'p', "PUBLIC" }, { 'd', "DESCRIPTION" }, { 'e', "PROJECT" }, { 'a', "ARCHITECTURE" },
-	{ 's', "SIZE" }, { 'u', "UPLOAD DATE" }, { 't', "TYPE" } };
+} columns[] = { { 'l', "ALIAS" }, { 'L', "ALIASES" }, { 'f', "FINGERPRINT" },
+	{ 'F', "FINGERPRINT" }, { 'p', "PUBLIC" }, { 'd', "DESCRIPTION" }, { 'e', "PROJECT" },
+	{ 'a', "ARCHITECTURE" }, { 's', "SIZE" }, { 'u', "UPLOAD DATE" }, { 't', "TYPE" } };
 
 static const char *shortest_alias(Cli *cli, const json_t *image)
 {
@@ -87,13 +87,16 @@ static bool property_matches(const json_t *image, const char *key, const char *v
 {
 	const char *name;
 	json_t *held;
-	if (strcmp(key, "architecture") == 0 || strcmp(key, "type") == 0 || strcmp(key, "fingerprint") == 0)
+	if (strcmp(key, "architecture") == 0 || strcmp(key, "type") == 0 ||
+	    strcmp(key, "fingerprint") == 0)
 		return g_ascii_strcasecmp(json_get_text(image, key), value) == 0;
 	if (strcmp(key, "public") == 0)
 		return json_is_true(json_object_get(image, key)) == (strcmp(value, "true") == 0);
-	const char *plain = g_str_has_prefix(key, "properties.") ? key + strlen("properties.") : key;
+	const char *plain = g_str_has_prefix(key, "properties.") ? key + strlen("properties.") :
+								   key;
 	json_object_foreach (json_object_get(image, "properties"), name, held)
-		if (key_matches(plain, name) && g_ascii_strcasecmp(json_string_value(held), value) == 0)
+		if (key_matches(plain, name) &&
+		    g_ascii_strcasecmp(json_string_value(held), value) == 0)
 			return true;
 	return false;
 }
@@ -129,7 +132,8 @@ static json_t *pick(Cli *cli, const json_t *images, int first)
 	return picked;
 }
 
-/* The server that the first argument names, and where the filters start; "remote:filter" works too. */
+/* The server that the first argument names, and where the filters start; "remote:filter" works too.
+ */
 static Server *parse_list(Cli *cli, int *ret_first, Error **err)
 {
 	Target target;
@@ -165,7 +169,8 @@ static int parse_columns(Cli *cli, GString *letters, GPtrArray *headers, Error *
 		if (*p == ',')
 			continue;
 		if (i == G_N_ELEMENTS(columns))
-			return error_set(err, ERROR_INVALID, "Unknown column shorthand char '%c' in \"%s\"", *p,
+			return error_set(err, ERROR_INVALID,
+			    "Unknown column shorthand char '%c' in \"%s\"", *p,
 			    flag_string(cli, "columns"));
 		g_string_append_c(letters, *p);
 		g_ptr_array_add(headers, (char *)columns[i].header);
@@ -206,7 +211,8 @@ int image_alias_set(Server *server, const char *alias, const char *fingerprint, 
 	if (server_call(server, "GetImageAlias", json_pack("{s:s}", "name", alias), NULL))
 		server_call(server, "DeleteImageAlias", json_pack("{s:s}", "name", alias), NULL);
 	return server_call(server, "CreateImageAlias",
-		   json_pack("{s:{s:s, s:s}}", "alias", "name", alias, "target", fingerprint), err) ?
+		   json_pack("{s:{s:s, s:s}}", "alias", "name", alias, "target", fingerprint),
+		   err) ?
 	    0 :
 	    -1;
 }
@@ -231,8 +237,10 @@ static int alias_delete(Cli *cli, Error **err)
 	Target alias;
 	if (target_parse(cli, cli->args[0], &alias, err) < 0)
 		return -1;
-	return server_call(alias.server, "DeleteImageAlias", json_pack("{s:s}", "name", alias.name), err) ? 0 :
-													     -1;
+	return server_call(
+		   alias.server, "DeleteImageAlias", json_pack("{s:s}", "name", alias.name), err) ?
+	    0 :
+	    -1;
 }
 
 static int alias_rename(Cli *cli, Error **err)
@@ -241,7 +249,8 @@ static int alias_rename(Cli *cli, Error **err)
 	if (target_parse(cli, cli->args[0], &alias, err) < 0)
 		return -1;
 	return server_call(alias.server, "RenameImageAlias",
-		   json_pack("{s:s, s:{s:s}}", "name", alias.name, "alias", "name", cli->args[1]), err) ?
+		   json_pack("{s:s, s:{s:s}}", "name", alias.name, "alias", "name", cli->args[1]),
+		   err) ?
 	    0 :
 	    -1;
 }
@@ -262,9 +271,11 @@ static json_t *aliases_of(Cli *cli, const json_t *images)
 	size_t i, k;
 	json_array_foreach (images, i, image)
 		json_array_foreach (json_object_get(image, "aliases"), k, alias)
-			json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s}", "description", "", "name",
-			    json_get_text(alias, "name"), "target", json_get_text(image, "fingerprint"), "type",
-			    json_get_text(image, "type")));
+			json_array_append_new(all,
+			    json_pack("{s:s, s:s, s:s, s:s}", "description", "", "name",
+				json_get_text(alias, "name"), "target",
+				json_get_text(image, "fingerprint"), "type",
+				json_get_text(image, "type")));
 	return all;
 }
 
@@ -285,7 +296,8 @@ static json_t *fetch_aliases(Cli *cli, int *ret_first, Error **err)
 
 static int alias_list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "ALIAS", "FINGERPRINT", "TYPE", "DESCRIPTION", NULL };
+	static const char *const headers[] = { "ALIAS", "FINGERPRINT", "TYPE", "DESCRIPTION",
+		NULL };
 	int first;
 	if (output_check_format(cli, err) < 0)
 		return -1;
@@ -312,16 +324,36 @@ static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
 
 const Command image_alias_commands[] = {
 	{ .path = "image alias", .summary = "Manage names of images" },
-	{ .path = "image alias create", .usage = "[<remote>:]<alias> <fingerprint>", .min_args = 2,
-	    .max_args = 2, .summary = "Give an image a name", .run = alias_create },
-	{ .path = "image alias delete", .aliases = "rm", .usage = "[<remote>:]<alias>", .min_args = 1,
-	    .max_args = 1, .summary = "Take a name away", .run = alias_delete, .complete = "image" },
-	{ .path = "image alias list", .aliases = "ls", .usage = "[<remote>:] [<filters>...]",
-	    .max_args = -1, .flags = format_flags, .summary = "List names of images",
-	    .help = "A filter is part of a name or the start of a fingerprint.", .run = alias_list,
+	{ .path = "image alias create",
+	    .usage = "[<remote>:]<alias> <fingerprint>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Give an image a name",
+	    .run = alias_create },
+	{ .path = "image alias delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<alias>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Take a name away",
+	    .run = alias_delete,
+	    .complete = "image" },
+	{ .path = "image alias list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:] [<filters>...]",
+	    .max_args = -1,
+	    .flags = format_flags,
+	    .summary = "List names of images",
+	    .help = "A filter is part of a name or the start of a fingerprint.",
+	    .run = alias_list,
 	    .complete = "remote" },
-	{ .path = "image alias rename", .aliases = "mv", .usage = "[<remote>:]<alias> <new-name>",
-	    .min_args = 2, .max_args = 2, .summary = "Change a name", .run = alias_rename,
+	{ .path = "image alias rename",
+	    .aliases = "mv",
+	    .usage = "[<remote>:]<alias> <new-name>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Change a name",
+	    .run = alias_rename,
 	    .complete = "image" },
 	{ 0 },
 };

@@ -17,7 +17,8 @@ const Remote *image_streams_remote(Cli *cli, const char *argument, const char **
 	if (!conf_get(cli, NULL) || cli->force_local)
 		return NULL;
 	target_split(cli, argument, &name, ret_image);
-	const Remote *remote = conf_remote(cli->conf, *name ? name : conf_default_remote(cli->conf));
+	const Remote *remote = conf_remote(
+	    cli->conf, *name ? name : conf_default_remote(cli->conf));
 	return remote && strcmp(remote->protocol, "simplestreams") == 0 ? remote : NULL;
 }
 
@@ -57,7 +58,9 @@ json_t *image_streams_get(Cli *cli, const Remote *remote, const char *name, Erro
 {
 	const Pb__Image *image;
 	incus_error *problem = NULL;
-	const char *type = flag_find(cli->command, "vm", 2) && flag_bool(cli, "vm") ? "virtual-machine" : NULL;
+	const char *type = flag_find(cli->command, "vm", 2) && flag_bool(cli, "vm") ?
+	    "virtual-machine" :
+	    NULL;
 	incus_streams *streams = open_streams(cli, remote, err);
 	if (!streams)
 		return NULL;
@@ -75,8 +78,8 @@ static int show_progress(uint64_t done, uint64_t total, void *progress)
 	return 0;
 }
 
-static int download(Cli *cli, incus_streams *streams, const incus_streams_file *file, const char *directory,
-    const char **ret_path, Error **err)
+static int download(Cli *cli, incus_streams *streams, const incus_streams_file *file,
+    const char *directory, const char **ret_path, Error **err)
 {
 	g_autofree char *name = g_path_get_basename(file->path);
 	incus_error *problem = NULL;
@@ -94,8 +97,8 @@ static int download(Cli *cli, incus_streams *streams, const incus_streams_file *
 	return error_from_sdk(err, problem);
 }
 
-int image_streams_download(Cli *cli, const Remote *remote, const char *fingerprint, const char *directory,
-    const char **ret_image, const char **ret_rootfs, Error **err)
+int image_streams_download(Cli *cli, const Remote *remote, const char *fingerprint,
+    const char *directory, const char **ret_image, const char **ret_rootfs, Error **err)
 {
 	incus_streams_file image, rootfs;
 	incus_error *problem = NULL;

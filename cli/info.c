@@ -70,7 +70,8 @@ static void print_nic(const char *name, const json_t *nic)
 	g_autofree char *state = g_ascii_strup(json_get_text(nic, "state"), -1);
 	size_t i;
 	json_t *address;
-	printf("    %s:\n      Type: %s\n      State: %s\n", name, json_get_text(nic, "type"), state);
+	printf(
+	    "    %s:\n      Type: %s\n      State: %s\n", name, json_get_text(nic, "type"), state);
 	if (*json_get_text(nic, "host_name"))
 		printf("      Host interface: %s\n", json_get_text(nic, "host_name"));
 	if (*json_get_text(nic, "hwaddr"))
@@ -79,8 +80,10 @@ static void print_nic(const char *name, const json_t *nic)
 		printf("      MTU: %" G_GINT64_FORMAT "\n", json_get_int(nic, "mtu"));
 	print_decimal_size("      Bytes received", json_get_int(counters, "bytes_received"));
 	print_decimal_size("      Bytes sent", json_get_int(counters, "bytes_sent"));
-	printf("      Packets received: %" G_GINT64_FORMAT "\n", json_get_int(counters, "packets_received"));
-	printf("      Packets sent: %" G_GINT64_FORMAT "\n", json_get_int(counters, "packets_sent"));
+	printf("      Packets received: %" G_GINT64_FORMAT "\n",
+	    json_get_int(counters, "packets_received"));
+	printf(
+	    "      Packets sent: %" G_GINT64_FORMAT "\n", json_get_int(counters, "packets_sent"));
 	puts("      IP addresses:");
 	json_array_foreach (json_object_get(nic, "addresses"), i, address)
 		printf("        %s %s/%s (%s)\n",
@@ -188,7 +191,8 @@ static int info(Cli *cli, Error **err)
 	if (*instance.name)
 		return resources ? error_set(err, ERROR_INVALID, "--resources is about a server") :
 				   instance_info(&instance, err);
-	return resources ? resources_print(instance.server, err) : server_info(instance.server, err);
+	return resources ? resources_print(instance.server, err) :
+			   server_info(instance.server, err);
 }
 
 static const Flag info_flags[] = {

@@ -79,7 +79,8 @@ static json_t *default_profile_devices(json_t *preseed)
 {
 	json_t *profiles = list_of(preseed, "profiles");
 	if (json_array_size(profiles) == 0)
-		json_array_append_new(profiles, json_pack("{s:s, s:{}}", "name", "default", "devices"));
+		json_array_append_new(
+		    profiles, json_pack("{s:s, s:{}}", "name", "default", "devices"));
 	return json_object_get(json_array_get(profiles, 0), "devices");
 }
 
@@ -94,8 +95,8 @@ static void add_pool(json_t *preseed, const char *name, const char *driver, json
 static void add_network(json_t *preseed, const char *name, const char *ipv4, const char *ipv6)
 {
 	json_array_append_new(list_of(preseed, "networks"),
-	    json_pack("{s:s, s:s, s:{s:s, s:s}}", "name", name, "type", "bridge", "config", "ipv4.address", ipv4,
-		"ipv6.address", ipv6));
+	    json_pack("{s:s, s:s, s:{s:s, s:s}}", "name", name, "type", "bridge", "config",
+		"ipv4.address", ipv4, "ipv6.address", ipv6));
 	json_object_set_new(default_profile_devices(preseed), "eth0",
 	    json_pack("{s:s, s:s, s:s}", "type", "nic", "name", "eth0", "network", name));
 }
@@ -105,7 +106,8 @@ static void set_address(json_t *preseed, const char *address, const char *port)
 	bool v6 = strchr(address, ':') != NULL && *address != '[';
 	const char *host = strcmp(address, "all") == 0 ? "" : address;
 	g_autofree char *text = g_strdup_printf(v6 ? "[%s]:%s" : "%s:%s", host, port);
-	json_object_set_new(json_member(preseed, "config"), "core.https_address", json_string(text));
+	json_object_set_new(
+	    json_member(preseed, "config"), "core.https_address", json_string(text));
 }
 
 /* A name "incusbrN" that nothing on the server has. */
@@ -135,9 +137,11 @@ static char *supported_drivers(Server *server)
 	GString *out = g_string_new(NULL);
 	size_t i;
 	json_array_foreach (
-	    json_object_get(json_object_get(facts, "environment"), "storage_supported_drivers"), i, driver)
+	    json_object_get(json_object_get(facts, "environment"), "storage_supported_drivers"), i,
+	    driver)
 		if (!json_is_true(json_object_get(driver, "Remote")))
-			g_string_append_printf(out, "%s%s", out->len ? ", " : "", json_get_text(driver, "Name"));
+			g_string_append_printf(
+			    out, "%s%s", out->len ? ", " : "", json_get_text(driver, "Name"));
 	if (out->len == 0)
 		g_string_append(out, "dir");
 	return g_string_free(out, FALSE);
@@ -148,14 +152,16 @@ static char *supported_drivers(Server *server)
 static json_t *pool_config_of_flags(Cli *cli)
 {
 	json_t *config = json_object();
-	const char *device = flag_string(cli, "storage-create-device"), *pool = flag_string(cli, "storage-pool");
+	const char *device = flag_string(cli, "storage-create-device"),
+		   *pool = flag_string(cli, "storage-pool");
 	long loop = flag_int(cli, "storage-create-loop");
 	if (*device)
 		json_object_set_new(config, "source", json_string(device));
 	else if (*pool)
 		json_object_set_new(config, "source", json_string(pool));
 	if (loop > 0)
-		json_object_set_new(config, "size", json_string(arena_printf(cli->arena, "%ldGiB", loop)));
+		json_object_set_new(
+		    config, "size", json_string(arena_printf(cli->arena, "%ldGiB", loop)));
 	return config;
 }
 
@@ -173,7 +179,8 @@ static int check_auto_flags(Cli *cli, Error **err)
 		return error_set(err, ERROR_INVALID,
 		    "Only one of --storage-create-device or --storage-create-loop can be specified");
 	if (flag_given(cli, "network-port") && !flag_given(cli, "network-address"))
-		return error_set(err, ERROR_INVALID, "--network-port can't be used without --network-address");
+		return error_set(
+		    err, ERROR_INVALID, "--network-port can't be used without --network-address");
 	return 0;
 }
 
@@ -222,7 +229,9 @@ static int ask_pool(Server *server, json_t *preseed, Error **err)
 		Object pool = object_make(server, &storage_noun, name);
 		if (!object_get(&pool, NULL))
 			break;
-		printf("The requested storage pool \"%s\" already exists. Please choose another name.\n", name);
+		printf(
+		    "The requested storage pool \"%s\" already exists. Please choose another name.\n",
+		    name);
 	}
 	g_autofree char *drivers = supported_drivers(server);
 	g_autofree char *question =
@@ -257,16 +266,19 @@ static int check_ipv6(const char *text, Error **err)
 
 static int ask_existing_network(const json_t *networks, json_t *preseed, Error **err)
 {
-	int wanted = ask_yes("Would you like to use an existing bridge or host interface?", false, err);
+	int wanted = ask_yes(
+	    "Would you like to use an existing bridge or host interface?", false, err);
 	if (wanted <= 0)
 		return wanted;
 	for (;;) {
-		g_autofree char *name = ask("Name of the existing bridge or host interface", NULL, err);
+		g_autofree char *name = ask(
+		    "Name of the existing bridge or host interface", NULL, err);
 		if (!name)
 			return -1;
 		const json_t *network = find_item(networks, "name", name);
 		if (!network) {
-			printf("The requested interface doesn't exist. Please choose another one.\n");
+			printf(
+			    "The requested interface doesn't exist. Please choose another one.\n");
 			continue;
 		}
 		json_t *device = json_pack("{s:s, s:s}", "type", "nic", "name", "eth0");
@@ -274,7 +286,8 @@ static int ask_existing_network(const json_t *networks, json_t *preseed, Error *
 			json_object_set_new(device, "network", json_string(name));
 		} else {
 			bool bridge = strcmp(json_get_text(network, "type"), "bridge") == 0;
-			json_object_set_new(device, "nictype", json_string(bridge ? "bridged" : "macvlan"));
+			json_object_set_new(
+			    device, "nictype", json_string(bridge ? "bridged" : "macvlan"));
 			json_object_set_new(device, "parent", json_string(name));
 		}
 		json_object_set_new(default_profile_devices(preseed), "eth0", device);
@@ -295,17 +308,21 @@ static int ask_network(Server *server, json_t *preseed, Error **err)
 	g_autofree char *suggestion = free_bridge_name(networks), *name = NULL;
 	for (;;) {
 		g_free(name);
-		name = ask_checked("What should the new bridge be called?", suggestion, name_check_interface, err);
+		name = ask_checked(
+		    "What should the new bridge be called?", suggestion, name_check_interface, err);
 		if (!name)
 			return -1;
 		if (!find_item(networks, "name", name))
 			break;
-		printf("The requested network bridge \"%s\" already exists. Please choose another name.\n", name);
+		printf(
+		    "The requested network bridge \"%s\" already exists. Please choose another name.\n",
+		    name);
 	}
 	g_autofree char *ipv4 =
 	    ask_checked("What IPv4 address should be used? " ADDRESS_HELP, "auto", check_ipv4, err);
 	g_autofree char *ipv6 = ipv4 ?
-	    ask_checked("What IPv6 address should be used? " ADDRESS_HELP, "auto", check_ipv6, err) :
+	    ask_checked(
+		"What IPv6 address should be used? " ADDRESS_HELP, "auto", check_ipv6, err) :
 	    NULL;
 	if (!ipv6)
 		return -1;
@@ -320,22 +337,25 @@ static int check_bind(const char *text, Error **err)
 
 static int ask_server(json_t *preseed, Error **err)
 {
-	int wanted = ask_yes("Would you like the server to be available over the network?", false, err);
+	int wanted = ask_yes(
+	    "Would you like the server to be available over the network?", false, err);
 	if (wanted < 0)
 		return -1;
 	if (wanted) {
 		g_autofree char *address =
 		    ask_checked("Address to bind to (not including port)", "all", check_bind, err);
-		g_autofree char *port =
-		    address ? ask_checked("Port to bind to", DEFAULT_PORT, name_check_port, err) : NULL;
+		g_autofree char *port = address ?
+		    ask_checked("Port to bind to", DEFAULT_PORT, name_check_port, err) :
+		    NULL;
 		if (!port)
 			return -1;
 		set_address(preseed, address, port);
 	}
-	int update = ask_yes("Would you like stale cached images to be updated automatically?", true, err);
+	int update = ask_yes(
+	    "Would you like stale cached images to be updated automatically?", true, err);
 	if (update == 0)
-		json_object_set_new(
-		    json_member(preseed, "config"), "images.auto_update_interval", json_string("0"));
+		json_object_set_new(json_member(preseed, "config"), "images.auto_update_interval",
+		    json_string("0"));
 	return update < 0 ? -1 : 0;
 }
 
@@ -343,8 +363,9 @@ static int run_questions(Server *server, json_t *preseed, Error **err)
 {
 	int cluster = ask_yes("Would you like to use clustering?", false, err);
 	if (cluster != 0)
-		return cluster < 0 ? -1 :
-				     error_set(err, ERROR_UNSUPPORTED, "Clusters are not supported by this version");
+		return cluster < 0 ?
+		    -1 :
+		    error_set(err, ERROR_UNSUPPORTED, "Clusters are not supported by this version");
 	if (ask_pool(server, preseed, err) < 0 || ask_network(server, preseed, err) < 0 ||
 	    ask_server(preseed, err) < 0)
 		return -1;
@@ -385,13 +406,13 @@ static int run_dump(Server *server, Error **err)
 
 static int check_modes(Cli *cli, bool automatic, Error **err)
 {
-	static const char *const only_auto[] = { "network-address", "network-port", "storage-backend",
-		"storage-create-device", "storage-create-loop", "storage-pool" };
+	static const char *const only_auto[] = { "network-address", "network-port",
+		"storage-backend", "storage-create-device", "storage-create-loop", "storage-pool" };
 	int modes = flag_bool(cli, "auto") + flag_bool(cli, "minimal") + flag_bool(cli, "preseed") +
 	    flag_bool(cli, "dump");
 	if (modes > 1)
-		return error_set(
-		    err, ERROR_INVALID, "Only one of --auto, --minimal, --preseed and --dump can be used");
+		return error_set(err, ERROR_INVALID,
+		    "Only one of --auto, --minimal, --preseed and --dump can be used");
 	for (size_t i = 0; i < G_N_ELEMENTS(only_auto) && !automatic; i++)
 		if (flag_given(cli, only_auto[i]))
 			return error_set(err, ERROR_INVALID, "Configuration flags require --auto");
@@ -411,7 +432,8 @@ static int init(Cli *cli, Error **err)
 	if (flag_bool(cli, "dump"))
 		return run_dump(server, err);
 	json_t *preseed = server_keep(cli, json_object());
-	if ((automatic ? run_auto(cli, server, preseed, err) : run_questions(server, preseed, err)) < 0)
+	if ((automatic ? run_auto(cli, server, preseed, err) :
+			 run_questions(server, preseed, err)) < 0)
 		return -1;
 	return preseed_apply(server, preseed, err);
 }
@@ -421,12 +443,15 @@ static const Flag init_flags[] = {
 	{ "dump", 0, FLAG_BOOL, NULL, "Print the set-up of the server as YAML" },
 	{ "minimal", 0, FLAG_BOOL, NULL, "Ask nothing, use the least that works" },
 	{ "network-address", 0, FLAG_STRING, NULL, "Address to listen on (with --auto)" },
-	{ "network-port", 0, FLAG_INT, "-1", "Port to listen on (with --auto, 8443 when not given)" },
+	{ "network-port", 0, FLAG_INT, "-1",
+	    "Port to listen on (with --auto, 8443 when not given)" },
 	{ "preseed", 0, FLAG_BOOL, NULL, "Read the set-up as YAML from the standard input" },
 	{ "storage-backend", 0, FLAG_STRING, NULL, "Driver of the storage pool (with --auto)" },
-	{ "storage-create-device", 0, FLAG_STRING, NULL, "Device for the storage pool (with --auto)" },
+	{ "storage-create-device", 0, FLAG_STRING, NULL,
+	    "Device for the storage pool (with --auto)" },
 	{ "storage-create-loop", 0, FLAG_INT, "-1", "Size in GiB of a loop file (with --auto)" },
-	{ "storage-pool", 0, FLAG_STRING, NULL, "Name of a pool or volume group to use (with --auto)" },
+	{ "storage-pool", 0, FLAG_STRING, NULL,
+	    "Name of a pool or volume group to use (with --auto)" },
 	FLAG_END,
 };
 

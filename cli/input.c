@@ -24,8 +24,8 @@ static sigset_t blocked;
 
 void input_block_signals(bool signals)
 {
-	static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT,
-		SIGALRM, SIGABRT };
+	static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+		SIGCONT, SIGALRM, SIGABRT };
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGWINCH);
 	for (size_t i = 0; signals && i < G_N_ELEMENTS(forwarded); i++)

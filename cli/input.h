@@ -9,11 +9,12 @@
 typedef struct Input Input;
 
 typedef struct InputRules {
-	/* Sends bytes that were read; 0 to go on, 1 to stop reading (escape typed), -1 on failure. */
+	/* Sends bytes that were read; 0 to go on, 1 to stop reading (escape typed), -1 on failure.
+	 */
 	int (*data)(Stream *stream, const uint8_t *bytes, size_t length, void *user);
 	void (*end)(Stream *stream, void *user);                 /* standard input has ended */
 	void (*resize)(Stream *stream, uint32_t width, uint32_t height); /* NULL: not told */
-	void (*signal)(Stream *stream, int number);              /* NULL: signals keep their meaning */
+	void (*signal)(Stream *stream, int number); /* NULL: signals keep their meaning */
 	void *user;
 	bool no_stdin; /* end at once */
 } InputRules;

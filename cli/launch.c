@@ -26,7 +26,8 @@ int device_option(const char *text, const json_t *inherited, json_t *devices, Er
 {
 	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 	if (!parts[0] || !*parts[0] || !parts[1])
-		return error_set(err, ERROR_INVALID, "Invalid device \"%s\": NAME,KEY=VALUE expected", text);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid device \"%s\": NAME,KEY=VALUE expected", text);
 	json_t *device = json_object_get(devices, parts[0]);
 	if (!device) {
 		const json_t *base = json_object_get(inherited, parts[0]);
@@ -37,11 +38,13 @@ int device_option(const char *text, const json_t *inherited, json_t *devices, Er
 		if (read_pair(*p, device, err) < 0)
 			return -1;
 	if (!*json_get_text(device, "type"))
-		return error_set(err, ERROR_INVALID, "Device \"%s\" needs a type: no profile has it", parts[0]);
+		return error_set(
+		    err, ERROR_INVALID, "Device \"%s\" needs a type: no profile has it", parts[0]);
 	return 0;
 }
 
-static int add_devices(Cli *cli, Server *server, const json_t *profiles, json_t *devices, Error **err)
+static int add_devices(
+    Cli *cli, Server *server, const json_t *profiles, json_t *devices, Error **err)
 {
 	unsigned n;
 	const char *const *given = flag_list(cli, "device", &n);
@@ -81,8 +84,8 @@ static int add_pool(Cli *cli, Server *server, json_t *devices, Error **err)
 	Object pool = object_make(server, &storage_noun, name);
 	if (!object_get(&pool, err))
 		return error_prefix(err, "Failed loading storage pool \"%s\"", name);
-	json_object_set_new(
-	    devices, "root", json_pack("{s:s, s:s, s:s}", "type", "disk", "path", "/", "pool", name));
+	json_object_set_new(devices, "root",
+	    json_pack("{s:s, s:s, s:s}", "type", "disk", "path", "/", "pool", name));
 	return 0;
 }
 
@@ -142,7 +145,8 @@ static int parse_arguments_of(
 	*ret_image = empty ? NULL : cli->args[0];
 	*ret_instance = empty ? cli->args[0] : cli->n_args > 1 ? cli->args[1] : NULL;
 	if (empty && cli->n_args > 1)
-		return error_set(err, ERROR_INVALID, "--empty cannot be combined with an image name");
+		return error_set(
+		    err, ERROR_INVALID, "--empty cannot be combined with an image name");
 	if (!empty && cli->n_args == 0)
 		return error_set(err, ERROR_INVALID, "Missing image name");
 	return 0;
@@ -188,7 +192,8 @@ static int create_instance(Cli *cli, Object *ret, Error **err)
 	Target target = { .name = "" };
 	if (parse_arguments_of(cli, &image, &name, err) < 0)
 		return -1;
-	if (name ? target_parse(cli, name, &target, err) < 0 : !(target.server = server_get(cli, NULL, err)))
+	if (name ? target_parse(cli, name, &target, err) < 0 :
+		   !(target.server = server_get(cli, NULL, err)))
 		return -1;
 	json_t *instance = read_stdin_yaml(cli, err);
 	if (!instance && err && *err)
@@ -202,15 +207,17 @@ static int create_instance(Cli *cli, Object *ret, Error **err)
 	if (fill_instance(cli, target.server, instance, err) < 0)
 		return -1;
 	if (!cli->quiet)
-		printf(*target.name ? "Creating %s\n" : "Creating the instance%s\n", target.name), fflush(stdout);
+		printf(*target.name ? "Creating %s\n" : "Creating the instance%s\n", target.name),
+		    fflush(stdout);
 	json_t *request = json_pack("{s:O}", "instance", instance);
 	if (json_object_del(instance, "no_profiles") == 0)
 		json_object_set_new(request, "update_mask", json_pack("[s]", "profiles"));
-	json_t *done = image_do(target.server, "CreateInstance", request, source, "Creating the instance", err);
+	json_t *done = image_do(
+	    target.server, "CreateInstance", request, source, "Creating the instance", err);
 	if (!done)
 		return error_prefix(err, "Failed instance creation");
-	*ret = object_make(
-	    target.server, &instance_noun, *target.name ? target.name : name_of_operation(cli, done));
+	*ret = object_make(target.server, &instance_noun,
+	    *target.name ? target.name : name_of_operation(cli, done));
 	if (!*target.name && !cli->quiet)
 		printf("Instance name is: %s\n", ret->name);
 	return 0;
@@ -230,7 +237,8 @@ static int launch(Cli *cli, Error **err)
 	if (!cli->quiet)
 		printf("Starting %s\n", instance.name), fflush(stdout);
 	warn_about_network(&instance);
-	if (instance_change_state(&instance, "start", -1, false, false, "Starting the instance", err) < 0) {
+	if (instance_change_state(
+		&instance, "start", -1, false, false, "Starting the instance", err) < 0) {
 		fprintf(stderr, "Try `incus info --show-log %s` for more info\n", instance.name);
 		return -1;
 	}

@@ -22,7 +22,8 @@ static const char *column_text_of(Cli *cli)
 	return arena_printf(cli->arena, "%sns46tS", prefix);
 }
 
-static int parse_filters(Cli *cli, Server **ret_server, char ***ret_filters, int *ret_n, Error **err)
+static int parse_filters(
+    Cli *cli, Server **ret_server, char ***ret_filters, int *ret_n, Error **err)
 {
 	Target target = { 0 };
 	*ret_filters = cli->args;
@@ -45,13 +46,14 @@ static int parse_filters(Cli *cli, Server **ret_server, char ***ret_filters, int
 /* fields NULL: everything. State and snapshots are what recursion 2 adds. */
 static json_t *fetch(Cli *cli, Server *server, const char *const *fields, Error **err)
 {
-	bool deep = !fields || g_strv_contains(fields, "state") || g_strv_contains(fields, "snapshots");
+	bool deep = !fields || g_strv_contains(fields, "state") ||
+	    g_strv_contains(fields, "snapshots");
 	json_t *names = json_array();
 	for (; fields && *fields; fields++)
 		json_array_append_new(names, json_string(*fields));
 	return server_list(server, "GetInstances",
-	    json_pack("{s:b, s:i, s:o}", "all-projects", flag_bool(cli, "all-projects"), "recursion", deep ? 2 : 1,
-		"fields", names),
+	    json_pack("{s:b, s:i, s:o}", "all-projects", flag_bool(cli, "all-projects"),
+		"recursion", deep ? 2 : 1, "fields", names),
 	    err);
 }
 
@@ -85,7 +87,8 @@ static Table *make_table(Cli *cli, const json_t *instances, const GArray *column
 	json_array_foreach (instances, i, instance) {
 		char **cells = g_new0(char *, columns->len + 1);
 		for (guint c = 0; c < columns->len; c++)
-			cells[c] = g_strdup(column_text(cli, instance, &g_array_index(columns, Column, c)));
+			cells[c] = g_strdup(
+			    column_text(cli, instance, &g_array_index(columns, Column, c)));
 		table_add_cells(table, cells);
 	}
 	table_sort(table);
@@ -116,52 +119,59 @@ static int list(Cli *cli, Error **err)
 static const Flag list_flags[] = {
 	FLAG_ALL_PROJECTS,
 	{ "columns", 'c', FLAG_STRING, DEFAULT_COLUMNS, "Columns" },
-	{ "fast", 0, FLAG_BOOL, NULL, "Only what the server has at hand (columns " FAST_COLUMNS ")" },
+	{ "fast", 0, FLAG_BOOL, NULL,
+	    "Only what the server has at hand (columns " FAST_COLUMNS ")" },
 	FLAG_FORMAT,
 	FLAG_END,
 };
 
 const Command list_commands[] = {
-	{ .path = "list", .aliases = "ls", .usage = "[<remote>:] [<filter>...]", .max_args = -1,
-	    .flags = list_flags, .summary = "List instances",
-	    .help = "An instance is listed when it passes every filter. A filter is\n"
-		    "  - the start of a name (web),\n"
-		    "  - a regular expression for the whole name (.*web.*01$),\n"
-		    "  - a configuration key and a value or regular expression (user.team=ops); words of the\n"
-		    "    key may be shortened (u.team=ops),\n"
-		    "  - type, status, architecture, location, project, ipv4 or ipv6 with one or more values\n"
-		    "    (status=running,frozen or ipv4=10.1.2.0/24).\n"
-		    "\n"
-		    "Columns:\n"
-		    "  4 - IPv4 addresses\n"
-		    "  6 - IPv6 addresses\n"
-		    "  a - Architecture\n"
-		    "  b - Storage pool\n"
-		    "  c - When it was created\n"
-		    "  d - Description\n"
-		    "  D - Disk usage\n"
-		    "  e - Project\n"
-		    "  f - Fingerprint of the image (short)\n"
-		    "  F - Fingerprint of the image\n"
-		    "  l - When it was last started\n"
-		    "  L - Cluster member it is on\n"
-		    "  m - Memory usage\n"
-		    "  M - Memory usage in percent\n"
-		    "  n - Name\n"
-		    "  N - Number of processes\n"
-		    "  p - PID of its first process\n"
-		    "  P - Profiles\n"
-		    "  s - State\n"
-		    "  S - Number of snapshots\n"
-		    "  t - Type\n"
-		    "  u - Processor time used\n"
-		    "\n"
-		    "A column may also be [config:|devices:]KEY[:NAME][:WIDTH]: a configuration key, or\n"
-		    "DEVICE.KEY of the devices, the column's name, and how wide it may be (0: as its name).",
+	{ .path = "list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:] [<filter>...]",
+	    .max_args = -1,
+	    .flags = list_flags,
+	    .summary = "List instances",
+	    .help =
+		"An instance is listed when it passes every filter. A filter is\n"
+		"  - the start of a name (web),\n"
+		"  - a regular expression for the whole name (.*web.*01$),\n"
+		"  - a configuration key and a value or regular expression (user.team=ops); words of the\n"
+		"    key may be shortened (u.team=ops),\n"
+		"  - type, status, architecture, location, project, ipv4 or ipv6 with one or more values\n"
+		"    (status=running,frozen or ipv4=10.1.2.0/24).\n"
+		"\n"
+		"Columns:\n"
+		"  4 - IPv4 addresses\n"
+		"  6 - IPv6 addresses\n"
+		"  a - Architecture\n"
+		"  b - Storage pool\n"
+		"  c - When it was created\n"
+		"  d - Description\n"
+		"  D - Disk usage\n"
+		"  e - Project\n"
+		"  f - Fingerprint of the image (short)\n"
+		"  F - Fingerprint of the image\n"
+		"  l - When it was last started\n"
+		"  L - Cluster member it is on\n"
+		"  m - Memory usage\n"
+		"  M - Memory usage in percent\n"
+		"  n - Name\n"
+		"  N - Number of processes\n"
+		"  p - PID of its first process\n"
+		"  P - Profiles\n"
+		"  s - State\n"
+		"  S - Number of snapshots\n"
+		"  t - Type\n"
+		"  u - Processor time used\n"
+		"\n"
+		"A column may also be [config:|devices:]KEY[:NAME][:WIDTH]: a configuration key, or\n"
+		"DEVICE.KEY of the devices, the column's name, and how wide it may be (0: as its name).",
 	    .examples = "incus list -c ns4,user.comment:comment\n"
 			"    Names, states, IPv4 addresses and the key user.comment.\n"
 			"incus list status=running -f csv -c n\n"
 			"    The names of what runs, for a script.",
-	    .run = list, .complete = "remote" },
+	    .run = list,
+	    .complete = "remote" },
 	{ 0 },
 };

@@ -40,7 +40,8 @@ static const char *addresses(Cli *cli, const json_t *instance, const char *famil
 			    strcmp(json_get_text(address, "family"), family) != 0)
 				continue;
 			g_ptr_array_add(found,
-			    arena_printf(cli->arena, "%s (%s)", json_get_text(address, "address"), name));
+			    arena_printf(
+				cli->arena, "%s (%s)", json_get_text(address, "address"), name));
 		}
 	}
 	if (found->len > 1)
@@ -114,8 +115,9 @@ static const char *size_text(Cli *cli, int64_t bytes)
 
 static const char *cell_disk(Cli *cli, const json_t *instance)
 {
-	return size_text(
-	    cli, json_get_int(json_object_get(json_object_get(state_of(instance), "disk"), "root"), "usage"));
+	return size_text(cli,
+	    json_get_int(
+		json_object_get(json_object_get(state_of(instance), "disk"), "root"), "usage"));
 }
 
 static const char *cell_project(Cli *cli, const json_t *instance)
@@ -149,7 +151,8 @@ static const char *number(Cli *cli, int64_t value)
 
 static const char *cell_processes(Cli *cli, const json_t *instance)
 {
-	return is_running(instance) ? number(cli, json_get_int(state_of(instance), "processes")) : "";
+	return is_running(instance) ? number(cli, json_get_int(state_of(instance), "processes")) :
+				      "";
 }
 
 static const char *cell_pid(Cli *cli, const json_t *instance)
@@ -176,14 +179,16 @@ static const char *cell_state(Cli *cli, const json_t *instance)
 static const char *cell_snapshots(Cli *cli, const json_t *instance)
 {
 	return arena_printf(cli->arena, "%" JSON_INTEGER_FORMAT,
-	    (json_int_t)json_get_int(instance, "snapshot_count") + (json_int_t)json_array_size(json_object_get(instance, "snapshots")));
+	    (json_int_t)json_get_int(instance, "snapshot_count") +
+		(json_int_t)json_array_size(json_object_get(instance, "snapshots")));
 }
 
 static const char *cell_type(Cli *cli, const json_t *instance)
 {
 	g_autofree char *upper = g_ascii_strup(json_get_text(instance, "type"), -1);
 	bool ephemeral = json_is_true(json_object_get(instance, "ephemeral"));
-	return arena_printf(cli->arena, "%s%s", *upper ? upper : "CONTAINER", ephemeral ? " (EPHEMERAL)" : "");
+	return arena_printf(
+	    cli->arena, "%s%s", *upper ? upper : "CONTAINER", ephemeral ? " (EPHEMERAL)" : "");
 }
 
 static const char *cell_cpu(Cli *cli, const json_t *instance)
@@ -264,7 +269,8 @@ static int parse_custom(Cli *cli, const char *text, GArray *columns, Error **err
 		char *end;
 		column.max_width = (int)strtol(parts[at + 1], &end, 10);
 		if (*end || column.max_width < -1 || n > at + 2)
-			return error_set(err, ERROR_INVALID, "Invalid width in column \"%s\"", text);
+			return error_set(
+			    err, ERROR_INVALID, "Invalid width in column \"%s\"", text);
 		if (column.max_width == 0)
 			column.max_width = (int)strlen(column.header);
 	}
@@ -279,7 +285,8 @@ static int parse_part(Cli *cli, const char *text, GArray *columns, Error **err)
 	for (const char *p = text; *p; p++) {
 		int index = find_letter(*p);
 		if (index < 0)
-			return error_set(err, ERROR_INVALID, "Unknown column shorthand char '%c' in \"%s\"", *p, text);
+			return error_set(err, ERROR_INVALID,
+			    "Unknown column shorthand char '%c' in \"%s\"", *p, text);
 		Column column = { .letter = *p, .header = known[index].header, .max_width = -1 };
 		g_array_append_val(columns, column);
 	}
@@ -292,7 +299,8 @@ GArray *columns_parse(Cli *cli, const char *text, Error **err)
 	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 	for (char **p = parts; *p; p++) {
 		if (!**p) {
-			error_set(err, ERROR_INVALID, "Empty column entry (redundant, leading or trailing comma) in \"%s\"",
+			error_set(err, ERROR_INVALID,
+			    "Empty column entry (redundant, leading or trailing comma) in \"%s\"",
 			    text);
 			return NULL;
 		}

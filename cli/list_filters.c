@@ -52,7 +52,8 @@ static bool has_address(const json_t *instance, const char *family, const char *
 	const char *name;
 	json_t *nic, *address;
 	size_t i;
-	json_object_foreach (json_object_get(json_object_get(instance, "state"), "network"), name, nic)
+	json_object_foreach (
+	    json_object_get(json_object_get(instance, "state"), "network"), name, nic)
 		json_array_foreach (json_object_get(nic, "addresses"), i, address)
 			if (strcmp(json_get_text(address, "family"), family) == 0 &&
 			    in_network(json_get_text(address, "address"), wanted))
@@ -72,8 +73,8 @@ static bool shorthand_matches(const json_t *instance, const char *key, const cha
 
 static bool is_shorthand(const char *key)
 {
-	static const char *const keys[] = { "type", "status", "architecture", "location", "ipv4", "ipv6",
-		"project", NULL };
+	static const char *const keys[] = { "type", "status", "architecture", "location", "ipv4",
+		"ipv6", "project", NULL };
 	return g_strv_contains(keys, key);
 }
 

@@ -48,7 +48,8 @@ static int run(Cli *cli, int argc, char **argv)
 	return cli->exit_code;
 }
 
-/* A command lives shortly and its buffers come and go: memory that is free again is kept for the next. */
+/* A command lives shortly and its buffers come and go: memory that is free again is kept for the
+ * next. */
 static void tune_memory(void)
 {
 	enum { KEPT = 32 * 1024 * 1024 };

@@ -57,7 +57,8 @@ static char *roff_page(const Command *c, const char *name)
 {
 	g_autofree char *upper = g_ascii_strup(name, -1);
 	GString *out = g_string_new(NULL);
-	g_string_append_printf(out, ".TH \"%s\" 1 \"\" \"incus " INCUS_VERSION "\"\n.SH NAME\n", upper);
+	g_string_append_printf(
+	    out, ".TH \"%s\" 1 \"\" \"incus " INCUS_VERSION "\"\n.SH NAME\n", upper);
 	add_roff(out, name);
 	g_string_append(out, " \\- ");
 	add_roff(out, c->summary);
@@ -76,7 +77,8 @@ static char *roff_page(const Command *c, const char *name)
 static char *markdown_page(const Command *c, const char *name)
 {
 	g_autofree char *help = help_text(c, true, false);
-	return g_strdup_printf("# %s\n\n%s\n\n```\n%s```\n", name, c ? c->summary : "The command line of Incus", help);
+	return g_strdup_printf(
+	    "# %s\n\n%s\n\n```\n%s```\n", name, c ? c->summary : "The command line of Incus", help);
 }
 
 static int write_page(const Command *c, const char *directory, bool markdown, Error **err)
@@ -96,11 +98,13 @@ static int manpage_run(Cli *cli, Error **err)
 	bool markdown = strcmp(format, "md") == 0;
 	const Command *c;
 	if (!markdown && strcmp(format, "man") != 0)
-		return error_set(err, ERROR_INVALID, "Unknown format \"%s\": use man or md", format);
+		return error_set(
+		    err, ERROR_INVALID, "Unknown format \"%s\": use man or md", format);
 	if (g_mkdir_with_parents(directory, 0755) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", directory);
 	g_autofree char *text = markdown ? markdown_page(NULL, "incus") : roff_page(&root, "incus");
-	g_autofree char *path = g_build_filename(directory, markdown ? "incus.md" : "incus.1", NULL);
+	g_autofree char *path = g_build_filename(
+	    directory, markdown ? "incus.md" : "incus.1", NULL);
 	if (file_write_plain(path, text, 0644, err) < 0)
 		return -1;
 	for (unsigned i = 0; (c = command_at(i)); i++)

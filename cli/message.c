@@ -65,7 +65,8 @@ static json_t *scalar_to_json(Field *field, const void *at, const JsonField *rul
 		Descriptor *type = field->descriptor;
 		if (child)
 			return message_to_json(child, deep);
-		return json_rules(type)->well_known == JSON_TIMESTAMP ? json_string(NO_TIME) : json_null();
+		return json_rules(type)->well_known == JSON_TIMESTAMP ? json_string(NO_TIME) :
+									json_null();
 	}
 	case PROTOBUF_C_TYPE_INT64:
 	case PROTOBUF_C_TYPE_SINT64:
@@ -124,7 +125,8 @@ static json_t *map_to_json(const ProtobufCMessage *message, Field *field, bool d
 	    g_memdup2(*(ProtobufCMessage **const *)member(message, field), n * sizeof(void *));
 	qsort(entries, n, sizeof(*entries), by_key);
 	for (size_t i = 0; i < n; i++) {
-		Field *key = &entries[i]->descriptor->fields[0], *value = &entries[i]->descriptor->fields[1];
+		Field *key = &entries[i]->descriptor->fields[0],
+		      *value = &entries[i]->descriptor->fields[1];
 		static const JsonField plain;
 		json_object_set_new(object, *(char *const *)member(entries[i], key),
 		    scalar_to_json(value, member(entries[i], value), &plain, deep));
@@ -209,7 +211,8 @@ static int wrong_type(const char *name, const char *wanted, Error **err)
 static int read_bool(const char *name, const json_t *data, protobuf_c_boolean *ret, Error **err)
 {
 	static const char *const yes[] = { "true", "True", "TRUE", "yes", "Yes", "on", "1", NULL };
-	static const char *const no[] = { "false", "False", "FALSE", "no", "No", "off", "0", "", NULL };
+	static const char *const no[] = { "false", "False", "FALSE", "no", "No", "off", "0", "",
+		NULL };
 	const char *text = json_string_value(data);
 	if (json_is_boolean(data))
 		*ret = json_is_true(data);
@@ -251,12 +254,14 @@ static int read_text(const char *name, const JsonField *rule, const json_t *data
 	return 0;
 }
 
-static int read_timestamp(ProtobufCMessage *message, const char *name, const json_t *data, Error **err)
+static int read_timestamp(
+    ProtobufCMessage *message, const char *name, const json_t *data, Error **err)
 {
 	Field *fields = message->descriptor->fields;
 	if (!json_is_string(data))
 		return wrong_type(name, "a time like 2006-01-02T15:04:05Z", err);
-	return units_parse_time(json_string_value(data), (int64_t *)((char *)message + fields[0].offset),
+	return units_parse_time(json_string_value(data),
+	    (int64_t *)((char *)message + fields[0].offset),
 	    (int32_t *)((char *)message + fields[1].offset), err);
 }
 
@@ -267,8 +272,8 @@ static bool is_no_time(const json_t *data)
 	return text && !*text;
 }
 
-static int read_scalar(Field *field, const JsonField *rule, const json_t *data, void *at, Arena *arena,
-    Error **err)
+static int read_scalar(
+    Field *field, const JsonField *rule, const json_t *data, void *at, Arena *arena, Error **err)
 {
 	const char *name = rule->json_name ? rule->json_name : field->name;
 	int64_t number;
@@ -304,7 +309,8 @@ static int read_scalar(Field *field, const JsonField *rule, const json_t *data, 
 	}
 }
 
-static int read_map(Field *field, const json_t *data, ProtobufCMessage *message, Arena *arena, Error **err)
+static int read_map(
+    Field *field, const json_t *data, ProtobufCMessage *message, Arena *arena, Error **err)
 {
 	static const JsonField plain;
 	Descriptor *entry = field->descriptor;
@@ -313,7 +319,8 @@ static int read_map(Field *field, const json_t *data, ProtobufCMessage *message,
 	size_t n = 0;
 	if (!json_is_object(data))
 		return wrong_type(field->name, "a map", err);
-	ProtobufCMessage **entries = arena_alloc(arena, (json_object_size(data) + 1) * sizeof(void *));
+	ProtobufCMessage **entries = arena_alloc(
+	    arena, (json_object_size(data) + 1) * sizeof(void *));
 	json_object_foreach ((json_t *)data, name, value) {
 		ProtobufCMessage *item = arena_alloc(arena, entry->sizeof_message);
 		protobuf_c_message_init(entry, item);
@@ -333,23 +340,24 @@ static int read_map(Field *field, const json_t *data, ProtobufCMessage *message,
 	return 0;
 }
 
-static int read_list(Field *field, const JsonField *rule, const json_t *data, ProtobufCMessage *message,
-    Arena *arena, Error **err)
+static int read_list(Field *field, const JsonField *rule, const json_t *data,
+    ProtobufCMessage *message, Arena *arena, Error **err)
 {
 	size_t n = json_array_size(data), size = scalar_size(field);
 	if (!json_is_array(data))
 		return wrong_type(rule->json_name, "a list", err);
 	char *items = arena_alloc(arena, (n + 1) * size);
 	for (size_t i = 0; i < n; i++)
-		if (read_scalar(field, rule, json_array_get(data, i), items + i * size, arena, err) < 0)
+		if (read_scalar(
+			field, rule, json_array_get(data, i), items + i * size, arena, err) < 0)
 			return -1;
 	*(size_t *)((char *)message + field->quantifier_offset) = n;
 	*(char **)((char *)message + field->offset) = items;
 	return 0;
 }
 
-static int read_field(Field *field, const JsonField *rule, const json_t *data, ProtobufCMessage *message,
-    Arena *arena, Error **err)
+static int read_field(Field *field, const JsonField *rule, const json_t *data,
+    ProtobufCMessage *message, Arena *arena, Error **err)
 {
 	if (!data || (json_is_null(data) && !rule->json))
 		return 0;
@@ -376,7 +384,8 @@ ProtobufCMessage *message_from_json(
 	}
 	for (unsigned i = 0; i < descriptor->n_fields; i++) {
 		const JsonField *rule = &rules->fields[i];
-		const json_t *value = rules->well_known == JSON_FLATTEN && !rule->data && !rule->header ?
+		const json_t *value = rules->well_known == JSON_FLATTEN && !rule->data &&
+			!rule->header ?
 		    data :
 		    json_object_get(data, rule->json_name);
 		if (read_field(&descriptor->fields[i], rule, value, message, arena, err) < 0)

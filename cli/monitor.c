@@ -23,7 +23,8 @@ static int level_index(const char *name)
 
 static const char *types_of(Cli *cli, bool pretty, Error **err)
 {
-	static const char *const known[] = { "lifecycle", "operation", "logging", "network-acl", NULL };
+	static const char *const known[] = { "lifecycle", "operation", "logging", "network-acl",
+		NULL };
 	unsigned n;
 	const char *const *given = flag_list(cli, "type", &n);
 	g_autoptr(GString) out = g_string_new(NULL);
@@ -32,7 +33,8 @@ static const char *types_of(Cli *cli, bool pretty, Error **err)
 		for (char **w = words; *w; w++) {
 			if (!g_strv_contains(known, *w)) {
 				error_set(err, ERROR_INVALID,
-				    "Unknown event type \"%s\": use lifecycle, operation, logging or network-acl", *w);
+				    "Unknown event type \"%s\": use lifecycle, operation, logging or network-acl",
+				    *w);
 				return NULL;
 			}
 			g_string_append_printf(out, "%s%s", out->len ? "," : "", *w);
@@ -48,8 +50,10 @@ static void add_pairs(GString *out, const json_t *pairs)
 	json_t *value;
 	json_object_foreach ((json_t *)pairs, key, value) {
 		if (json_is_string(value)) {
-			bool plain = *json_string_value(value) && !strpbrk(json_string_value(value), " \"=\n");
-			g_string_append_printf(out, plain ? " %s=%s" : " %s=\"%s\"", key, json_string_value(value));
+			bool plain = *json_string_value(value) &&
+			    !strpbrk(json_string_value(value), " \"=\n");
+			g_string_append_printf(
+			    out, plain ? " %s=%s" : " %s=\"%s\"", key, json_string_value(value));
 		} else {
 			char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 			g_string_append_printf(out, " %s=%s", key, text);
@@ -70,8 +74,10 @@ static void print_pretty(const json_t *event)
 		    json_get_text(metadata, "action"), json_get_text(metadata, "source"));
 		const json_t *requestor = json_object_get(metadata, "requestor");
 		if (json_is_object(requestor))
-			g_string_append_printf(out, ", Requestor: %s/%s (%s)", json_get_text(requestor, "protocol"),
-			    json_get_text(requestor, "username"), json_get_text(requestor, "address"));
+			g_string_append_printf(out, ", Requestor: %s/%s (%s)",
+			    json_get_text(requestor, "protocol"),
+			    json_get_text(requestor, "username"),
+			    json_get_text(requestor, "address"));
 	} else if (strcmp(type, "operation") == 0) {
 		g_string_append_printf(out, "INFO   [%s] ID: %s, Class: %s, Description: %s", when,
 		    json_get_text(metadata, "id"), json_get_text(metadata, "class"),
@@ -118,8 +124,10 @@ static int monitor(Cli *cli, Error **err)
 	int level = *wanted ? level_index(wanted) : -1;
 	if (*wanted && level < 0)
 		return error_set(err, ERROR_INVALID, "Unknown log level \"%s\"", wanted);
-	if (strcmp(format, "json") != 0 && strcmp(format, "yaml") != 0 && strcmp(format, "pretty") != 0)
-		return error_set(err, ERROR_INVALID, "Unknown format \"%s\": use json, pretty or yaml", format);
+	if (strcmp(format, "json") != 0 && strcmp(format, "yaml") != 0 &&
+	    strcmp(format, "pretty") != 0)
+		return error_set(
+		    err, ERROR_INVALID, "Unknown format \"%s\": use json, pretty or yaml", format);
 	if (flag_bool(cli, "all-projects") && cli_project(cli) && flag_given(cli, "project"))
 		return error_set(err, ERROR_INVALID, "Can't specify --project with --all-projects");
 	in.type = (char *)types_of(cli, pretty, err);
@@ -145,9 +153,11 @@ static int monitor(Cli *cli, Error **err)
 static const Flag monitor_flags[] = {
 	FLAG_ALL_PROJECTS,
 	{ "format", 'f', FLAG_STRING, "yaml", "Output format (json|pretty|yaml)" },
-	{ "loglevel", 0, FLAG_STRING, NULL, "Least level of log messages: debug, info, warning, error" },
+	{ "loglevel", 0, FLAG_STRING, NULL,
+	    "Least level of log messages: debug, info, warning, error" },
 	{ "pretty", 0, FLAG_BOOL, NULL, "Same as --format pretty" },
-	{ "type", 0, FLAG_LIST, NULL, "Type of event to show: lifecycle, operation, logging, network-acl" },
+	{ "type", 0, FLAG_LIST, NULL,
+	    "Type of event to show: lifecycle, operation, logging, network-acl" },
 	FLAG_END,
 };
 

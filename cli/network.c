@@ -74,8 +74,8 @@ static int create(Cli *cli, Error **err)
 
 static int list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "NAME", "TYPE", "MANAGED", "IPV4", "IPV6", "DESCRIPTION",
-		"USED BY", "STATE", NULL };
+	static const char *const headers[] = { "NAME", "TYPE", "MANAGED", "IPV4", "IPV6",
+		"DESCRIPTION", "USED BY", "STATE", NULL };
 	Server *server = server_of_argument(cli, 0, err);
 	if (!server || output_check_format(cli, err) < 0)
 		return -1;
@@ -93,8 +93,9 @@ static int list(Cli *cli, Error **err)
 		    json_is_true(json_object_get(network, "managed")) ? "YES" : "NO",
 		    json_get_text(config, "ipv4.address"), json_get_text(config, "ipv6.address"),
 		    json_get_text(network, "description"),
-		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(network, "used_by"))), state,
-		    NULL);
+		    arena_printf(
+			cli->arena, "%zu", json_array_size(json_object_get(network, "used_by"))),
+		    state, NULL);
 	}
 	table_sort(table);
 	return output_list(cli, table, networks, err);
@@ -102,12 +103,15 @@ static int list(Cli *cli, Error **err)
 
 static int list_leases(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "HOSTNAME", "MAC ADDRESS", "IP ADDRESS", "TYPE", NULL };
+	static const char *const headers[] = { "HOSTNAME", "MAC ADDRESS", "IP ADDRESS", "TYPE",
+		NULL };
 	Object network;
 	if (object_parse_named(cli, &network_noun, cli->args[0], &network, err) < 0 ||
 	    output_check_format(cli, err) < 0)
 		return -1;
-	json_t *leases = server_list(network.server, "GetNetworkLeases", json_copy(network.key), err), *lease;
+	json_t *leases = server_list(
+		   network.server, "GetNetworkLeases", json_copy(network.key), err),
+	       *lease;
 	if (!leases)
 		return -1;
 	g_autoptr(Table) table = table_new(headers);
@@ -123,7 +127,8 @@ static int list_leases(Cli *cli, Error **err)
 
 static int list_allocations(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "USED BY", "ADDRESS", "TYPE", "NAT", "HARDWARE ADDRESS", NULL };
+	static const char *const headers[] = { "USED BY", "ADDRESS", "TYPE", "NAT",
+		"HARDWARE ADDRESS", NULL };
 	Server *server = server_of_argument(cli, 0, err);
 	if (!server || output_check_format(cli, err) < 0)
 		return -1;
@@ -135,7 +140,8 @@ static int list_allocations(Cli *cli, Error **err)
 	size_t i;
 	json_array_foreach (rows, i, row)
 		table_add(table, json_get_text(row, "used_by"), json_get_text(row, "addresses"),
-		    json_get_text(row, "type"), json_is_true(json_object_get(row, "nat")) ? "YES" : "NO",
+		    json_get_text(row, "type"),
+		    json_is_true(json_object_get(row, "nat")) ? "YES" : "NO",
 		    json_get_text(row, "hwaddr"), NULL);
 	table_sort(table);
 	return output_list(cli, table, rows, err);
@@ -190,8 +196,9 @@ static void print_addresses(const json_t *addresses)
 	if (json_array_size(addresses) > 0)
 		puts("\nIP addresses:");
 	json_array_foreach (addresses, i, address)
-		printf("  %s\t%s/%s (%s)\n", json_get_text(address, "family"), json_get_text(address, "address"),
-		    json_get_text(address, "netmask"), json_get_text(address, "scope"));
+		printf("  %s\t%s/%s (%s)\n", json_get_text(address, "family"),
+		    json_get_text(address, "address"), json_get_text(address, "netmask"),
+		    json_get_text(address, "scope"));
 }
 
 static int info(Cli *cli, Error **err)
@@ -213,8 +220,10 @@ static int info(Cli *cli, Error **err)
 		puts("\nNetwork usage:");
 		print_bytes("Bytes received", json_get_int(counters, "bytes_received"));
 		print_bytes("Bytes sent", json_get_int(counters, "bytes_sent"));
-		printf("  Packets received: %" G_GINT64_FORMAT "\n", json_get_int(counters, "packets_received"));
-		printf("  Packets sent: %" G_GINT64_FORMAT "\n", json_get_int(counters, "packets_sent"));
+		printf("  Packets received: %" G_GINT64_FORMAT "\n",
+		    json_get_int(counters, "packets_received"));
+		printf("  Packets sent: %" G_GINT64_FORMAT "\n",
+		    json_get_int(counters, "packets_sent"));
 	}
 	print_bond(json_object_get(state, "bond"));
 	print_bridge(json_object_get(state, "bridge"));
@@ -288,7 +297,8 @@ static const Flag target_flags[] = { FLAG_TARGET, FLAG_END };
 static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
 static const Flag allocation_flags[] = {
 	FLAG_FORMAT,
-	{ "project", 'p', FLAG_STRING, NULL, "Act in this project instead of the remote's current one" },
+	{ "project", 'p', FLAG_STRING, NULL,
+	    "Act in this project instead of the remote's current one" },
 	FLAG_ALL_PROJECTS,
 	FLAG_END,
 };
@@ -301,55 +311,129 @@ static const Flag create_flags[] = {
 const Command network_commands[] = {
 	{ .path = "network", .summary = "Manage networks and join instances to them" },
 	{ .path = "network attach",
-	    .usage = "[<remote>:]<network> <instance> [<device name>] [<interface name>]", .min_args = 2,
-	    .max_args = 4, .summary = "Join an instance to a network", .run = attach,
+	    .usage = "[<remote>:]<network> <instance> [<device name>] [<interface name>]",
+	    .min_args = 2,
+	    .max_args = 4,
+	    .summary = "Join an instance to a network",
+	    .run = attach,
 	    .complete = "network,instance" },
 	{ .path = "network attach-profile",
-	    .usage = "[<remote>:]<network> <profile> [<device name>] [<interface name>]", .min_args = 2,
-	    .max_args = 4, .summary = "Join what uses a profile to a network", .run = attach_profile,
+	    .usage = "[<remote>:]<network> <profile> [<device name>] [<interface name>]",
+	    .min_args = 2,
+	    .max_args = 4,
+	    .summary = "Join what uses a profile to a network",
+	    .run = attach_profile,
 	    .complete = "network,profile" },
-	{ .path = "network create", .usage = "[<remote>:]<network> [key=value...]", .min_args = 1,
-	    .max_args = -1, .flags = create_flags, .summary = "Create a network",
+	{ .path = "network create",
+	    .usage = "[<remote>:]<network> [key=value...]",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .flags = create_flags,
+	    .summary = "Create a network",
 	    .examples = "incus network create br1\n"
 			"    A bridge with subnets picked by the server.\n"
 			"incus network create br2 ipv4.address=10.9.8.1/24 ipv6.address=none",
 	    .run = create },
-	{ .path = "network delete", .aliases = "rm", .usage = "[<remote>:]<network>", .min_args = 1,
-	    .max_args = 1, .summary = "Delete a network", .run = delete, .complete = "network" },
-	{ .path = "network detach", .usage = "[<remote>:]<network> <instance> [<device name>]",
-	    .min_args = 2, .max_args = 3, .summary = "Take an instance off a network", .run = detach,
+	{ .path = "network delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<network>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Delete a network",
+	    .run = delete,
+	    .complete = "network" },
+	{ .path = "network detach",
+	    .usage = "[<remote>:]<network> <instance> [<device name>]",
+	    .min_args = 2,
+	    .max_args = 3,
+	    .summary = "Take an instance off a network",
+	    .run = detach,
 	    .complete = "network,instance" },
-	{ .path = "network detach-profile", .usage = "[<remote>:]<network> <profile> [<device name>]",
-	    .min_args = 2, .max_args = 3, .summary = "Take a profile off a network",
-	    .run = detach_profile, .complete = "network,profile" },
-	{ .path = "network edit", .usage = "[<remote>:]<network>", .min_args = 1, .max_args = 1,
-	    .summary = "Edit a network as YAML", .run = edit, .complete = "network" },
-	{ .path = "network get", .usage = "[<remote>:]<network> <key>", .min_args = 2, .max_args = 2,
-	    .flags = key_flags, .summary = "Print one key of a network", .run = get,
+	{ .path = "network detach-profile",
+	    .usage = "[<remote>:]<network> <profile> [<device name>]",
+	    .min_args = 2,
+	    .max_args = 3,
+	    .summary = "Take a profile off a network",
+	    .run = detach_profile,
+	    .complete = "network,profile" },
+	{ .path = "network edit",
+	    .usage = "[<remote>:]<network>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Edit a network as YAML",
+	    .run = edit,
 	    .complete = "network" },
-	{ .path = "network info", .usage = "[<remote>:]<network>", .min_args = 1, .max_args = 1,
-	    .flags = target_flags, .summary = "Show addresses and traffic of a network", .run = info,
+	{ .path = "network get",
+	    .usage = "[<remote>:]<network> <key>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = key_flags,
+	    .summary = "Print one key of a network",
+	    .run = get,
 	    .complete = "network" },
-	{ .path = "network list", .aliases = "ls", .usage = "[<remote>:]", .max_args = 1,
-	    .flags = format_flags, .summary = "List networks", .run = list, .complete = "remote" },
-	{ .path = "network list-allocations", .usage = "[<remote>:]", .max_args = 1,
-	    .flags = allocation_flags,
-	    .summary = "List the addresses that networks and instances use", .run = list_allocations,
+	{ .path = "network info",
+	    .usage = "[<remote>:]<network>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = target_flags,
+	    .summary = "Show addresses and traffic of a network",
+	    .run = info,
+	    .complete = "network" },
+	{ .path = "network list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List networks",
+	    .run = list,
 	    .complete = "remote" },
-	{ .path = "network list-leases", .usage = "[<remote>:]<network>", .min_args = 1, .max_args = 1,
-	    .flags = format_flags, .summary = "List the addresses that a network has given out",
-	    .run = list_leases, .complete = "network" },
-	{ .path = "network rename", .aliases = "mv", .usage = "[<remote>:]<network> <new-name>",
-	    .min_args = 2, .max_args = 2, .summary = "Rename a network", .run = rename_run,
+	{ .path = "network list-allocations",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = allocation_flags,
+	    .summary = "List the addresses that networks and instances use",
+	    .run = list_allocations,
+	    .complete = "remote" },
+	{ .path = "network list-leases",
+	    .usage = "[<remote>:]<network>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List the addresses that a network has given out",
+	    .run = list_leases,
 	    .complete = "network" },
-	{ .path = "network set", .usage = "[<remote>:]<network> <key>=<value>...", .min_args = 2,
-	    .max_args = -1, .flags = key_flags, .summary = "Set keys of a network",
-	    .help = "One key may also be given as \"<key> <value>\".", .run = set,
+	{ .path = "network rename",
+	    .aliases = "mv",
+	    .usage = "[<remote>:]<network> <new-name>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Rename a network",
+	    .run = rename_run,
 	    .complete = "network" },
-	{ .path = "network show", .usage = "[<remote>:]<network>", .min_args = 1, .max_args = 1,
-	    .flags = target_flags, .summary = "Show a network", .run = show, .complete = "network" },
-	{ .path = "network unset", .usage = "[<remote>:]<network> <key>", .min_args = 2, .max_args = 2,
-	    .flags = key_flags, .summary = "Unset a key of a network", .run = unset,
+	{ .path = "network set",
+	    .usage = "[<remote>:]<network> <key>=<value>...",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = key_flags,
+	    .summary = "Set keys of a network",
+	    .help = "One key may also be given as \"<key> <value>\".",
+	    .run = set,
+	    .complete = "network" },
+	{ .path = "network show",
+	    .usage = "[<remote>:]<network>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = target_flags,
+	    .summary = "Show a network",
+	    .run = show,
+	    .complete = "network" },
+	{ .path = "network unset",
+	    .usage = "[<remote>:]<network> <key>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = key_flags,
+	    .summary = "Unset a key of a network",
+	    .run = unset,
 	    .complete = "network" },
 	{ 0 },
 };

@@ -19,8 +19,9 @@ static const char *method_of(const Object *object, const char *verb)
 static const ProtobufCMessageDescriptor *put_descriptor(const Object *object)
 {
 	const SchemaMethod *method = server_method(method_of(object, "Update"));
-	const ProtobufCFieldDescriptor *field =
-	    method ? protobuf_c_message_descriptor_get_field_by_name(method->input, object->noun->body) : NULL;
+	const ProtobufCFieldDescriptor *field = method ?
+	    protobuf_c_message_descriptor_get_field_by_name(method->input, object->noun->body) :
+	    NULL;
 	return field ? field->descriptor : NULL;
 }
 
@@ -107,8 +108,8 @@ static int put_yaml(const Object *object, const char *text, size_t length, Error
 /* What others say of the object is no part of the text to edit. */
 static void drop_derived(json_t *data)
 {
-	static const char *const derived[] = { "expanded_config", "expanded_devices", "state", "snapshots",
-		"backups", "environment", "api_extensions" };
+	static const char *const derived[] = { "expanded_config", "expanded_devices", "state",
+		"snapshots", "backups", "environment", "api_extensions" };
 	for (size_t i = 0; i < G_N_ELEMENTS(derived); i++)
 		json_object_del(data, derived[i]);
 }
@@ -165,7 +166,8 @@ static void add_plain(GString *out, const json_t *value)
 	} else if (json_is_object(value)) {
 		g_string_append(out, "map[");
 		json_object_foreach ((json_t *)value, key, item) {
-			g_string_append_printf(out, "%s%s:", out->str[out->len - 1] == '[' ? "" : " ", key);
+			g_string_append_printf(
+			    out, "%s%s:", out->str[out->len - 1] == '[' ? "" : " ", key);
 			add_plain(out, item);
 		}
 		g_string_append_c(out, ']');
@@ -194,7 +196,8 @@ static int print_property(const Object *object, const json_t *data, const char *
 {
 	const json_t *value = json_object_get(data, key);
 	if (!value)
-		return error_set(err, ERROR_NOT_FOUND, "The property \"%s\" does not exist on the %s \"%s\"", key,
+		return error_set(err, ERROR_NOT_FOUND,
+		    "The property \"%s\" does not exist on the %s \"%s\"", key,
 		    title_in_sentence(object), object->name);
 	g_autoptr(GString) text = g_string_new(NULL);
 	add_plain(text, value);
@@ -228,11 +231,13 @@ json_t *json_member(json_t *object, const char *key)
 	return json_object_get(object, key);
 }
 
-static int set_property(const Object *object, json_t *data, const char *key, const char *text, Error **err)
+static int set_property(
+    const Object *object, json_t *data, const char *key, const char *text, Error **err)
 {
 	json_t *value = message_coerce(put_descriptor(object), key, text, err);
 	if (!value)
-		return error_prefix(err, "Cannot set a property of the %s", title_in_sentence(object));
+		return error_prefix(
+		    err, "Cannot set a property of the %s", title_in_sentence(object));
 	return json_object_set_new(data, key, value);
 }
 
@@ -260,7 +265,8 @@ int object_set(const Object *object, int first, Error **err)
 static int unset_property(const Object *object, json_t *data, const char *key, Error **err)
 {
 	if (!message_has_field(put_descriptor(object), key))
-		return error_set(err, ERROR_NOT_FOUND, "The property \"%s\" does not exist on the %s \"%s\"", key,
+		return error_set(err, ERROR_NOT_FOUND,
+		    "The property \"%s\" does not exist on the %s \"%s\"", key,
 		    title_in_sentence(object), object->name);
 	json_object_del(data, key);
 	return object_put(object, data, err);
@@ -274,7 +280,8 @@ int object_unset(const Object *object, const char *key, Error **err)
 	if (flag_bool(object->server->cli, "property"))
 		return unset_property(object, data, key, err);
 	if (json_object_del(json_member(data, "config"), key) < 0)
-		return error_set(err, ERROR_NOT_FOUND, "Can't unset key '%s', it's not currently set", key);
+		return error_set(
+		    err, ERROR_NOT_FOUND, "Can't unset key '%s', it's not currently set", key);
 	return object_put(object, data, err);
 }
 
@@ -305,7 +312,8 @@ int object_rename(const Object *object, const char *name, Error **err)
 
 int object_delete(const Object *object, Error **err)
 {
-	if (!server_do(object->server, method_of(object, "Delete"), json_copy(object->key), NULL, err))
+	if (!server_do(
+		object->server, method_of(object, "Delete"), json_copy(object->key), NULL, err))
 		return -1;
 	say(object, "%s %s deleted\n", object->noun->title, object->name);
 	return 0;
@@ -411,7 +419,8 @@ int read_pair(const char *argument, json_t *config, Error **err)
 {
 	const char *equals = strchr(argument, '=');
 	if (!equals)
-		return error_set(err, ERROR_INVALID, "Invalid key=value configuration: %s", argument);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid key=value configuration: %s", argument);
 	g_autofree char *key = g_strndup(argument, equals - argument);
 	if (json_object_set_new(config, key, json_string(equals + 1)) < 0)
 		return error_set(err, ERROR_INVALID, "The value of \"%s\" is not valid UTF-8", key);

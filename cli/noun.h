@@ -8,7 +8,8 @@
 typedef struct Noun {
 	const char *title;  /* "Profile", in messages */
 	const char *method; /* "Profile" of GetProfile, UpdateProfile ... */
-	const char *body;   /* the field of Create, Update and Rename requests that holds the object */
+	const char
+	    *body; /* the field of Create, Update and Rename requests that holds the object */
 	const char *edit_help; /* comment at the head of the text to edit */
 } Noun;
 
@@ -53,8 +54,8 @@ int noun_unset(Cli *cli, const Noun *noun, Error **err);
 int noun_rename(Cli *cli, const Noun *noun, Error **err);
 int noun_delete(Cli *cli, const Noun *noun, Error **err);
 
-/* Adds the "key=value" arguments from `first` on to `config`; also "key value" when `legacy`. A value of "-" is standard
- * input. */
+/* Adds the "key=value" arguments from `first` on to `config`; also "key value" when `legacy`. A
+ * value of "-" is standard input. */
 int read_pairs(Cli *cli, int first, bool legacy, json_t *config, Error **err);
 /* Adds one "key=value". */
 int read_pair(const char *argument, json_t *config, Error **err);

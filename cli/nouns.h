@@ -4,4 +4,5 @@
  */
 #include "cli/noun.h"
 
-extern const Noun instance_noun, profile_noun, project_noun, network_noun, storage_noun, server_noun;
+extern const Noun instance_noun, profile_noun, project_noun, network_noun, storage_noun,
+    server_noun;

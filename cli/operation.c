@@ -5,7 +5,9 @@
 #include "cli/output.h"
 #include <stdio.h>
 
-static const Noun operation_noun = { .title = "Operation", .method = "Operation", .body = "operation" };
+static const Noun operation_noun = {
+	.title = "Operation", .method = "Operation", .body = "operation"
+};
 
 /* Requests name an operation by "id". */
 static int parse(Cli *cli, Object *ret, Error **err)
@@ -31,8 +33,8 @@ static int delete(Cli *cli, Error **err)
 
 static int list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "ID", "TYPE", "DESCRIPTION", "STATUS", "CANCELABLE", "CREATED",
-		NULL };
+	static const char *const headers[] = { "ID", "TYPE", "DESCRIPTION", "STATUS", "CANCELABLE",
+		"CREATED", NULL };
 	Server *server = server_of_argument(cli, 0, err);
 	if (!server || output_check_format(cli, err) < 0)
 		return -1;
@@ -45,8 +47,8 @@ static int list(Cli *cli, Error **err)
 	json_array_foreach (operations, i, row) {
 		g_autofree char *class = g_ascii_strup(json_get_text(row, "class"), -1);
 		g_autofree char *status = g_ascii_strup(json_get_text(row, "status"), -1);
-		table_add(table, json_get_text(row, "id"), class, json_get_text(row, "description"), status,
-		    json_is_true(json_object_get(row, "may_cancel")) ? "YES" : "NO",
+		table_add(table, json_get_text(row, "id"), class, json_get_text(row, "description"),
+		    status, json_is_true(json_object_get(row, "may_cancel")) ? "YES" : "NO",
 		    output_time(cli, json_get_text(row, "created_at")), NULL);
 	}
 	table_sort(table);

@@ -24,7 +24,8 @@ int output_check_format(Cli *cli, Error **err)
 	bool header;
 	if (g_strv_contains(formats, format_of(cli, &header)))
 		return 0;
-	return error_set(err, ERROR_INVALID, "Invalid format \"%s\": use csv, json, table, yaml or compact",
+	return error_set(err, ERROR_INVALID,
+	    "Invalid format \"%s\": use csv, json, table, yaml or compact",
 	    flag_string(cli, "format"));
 }
 

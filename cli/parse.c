@@ -74,8 +74,9 @@ static int check_number(const Flag *flag, const char *value, Error **err)
 	char *end = NULL;
 	long long number = strtoll(value, &end, 0);
 	if (!*value || *end || (flag->kind == FLAG_UINT && (number < 0 || number > UINT32_MAX)))
-		return error_set(err, ERROR_INVALID, "invalid argument \"%s\" for \"--%s\" flag: not a %snumber",
-		    value, flag->name, flag->kind == FLAG_UINT ? "whole 32-bit " : "");
+		return error_set(err, ERROR_INVALID,
+		    "invalid argument \"%s\" for \"--%s\" flag: not a %snumber", value, flag->name,
+		    flag->kind == FLAG_UINT ? "whole 32-bit " : "");
 	return 0;
 }
 
@@ -85,8 +86,8 @@ static int add_flag(Cli *cli, const Flag *flag, const char *value, Error **err)
 		const char *word = bool_word(value);
 		if (!word)
 			return error_set(err, ERROR_INVALID,
-			    "invalid argument \"%s\" for \"--%s\" flag: neither true nor false", value,
-			    flag->name);
+			    "invalid argument \"%s\" for \"--%s\" flag: neither true nor false",
+			    value, flag->name);
 		value = word;
 	} else if (flag->kind == FLAG_INT || flag->kind == FLAG_UINT) {
 		if (check_number(flag, value, err) < 0)
@@ -120,7 +121,8 @@ static int parse_letters(Cli *cli, const char *arg, const char *next, Error **er
 	for (const char *p = arg + 1; *p; p++) {
 		const Flag *flag = flag_find_letter(cli->command, *p);
 		if (!flag)
-			return error_set(err, ERROR_INVALID, "unknown shorthand flag: '%c' in %s", *p, arg);
+			return error_set(
+			    err, ERROR_INVALID, "unknown shorthand flag: '%c' in %s", *p, arg);
 		if (p[1] == '=')
 			return add_flag(cli, flag, p + 2, err);
 		if (flag->kind == FLAG_BOOL || flag->kind == FLAG_OPTIONAL) {
@@ -132,7 +134,8 @@ static int parse_letters(Cli *cli, const char *arg, const char *next, Error **er
 		if (p[1])
 			return add_flag(cli, flag, p + 1, err);
 		if (!next)
-			return error_set(err, ERROR_INVALID, "flag needs an argument: '%c' in %s", *p, arg);
+			return error_set(
+			    err, ERROR_INVALID, "flag needs an argument: '%c' in %s", *p, arg);
 		return add_flag(cli, flag, next, err) < 0 ? -1 : 1;
 	}
 	return 0;

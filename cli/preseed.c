@@ -22,7 +22,8 @@ static void take_back(Apply *apply)
 		g_autoptr(Error) problem = NULL;
 		if ((step->before ? object_put(&step->object, step->before, &problem) :
 				    object_delete(&step->object, &problem)) < 0)
-			fprintf(stderr, "Cannot undo the change of %s: %s\n", step->object.name, problem->message);
+			fprintf(stderr, "Cannot undo the change of %s: %s\n", step->object.name,
+			    problem->message);
 	}
 }
 
@@ -56,7 +57,8 @@ static int apply_config(Apply *apply, const json_t *config, Error **err)
 }
 
 /* What cannot be changed of something that is there: asking for another one is an error. */
-static int check_same(const json_t *now, const json_t *given, const char *key, const char *title, Error **err)
+static int check_same(
+    const json_t *now, const json_t *given, const char *key, const char *title, Error **err)
 {
 	const char *wanted = json_get_text(given, key), *have = json_get_text(now, key);
 	if (!*wanted || strcmp(wanted, have) == 0)
@@ -76,7 +78,8 @@ static void drop_empty(json_t *config)
 			json_object_del(config, key);
 }
 
-static int apply_object(Apply *apply, const Noun *noun, const json_t *given, const char *fixed, Error **err)
+static int apply_object(
+    Apply *apply, const Noun *noun, const json_t *given, const char *fixed, Error **err)
 {
 	Object object = object_make(apply->server, noun, json_get_text(given, "name"));
 	const char *project = json_get_text(given, "project");
@@ -89,7 +92,8 @@ static int apply_object(Apply *apply, const Noun *noun, const json_t *given, con
 		json_t *data = server_keep(apply->server->cli, json_deep_copy(given));
 		drop_empty(json_object_get(data, "config"));
 		if (object_create(&object, data, err) < 0)
-			return error_prefix(err, "Failed to create %s \"%s\"", noun->title, object.name);
+			return error_prefix(
+			    err, "Failed to create %s \"%s\"", noun->title, object.name);
 		remember(apply, object, NULL);
 		return 0;
 	}
@@ -111,7 +115,8 @@ static int apply_list(
 	size_t i;
 	json_t *given;
 	if (list && !json_is_null(list) && !json_is_array(list))
-		return error_set(err, ERROR_INVALID, "Invalid preseed: a list is expected for every kind of object");
+		return error_set(err, ERROR_INVALID,
+		    "Invalid preseed: a list is expected for every kind of object");
 	json_array_foreach (list, i, given)
 		if (apply_object(apply, noun, given, fixed, err) < 0)
 			return -1;
@@ -123,19 +128,24 @@ int preseed_apply(Server *server, const json_t *preseed, Error **err)
 	g_autoptr(GArray) undo = g_array_new(FALSE, FALSE, sizeof(Undo));
 	Apply apply = { .server = server, .undo = undo };
 	bool quiet = server->cli->quiet;
-	if (json_object_get(preseed, "cluster") && !json_is_null(json_object_get(preseed, "cluster")))
-		return error_set(err, ERROR_UNSUPPORTED, "Clusters are not supported by this version");
+	if (json_object_get(preseed, "cluster") &&
+	    !json_is_null(json_object_get(preseed, "cluster")))
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Clusters are not supported by this version");
 	server->cli->quiet = true;
 	int result = apply_config(&apply, json_object_get(preseed, "config"), err);
 	if (result == 0)
-		result = apply_list(&apply, &project_noun, json_object_get(preseed, "projects"), NULL, err);
+		result = apply_list(
+		    &apply, &project_noun, json_object_get(preseed, "projects"), NULL, err);
 	if (result == 0)
-		result =
-		    apply_list(&apply, &storage_noun, json_object_get(preseed, "storage_pools"), "driver", err);
+		result = apply_list(&apply, &storage_noun,
+		    json_object_get(preseed, "storage_pools"), "driver", err);
 	if (result == 0)
-		result = apply_list(&apply, &network_noun, json_object_get(preseed, "networks"), "type", err);
+		result = apply_list(
+		    &apply, &network_noun, json_object_get(preseed, "networks"), "type", err);
 	if (result == 0)
-		result = apply_list(&apply, &profile_noun, json_object_get(preseed, "profiles"), NULL, err);
+		result = apply_list(
+		    &apply, &profile_noun, json_object_get(preseed, "profiles"), NULL, err);
 	if (result < 0)
 		take_back(&apply);
 	server->cli->quiet = quiet;
@@ -176,7 +186,8 @@ static int dump_list(Server *server, const char *method, const char *const *keys
 
 json_t *preseed_dump(Server *server, Error **err)
 {
-	static const char *const network[] = { "config", "description", "managed", "name", "type", NULL };
+	static const char *const network[] = { "config", "description", "managed", "name", "type",
+		NULL };
 	static const char *const pool[] = { "config", "description", "name", "driver", NULL };
 	static const char *const profile[] = { "config", "description", "devices", "name", NULL };
 	static const char *const project[] = { "config", "description", "name", NULL };

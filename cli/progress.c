@@ -10,7 +10,8 @@
 
 void progress_start(Progress *progress, const char *label)
 {
-	*progress = (Progress){ .label = label && isatty(STDERR_FILENO) ? label : NULL, .percent = -1 };
+	*progress = (Progress){ .label = label && isatty(STDERR_FILENO) ? label : NULL,
+		.percent = -1 };
 }
 
 /* The percentage in a text and the words before it; -1 when there is none. */
@@ -32,7 +33,8 @@ static void draw(Progress *progress, const char *text)
 		return;
 	g_autofree char *line = g_strdup_printf("%s: %s", progress->label, text);
 	unsigned width = g_utf8_strlen(line, -1);
-	fprintf(stderr, "\r%s%*s", line, progress->width > width ? (int)(progress->width - width) : 0, "");
+	fprintf(stderr, "\r%s%*s", line,
+	    progress->width > width ? (int)(progress->width - width) : 0, "");
 	fflush(stderr);
 	progress->width = width;
 	progress->shown = true;
@@ -59,7 +61,8 @@ void progress_bytes(Progress *progress, uint64_t done, uint64_t total)
 		return;
 	g_autofree char *amount = units_format_bytes_decimal(done, 2);
 	if (total > 0)
-		text = g_strdup_printf("%d%% (%s)", (int)(MIN(done, total) * 100.0 / total), amount);
+		text = g_strdup_printf(
+		    "%d%% (%s)", (int)(MIN(done, total) * 100.0 / total), amount);
 	else
 		text = g_steal_pointer(&amount);
 	progress_text(progress, text);

@@ -25,7 +25,8 @@ static int parse_source(Publish *p, Error **err)
 	const char *slash = strchr(p->instance.name, '/');
 	if (slash) {
 		p->snapshot = slash + 1;
-		const char *name = arena_strndup(cli->arena, p->instance.name, (size_t)(slash - p->instance.name));
+		const char *name = arena_strndup(
+		    cli->arena, p->instance.name, (size_t)(slash - p->instance.name));
 		p->instance = object_make(p->instance.server, &instance_noun, name);
 	}
 	return 0;
@@ -63,7 +64,9 @@ static void sort_aliases(Publish *p)
 	for (unsigned i = 0; i < n; i++) {
 		g_autoptr(Error) missing = NULL;
 		json_t *now = flag_bool(p->cli, "reuse") ?
-		    server_call(p->target, "GetImageAlias", json_pack("{s:s}", "name", given[i]), &missing) : NULL;
+		    server_call(p->target, "GetImageAlias", json_pack("{s:s}", "name", given[i]),
+			&missing) :
+		    NULL;
 		if (now)
 			json_array_append(p->taken, now);
 		else if (!find_item(p->aliases, "name", given[i]))
@@ -74,10 +77,14 @@ static void sort_aliases(Publish *p)
 /* The image that lost its last name goes. */
 static int drop_nameless(Publish *p, const char *fingerprint, Error **err)
 {
-	json_t *image = server_call(p->target, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), NULL);
+	json_t *image = server_call(
+	    p->target, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), NULL);
 	if (!image || json_array_size(json_object_get(image, "aliases")) > 0)
 		return 0;
-	return server_do(p->target, "DeleteImage", json_pack("{s:s}", "fingerprint", fingerprint), NULL, err) ? 0 : -1;
+	return server_do(p->target, "DeleteImage", json_pack("{s:s}", "fingerprint", fingerprint),
+		   NULL, err) ?
+	    0 :
+	    -1;
 }
 
 static int move_aliases(Publish *p, const char *fingerprint, Error **err)
@@ -85,8 +92,9 @@ static int move_aliases(Publish *p, const char *fingerprint, Error **err)
 	json_t *alias;
 	size_t i;
 	json_array_foreach (p->taken, i, alias) {
-		json_t *request = json_pack("{s:s, s:{s:s, s:s}}", "name", json_get_text(alias, "name"), "alias", "target",
-		    fingerprint, "description", json_get_text(alias, "description"));
+		json_t *request = json_pack("{s:s, s:{s:s, s:s}}", "name",
+		    json_get_text(alias, "name"), "alias", "target", fingerprint, "description",
+		    json_get_text(alias, "description"));
 		if (!server_do(p->target, "UpdateImageAlias", request, NULL, err))
 			return -1;
 	}
@@ -118,11 +126,13 @@ static int hold(Publish *p, Error **err)
 	if (status == 0 || status == 102)
 		return 0;
 	if (!flag_bool(p->cli, "force"))
-		return error_set(err, ERROR_INVALID, "The instance is currently running. Use --force to have it stopped and restarted");
+		return error_set(err, ERROR_INVALID,
+		    "The instance is currently running. Use --force to have it stopped and restarted");
 	p->ephemeral = json_is_true(json_object_get(data, "ephemeral"));
 	if (p->ephemeral && set_ephemeral(p, false, err) < 0)
 		return -1;
-	if (instance_change_state(&p->instance, "stop", -1, true, false, "Stopping the instance", err) < 0) {
+	if (instance_change_state(
+		&p->instance, "stop", -1, true, false, "Stopping the instance", err) < 0) {
 		if (p->ephemeral)
 			set_ephemeral(p, true, NULL);
 		return -1;
@@ -135,7 +145,8 @@ static int let_go(Publish *p, Error **err)
 {
 	if (!p->running)
 		return 0;
-	if (instance_change_state(&p->instance, "start", -1, false, false, "Starting the instance", err) < 0)
+	if (instance_change_state(
+		&p->instance, "start", -1, false, false, "Starting the instance", err) < 0)
 		return -1;
 	return p->ephemeral ? set_ephemeral(p, true, err) : 0;
 }
@@ -145,10 +156,13 @@ static int let_go(Publish *p, Error **err)
 static json_t *publish(Publish *p, Error **err)
 {
 	Cli *cli = p->cli;
-	const char *name = p->snapshot ? arena_printf(cli->arena, "%s/%s", p->instance.name, p->snapshot) : p->instance.name;
-	json_t *post = json_pack("{s:{s:s, s:s}, s:b, s:s, s:O, s:O}", "source", "type", p->snapshot ? "snapshot" : "instance",
-	    "name", name, "public", flag_bool(cli, "public"), "compression_algorithm", flag_string(cli, "compression"),
-	    "properties", p->properties, "aliases", p->aliases);
+	const char *name = p->snapshot ?
+	    arena_printf(cli->arena, "%s/%s", p->instance.name, p->snapshot) :
+	    p->instance.name;
+	json_t *post = json_pack("{s:{s:s, s:s}, s:b, s:s, s:O, s:O}", "source", "type",
+	    p->snapshot ? "snapshot" : "instance", "name", name, "public", flag_bool(cli, "public"),
+	    "compression_algorithm", flag_string(cli, "compression"), "properties", p->properties,
+	    "aliases", p->aliases);
 	if (*flag_string(cli, "expire"))
 		json_object_set_new(post, "expires_at", json_string(flag_string(cli, "expire")));
 	return image_create(p->target, post, "", "Publishing instance", err);
@@ -176,20 +190,28 @@ static int run(Cli *cli, Error **err)
 
 static const Flag flags[] = {
 	{ "alias", 0, FLAG_LIST, NULL, "Name for the image; may be given several times" },
-	{ "compression", 0, FLAG_STRING, NULL, "Compression: zstd, gzip, xz, bzip2, none (the server's choice)" },
+	{ "compression", 0, FLAG_STRING, NULL,
+	    "Compression: zstd, gzip, xz, bzip2, none (the server's choice)" },
 	{ "expire", 0, FLAG_STRING, NULL, "When the image expires (2030-01-02T03:04:05Z)" },
 	{ "force", 'f', FLAG_BOOL, NULL, "Stop a running instance, and start it again" },
 	{ "public", 0, FLAG_BOOL, NULL, "Anybody may see and export the image" },
-	{ "reuse", 0, FLAG_BOOL, NULL, "Take aliases from other images; those left without any are deleted" },
+	{ "reuse", 0, FLAG_BOOL, NULL,
+	    "Take aliases from other images; those left without any are deleted" },
 	FLAG_END,
 };
 
 const Command publish_commands[] = {
-	{ .path = "publish", .usage = "[<remote>:]<instance>[/<snapshot>] [<remote>:] [key=value...]", .min_args = 1, .max_args = -1,
-	    .flags = flags, .summary = "Publish instances as images",
-	    .help = "Makes an image of a stopped instance, or of a snapshot. Keys and values are its properties.",
+	{ .path = "publish",
+	    .usage = "[<remote>:]<instance>[/<snapshot>] [<remote>:] [key=value...]",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .flags = flags,
+	    .summary = "Publish instances as images",
+	    .help =
+		"Makes an image of a stopped instance, or of a snapshot. Keys and values are its properties.",
 	    .examples = "incus publish c1 --alias web os=debian\n"
 			"incus publish c1/before-upgrade --alias web-old --compression xz",
-	    .run = run, .complete = "instance" },
+	    .run = run,
+	    .complete = "instance" },
 	{ 0 },
 };

@@ -15,7 +15,8 @@ static json_t *reply_body(Cli *cli, const json_t *reply, char **ret_text)
 	return body ? server_keep(cli, body) : NULL;
 }
 
-static json_t *request(Server *server, const char *verb, const char *url, const char *data, Error **err)
+static json_t *request(
+    Server *server, const char *verb, const char *url, const char *data, Error **err)
 {
 	json_t *in = json_pack("{s:s, s:s}", "verb", verb, "url", url);
 	if (*data)
@@ -44,7 +45,8 @@ static int check_error(const json_t *body, Error **err)
 static int wait_for(Server *server, const char *operation, json_t **ret_body, Error **err)
 {
 	g_autofree char *text = NULL;
-	g_autofree char *url = g_strdup_printf("%s%swait", operation, strstr(operation, "?") ? "&" : "/");
+	g_autofree char *url = g_strdup_printf(
+	    "%s%swait", operation, strstr(operation, "?") ? "&" : "/");
 	const char *query = strchr(operation, '?');
 	if (query) {
 		g_free(url);
@@ -77,9 +79,11 @@ static int parse_path(Cli *cli, Target *ret, const char **ret_url, Error **err)
 		return error_set(err, ERROR_INVALID, "Query path must start with /");
 	const char *url = ret->name, *project = ret->server->project;
 	if (cli_project(cli) && strstr(url, "project="))
-		return error_set(err, ERROR_INVALID, "--project cannot be used with the project in the URL");
+		return error_set(
+		    err, ERROR_INVALID, "--project cannot be used with the project in the URL");
 	if (project && *project && !strstr(url, "project=") && !strstr(url, "all-projects"))
-		url = arena_printf(cli->arena, "%s%sproject=%s", url, strchr(url, '?') ? "&" : "?", project);
+		url = arena_printf(
+		    cli->arena, "%s%sproject=%s", url, strchr(url, '?') ? "&" : "?", project);
 	*ret_url = url;
 	return 0;
 }
@@ -115,7 +119,8 @@ static int query(Cli *cli, Error **err)
 	if (check_error(body, err) < 0)
 		return -1;
 	const char *operation = json_get_text(body, "operation");
-	if (flag_bool(cli, "wait") && *operation && wait_for(target.server, operation, &body, err) < 0)
+	if (flag_bool(cli, "wait") && *operation &&
+	    wait_for(target.server, operation, &body, err) < 0)
 		return -1;
 	if (flag_bool(cli, "raw"))
 		print_json(body);

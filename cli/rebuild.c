@@ -10,11 +10,13 @@ static int parse(Cli *cli, Object *ret_instance, const char **ret_image, Error *
 {
 	bool empty = flag_bool(cli, "empty");
 	if (empty && cli->n_args > 1)
-		return error_set(err, ERROR_INVALID, "--empty cannot be combined with an image name");
+		return error_set(
+		    err, ERROR_INVALID, "--empty cannot be combined with an image name");
 	if (!empty && cli->n_args < 2)
 		return error_set(err, ERROR_INVALID, "Missing image: give one, or --empty");
 	*ret_image = empty ? NULL : cli->args[0];
-	return object_parse_named(cli, &instance_noun, cli->args[cli->n_args - 1], ret_instance, err);
+	return object_parse_named(
+	    cli, &instance_noun, cli->args[cli->n_args - 1], ret_instance, err);
 }
 
 /* With --force a running one is stopped; *ret_ran: it is to be started again. */
@@ -27,21 +29,28 @@ static int stop(Cli *cli, const Object *instance, bool *ret_ran, Error **err)
 	if (status == 0 || status == 102)
 		return 0;
 	if (!flag_bool(cli, "force"))
-		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt: stop it, or use --force");
+		return error_set(err, ERROR_INVALID,
+		    "Instance must be stopped to be rebuilt: stop it, or use --force");
 	if (json_is_true(json_object_get(data, "ephemeral")))
-		return error_set(err, ERROR_INVALID, "An ephemeral instance would be deleted by stopping it");
+		return error_set(
+		    err, ERROR_INVALID, "An ephemeral instance would be deleted by stopping it");
 	*ret_ran = true;
-	return instance_change_state(instance, "stop", -1, true, false, "Stopping the instance", err);
+	return instance_change_state(
+	    instance, "stop", -1, true, false, "Stopping the instance", err);
 }
 
 static int rebuild(Cli *cli, const Object *instance, const char *image, Error **err)
 {
-	json_t *source = image ? image_source(cli, instance->server, image, err) : json_pack("{s:s}", "type", "none");
+	json_t *source = image ? image_source(cli, instance->server, image, err) :
+				 json_pack("{s:s}", "type", "none");
 	if (!source)
 		return -1;
 	json_t *request = json_copy(instance->key);
 	json_object_set_new(request, "instance", json_pack("{s:o}", "source", source));
-	return image_do(instance->server, "RebuildInstance", request, source, "Rebuilding instance", err) ? 0 : -1;
+	return image_do(instance->server, "RebuildInstance", request, source, "Rebuilding instance",
+		   err) ?
+	    0 :
+	    -1;
 }
 
 static int run(Cli *cli, Error **err)
@@ -52,7 +61,9 @@ static int run(Cli *cli, Error **err)
 	if (parse(cli, &instance, &image, err) < 0 || stop(cli, &instance, &ran, err) < 0)
 		return -1;
 	int result = rebuild(cli, &instance, image, err);
-	if (ran && instance_change_state(&instance, "start", -1, false, false, "Starting the instance", result == 0 ? err : NULL) < 0)
+	if (ran &&
+	    instance_change_state(&instance, "start", -1, false, false, "Starting the instance",
+		result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
@@ -64,12 +75,18 @@ static const Flag flags[] = {
 };
 
 const Command rebuild_commands[] = {
-	{ .path = "rebuild", .usage = "[[<remote>:]<image>] [<remote>:]<instance>", .min_args = 1, .max_args = 2, .flags = flags,
+	{ .path = "rebuild",
+	    .usage = "[[<remote>:]<image>] [<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = flags,
 	    .summary = "Rebuild instances",
-	    .help = "Gives a stopped instance a fresh root file system. What was in it is lost; keys, devices and profiles stay.\n"
-		    "An instance with snapshots cannot be rebuilt.",
+	    .help =
+		"Gives a stopped instance a fresh root file system. What was in it is lost; keys, devices and profiles stay.\n"
+		"An instance with snapshots cannot be rebuilt.",
 	    .examples = "incus rebuild images:debian/12 c1\n"
 			"incus rebuild c1 --empty",
-	    .run = run, .complete = "image,instance" },
+	    .run = run,
+	    .complete = "image,instance" },
 	{ 0 },
 };

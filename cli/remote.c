@@ -12,8 +12,8 @@
 
 static int list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "NAME", "URL", "PROTOCOL", "AUTH TYPE", "PUBLIC", "STATIC",
-		"GLOBAL", NULL };
+	static const char *const headers[] = { "NAME", "URL", "PROTOCOL", "AUTH TYPE", "PUBLIC",
+		"STATIC", "GLOBAL", NULL };
 	Conf *conf = conf_get(cli, err);
 	if (!conf)
 		return -1;
@@ -24,19 +24,23 @@ static int list(Cli *cli, Error **err)
 	for (GList *l = remotes; l; l = l->next) {
 		const Remote *remote = conf_remote(conf, l->data);
 		bool current = strcmp(remote->name, conf_default_remote(conf)) == 0;
-		const char *name = current ? arena_printf(cli->arena, "%s (current)", remote->name) : remote->name;
+		const char *name = current ?
+		    arena_printf(cli->arena, "%s (current)", remote->name) :
+		    remote->name;
 		const char *auth = *remote->auth_type ? remote->auth_type : "tls";
 		if (g_str_has_prefix(remote->addr, "unix:"))
 			auth = "file access";
 		else if (strcmp(remote->protocol, "simplestreams") == 0)
 			auth = "none";
-		table_add(table, name, remote->addr, remote->protocol, auth, remote->public ? "YES" : "NO",
-		    remote->is_static ? "YES" : "NO", remote->global ? "YES" : "NO", NULL);
+		table_add(table, name, remote->addr, remote->protocol, auth,
+		    remote->public ? "YES" : "NO", remote->is_static ? "YES" : "NO",
+		    remote->global ? "YES" : "NO", NULL);
 		json_object_set_new(data, remote->name,
 		    flag_string(cli, "format")[0] == 'j' ?
-			json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "Addr", remote->addr, "AuthType",
-			    remote->auth_type, "Project", remote->project, "Protocol", remote->protocol, "Public",
-			    remote->public, "Global", remote->global, "Static", remote->is_static) :
+			json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "Addr", remote->addr,
+			    "AuthType", remote->auth_type, "Project", remote->project, "Protocol",
+			    remote->protocol, "Public", remote->public, "Global", remote->global,
+			    "Static", remote->is_static) :
 			remote_to_json(remote));
 	}
 	table_sort(table);
@@ -99,7 +103,8 @@ static int rename_run(Cli *cli, Error **err)
 	if (conf_remote(cli->conf, to))
 		return error_set(err, ERROR_EXISTS, "Remote %s already exists", to);
 	if (!*to || strpbrk(to, ":/"))
-		return error_set(err, ERROR_INVALID, "Remote names may not contain colons or slashes");
+		return error_set(
+		    err, ERROR_INVALID, "Remote names may not contain colons or slashes");
 	g_autofree char *old_cert = conf_server_cert_path(cli->conf, from);
 	g_autofree char *new_cert = conf_server_cert_path(cli->conf, to);
 	if (g_rename(old_cert, new_cert) < 0 && errno != ENOENT)
@@ -136,7 +141,8 @@ static int set_url(Cli *cli, Error **err)
 
 static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
 static const Flag add_flags[] = {
-	{ "accept-certificate", 0, FLAG_BOOL, NULL, "Take the server's certificate without asking" },
+	{ "accept-certificate", 0, FLAG_BOOL, NULL,
+	    "Take the server's certificate without asking" },
 	{ "auth-type", 0, FLAG_STRING, NULL, "How to log in: tls" },
 	{ "project", 0, FLAG_STRING, NULL, "Project to use on the remote" },
 	{ "protocol", 0, FLAG_STRING, NULL, "What the server speaks: incus or simplestreams" },
@@ -147,32 +153,66 @@ static const Flag add_flags[] = {
 
 const Command remote_commands[] = {
 	{ .path = "remote", .summary = "Manage the list of servers" },
-	{ .path = "remote add", .usage = "[<remote>] <IP|FQDN|URL|token>", .min_args = 1, .max_args = 2,
-	    .flags = add_flags, .summary = "Add a server",
-	    .help = "On the server, \"incus config trust add NAME\" prints a token that tells all that is\n"
-		    "needed. A first contact otherwise shows the fingerprint of the server's certificate.\n"
-		    "\n"
-		    "A server of the protocol simplestreams only has images. Its certificate must be good for\n"
-		    "SSL_CERT_FILE or the system's authorities, or be servercerts/<remote>.crt beside the\n"
-		    "configuration file.",
-	    .examples = "incus remote add lab eyJjbGllbnRfbmFtZSI6...\n"
-			"incus remote add lab https://lab.example.net:8443\n"
-			"incus remote add other unix:///srv/incus/unix.socket\n"
-			"incus remote add pictures https://images.example.net --protocol simplestreams\n"
-			"incus remote add shop https://shop.example.net:8443 --public",
+	{ .path = "remote add",
+	    .usage = "[<remote>] <IP|FQDN|URL|token>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = add_flags,
+	    .summary = "Add a server",
+	    .help =
+		"On the server, \"incus config trust add NAME\" prints a token that tells all that is\n"
+		"needed. A first contact otherwise shows the fingerprint of the server's certificate.\n"
+		"\n"
+		"A server of the protocol simplestreams only has images. Its certificate must be good for\n"
+		"SSL_CERT_FILE or the system's authorities, or be servercerts/<remote>.crt beside the\n"
+		"configuration file.",
+	    .examples =
+		"incus remote add lab eyJjbGllbnRfbmFtZSI6...\n"
+		"incus remote add lab https://lab.example.net:8443\n"
+		"incus remote add other unix:///srv/incus/unix.socket\n"
+		"incus remote add pictures https://images.example.net --protocol simplestreams\n"
+		"incus remote add shop https://shop.example.net:8443 --public",
 	    .run = remote_add },
-	{ .path = "remote get-default", .max_args = 0, .summary = "Print the default remote",
+	{ .path = "remote get-default",
+	    .max_args = 0,
+	    .summary = "Print the default remote",
 	    .run = get_default },
-	{ .path = "remote list", .aliases = "ls", .max_args = 0, .flags = format_flags,
-	    .summary = "List the servers", .run = list },
-	{ .path = "remote remove", .aliases = "rm", .usage = "<remote>", .min_args = 1, .max_args = 1,
-	    .summary = "Forget a server", .run = remove_run, .complete = "remote" },
-	{ .path = "remote rename", .aliases = "mv", .usage = "<remote> <new-name>", .min_args = 2,
-	    .max_args = 2, .summary = "Rename a server", .run = rename_run, .complete = "remote" },
-	{ .path = "remote set-url", .usage = "<remote> <URL>", .min_args = 2, .max_args = 2,
-	    .summary = "Change the address of a server", .run = set_url, .complete = "remote" },
-	{ .path = "remote switch", .aliases = "set-default", .usage = "<remote>", .min_args = 1,
-	    .max_args = 1, .summary = "Make a server the default one", .run = switch_run,
+	{ .path = "remote list",
+	    .aliases = "ls",
+	    .max_args = 0,
+	    .flags = format_flags,
+	    .summary = "List the servers",
+	    .run = list },
+	{ .path = "remote remove",
+	    .aliases = "rm",
+	    .usage = "<remote>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Forget a server",
+	    .run = remove_run,
+	    .complete = "remote" },
+	{ .path = "remote rename",
+	    .aliases = "mv",
+	    .usage = "<remote> <new-name>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Rename a server",
+	    .run = rename_run,
+	    .complete = "remote" },
+	{ .path = "remote set-url",
+	    .usage = "<remote> <URL>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Change the address of a server",
+	    .run = set_url,
+	    .complete = "remote" },
+	{ .path = "remote switch",
+	    .aliases = "set-default",
+	    .usage = "<remote>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Make a server the default one",
+	    .run = switch_run,
 	    .complete = "remote" },
 	{ 0 },
 };

@@ -18,7 +18,8 @@ int conf_ensure_client_cert(const Conf *conf, Error **err)
 {
 	g_autofree char *cert = conf_path(conf, "client.crt"), *key = conf_path(conf, "client.key");
 	g_autofree char *cert_pem = NULL, *key_pem = NULL;
-	bool fresh = !g_file_test(cert, G_FILE_TEST_EXISTS) && !g_file_test(key, G_FILE_TEST_EXISTS);
+	bool fresh = !g_file_test(cert, G_FILE_TEST_EXISTS) &&
+	    !g_file_test(key, G_FILE_TEST_EXISTS);
 	if (g_mkdir_with_parents(conf->dir, 0750) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", conf->dir);
 	if (fresh)
@@ -50,8 +51,10 @@ static int save_server_cert(const Conf *conf, const char *name, const char *pem,
 	g_autoptr(GError) failure = NULL;
 	if (g_mkdir_with_parents(dir, 0750) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", dir);
-	if (!g_file_set_contents_full(path, pem, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &failure))
-		return error_set(err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
+	if (!g_file_set_contents_full(
+		path, pem, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &failure))
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot write \"%s\": %s", path, failure->message);
 	return 0;
 }
 
@@ -70,14 +73,16 @@ static int check_certificate(Cli *cli, const char *pem, const char *expected, Er
 	if (expected && *expected) {
 		if (strcmp(fingerprint, expected) == 0)
 			return 0;
-		return error_set(err, ERROR_FORBIDDEN, "Certificate fingerprint mismatch between certificate token and server");
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Certificate fingerprint mismatch between certificate token and server");
 	}
 	if (flag_bool(cli, "accept-certificate"))
 		return 0;
 	printf("Certificate fingerprint: %s\nok (y/n/[fingerprint])? ", fingerprint);
 	g_autofree char *answer = prompt_line();
-	if (answer && (g_ascii_strcasecmp(answer, "y") == 0 || g_ascii_strcasecmp(answer, "yes") == 0 ||
-			  strcmp(answer, fingerprint) == 0))
+	if (answer &&
+	    (g_ascii_strcasecmp(answer, "y") == 0 || g_ascii_strcasecmp(answer, "yes") == 0 ||
+		strcmp(answer, fingerprint) == 0))
 		return 0;
 	return error_set(err, ERROR_FORBIDDEN, "Server certificate NACKed by user");
 }
@@ -95,9 +100,11 @@ static int look_at(const char *url, char **ret_pem, Error **err)
 	return 0;
 }
 
-static int dial(const Conf *conf, const char *url, const char *server_pem, incus_client **ret, Error **err)
+static int dial(
+    const Conf *conf, const char *url, const char *server_pem, incus_client **ret, Error **err)
 {
-	g_autofree char *cert_path = conf_path(conf, "client.crt"), *key_path = conf_path(conf, "client.key");
+	g_autofree char *cert_path = conf_path(conf, "client.crt"),
+			*key_path = conf_path(conf, "client.key");
 	g_autofree char *cert = NULL, *key = NULL;
 	incus_error *problem = NULL;
 	g_file_get_contents(cert_path, &cert, NULL, NULL);
@@ -116,8 +123,9 @@ static const char *get_token(Cli *cli, Error **err)
 	printf("Trust token: ");
 	g_autofree char *token = prompt_line();
 	if (!token || !*token) {
-		error_set(err, ERROR_INVALID, "A trust token is needed: make one with \"incus config trust add\" on "
-					      "the server");
+		error_set(err, ERROR_INVALID,
+		    "A trust token is needed: make one with \"incus config trust add\" on "
+		    "the server");
 		return NULL;
 	}
 	return arena_strdup(cli->arena, token);
@@ -132,7 +140,8 @@ static bool is_trusted(Server *server, Error **err)
 static int give_token(Server *server, const char *token, Error **err)
 {
 	json_t *certificate = json_pack("{s:s, s:s}", "type", "client", "trust_token", token);
-	return server_call(server, "CreateCertificate", json_pack("{s:o}", "certificate", certificate), err) ?
+	return server_call(server, "CreateCertificate",
+		   json_pack("{s:o}", "certificate", certificate), err) ?
 	    0 :
 	    -1;
 }
@@ -153,7 +162,8 @@ static void pick_project(Server *server, Remote *remote)
 }
 
 /* Becomes trusted by the server behind `client`, unless it is or need not be. */
-static int get_trusted(Cli *cli, incus_client *client, Remote *remote, const char *token, Error **err)
+static int get_trusted(
+    Cli *cli, incus_client *client, Remote *remote, const char *token, Error **err)
 {
 	Server server = { .cli = cli, .remote = remote, .client = client };
 	g_autoptr(Error) problem = NULL;
@@ -170,7 +180,8 @@ static int get_trusted(Cli *cli, incus_client *client, Remote *remote, const cha
 		trusted = is_trusted(&server, err);
 		if (!trusted)
 			return err && *err ? -1 :
-					     error_set(err, ERROR_FORBIDDEN, "Server doesn't trust us after authentication");
+					     error_set(err, ERROR_FORBIDDEN,
+						 "Server doesn't trust us after authentication");
 		if (!cli->quiet)
 			printf("Client certificate now trusted by server: %s\n", remote->name);
 	}
@@ -202,7 +213,8 @@ static int add_tls(Cli *cli, const char *name, const char *address, const char *
 		return -1;
 	if (look_at(url, &pem, err) < 0)
 		return -1;
-	if (check_certificate(cli, pem, fingerprint, err) < 0 || dial(cli->conf, url, pem, &pinned, err) < 0)
+	if (check_certificate(cli, pem, fingerprint, err) < 0 ||
+	    dial(cli->conf, url, pem, &pinned, err) < 0)
 		return -1;
 	Remote *remote = new_tls_remote(cli, name, url);
 	int result = get_trusted(cli, pinned, remote, token, err);
@@ -222,7 +234,8 @@ static int add_token(Cli *cli, const char *name, const Token *token, Error **err
 	g_autoptr(Error) problem = NULL;
 	json_array_foreach (token->addresses, i, address) {
 		g_clear_pointer(&problem, error_free);
-		if (add_tls(cli, name, json_string_value(address), token->fingerprint, token->text, &problem) == 0)
+		if (add_tls(cli, name, json_string_value(address), token->fingerprint, token->text,
+			&problem) == 0)
 			return 0;
 		if (problem->kind != ERROR_UNAVAILABLE && problem->kind != ERROR_TIMEOUT)
 			break;
@@ -233,7 +246,8 @@ static int add_token(Cli *cli, const char *name, const Token *token, Error **err
 static int add_simplestreams(Cli *cli, const char *name, const char *address, Error **err)
 {
 	if (!g_str_has_prefix(address, "https://"))
-		return error_set(err, ERROR_INVALID, "Only https URLs are supported for simplestreams");
+		return error_set(
+		    err, ERROR_INVALID, "Only https URLs are supported for simplestreams");
 	Remote *remote = remote_new(name, address);
 	g_free(remote->protocol);
 	remote->protocol = g_strdup("simplestreams");
@@ -244,7 +258,8 @@ static int add_simplestreams(Cli *cli, const char *name, const char *address, Er
 /* "unix:PATH", "unix://PATH", "unix://" or "/PATH". */
 static int add_unix(Cli *cli, const char *name, const char *address, Error **err)
 {
-	g_autofree char *url = *address == '/' ? g_strconcat("unix://", address, NULL) : g_strdup(address);
+	g_autofree char *url = *address == '/' ? g_strconcat("unix://", address, NULL) :
+						 g_strdup(address);
 	const char *project = cli_project(cli);
 	Remote *remote = remote_new(name, url);
 	if (project) {
@@ -274,7 +289,8 @@ static int check_name(Cli *cli, const char *name, Error **err)
 	if (known)
 		return error_set(err, ERROR_EXISTS, "Remote %s exists as <%s>", name, known->addr);
 	if (!*name || strpbrk(name, ":/ "))
-		return error_set(err, ERROR_INVALID, "Remote names may not contain colons, slashes or blanks");
+		return error_set(
+		    err, ERROR_INVALID, "Remote names may not contain colons, slashes or blanks");
 	return 0;
 }
 
@@ -287,12 +303,14 @@ int remote_add(Cli *cli, Error **err)
 		return -1;
 	bool is_token = token_parse(cli, address, &token);
 	if (is_token && cli->n_args < 2)
-		return error_set(err, ERROR_INVALID, "A name is needed with a token: incus remote add <remote> <token>");
+		return error_set(err, ERROR_INVALID,
+		    "A name is needed with a token: incus remote add <remote> <token>");
 	const char *name = cli->n_args > 1 ? cli->args[0] : pick_name(cli, address);
 	if (check_name(cli, name, err) < 0)
 		return -1;
 	if (*auth && strcmp(auth, "tls") != 0)
-		return error_set(err, ERROR_INVALID, "Authentication type '%s' not supported by server", auth);
+		return error_set(
+		    err, ERROR_INVALID, "Authentication type '%s' not supported by server", auth);
 	if (strcmp(protocol, "simplestreams") == 0)
 		return add_simplestreams(cli, name, address, err);
 	if (*protocol && strcmp(protocol, "incus") != 0)

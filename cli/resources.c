@@ -10,7 +10,8 @@ static void print_text(const char *indent, const char *label, const json_t *obje
 		printf("%s%s: %s\n", indent, label, json_get_text(object, key));
 }
 
-static void print_number(const char *indent, const char *label, const json_t *object, const char *key)
+static void print_number(
+    const char *indent, const char *label, const json_t *object, const char *key)
 {
 	if (json_object_get(object, key))
 		printf("%s%s: %" G_GINT64_FORMAT "\n", indent, label, json_get_int(object, key));
@@ -41,10 +42,12 @@ static void print_core(const json_t *core, const char *indent)
 	json_t *thread;
 	printf("%s  - Core %" G_GINT64_FORMAT "\n", indent, json_get_int(core, "core"));
 	if (json_get_int(core, "frequency") > 0)
-		printf("%s    Frequency: %" G_GINT64_FORMAT "Mhz\n", indent, json_get_int(core, "frequency"));
+		printf("%s    Frequency: %" G_GINT64_FORMAT "Mhz\n", indent,
+		    json_get_int(core, "frequency"));
 	printf("%s    Threads:\n", indent);
 	json_array_foreach (json_object_get(core, "threads"), i, thread)
-		printf("%s      - %" G_GINT64_FORMAT " (id: %" G_GINT64_FORMAT ", online: %s, NUMA node: %" G_GINT64_FORMAT ")\n",
+		printf("%s      - %" G_GINT64_FORMAT " (id: %" G_GINT64_FORMAT
+		       ", online: %s, NUMA node: %" G_GINT64_FORMAT ")\n",
 		    indent, json_get_int(thread, "thread"), json_get_int(thread, "id"),
 		    json_is_true(json_object_get(thread, "online")) ? "true" : "false",
 		    json_get_int(thread, "numa_node"));
@@ -59,16 +62,19 @@ static void print_socket(const json_t *socket, const char *indent)
 	if (json_array_size(json_object_get(socket, "cache")) > 0)
 		printf("%sCaches:\n", indent);
 	json_array_foreach (json_object_get(socket, "cache"), i, item) {
-		g_autofree char *label = g_strdup_printf("%s  - Level %" G_GINT64_FORMAT " (type: %s)", indent,
-		    json_get_int(item, "level"), json_get_text(item, "type"));
+		g_autofree char *label = g_strdup_printf("%s  - Level %" G_GINT64_FORMAT
+							 " (type: %s)",
+		    indent, json_get_int(item, "level"), json_get_text(item, "type"));
 		print_size(label, json_get_int(item, "size"));
 	}
 	printf("%sCores:\n", indent);
 	json_array_foreach (json_object_get(socket, "cores"), i, item)
 		print_core(item, indent);
 	if (json_get_int(socket, "frequency") > 0)
-		printf("%sFrequency: %" G_GINT64_FORMAT "Mhz (min: %" G_GINT64_FORMAT "Mhz, max: %" G_GINT64_FORMAT "Mhz)\n",
-		    indent, json_get_int(socket, "frequency"), json_get_int(socket, "frequency_minimum"),
+		printf("%sFrequency: %" G_GINT64_FORMAT "Mhz (min: %" G_GINT64_FORMAT
+		       "Mhz, max: %" G_GINT64_FORMAT "Mhz)\n",
+		    indent, json_get_int(socket, "frequency"),
+		    json_get_int(socket, "frequency_minimum"),
 		    json_get_int(socket, "frequency_turbo"));
 }
 
@@ -78,7 +84,8 @@ static void print_cpu(const json_t *cpu)
 	size_t i;
 	json_t *socket;
 	bool several = json_array_size(sockets) > 1;
-	printf("%s:\n  Architecture: %s\n", several ? "CPUs" : "CPU", json_get_text(cpu, "architecture"));
+	printf("%s:\n  Architecture: %s\n", several ? "CPUs" : "CPU",
+	    json_get_text(cpu, "architecture"));
 	json_array_foreach (sockets, i, socket) {
 		if (several)
 			printf("  Socket %" G_GINT64_FORMAT ":\n", json_get_int(socket, "socket"));
@@ -104,8 +111,9 @@ static void print_memory(const json_t *memory)
 	puts("\nMemory:");
 	if (json_get_int(memory, "hugepages_total") > 0) {
 		puts("  Hugepages:");
-		json_t *pages = json_pack("{s:I, s:I}", "total", (json_int_t)json_get_int(memory, "hugepages_total"),
-		    "used", (json_int_t)json_get_int(memory, "hugepages_used"));
+		json_t *pages = json_pack("{s:I, s:I}", "total",
+		    (json_int_t)json_get_int(memory, "hugepages_total"), "used",
+		    (json_int_t)json_get_int(memory, "hugepages_used"));
 		print_amounts(pages, "    ");
 		json_decref(pages);
 	}
@@ -123,7 +131,8 @@ static void print_device(const json_t *item, const char *indent)
 {
 	print_number(indent, "NUMA node", item, "numa_node");
 	if (*json_get_text(item, "vendor"))
-		printf("%sVendor: %s (%s)\n", indent, json_get_text(item, "vendor"), json_get_text(item, "vendor_id"));
+		printf("%sVendor: %s (%s)\n", indent, json_get_text(item, "vendor"),
+		    json_get_text(item, "vendor_id"));
 	if (*json_get_text(item, "product"))
 		printf("%sProduct: %s (%s)\n", indent, json_get_text(item, "product"),
 		    json_get_text(item, "product_id"));
@@ -165,12 +174,15 @@ static void print_disk(const json_t *disk, const char *indent)
 	print_text(indent, "Type", disk, "type");
 	g_autofree char *label = g_strconcat(indent, "Size", NULL);
 	print_size(label, json_get_int(disk, "size"));
-	printf("%sRead-Only: %s\n", indent, json_is_true(json_object_get(disk, "read_only")) ? "true" : "false");
-	printf("%sRemovable: %s\n", indent, json_is_true(json_object_get(disk, "removable")) ? "true" : "false");
+	printf("%sRead-Only: %s\n", indent,
+	    json_is_true(json_object_get(disk, "read_only")) ? "true" : "false");
+	printf("%sRemovable: %s\n", indent,
+	    json_is_true(json_object_get(disk, "removable")) ? "true" : "false");
 	if (json_array_size(json_object_get(disk, "partitions")) > 0)
 		printf("%sPartitions:\n", indent);
 	json_array_foreach (json_object_get(disk, "partitions"), i, partition) {
-		printf("%s  - Partition %" G_GINT64_FORMAT "\n", indent, json_get_int(partition, "partition"));
+		printf("%s  - Partition %" G_GINT64_FORMAT "\n", indent,
+		    json_get_int(partition, "partition"));
 		printf("%s    ID: %s\n", indent, json_get_text(partition, "id"));
 		printf("%s    Device: %s\n", indent, json_get_text(partition, "device"));
 		g_autofree char *size = g_strconcat(indent, "    Size", NULL);
@@ -212,13 +224,15 @@ int resources_print(Server *server, Error **err)
 	print_system(json_object_get(data, "system"));
 	print_cpu(json_object_get(data, "cpu"));
 	print_memory(json_object_get(data, "memory"));
-	print_items("GPU", "GPUs", json_object_get(json_object_get(data, "gpu"), "cards"), print_device);
 	print_items(
-	    "NIC", "NICs", json_object_get(json_object_get(data, "network"), "cards"), print_network_card);
-	print_items("Disk", "Disks", json_object_get(json_object_get(data, "storage"), "disks"), print_disk);
-	print_items(
-	    "USB device", "USB devices", json_object_get(json_object_get(data, "usb"), "devices"), print_usb);
-	print_items(
-	    "PCI device", "PCI devices", json_object_get(json_object_get(data, "pci"), "devices"), print_device);
+	    "GPU", "GPUs", json_object_get(json_object_get(data, "gpu"), "cards"), print_device);
+	print_items("NIC", "NICs", json_object_get(json_object_get(data, "network"), "cards"),
+	    print_network_card);
+	print_items("Disk", "Disks", json_object_get(json_object_get(data, "storage"), "disks"),
+	    print_disk);
+	print_items("USB device", "USB devices",
+	    json_object_get(json_object_get(data, "usb"), "devices"), print_usb);
+	print_items("PCI device", "PCI devices",
+	    json_object_get(json_object_get(data, "pci"), "devices"), print_device);
 	return 0;
 }

@@ -63,7 +63,8 @@ static int connect_unix(const Remote *remote, incus_client **ret, Error **err)
 	incus_error_free(problem);
 	if (forbidden)
 		return error_set(err, ERROR_FORBIDDEN,
-		    "You don't have the needed permissions to talk to the incus daemon (socket path: %s)", path);
+		    "You don't have the needed permissions to talk to the incus daemon (socket path: %s)",
+		    path);
 	return error_set(err, ERROR_UNAVAILABLE,
 	    "The incus daemon doesn't appear to be started (socket path: %s)", path);
 }
@@ -71,7 +72,8 @@ static int connect_unix(const Remote *remote, incus_client **ret, Error **err)
 static int connect_tls(const Conf *conf, const Remote *remote, incus_client **ret, Error **err)
 {
 	incus_error *problem = NULL;
-	g_autofree char *cert_path = conf_path(conf, "client.crt"), *key_path = conf_path(conf, "client.key");
+	g_autofree char *cert_path = conf_path(conf, "client.crt"),
+			*key_path = conf_path(conf, "client.key");
 	g_autofree char *server_path = conf_server_cert_path(conf, remote->name);
 	g_autofree char *cert = read_optional(cert_path), *key = read_optional(key_path);
 	g_autofree char *server = read_optional(server_path);
@@ -96,7 +98,8 @@ static Server *connect_remote(Cli *cli, const Remote *remote, Error **err)
 	Server server = { .cli = cli, .remote = remote, .project = project_of(cli, remote) };
 	int result;
 	if (strcmp(remote->protocol, "simplestreams") == 0) {
-		error_set(err, ERROR_UNSUPPORTED, "Remote \"%s\" only has images (simplestreams)", remote->name);
+		error_set(err, ERROR_UNSUPPORTED, "Remote \"%s\" only has images (simplestreams)",
+		    remote->name);
 		return NULL;
 	}
 	if (g_str_has_prefix(remote->addr, "unix:"))
@@ -106,10 +109,12 @@ static Server *connect_remote(Cli *cli, const Remote *remote, Error **err)
 	if (result < 0)
 		return NULL;
 	if (cli->verbose || cli->debug)
-		fprintf(stderr, "INFO Connected to %s (%s)\n", remote->name, incus_client_url(server.client));
+		fprintf(stderr, "INFO Connected to %s (%s)\n", remote->name,
+		    incus_client_url(server.client));
 	if (server.project)
 		incus_client_set_project(server.client, server.project);
-	if (cli->command && flag_find(cli->command, "target", strlen("target")) && flag_given(cli, "target"))
+	if (cli->command && flag_find(cli->command, "target", strlen("target")) &&
+	    flag_given(cli, "target"))
 		incus_client_set_target(server.client, flag_string(cli, "target"));
 	return arena_memdup(cli->arena, &server, sizeof(server));
 }
@@ -174,7 +179,8 @@ Server *server_of_argument(Cli *cli, int n, Error **err)
 	if (target_parse(cli, cli->args[n], &target, err) < 0)
 		return NULL;
 	if (*target.name) {
-		error_set(err, ERROR_INVALID, "\"%s\" is not a remote: write \"%s:\"", cli->args[n], cli->args[n]);
+		error_set(err, ERROR_INVALID, "\"%s\" is not a remote: write \"%s:\"", cli->args[n],
+		    cli->args[n]);
 		return NULL;
 	}
 	return target.server;
@@ -228,7 +234,8 @@ json_t *server_list(Server *server, const char *name, json_t *request, Error **e
 	if (!request)
 		request = json_object();
 	const SchemaMethod *method = need_method(name, err);
-	if (method && !json_object_get(request, "recursion") && message_has_field(method->input, "recursion"))
+	if (method && !json_object_get(request, "recursion") &&
+	    message_has_field(method->input, "recursion"))
 		json_object_set_new(request, "recursion", json_integer(1));
 	json_t *reply = server_call(server, name, request, err);
 	if (!reply)
@@ -264,7 +271,8 @@ static int check_done(const Pb__Operation *operation, Error **err)
 		return 0;
 	if (operation->status_code == 401)
 		return error_set(err, ERROR_CANCELLED, "%s",
-		    operation->err && *operation->err ? operation->err : "The operation was cancelled");
+		    operation->err && *operation->err ? operation->err :
+							"The operation was cancelled");
 	return error_set(err, ERROR_INTERNAL, "%s",
 	    operation->err && *operation->err ? operation->err : "The operation failed");
 }
@@ -286,7 +294,8 @@ static void show_progress(Progress *progress, const Pb__Operation *operation)
 }
 
 /* Follows an operation until it is done; the first ctrl+c cancels it, the second leaves it. */
-static Pb__Operation *follow(Server *server, incus_stream *stream, const char *id, Progress *progress, Error **err)
+static Pb__Operation *follow(
+    Server *server, incus_stream *stream, const char *id, Progress *progress, Error **err)
 {
 	int seen = 0;
 	for (;;) {
@@ -311,7 +320,8 @@ static Pb__Operation *follow(Server *server, incus_stream *stream, const char *i
 			return NULL;
 		}
 		if (result == 0) {
-			error_set(err, ERROR_INTERNAL, "The server stopped telling about the operation");
+			error_set(
+			    err, ERROR_INTERNAL, "The server stopped telling about the operation");
 			return NULL;
 		}
 		Pb__Operation *operation = message;
@@ -335,7 +345,8 @@ json_t *server_wait(Server *server, const json_t *operation, const char *label, 
 	}
 	if (json_get_int(operation, "status_code") == 200)
 		return (json_t *)operation;
-	if (incus_stream_open(server->client, incus_method("WatchOperation"), &in, &stream, &problem) < 0) {
+	if (incus_stream_open(
+		server->client, incus_method("WatchOperation"), &in, &stream, &problem) < 0) {
 		error_from_sdk(err, problem);
 		return NULL;
 	}

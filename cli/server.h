@@ -41,7 +41,8 @@ Server *server_of_argument(Cli *cli, int n, Error **err);
 json_t *server_call(Server *server, const char *method, json_t *request, Error **err);
 /* server_call(); when the reply is an operation, waits for its end and shows its progress on a
  * terminal behind `label` (NULL: "Working"). The finished operation. */
-json_t *server_do(Server *server, const char *method, json_t *request, const char *label, Error **err);
+json_t *server_do(
+    Server *server, const char *method, json_t *request, const char *label, Error **err);
 /* Waits for an operation that a call returned. NULL when it failed. */
 json_t *server_wait(Server *server, const json_t *operation, const char *label, Error **err);
 /* The items of a list rpc. */

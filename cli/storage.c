@@ -79,8 +79,8 @@ static int show(Cli *cli, Error **err)
 
 static int list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "NAME", "DRIVER", "SOURCE", "DESCRIPTION", "USED BY", "STATE",
-		NULL };
+	static const char *const headers[] = { "NAME", "DRIVER", "SOURCE", "DESCRIPTION", "USED BY",
+		"STATE", NULL };
 	Server *server = server_of_argument(cli, 0, err);
 	if (!server || output_check_format(cli, err) < 0)
 		return -1;
@@ -92,9 +92,11 @@ static int list(Cli *cli, Error **err)
 	json_array_foreach (pools, i, pool) {
 		g_autofree char *state = g_ascii_strup(json_get_text(pool, "status"), -1);
 		table_add(table, json_get_text(pool, "name"), json_get_text(pool, "driver"),
-		    json_get_text(json_object_get(pool, "config"), "source"), json_get_text(pool, "description"),
-		    arena_printf(cli->arena, "%zu", json_array_size(json_object_get(pool, "used_by"))), state,
-		    NULL);
+		    json_get_text(json_object_get(pool, "config"), "source"),
+		    json_get_text(pool, "description"),
+		    arena_printf(
+			cli->arena, "%zu", json_array_size(json_object_get(pool, "used_by"))),
+		    state, NULL);
 	}
 	table_sort(table);
 	return output_list(cli, table, pools, err);
@@ -112,7 +114,9 @@ static void add_user(json_t *users, const char *url)
 	if (n < 4)
 		return;
 	bool volume = strcmp(parts[2], "storage-pools") == 0 && n > 6;
-	const char *kind = volume ? "volumes" : strstr(path, "/snapshots/") ? "snapshots" : parts[2];
+	const char *kind = volume	? "volumes" :
+	    strstr(path, "/snapshots/") ? "snapshots" :
+					  parts[2];
 	g_autofree char *name = g_uri_unescape_string(parts[n - 1], NULL);
 	g_autofree char *text = project ?
 	    g_strdup_printf("%s (project \"%s\")", name ? name : parts[n - 1], project + 8) :
@@ -166,39 +170,86 @@ static const Flag info_flags[] = {
 	FLAG_END,
 };
 static const Flag show_flags[] = {
-	{ "resources", 0, FLAG_BOOL, NULL, "Show the space of the pool instead of its configuration" },
+	{ "resources", 0, FLAG_BOOL, NULL,
+	    "Show the space of the pool instead of its configuration" },
 	FLAG_TARGET,
 	FLAG_END,
 };
 
 const Command storage_commands[] = {
 	{ .path = "storage", .summary = "Manage storage pools and volumes" },
-	{ .path = "storage create", .usage = "[<remote>:]<pool> <driver> [key=value...]", .min_args = 2,
-	    .max_args = -1, .flags = target_flags, .summary = "Create a storage pool",
+	{ .path = "storage create",
+	    .usage = "[<remote>:]<pool> <driver> [key=value...]",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = target_flags,
+	    .summary = "Create a storage pool",
 	    .examples = "incus storage create s1 dir\n"
 			"incus storage create s2 dir source=/srv/incus",
 	    .run = create },
-	{ .path = "storage delete", .aliases = "rm", .usage = "[<remote>:]<pool>", .min_args = 1,
-	    .max_args = 1, .summary = "Delete an unused storage pool", .run = delete,
+	{ .path = "storage delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<pool>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Delete an unused storage pool",
+	    .run = delete,
 	    .complete = "storage" },
-	{ .path = "storage edit", .usage = "[<remote>:]<pool>", .min_args = 1, .max_args = 1,
-	    .summary = "Edit a storage pool as YAML", .run = edit, .complete = "storage" },
-	{ .path = "storage get", .usage = "[<remote>:]<pool> <key>", .min_args = 2, .max_args = 2,
-	    .flags = key_flags, .summary = "Print one key of a storage pool", .run = get,
+	{ .path = "storage edit",
+	    .usage = "[<remote>:]<pool>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Edit a storage pool as YAML",
+	    .run = edit,
 	    .complete = "storage" },
-	{ .path = "storage info", .usage = "[<remote>:]<pool>", .min_args = 1, .max_args = 1,
-	    .flags = info_flags, .summary = "Show space and users of a storage pool", .run = info,
+	{ .path = "storage get",
+	    .usage = "[<remote>:]<pool> <key>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = key_flags,
+	    .summary = "Print one key of a storage pool",
+	    .run = get,
 	    .complete = "storage" },
-	{ .path = "storage list", .aliases = "ls", .usage = "[<remote>:]", .max_args = 1,
-	    .flags = format_flags, .summary = "List storage pools", .run = list, .complete = "remote" },
-	{ .path = "storage set", .usage = "[<remote>:]<pool> <key>=<value>...", .min_args = 2,
-	    .max_args = -1, .flags = key_flags, .summary = "Set keys of a storage pool",
-	    .help = "One key may also be given as \"<key> <value>\".", .run = set,
+	{ .path = "storage info",
+	    .usage = "[<remote>:]<pool>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = info_flags,
+	    .summary = "Show space and users of a storage pool",
+	    .run = info,
 	    .complete = "storage" },
-	{ .path = "storage show", .usage = "[<remote>:]<pool>", .min_args = 1, .max_args = 1,
-	    .flags = show_flags, .summary = "Show a storage pool", .run = show, .complete = "storage" },
-	{ .path = "storage unset", .usage = "[<remote>:]<pool> <key>", .min_args = 2, .max_args = 2,
-	    .flags = key_flags, .summary = "Unset a key of a storage pool", .run = unset,
+	{ .path = "storage list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List storage pools",
+	    .run = list,
+	    .complete = "remote" },
+	{ .path = "storage set",
+	    .usage = "[<remote>:]<pool> <key>=<value>...",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = key_flags,
+	    .summary = "Set keys of a storage pool",
+	    .help = "One key may also be given as \"<key> <value>\".",
+	    .run = set,
+	    .complete = "storage" },
+	{ .path = "storage show",
+	    .usage = "[<remote>:]<pool>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = show_flags,
+	    .summary = "Show a storage pool",
+	    .run = show,
+	    .complete = "storage" },
+	{ .path = "storage unset",
+	    .usage = "[<remote>:]<pool> <key>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = key_flags,
+	    .summary = "Unset a key of a storage pool",
+	    .run = unset,
 	    .complete = "storage" },
 	{ 0 },
 };

@@ -32,13 +32,16 @@ Stream *stream_open(Server *server, const char *name, const ProtobufCMessage *fi
 int stream_send(Stream *stream, const ProtobufCMessage *message, Error **err)
 {
 	incus_error *problem = NULL;
-	return incus_stream_send(sdk(stream), message, &problem) < 0 ? error_from_sdk(err, problem) : 0;
+	return incus_stream_send(sdk(stream), message, &problem) < 0 ?
+	    error_from_sdk(err, problem) :
+	    0;
 }
 
 int stream_end(Stream *stream, Error **err)
 {
 	incus_error *problem = NULL;
-	return incus_stream_close_send(sdk(stream), &problem) < 0 ? error_from_sdk(err, problem) : 0;
+	return incus_stream_close_send(sdk(stream), &problem) < 0 ? error_from_sdk(err, problem) :
+								    0;
 }
 
 int stream_finish(Stream *stream, ProtobufCMessage **ret_reply, Error **err)

@@ -6,7 +6,8 @@
 
 typedef struct Stream Stream;
 
-/* `first` is sent at once; NULL sends nothing. For calls that take one message, also ends sending. */
+/* `first` is sent at once; NULL sends nothing. For calls that take one message, also ends sending.
+ */
 Stream *stream_open(Server *server, const char *method, const ProtobufCMessage *first, Error **err);
 int stream_send(Stream *stream, const ProtobufCMessage *message, Error **err);
 /* No more is sent. */

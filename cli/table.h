@@ -19,7 +19,8 @@ void table_add(Table *table, ...) G_GNUC_NULL_TERMINATED;
 void table_add_cells(Table *table, char **cells);
 /* Natural order (web2 before web10) of all columns from the left, empty cells last. */
 void table_sort(Table *table);
-/* `format` is table, box (no lines between rows), compact or csv; csv has headers when `header` is set. */
+/* `format` is table, box (no lines between rows), compact or csv; csv has headers when `header` is
+ * set. */
 char *table_text(const Table *table, const char *format, bool header);
 
 int natural_compare(const char *a, const char *b);

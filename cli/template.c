@@ -65,7 +65,8 @@ static int list(Cli *cli, Error **err)
 	Object instance;
 	json_t *names = server_keep(cli, json_array()), *name;
 	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0 ||
-	    output_check_format(cli, err) < 0 || read_templates(&instance, "", take_names, names, err) < 0)
+	    output_check_format(cli, err) < 0 ||
+	    read_templates(&instance, "", take_names, names, err) < 0)
 		return -1;
 	g_autoptr(Table) table = table_new(headers);
 	size_t i;
@@ -86,13 +87,15 @@ static int show(Cli *cli, Error **err)
 	return 0;
 }
 
-static int write_template(const Object *instance, const char *path, const char *text, size_t length, Error **err)
+static int write_template(
+    const Object *instance, const char *path, const char *text, size_t length, Error **err)
 {
 	Pb__CreateInstanceTemplateFileRequest in = PB__CREATE_INSTANCE_TEMPLATE_FILE_REQUEST__INIT;
 	in.name = (char *)instance->name;
 	in.project = (char *)(instance->server->project ? instance->server->project : "");
 	in.path = (char *)path;
-	g_autoptr(Stream) stream = stream_open(instance->server, "CreateInstanceTemplateFile", &in.base, err);
+	g_autoptr(Stream) stream = stream_open(
+	    instance->server, "CreateInstanceTemplateFile", &in.base, err);
 	for (size_t at = 0; stream && at < length; at += in.data.len) {
 		in.data.data = (uint8_t *)text + at;
 		in.data.len = MIN(length - at, 256 * 1024);
@@ -160,25 +163,58 @@ static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
 
 const Command template_commands[] = {
 	{ .path = "config metadata", .summary = "Manage the metadata of instances" },
-	{ .path = "config metadata edit", .usage = "[<remote>:]<instance>", .min_args = 1,
-	    .max_args = 1, .summary = "Edit the metadata of an instance as YAML",
-	    .run = metadata_edit, .complete = "instance" },
-	{ .path = "config metadata show", .usage = "[<remote>:]<instance>", .min_args = 1,
-	    .max_args = 1, .summary = "Show the metadata of an instance", .run = metadata_show,
+	{ .path = "config metadata edit",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Edit the metadata of an instance as YAML",
+	    .run = metadata_edit,
+	    .complete = "instance" },
+	{ .path = "config metadata show",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Show the metadata of an instance",
+	    .run = metadata_show,
 	    .complete = "instance" },
 	{ .path = "config template", .summary = "Manage the file templates of instances" },
-	{ .path = "config template create", .usage = "[<remote>:]<instance> <template>", .min_args = 2,
-	    .max_args = 2, .summary = "Create an empty template", .run = create,
+	{ .path = "config template create",
+	    .usage = "[<remote>:]<instance> <template>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Create an empty template",
+	    .run = create,
 	    .complete = "instance" },
-	{ .path = "config template delete", .aliases = "rm", .usage = "[<remote>:]<instance> <template>",
-	    .min_args = 2, .max_args = 2, .summary = "Delete a template", .run = delete,
+	{ .path = "config template delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<instance> <template>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Delete a template",
+	    .run = delete,
 	    .complete = "instance" },
-	{ .path = "config template edit", .usage = "[<remote>:]<instance> <template>", .min_args = 2,
-	    .max_args = 2, .summary = "Edit a template", .run = edit, .complete = "instance" },
-	{ .path = "config template list", .aliases = "ls", .usage = "[<remote>:]<instance>",
-	    .min_args = 1, .max_args = 1, .flags = format_flags,
-	    .summary = "List the templates of an instance", .run = list, .complete = "instance" },
-	{ .path = "config template show", .usage = "[<remote>:]<instance> <template>", .min_args = 2,
-	    .max_args = 2, .summary = "Print a template", .run = show, .complete = "instance" },
+	{ .path = "config template edit",
+	    .usage = "[<remote>:]<instance> <template>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Edit a template",
+	    .run = edit,
+	    .complete = "instance" },
+	{ .path = "config template list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List the templates of an instance",
+	    .run = list,
+	    .complete = "instance" },
+	{ .path = "config template show",
+	    .usage = "[<remote>:]<instance> <template>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .summary = "Print a template",
+	    .run = show,
+	    .complete = "instance" },
 	{ 0 },
 };

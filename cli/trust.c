@@ -33,10 +33,10 @@ const char *token_of_operation(Cli *cli, const json_t *operation, const char **r
 	    !*json_get_text(metadata, "secret"))
 		return NULL;
 	const char *expiry = json_get_text(metadata, "expiresAt");
-	json_t *token = json_pack("{s:s, s:s, s:O, s:s, s:s}", "client_name", json_get_text(request, "name"),
-	    "fingerprint", json_get_text(metadata, "fingerprint"), "addresses",
-	    json_object_get(metadata, "addresses"), "secret", json_get_text(metadata, "secret"), "expires_at",
-	    *expiry ? expiry : NO_TIME);
+	json_t *token = json_pack("{s:s, s:s, s:O, s:s, s:s}", "client_name",
+	    json_get_text(request, "name"), "fingerprint", json_get_text(metadata, "fingerprint"),
+	    "addresses", json_object_get(metadata, "addresses"), "secret",
+	    json_get_text(metadata, "secret"), "expires_at", *expiry ? expiry : NO_TIME);
 	char *text = token ? json_dumps(token, JSON_COMPACT) : NULL;
 	json_decref(token);
 	if (!text)
@@ -89,8 +89,8 @@ static int add(Cli *cli, Error **err)
 		return error_set(err, ERROR_INVALID, "A client name must be provided");
 	json_t *certificate = make_request(cli, name, "client");
 	json_object_set_new(certificate, "token", json_true());
-	json_t *operation = server_call(
-	    target.server, "CreateCertificate", json_pack("{s:o}", "certificate", certificate), err);
+	json_t *operation = server_call(target.server, "CreateCertificate",
+	    json_pack("{s:o}", "certificate", certificate), err);
 	const char *token = operation ? token_of_operation(cli, operation, NULL) : NULL;
 	if (operation && !token)
 		return error_set(err, ERROR_INTERNAL, "The server gave no token");
@@ -105,7 +105,8 @@ static int add(Cli *cli, Error **err)
 static const char *local_date(Cli *cli, int64_t seconds)
 {
 	g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(seconds);
-	g_autofree char *text = when ? g_date_time_format(when, "%b %-d, %Y at %-I:%M%P (%Z)") : NULL;
+	g_autofree char *text = when ? g_date_time_format(when, "%b %-d, %Y at %-I:%M%P (%Z)") :
+				       NULL;
 	return arena_strdup(cli->arena, text ? text : "");
 }
 
@@ -121,9 +122,11 @@ static json_t *list_rows(Server *server, json_t *ret_operations, Error **err)
 		const char *name, *token = token_of_operation(server->cli, operation, &name);
 		if (!token || json_get_int(operation, "status_code") != 103)
 			continue;
-		const char *expiry = json_get_text(json_object_get(operation, "metadata"), "expiresAt");
-		json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "ClientName", name, "Token", token,
-		    "ExpiresAt", *expiry ? expiry : NO_TIME));
+		const char *expiry = json_get_text(
+		    json_object_get(operation, "metadata"), "expiresAt");
+		json_array_append_new(rows,
+		    json_pack("{s:s, s:s, s:s}", "ClientName", name, "Token", token, "ExpiresAt",
+			*expiry ? expiry : NO_TIME));
 		json_array_append(ret_operations, operation);
 	}
 	return rows;
@@ -166,14 +169,16 @@ static int revoke_token(Cli *cli, Error **err)
 		if (strcmp(json_get_text(row, "ClientName"), target.name) != 0)
 			continue;
 		const char *id = json_get_text(json_array_get(operations, i), "id");
-		if (!server_call(target.server, "DeleteOperation", json_pack("{s:s}", "id", id), err))
+		if (!server_call(
+			target.server, "DeleteOperation", json_pack("{s:s}", "id", id), err))
 			return -1;
 		if (!cli->quiet)
 			printf("Certificate add token for %s deleted\n", target.name);
 		return 0;
 	}
-	return error_set(err, ERROR_NOT_FOUND, "No certificate add token for member %s on remote: %s",
-	    target.name, target.server->remote->name);
+	return error_set(err, ERROR_NOT_FOUND,
+	    "No certificate add token for member %s on remote: %s", target.name,
+	    target.server->remote->name);
 }
 
 /* ---- certificates ---- */
@@ -181,7 +186,8 @@ static int revoke_token(Cli *cli, Error **err)
 static int add_certificate(Cli *cli, Error **err)
 {
 	const char *path = cli->args[cli->n_args - 1], *type = flag_string(cli, "type");
-	Server *server = cli->n_args > 1 ? server_of_argument(cli, 0, err) : server_get(cli, NULL, err);
+	Server *server = cli->n_args > 1 ? server_of_argument(cli, 0, err) :
+					   server_get(cli, NULL, err);
 	g_autofree char *pem = NULL, *name = NULL;
 	g_autofree uint8_t *der = NULL;
 	g_autoptr(GError) failure = NULL;
@@ -189,24 +195,28 @@ static int add_certificate(Cli *cli, Error **err)
 	if (!server)
 		return -1;
 	if (strcmp(type, "client") != 0 && strcmp(type, "metrics") != 0)
-		return error_set(err, ERROR_INVALID, "Unknown certificate type \"%s\": use client or metrics", type);
+		return error_set(err, ERROR_INVALID,
+		    "Unknown certificate type \"%s\": use client or metrics", type);
 	if (!g_file_get_contents(path, &pem, NULL, &failure))
-		return error_set(err, ERROR_INVALID, "Cannot read \"%s\": %s", path, failure->message);
+		return error_set(
+		    err, ERROR_INVALID, "Cannot read \"%s\": %s", path, failure->message);
 	if (x509_pem_to_der(pem, &der, &length, err) < 0)
 		return error_prefix(err, "Cannot read \"%s\"", path);
-	name = *flag_string(cli, "name") ? g_strdup(flag_string(cli, "name")) : g_path_get_basename(path);
+	name = *flag_string(cli, "name") ? g_strdup(flag_string(cli, "name")) :
+					   g_path_get_basename(path);
 	json_t *certificate = make_request(cli, name, type);
 	g_autofree char *encoded = base64_encode(der, length);
 	json_object_set_new(certificate, "certificate", json_string(encoded));
-	return server_call(server, "CreateCertificate", json_pack("{s:o}", "certificate", certificate), err) ?
+	return server_call(server, "CreateCertificate",
+		   json_pack("{s:o}", "certificate", certificate), err) ?
 	    0 :
 	    -1;
 }
 
 static int list(Cli *cli, Error **err)
 {
-	static const char *const headers[] = { "TYPE", "NAME", "COMMON NAME", "FINGERPRINT", "ISSUE DATE",
-		"EXPIRY DATE", NULL };
+	static const char *const headers[] = { "TYPE", "NAME", "COMMON NAME", "FINGERPRINT",
+		"ISSUE DATE", "EXPIRY DATE", NULL };
 	Server *server = server_of_argument(cli, 0, err);
 	if (!server || output_check_format(cli, err) < 0)
 		return -1;
@@ -219,10 +229,11 @@ static int list(Cli *cli, Error **err)
 		g_autoptr(X509Info) info = NULL;
 		const char *fingerprint = json_get_text(certificate, "fingerprint");
 		x509_info(json_get_text(certificate, "certificate"), &info, NULL);
-		table_add(table, json_get_text(certificate, "type"), json_get_text(certificate, "name"),
-		    info ? info->common_name : "", arena_strndup(cli->arena, fingerprint, 12),
-		    info ? local_date(cli, info->not_before) : "", info ? local_date(cli, info->not_after) : "",
-		    NULL);
+		table_add(table, json_get_text(certificate, "type"),
+		    json_get_text(certificate, "name"), info ? info->common_name : "",
+		    arena_strndup(cli->arena, fingerprint, 12),
+		    info ? local_date(cli, info->not_before) : "",
+		    info ? local_date(cli, info->not_after) : "", NULL);
 	}
 	table_sort(table);
 	return output_list(cli, table, certificates, err);
@@ -257,7 +268,10 @@ static int remove_run(Cli *cli, Error **err)
 	Object certificate;
 	if (parse(cli, &certificate, err) < 0)
 		return -1;
-	return server_call(certificate.server, "DeleteCertificate", json_copy(certificate.key), err) ? 0 : -1;
+	return server_call(
+		   certificate.server, "DeleteCertificate", json_copy(certificate.key), err) ?
+	    0 :
+	    -1;
 }
 
 static const Flag format_flags[] = { FLAG_FORMAT, FLAG_END };
@@ -274,25 +288,60 @@ static const Flag certificate_flags[] = {
 
 const Command trust_commands[] = {
 	{ .path = "config trust", .summary = "Manage who may use the server" },
-	{ .path = "config trust add", .usage = "[<remote>:]<name>", .min_args = 1, .max_args = 1,
-	    .flags = add_flags, .summary = "Make a token with which one client can add itself",
-	    .help = "The client gives the token to \"incus remote add\"; it works once.", .run = add },
-	{ .path = "config trust add-certificate", .usage = "[<remote>:] <cert>", .min_args = 1,
-	    .max_args = 2, .flags = certificate_flags, .summary = "Trust a certificate from a file",
+	{ .path = "config trust add",
+	    .usage = "[<remote>:]<name>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = add_flags,
+	    .summary = "Make a token with which one client can add itself",
+	    .help = "The client gives the token to \"incus remote add\"; it works once.",
+	    .run = add },
+	{ .path = "config trust add-certificate",
+	    .usage = "[<remote>:] <cert>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .flags = certificate_flags,
+	    .summary = "Trust a certificate from a file",
 	    .run = add_certificate },
-	{ .path = "config trust edit", .usage = "[<remote>:]<fingerprint>", .min_args = 1,
-	    .max_args = 1, .summary = "Edit a trusted certificate as YAML", .run = edit },
-	{ .path = "config trust list", .aliases = "ls", .usage = "[<remote>:]", .max_args = 1,
-	    .flags = format_flags, .summary = "List trusted certificates", .run = list,
+	{ .path = "config trust edit",
+	    .usage = "[<remote>:]<fingerprint>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Edit a trusted certificate as YAML",
+	    .run = edit },
+	{ .path = "config trust list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List trusted certificates",
+	    .run = list,
 	    .complete = "remote" },
-	{ .path = "config trust list-tokens", .usage = "[<remote>:]", .max_args = 1,
-	    .flags = format_flags, .summary = "List tokens that wait for their client",
-	    .run = list_tokens, .complete = "remote" },
-	{ .path = "config trust remove", .aliases = "rm", .usage = "[<remote>:]<fingerprint>",
-	    .min_args = 1, .max_args = 1, .summary = "Stop trusting a certificate", .run = remove_run },
-	{ .path = "config trust revoke-token", .usage = "[<remote>:] <name>", .min_args = 1,
-	    .max_args = 2, .summary = "Take a token back", .run = revoke_token },
-	{ .path = "config trust show", .usage = "[<remote>:]<fingerprint>", .min_args = 1,
-	    .max_args = 1, .summary = "Show a trusted certificate", .run = show },
+	{ .path = "config trust list-tokens",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = format_flags,
+	    .summary = "List tokens that wait for their client",
+	    .run = list_tokens,
+	    .complete = "remote" },
+	{ .path = "config trust remove",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<fingerprint>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Stop trusting a certificate",
+	    .run = remove_run },
+	{ .path = "config trust revoke-token",
+	    .usage = "[<remote>:] <name>",
+	    .min_args = 1,
+	    .max_args = 2,
+	    .summary = "Take a token back",
+	    .run = revoke_token },
+	{ .path = "config trust show",
+	    .usage = "[<remote>:]<fingerprint>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Show a trusted certificate",
+	    .run = show },
 	{ 0 },
 };

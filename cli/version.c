@@ -13,7 +13,8 @@ static int version(Cli *cli, Error **err)
 		return -1;
 	json_t *facts = server ? server_call(server, "GetServer", NULL, NULL) : NULL;
 	if (facts)
-		server_version = json_get_text(json_object_get(facts, "environment"), "server_version");
+		server_version = json_get_text(
+		    json_object_get(facts, "environment"), "server_version");
 	if (facts && !*server_version)
 		server_version = "unknown";
 	printf("Client version: " INCUS_VERSION "\nServer version: %s\n", server_version);

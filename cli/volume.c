@@ -141,7 +141,8 @@ static int check_changeable(Cli *cli, const Object *volume, Error **err)
 {
 	if (volume->noun == &volume_noun || flag_bool(cli, "property"))
 		return 0;
-	return error_set(err, ERROR_INVALID, "Snapshots are read-only and can't have their configuration changed");
+	return error_set(err, ERROR_INVALID,
+	    "Snapshots are read-only and can't have their configuration changed");
 }
 
 static int set(Cli *cli, Error **err)
@@ -189,7 +190,9 @@ static int print_snapshots(const Object *volume, Error **err)
 {
 	static const char *const headers[] = { "NAME", "DESCRIPTION", "EXPIRES AT", NULL };
 	Object all = volume_snapshot_object(volume, NULL);
-	json_t *snapshots = server_list(volume->server, "GetStoragePoolVolumeSnapshots", json_copy(all.key), err), *snapshot;
+	json_t *snapshots = server_list(
+		   volume->server, "GetStoragePoolVolumeSnapshots", json_copy(all.key), err),
+	       *snapshot;
 	size_t i;
 	if (!snapshots)
 		return -1;
@@ -197,7 +200,8 @@ static int print_snapshots(const Object *volume, Error **err)
 		return 0;
 	g_autoptr(Table) table = table_new(headers);
 	json_array_foreach (snapshots, i, snapshot)
-		table_add(table, json_get_text(snapshot, "name"), json_get_text(snapshot, "description"),
+		table_add(table, json_get_text(snapshot, "name"),
+		    json_get_text(snapshot, "description"),
 		    expiry_of(volume->server->cli, snapshot), NULL);
 	g_autofree char *text = table_text(table, "table", true);
 	printf("\nSnapshots:\n%s", text);
@@ -210,13 +214,15 @@ static int info(Cli *cli, Error **err)
 	json_t *data = object_get(&volume, err);
 	if (!data)
 		return -1;
-	json_t *state = server_call(volume.server, "GetStoragePoolVolumeState", json_copy(volume.key), NULL);
+	json_t *state = server_call(
+	    volume.server, "GetStoragePoolVolumeState", json_copy(volume.key), NULL);
 	const json_t *usage = json_object_get(state, "usage");
 	const char *location = json_get_text(data, "location");
 	printf("Name: %s\n", json_get_text(data, "name"));
 	if (*json_get_text(data, "description"))
 		printf("Description: %s\n", json_get_text(data, "description"));
-	printf("Type: %s\nContent type: %s\n", json_get_text(data, "type"), json_get_text(data, "content_type"));
+	printf("Type: %s\nContent type: %s\n", json_get_text(data, "type"),
+	    json_get_text(data, "content_type"));
 	if (*location && strcmp(location, "none") != 0)
 		printf("Location: %s\n", location);
 	if (json_is_object(usage)) {
@@ -248,7 +254,8 @@ static const char *column_of(Cli *cli, const json_t *volume, char column)
 	case 'c':
 		return json_get_text(volume, "content_type");
 	case 'u':
-		return arena_printf(cli->arena, "%zu", json_array_size(json_object_get(volume, "used_by")));
+		return arena_printf(
+		    cli->arena, "%zu", json_array_size(json_object_get(volume, "used_by")));
 	default:
 		return json_get_text(volume, "location");
 	}
@@ -257,8 +264,8 @@ static const char *column_of(Cli *cli, const json_t *volume, char column)
 static const char *header_of(char column)
 {
 	static const char letters[] = "etndcuL";
-	static const char *const headers[] = { "PROJECT", "TYPE", "NAME", "DESCRIPTION", "CONTENT-TYPE",
-		"USED BY", "LOCATION" };
+	static const char *const headers[] = { "PROJECT", "TYPE", "NAME", "DESCRIPTION",
+		"CONTENT-TYPE", "USED BY", "LOCATION" };
 	const char *at = column ? strchr(letters, column) : NULL;
 	return at ? headers[at - letters] : NULL;
 }
@@ -272,7 +279,8 @@ static int pick_columns(Cli *cli, GString *columns, GPtrArray *headers, Error **
 			continue;
 		const char *header = header_of(*p);
 		if (!header)
-			return error_set(err, ERROR_INVALID, "Unknown column shorthand char '%c' in \"%s\"", *p,
+			return error_set(err, ERROR_INVALID,
+			    "Unknown column shorthand char '%c' in \"%s\"", *p,
 			    flag_string(cli, "columns"));
 		if (!chosen && ((*p == 'e' && !all) || *p == 'L'))
 			continue;
@@ -291,18 +299,20 @@ static char *make_filter(Cli *cli)
 		const char *equals = strchr(cli->args[i], '=');
 		g_string_append(filter, filter->len ? " and " : "");
 		if (equals)
-			g_string_append_printf(filter, "%.*s eq %s", (int)(equals - cli->args[i]), cli->args[i],
-			    equals + 1);
+			g_string_append_printf(filter, "%.*s eq %s", (int)(equals - cli->args[i]),
+			    cli->args[i], equals + 1);
 		else
 			g_string_append_printf(filter, "name eq ^%s($|.*)", cli->args[i]);
 	}
 	return g_string_free(filter, FALSE);
 }
 
-static json_t *fetch_list(Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
+static json_t *fetch_list(
+    Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
 {
 	json_t *all = server_list(server, "GetStoragePoolVolumes",
-	    json_pack("{s:s, s:b, s:s}", "pool", pool, "all-projects", flag_bool(cli, "all-projects"), "filter", filter),
+	    json_pack("{s:s, s:b, s:s}", "pool", pool, "all-projects",
+		flag_bool(cli, "all-projects"), "filter", filter),
 	    err);
 	if (!all || !prefix)
 		return all;
@@ -314,7 +324,8 @@ static json_t *fetch_list(Cli *cli, Server *server, const char *pool, const char
 	return volumes;
 }
 
-int volume_print_list(Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
+int volume_print_list(
+    Cli *cli, Server *server, const char *pool, const char *filter, const char *prefix, Error **err)
 {
 	g_autoptr(GString) columns = g_string_new(NULL);
 	g_autoptr(GPtrArray) headers = g_ptr_array_new();
@@ -359,7 +370,8 @@ static int attach_to(Cli *cli, const Noun *noun, Error **err)
 	const char *path = cli->n_args > 3 ? cli->args[cli->n_args - 1] : NULL, *device = volume;
 	if (cli->n_args > 4 || (path && *path != '/'))
 		device = cli->args[3];
-	json_t *config = json_pack("{s:s, s:s, s:s}", "type", "disk", "pool", pool.name, "source", volume);
+	json_t *config = json_pack(
+	    "{s:s, s:s, s:s}", "type", "disk", "pool", pool.name, "source", volume);
 	if (path && *path == '/')
 		json_object_set_new(config, "path", json_string(path));
 	Object owner = object_make(pool.server, noun, cli->args[2]);
@@ -407,58 +419,123 @@ static const Flag create_flags[] = {
 static const Flag list_flags[] = { VOLUME_LIST_FLAGS, FLAG_END };
 
 const Command volume_commands[] = {
-	{ .path = "storage volume", .summary = "Manage storage volumes",
-	    .help = "A volume is named as [<type>/]<volume>; the types are custom (when left out), container,\n"
-		    "virtual-machine and image." },
+	{ .path = "storage volume",
+	    .summary = "Manage storage volumes",
+	    .help =
+		"A volume is named as [<type>/]<volume>; the types are custom (when left out), container,\n"
+		"virtual-machine and image." },
 	{ .path = "storage volume attach",
-	    .usage = "[<remote>:]<pool> <volume> <instance> [<device name>] [<path>]", .min_args = 3,
-	    .max_args = 5, .summary = "Attach a volume to an instance", .run = attach,
+	    .usage = "[<remote>:]<pool> <volume> <instance> [<device name>] [<path>]",
+	    .min_args = 3,
+	    .max_args = 5,
+	    .summary = "Attach a volume to an instance",
+	    .run = attach,
 	    .complete = "storage,volume,instance" },
 	{ .path = "storage volume attach-profile",
-	    .usage = "[<remote>:]<pool> <volume> <profile> [<device name>] [<path>]", .min_args = 3,
-	    .max_args = 5, .summary = "Attach a volume to a profile", .run = attach_profile,
+	    .usage = "[<remote>:]<pool> <volume> <profile> [<device name>] [<path>]",
+	    .min_args = 3,
+	    .max_args = 5,
+	    .summary = "Attach a volume to a profile",
+	    .run = attach_profile,
 	    .complete = "storage,volume,profile" },
-	{ .path = "storage volume create", .usage = "[<remote>:]<pool> <volume> [key=value...]",
-	    .min_args = 2, .max_args = -1, .flags = create_flags, .summary = "Create a volume",
-	    .examples = "incus storage volume create default data size=10GiB", .run = create,
+	{ .path = "storage volume create",
+	    .usage = "[<remote>:]<pool> <volume> [key=value...]",
+	    .min_args = 2,
+	    .max_args = -1,
+	    .flags = create_flags,
+	    .summary = "Create a volume",
+	    .examples = "incus storage volume create default data size=10GiB",
+	    .run = create,
 	    .complete = "storage" },
-	{ .path = "storage volume delete", .aliases = "rm", .usage = "[<remote>:]<pool> <volume>",
-	    .min_args = 2, .max_args = 2, .flags = target_flags, .summary = "Delete a volume",
-	    .run = delete, .complete = "storage,volume" },
+	{ .path = "storage volume delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:]<pool> <volume>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = target_flags,
+	    .summary = "Delete a volume",
+	    .run = delete,
+	    .complete = "storage,volume" },
 	{ .path = "storage volume detach",
-	    .usage = "[<remote>:]<pool> <volume> <instance> [<device name>]", .min_args = 3,
-	    .max_args = 4, .summary = "Detach a volume from an instance", .run = detach,
+	    .usage = "[<remote>:]<pool> <volume> <instance> [<device name>]",
+	    .min_args = 3,
+	    .max_args = 4,
+	    .summary = "Detach a volume from an instance",
+	    .run = detach,
 	    .complete = "storage,volume,instance" },
 	{ .path = "storage volume detach-profile",
-	    .usage = "[<remote>:]<pool> <volume> <profile> [<device name>]", .min_args = 3,
-	    .max_args = 4, .summary = "Detach a volume from a profile", .run = detach_profile,
+	    .usage = "[<remote>:]<pool> <volume> <profile> [<device name>]",
+	    .min_args = 3,
+	    .max_args = 4,
+	    .summary = "Detach a volume from a profile",
+	    .run = detach_profile,
 	    .complete = "storage,volume,profile" },
-	{ .path = "storage volume edit", .usage = "[<remote>:]<pool> [<type>/]<volume>", .min_args = 2,
-	    .max_args = 2, .flags = target_flags, .summary = "Edit a volume as YAML", .run = edit,
+	{ .path = "storage volume edit",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = target_flags,
+	    .summary = "Edit a volume as YAML",
+	    .run = edit,
 	    .complete = "storage,volume" },
-	{ .path = "storage volume get", .usage = "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>",
-	    .min_args = 3, .max_args = 3, .flags = key_flags, .summary = "Print one key of a volume",
-	    .run = get, .complete = "storage,volume" },
-	{ .path = "storage volume info", .usage = "[<remote>:]<pool> [<type>/]<volume>", .min_args = 2,
-	    .max_args = 2, .flags = target_flags, .summary = "Show the use of a volume", .run = info,
+	{ .path = "storage volume get",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>",
+	    .min_args = 3,
+	    .max_args = 3,
+	    .flags = key_flags,
+	    .summary = "Print one key of a volume",
+	    .run = get,
 	    .complete = "storage,volume" },
-	{ .path = "storage volume list", .aliases = "ls", .usage = "[<remote>:]<pool> [<filter>...]",
-	    .min_args = 1, .max_args = -1, .flags = list_flags, .summary = "List the volumes of a pool",
+	{ .path = "storage volume info",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = target_flags,
+	    .summary = "Show the use of a volume",
+	    .run = info,
+	    .complete = "storage,volume" },
+	{ .path = "storage volume list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]<pool> [<filter>...]",
+	    .min_args = 1,
+	    .max_args = -1,
+	    .flags = list_flags,
+	    .summary = "List the volumes of a pool",
 	    .help = "A filter is the start of a name or KEY=VALUE (type=custom).\n"
-		    "\n"
-		    VOLUME_COLUMNS_HELP,
-	    .run = list, .complete = "storage" },
-	{ .path = "storage volume rename", .usage = "[<remote>:]<pool> <old name> <new name>",
-	    .min_args = 3, .max_args = 3, .flags = target_flags, .summary = "Rename a volume",
-	    .run = rename_run, .complete = "storage,volume" },
-	{ .path = "storage volume set", .usage = "[<remote>:]<pool> [<type>/]<volume> <key>=<value>...",
-	    .min_args = 3, .max_args = -1, .flags = key_flags, .summary = "Set keys of a volume",
-	    .run = set, .complete = "storage,volume" },
-	{ .path = "storage volume show", .usage = "[<remote>:]<pool> [<type>/]<volume>", .min_args = 2,
-	    .max_args = 2, .flags = target_flags, .summary = "Show a volume", .run = show,
+		    "\n" VOLUME_COLUMNS_HELP,
+	    .run = list,
+	    .complete = "storage" },
+	{ .path = "storage volume rename",
+	    .usage = "[<remote>:]<pool> <old name> <new name>",
+	    .min_args = 3,
+	    .max_args = 3,
+	    .flags = target_flags,
+	    .summary = "Rename a volume",
+	    .run = rename_run,
 	    .complete = "storage,volume" },
-	{ .path = "storage volume unset", .usage = "[<remote>:]<pool> [<type>/]<volume> <key>",
-	    .min_args = 3, .max_args = 3, .flags = key_flags, .summary = "Unset a key of a volume",
-	    .run = unset, .complete = "storage,volume" },
+	{ .path = "storage volume set",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume> <key>=<value>...",
+	    .min_args = 3,
+	    .max_args = -1,
+	    .flags = key_flags,
+	    .summary = "Set keys of a volume",
+	    .run = set,
+	    .complete = "storage,volume" },
+	{ .path = "storage volume show",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume>",
+	    .min_args = 2,
+	    .max_args = 2,
+	    .flags = target_flags,
+	    .summary = "Show a volume",
+	    .run = show,
+	    .complete = "storage,volume" },
+	{ .path = "storage volume unset",
+	    .usage = "[<remote>:]<pool> [<type>/]<volume> <key>",
+	    .min_args = 3,
+	    .max_args = 3,
+	    .flags = key_flags,
+	    .summary = "Unset a key of a volume",
+	    .run = unset,
+	    .complete = "storage,volume" },
 	{ 0 },
 };

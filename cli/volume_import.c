@@ -23,10 +23,12 @@ static const char *type_of(Cli *cli, const char *path)
 }
 
 /* 1: the server has heard enough, and its reply says why. */
-static int send_file(Stream *stream, int fd, Pb__ImportStoragePoolVolumeRequest *first, Progress *progress, uint64_t total, Error **err)
+static int send_file(Stream *stream, int fd, Pb__ImportStoragePoolVolumeRequest *first,
+    Progress *progress, uint64_t total, Error **err)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	Pb__ImportStoragePoolVolumeRequest plain = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT, *in = first;
+	Pb__ImportStoragePoolVolumeRequest plain = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT,
+					   *in = first;
 	uint64_t done = 0;
 	for (;;) {
 		ssize_t n = read(fd, buffer, CHUNK);
@@ -45,7 +47,8 @@ static int send_file(Stream *stream, int fd, Pb__ImportStoragePoolVolumeRequest 
 	}
 }
 
-static int upload(Cli *cli, Server *server, int fd, Pb__ImportStoragePoolVolumeRequest *in, Error **err)
+static int upload(
+    Cli *cli, Server *server, int fd, Pb__ImportStoragePoolVolumeRequest *in, Error **err)
 {
 	ProtobufCMessage *reply;
 	struct stat st;
@@ -54,7 +57,8 @@ static int upload(Cli *cli, Server *server, int fd, Pb__ImportStoragePoolVolumeR
 	if (!stream)
 		return -1;
 	progress_start(&progress, cli->quiet ? NULL : "Importing custom volume");
-	int result = send_file(stream, fd, in, &progress, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0, err);
+	int result = send_file(
+	    stream, fd, in, &progress, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0, err);
 	progress_end(&progress);
 	if (result < 0 || stream_finish(stream, &reply, err) < 0)
 		return -1;
@@ -66,13 +70,16 @@ static int upload(Cli *cli, Server *server, int fd, Pb__ImportStoragePoolVolumeR
 static int import(Cli *cli, Error **err)
 {
 	Target pool;
-	const char *path = cli->args[1], *name = cli->n_args > 2 ? cli->args[2] : "", *type = type_of(cli, path);
+	const char *path = cli->args[1], *name = cli->n_args > 2 ? cli->args[2] : "",
+		   *type = type_of(cli, path);
 	if (volume_parse_pool(cli, &pool, err) < 0)
 		return -1;
 	if (strcmp(type, "iso") != 0 && strcmp(type, "backup") != 0)
-		return error_set(err, ERROR_INVALID, "Invalid type \"%s\": use backup or iso", type);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid type \"%s\": use backup or iso", type);
 	if (strcmp(type, "iso") == 0 && !*name)
-		return error_set(err, ERROR_INVALID, "Importing ISO images requires a volume name to be set");
+		return error_set(
+		    err, ERROR_INVALID, "Importing ISO images requires a volume name to be set");
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
@@ -93,8 +100,14 @@ static const Flag import_flags[] = {
 };
 
 const Command volume_import_commands[] = {
-	{ .path = "storage volume import", .usage = "[<remote>:]<pool> <backup file> [<volume name>]", .min_args = 2,
-	    .max_args = 3, .flags = import_flags, .summary = "Import a volume from a file",
-	    .examples = "incus storage volume import default debian.iso installer", .run = import, .complete = "storage" },
+	{ .path = "storage volume import",
+	    .usage = "[<remote>:]<pool> <backup file> [<volume name>]",
+	    .min_args = 2,
+	    .max_args = 3,
+	    .flags = import_flags,
+	    .summary = "Import a volume from a file",
+	    .examples = "incus storage volume import default debian.iso installer",
+	    .run = import,
+	    .complete = "storage" },
 	{ 0 },
 };

@@ -43,7 +43,8 @@ static int acknowledge(Cli *cli, Error **err)
 	Object warning;
 	if (parse(cli, &warning, err) < 0)
 		return -1;
-	return object_put(&warning, server_keep(cli, json_pack("{s:s}", "status", "acknowledged")), err);
+	return object_put(
+	    &warning, server_keep(cli, json_pack("{s:s}", "status", "acknowledged")), err);
 }
 
 static int delete_all(Cli *cli, Error **err)
@@ -84,7 +85,8 @@ static int pick_columns(Cli *cli, GArray *picked, GPtrArray *headers, Error **er
 		if (*p == ',')
 			continue;
 		if (i == G_N_ELEMENTS(columns))
-			return error_set(err, ERROR_INVALID, "Unknown column shorthand char '%c' in \"%s\"", *p, wanted);
+			return error_set(err, ERROR_INVALID,
+			    "Unknown column shorthand char '%c' in \"%s\"", *p, wanted);
 		g_array_append_val(picked, i);
 		g_ptr_array_add(headers, (char *)columns[i].header);
 	}
@@ -99,7 +101,8 @@ static char *cell(Cli *cli, const json_t *warning, size_t column)
 	case UPPER:
 		return g_ascii_strup(text, -1);
 	case NUMBER:
-		return g_strdup_printf("%" G_GINT64_FORMAT, json_get_int(warning, columns[column].field));
+		return g_strdup_printf(
+		    "%" G_GINT64_FORMAT, json_get_int(warning, columns[column].field));
 	case TIME:
 		return g_strdup(output_time(cli, text));
 	default:
@@ -123,7 +126,8 @@ static int list(Cli *cli, Error **err)
 	g_autoptr(GArray) picked = g_array_new(FALSE, FALSE, sizeof(size_t));
 	g_autoptr(GPtrArray) headers = g_ptr_array_new();
 	Server *server = server_of_argument(cli, 0, err);
-	if (!server || output_check_format(cli, err) < 0 || pick_columns(cli, picked, headers, err) < 0)
+	if (!server || output_check_format(cli, err) < 0 ||
+	    pick_columns(cli, picked, headers, err) < 0)
 		return -1;
 	json_t *warnings = server_list(server, "GetWarnings", NULL, err), *row;
 	if (!warnings)
@@ -147,20 +151,41 @@ static const Flag list_flags[] = {
 	{ "all", 'a', FLAG_BOOL, NULL, "Show acknowledged and resolved ones too" },
 	FLAG_END,
 };
-static const Flag delete_flags[] = { { "all", 'a', FLAG_BOOL, NULL, "Delete every warning" }, FLAG_END };
+static const Flag delete_flags[] = { { "all", 'a', FLAG_BOOL, NULL, "Delete every warning" },
+	FLAG_END };
 
 const Command warning_commands[] = {
 	{ .path = "warning", .summary = "List, acknowledge and delete warnings", .hidden = true },
-	{ .path = "warning acknowledge", .aliases = "ack", .usage = "[<remote>:]<warning-uuid>", .min_args = 1,
-	    .max_args = 1, .summary = "Mark a warning as seen", .run = acknowledge },
-	{ .path = "warning delete", .aliases = "rm", .usage = "[<remote>:][<warning-uuid>]", .max_args = 1,
-	    .flags = delete_flags, .summary = "Delete a warning, or all", .run = delete },
-	{ .path = "warning list", .aliases = "ls", .usage = "[<remote>:]", .max_args = 1, .flags = list_flags,
+	{ .path = "warning acknowledge",
+	    .aliases = "ack",
+	    .usage = "[<remote>:]<warning-uuid>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Mark a warning as seen",
+	    .run = acknowledge },
+	{ .path = "warning delete",
+	    .aliases = "rm",
+	    .usage = "[<remote>:][<warning-uuid>]",
+	    .max_args = 1,
+	    .flags = delete_flags,
+	    .summary = "Delete a warning, or all",
+	    .run = delete },
+	{ .path = "warning list",
+	    .aliases = "ls",
+	    .usage = "[<remote>:]",
+	    .max_args = 1,
+	    .flags = list_flags,
 	    .summary = "List warnings that nobody has acknowledged",
-	    .help = "Columns: c count, f first seen, l last seen, L location, m message, p project, s severity,\n"
-		    "S status, t type, u UUID.",
-	    .run = list, .complete = "remote" },
-	{ .path = "warning show", .usage = "[<remote>:]<warning-uuid>", .min_args = 1, .max_args = 1,
-	    .summary = "Show a warning", .run = show },
+	    .help =
+		"Columns: c count, f first seen, l last seen, L location, m message, p project, s severity,\n"
+		"S status, t type, u UUID.",
+	    .run = list,
+	    .complete = "remote" },
+	{ .path = "warning show",
+	    .usage = "[<remote>:]<warning-uuid>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .summary = "Show a warning",
+	    .run = show },
 	{ 0 },
 };

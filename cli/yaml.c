@@ -46,8 +46,8 @@ static bool looks_numeric(const char *text)
 /* A plain word that a reader of YAML 1.1 would take for something else than a string. */
 static bool ambiguous(const char *text)
 {
-	static const char *const words[] = { "", "~", "null", "true", "false", "yes", "no", "on", "off",
-		"y", "n", "<<", "=", NULL };
+	static const char *const words[] = { "", "~", "null", "true", "false", "yes", "no", "on",
+		"off", "y", "n", "<<", "=", NULL };
 	return word_in(words, text) || looks_numeric(text);
 }
 
@@ -178,7 +178,8 @@ static void add_list(GString *out, const json_t *list, int indent, bool first_in
 /* Follows "key:" or "-"; ends the line. */
 static void add_value(GString *out, const json_t *value, int indent, bool in_list)
 {
-	bool filled = json_is_object(value) ? json_object_size(value) > 0 : json_array_size(value) > 0;
+	bool filled = json_is_object(value) ? json_object_size(value) > 0 :
+					      json_array_size(value) > 0;
 	if (filled && json_is_object(value)) {
 		g_string_append_c(out, in_list ? ' ' : '\n');
 		add_object(out, value, indent + 2, in_list);
@@ -249,8 +250,8 @@ static int read_pair(Reader *reader, yaml_event_t *key, json_t *object)
 {
 	yaml_event_t event;
 	if (key->type != YAML_SCALAR_EVENT)
-		return error_set(reader->err, ERROR_INVALID, "Invalid YAML at line %zu: a key must be a word",
-		    key->start_mark.line + 1);
+		return error_set(reader->err, ERROR_INVALID,
+		    "Invalid YAML at line %zu: a key must be a word", key->start_mark.line + 1);
 	if (next_event(reader, &event) < 0)
 		return -1;
 	json_t *value = read_node(reader, &event);
@@ -289,7 +290,8 @@ static json_t *read_node(Reader *reader, yaml_event_t *event)
 {
 	json_t *node = NULL;
 	if (++reader->depth > YAML_MAX_DEPTH) {
-		error_set(reader->err, ERROR_INVALID, "Invalid YAML: nested more than %d levels", YAML_MAX_DEPTH);
+		error_set(reader->err, ERROR_INVALID, "Invalid YAML: nested more than %d levels",
+		    YAML_MAX_DEPTH);
 		return NULL;
 	}
 	if (event->type == YAML_SCALAR_EVENT)
@@ -299,7 +301,8 @@ static json_t *read_node(Reader *reader, yaml_event_t *event)
 	else if (event->type == YAML_SEQUENCE_START_EVENT)
 		node = read_collection(reader, json_array(), YAML_SEQUENCE_END_EVENT);
 	if (!node) /* aliases, and text that is not UTF-8 */
-		error_set(reader->err, ERROR_INVALID, "Invalid YAML at line %zu", event->start_mark.line + 1);
+		error_set(reader->err, ERROR_INVALID, "Invalid YAML at line %zu",
+		    event->start_mark.line + 1);
 	reader->depth--;
 	return node;
 }
@@ -321,8 +324,8 @@ json_t *yaml_to_json(const char *text, size_t length, Error **err)
 		done = event.type == YAML_STREAM_END_EVENT || event.type == YAML_DOCUMENT_END_EVENT;
 		if (event.type == YAML_STREAM_END_EVENT)
 			document = json_null();
-		else if (event.type != YAML_STREAM_START_EVENT && event.type != YAML_DOCUMENT_START_EVENT &&
-		    !done) {
+		else if (event.type != YAML_STREAM_START_EVENT &&
+		    event.type != YAML_DOCUMENT_START_EVENT && !done) {
 			document = read_node(&reader, &event);
 			done = true;
 		}

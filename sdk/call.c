@@ -57,7 +57,8 @@ static ProtobufCMessage **start_of(const ProtobufCMessage *message)
 {
 	const ProtobufCFieldDescriptor *field =
 	    protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "start");
-	if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE || !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+	if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE ||
+	    !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
 		return NULL;
 	if (*(const uint32_t *)((const char *)message + field->quantifier_offset) != field->id)
 		return NULL;
@@ -77,8 +78,8 @@ static void fill_defaults(const incus_client *client, ProtobufCMessage *message)
 
 grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *message)
 {
-	/* The caller's message is const: the defaults stand in a copy of its outermost structure, and
-	 * of the `start` that the first message of ExecInstance and ConsoleInstance is. */
+	/* The caller's message is const: the defaults stand in a copy of its outermost structure,
+	 * and of the `start` that the first message of ExecInstance and ConsoleInstance is. */
 	g_autofree ProtobufCMessage *copy = g_memdup2(message, message->descriptor->sizeof_message);
 	g_autofree ProtobufCMessage *inner = NULL;
 	ProtobufCMessage **start = start_of(copy);
@@ -99,7 +100,8 @@ grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *
 static grpc_slice whole_slice(grpc_byte_buffer *buffer)
 {
 	grpc_byte_buffer_reader reader;
-	if (buffer && buffer->type == GRPC_BB_RAW && buffer->data.raw.compression == GRPC_COMPRESS_NONE &&
+	if (buffer && buffer->type == GRPC_BB_RAW &&
+	    buffer->data.raw.compression == GRPC_COMPRESS_NONE &&
 	    buffer->data.raw.slice_buffer.count == 1)
 		return grpc_slice_ref(buffer->data.raw.slice_buffer.slices[0]);
 	if (!buffer || !grpc_byte_buffer_reader_init(&reader, buffer))
@@ -109,21 +111,24 @@ static grpc_slice whole_slice(grpc_byte_buffer *buffer)
 	return slice;
 }
 
-ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
-    incus_error **err)
+ProtobufCMessage *call_unpack(
+    const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer, incus_error **err)
 {
 	if (!buffer) {
-		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
+		sdk_error(
+		    err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
 		return NULL;
 	}
 	grpc_slice slice = whole_slice(buffer);
 	const uint8_t *data = GRPC_SLICE_START_PTR(slice);
 	ProtobufCMessage *message = NULL;
 	if (wire_check(descriptor, data, GRPC_SLICE_LENGTH(slice), NULL) == 0)
-		message = protobuf_c_message_unpack(descriptor, NULL, GRPC_SLICE_LENGTH(slice), data);
+		message = protobuf_c_message_unpack(
+		    descriptor, NULL, GRPC_SLICE_LENGTH(slice), data);
 	grpc_slice_unref(slice);
 	if (!message)
-		sdk_error(err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
+		sdk_error(
+		    err, ERROR_INTERNAL, "The server's reply is no %s", descriptor->short_name);
 	return message;
 }
 
@@ -135,16 +140,20 @@ static char *reason_of(const grpc_metadata_array *trailers)
 			continue;
 		grpc_slice value = trailers->metadata[i].value;
 		Google__Rpc__Status *status = NULL;
-		if (wire_check(&google__rpc__status__descriptor, GRPC_SLICE_START_PTR(value), GRPC_SLICE_LENGTH(value), NULL) == 0)
-			status = google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(value), GRPC_SLICE_START_PTR(value));
+		if (wire_check(&google__rpc__status__descriptor, GRPC_SLICE_START_PTR(value),
+			GRPC_SLICE_LENGTH(value), NULL) == 0)
+			status = google__rpc__status__unpack(
+			    NULL, GRPC_SLICE_LENGTH(value), GRPC_SLICE_START_PTR(value));
 		char *name = NULL;
 		for (size_t k = 0; status && k < status->n_details && !name; k++) {
 			const Google__Protobuf__Any *any = status->details[k];
 			if (!g_str_has_suffix(any->type_url, "/google.rpc.ErrorInfo"))
 				continue;
 			Google__Rpc__ErrorInfo *info = NULL;
-			if (wire_check(&google__rpc__error_info__descriptor, any->value.data, any->value.len, NULL) == 0)
-				info = google__rpc__error_info__unpack(NULL, any->value.len, any->value.data);
+			if (wire_check(&google__rpc__error_info__descriptor, any->value.data,
+				any->value.len, NULL) == 0)
+				info = google__rpc__error_info__unpack(
+				    NULL, any->value.len, any->value.data);
 			if (info)
 				name = g_strdup(info->reason);
 			google__rpc__error_info__free_unpacked(info, NULL);
@@ -155,7 +164,8 @@ static char *reason_of(const grpc_metadata_array *trailers)
 	return NULL;
 }
 
-int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers, incus_error **err)
+int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers,
+    incus_error **err)
 {
 	if (status == GRPC_STATUS_OK)
 		return 0;
@@ -182,8 +192,8 @@ static void unary_run(incus_client *client, const SchemaMethod *method, Unary *u
 	CallStart start;
 	call_start_init(client, method, &start);
 	unary->queue = grpc_completion_queue_create_for_pluck(NULL);
-	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, unary->queue,
-	    grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
+	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+	    unary->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
 	grpc_op ops[6] = {
 		{ .op = GRPC_OP_SEND_INITIAL_METADATA },
 		{ .op = GRPC_OP_SEND_MESSAGE },
@@ -203,7 +213,8 @@ static void unary_run(incus_client *client, const SchemaMethod *method, Unary *u
 	unary->status = GRPC_STATUS_INTERNAL;
 	unary->details = grpc_empty_slice();
 	if (grpc_call_start_batch(unary->call, ops, 6, unary, NULL) == GRPC_CALL_OK)
-		grpc_completion_queue_pluck(unary->queue, unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+		grpc_completion_queue_pluck(
+		    unary->queue, unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 	call_start_clear(&start);
 }
 
@@ -219,8 +230,8 @@ static void unary_clear(Unary *unary)
 	grpc_completion_queue_destroy(unary->queue);
 }
 
-int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in, void **ret,
-    incus_error **err)
+int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,
+    void **ret, incus_error **err)
 {
 	g_autofree ProtobufCMessage *empty = NULL;
 	if (!in) {

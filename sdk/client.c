@@ -26,18 +26,36 @@ static void grpc_once(void)
 
 static grpc_channel *channel_from_fd(const char *authority, int fd)
 {
-	/* Window and frame sizes for file transfers over a local socket; probing for bandwidth would
-	 * only grow buffers. */
+	/* Window and frame sizes for file transfers over a local socket; probing for bandwidth
+	 * would only grow buffers. */
 	grpc_arg list[] = {
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)"grpc.http2.bdp_probe", .value.integer = 0 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, .value.integer = 4 << 20 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_HTTP2_MAX_FRAME_SIZE, .value.integer = 1 << 20 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)"grpc.experimental.tcp_read_chunk_size", .value.integer = 256 << 10 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, .value.integer = 1 << 20 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .value.integer = 256 << 20 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ENABLE_RETRIES, .value.integer = 0 },
-		{ .type = GRPC_ARG_INTEGER, .key = (char *)"grpc.enable_channelz", .value.integer = 0 },
-		{ .type = GRPC_ARG_STRING, .key = (char *)GRPC_ARG_DEFAULT_AUTHORITY, .value.string = (char *)authority },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)"grpc.http2.bdp_probe",
+		    .value.integer = 0 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
+		    .value.integer = 4 << 20 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_HTTP2_MAX_FRAME_SIZE,
+		    .value.integer = 1 << 20 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)"grpc.experimental.tcp_read_chunk_size",
+		    .value.integer = 256 << 10 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE,
+		    .value.integer = 1 << 20 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+		    .value.integer = 256 << 20 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_ENABLE_RETRIES,
+		    .value.integer = 0 },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)"grpc.enable_channelz",
+		    .value.integer = 0 },
+		{ .type = GRPC_ARG_STRING,
+		    .key = (char *)GRPC_ARG_DEFAULT_AUTHORITY,
+		    .value.string = (char *)authority },
 	};
 	grpc_channel_args args = { G_N_ELEMENTS(list), list };
 	grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
@@ -69,7 +87,8 @@ static int connect_path(const char *path, incus_error **err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof address.sun_path)
-		return sdk_error(err, ERROR_INVALID, "The socket path \"%s\" is longer than %zu bytes", path,
+		return sdk_error(err, ERROR_INVALID,
+		    "The socket path \"%s\" is longer than %zu bytes", path,
 		    sizeof address.sun_path - 1);
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -79,8 +98,10 @@ static int connect_path(const char *path, incus_error **err)
 		int code = errno;
 		if (code == EACCES || code == EPERM)
 			return sdk_error(err, ERROR_FORBIDDEN,
-			    "You don't have the needed permissions to talk to the incus daemon (socket path: %s)", path);
-		return sdk_error_errno(err, ERROR_UNAVAILABLE, code, "Cannot reach the incus daemon at \"%s\"", path);
+			    "You don't have the needed permissions to talk to the incus daemon (socket path: %s)",
+			    path);
+		return sdk_error_errno(
+		    err, ERROR_UNAVAILABLE, code, "Cannot reach the incus daemon at \"%s\"", path);
 	}
 	/* Several chunks of a file fit: fewer turns between the two processes. */
 	int buffer = 1 << 20;
@@ -118,7 +139,8 @@ int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret,
 		return sdk_error_errno(err, ERROR_INTERNAL, code, "Cannot make a socket pair");
 	}
 	gboolean v6 = strchr(host, ':') != NULL;
-	incus_client *client = client_new(g_strdup_printf(v6 ? "https://[%s]:%s" : "https://%s:%s", host, port));
+	incus_client *client = client_new(
+	    g_strdup_printf(v6 ? "https://[%s]:%s" : "https://%s:%s", host, port));
 	X509 *certificate = SSL_get1_peer_certificate(ssl);
 	client->server_certificate = tls_certificate_pem(certificate);
 	X509_free(certificate);

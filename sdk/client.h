@@ -20,16 +20,16 @@ struct incus_client {
 };
 
 /* sdk/tls.c: a TLS connection to host:port that speaks HTTP/2. */
-int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify, SSL **ret_ssl,
-    incus_error **err);
+int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify,
+    SSL **ret_ssl, incus_error **err);
 char *tls_certificate_pem(X509 *certificate);
 /* SHA-256 of the DER form, lower-case hexadecimal. */
 void tls_certificate_fingerprint(X509 *certificate, char ret[65]);
 /* Splits "https://host:port", "host", "[v6]:port"; port is "8443" when there is none. */
 int tls_parse_url(const char *url, char **ret_host, char **ret_port, incus_error **err);
 
-/* sdk/pump.c: carries bytes between a TLS connection and one end of a socket pair on a thread of its
- * own until either side ends. Takes both. */
+/* sdk/pump.c: carries bytes between a TLS connection and one end of a socket pair on a thread of
+ * its own until either side ends. Takes both. */
 typedef struct Pump Pump;
 Pump *pump_start(SSL *ssl, int fd);
 void pump_stop(Pump *pump);
@@ -46,10 +46,11 @@ void call_start_clear(CallStart *start);
 /* The message on the wire, with the client's project and target where it has none. */
 grpc_byte_buffer *call_pack(const incus_client *client, const ProtobufCMessage *message);
 /* NULL and *err for what is no such message. */
-ProtobufCMessage *call_unpack(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer,
-    incus_error **err);
+ProtobufCMessage *call_unpack(
+    const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *buffer, incus_error **err);
 /* Puts a final status into *err; 0 when it was OK. */
-int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers, incus_error **err);
+int call_status(grpc_status_code status, grpc_slice details, const grpc_metadata_array *trailers,
+    incus_error **err);
 
 /* sdk/error.c */
 int sdk_error(incus_error **err, ErrorKind kind, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -20,19 +20,21 @@ static int verdict(const Pb__Operation *operation, incus_error **err)
 		return 0;
 	const char *text = operation->err;
 	if (operation->status_code == STATUS_CANCELLED)
-		return sdk_error(err, ERROR_CANCELLED, "%s", *text ? text : "The operation was cancelled");
+		return sdk_error(
+		    err, ERROR_CANCELLED, "%s", *text ? text : "The operation was cancelled");
 	return sdk_error(err, ERROR_INTERNAL, "%s", *text ? text : "The operation failed");
 }
 
 /* Reads states until the last one, which becomes *ret. */
-static int follow(incus_stream *stream, incus_operation_progress progress, void *data, Pb__Operation **ret,
-    incus_error **err)
+static int follow(incus_stream *stream, incus_operation_progress progress, void *data,
+    Pb__Operation **ret, incus_error **err)
 {
 	for (;;) {
 		void *state = NULL;
 		int got = incus_stream_recv(stream, -1, &state, err);
 		if (got == 0)
-			return sdk_error(err, ERROR_UNAVAILABLE, "The server stopped telling about the operation");
+			return sdk_error(err, ERROR_UNAVAILABLE,
+			    "The server stopped telling about the operation");
 		if (got < 0)
 			return -1;
 		if (progress)
@@ -80,7 +82,8 @@ int incus_operation_wait(incus_client *client, const Pb__Operation *operation,
     incus_operation_progress progress, void *data, Pb__Operation **ret, incus_error **err)
 {
 	if (!incus_operation_done(operation))
-		return incus_operation_wait_id(client, operation->id, NULL, progress, data, ret, err);
+		return incus_operation_wait_id(
+		    client, operation->id, NULL, progress, data, ret, err);
 	if (progress)
 		progress(operation, data);
 	if (ret)

@@ -51,7 +51,8 @@ static gboolean network_to_fd(Pump *pump)
 			way->start = 0;
 			way->end = got;
 		}
-		ssize_t put = send(pump->fd, way->data + way->start, way->end - way->start, MSG_NOSIGNAL);
+		ssize_t put = send(
+		    pump->fd, way->data + way->start, way->end - way->start, MSG_NOSIGNAL);
 		if (put < 0)
 			return errno == EAGAIN || errno == EINTR;
 		way->start += put;
@@ -91,8 +92,10 @@ static gpointer pump_run(gpointer data)
 			{ .fd = pump->fd },
 			{ .fd = pump->stop[0], .events = POLLIN },
 		};
-		gboolean in_full = pump->in.start != pump->in.end, out_full = pump->out.start != pump->out.end;
-		fds[0].events = (in_full ? 0 : POLLIN) | (pump->ssl_wants_write || out_full ? POLLOUT : 0);
+		gboolean in_full = pump->in.start != pump->in.end,
+			 out_full = pump->out.start != pump->out.end;
+		fds[0].events = (in_full ? 0 : POLLIN) |
+		    (pump->ssl_wants_write || out_full ? POLLOUT : 0);
 		fds[1].events = (in_full ? POLLOUT : 0) | (out_full ? 0 : POLLIN);
 		if (poll(fds, 3, -1) < 0 && errno != EINTR)
 			break;

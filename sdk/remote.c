@@ -27,7 +27,8 @@ int incus_remote_certificate(const char *url, int timeout_ms, char **ret_pem,
 	return 0;
 }
 
-int incus_certificate_fingerprint(const char *pem, char ret_fingerprint[INCUS_FINGERPRINT_SIZE], incus_error **err)
+int incus_certificate_fingerprint(
+    const char *pem, char ret_fingerprint[INCUS_FINGERPRINT_SIZE], incus_error **err)
 {
 	Error *error = NULL;
 	g_autofree char *fingerprint = NULL;
@@ -45,11 +46,12 @@ int incus_certificate_generate(char **ret_certificate, char **ret_key, incus_err
 	return 0;
 }
 
-int incus_certificate_load_or_generate(const char *certificate_path, const char *key_path, char **ret_certificate,
-    char **ret_key, incus_error **err)
+int incus_certificate_load_or_generate(const char *certificate_path, const char *key_path,
+    char **ret_certificate, char **ret_key, incus_error **err)
 {
 	Error *error = NULL;
-	if (x509_load_or_generate(certificate_path, key_path, FALSE, ret_certificate, ret_key, &error) < 0)
+	if (x509_load_or_generate(
+		certificate_path, key_path, FALSE, ret_certificate, ret_key, &error) < 0)
 		return sdk_error_take(err, error);
 	return 0;
 }

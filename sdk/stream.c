@@ -1,4 +1,5 @@
-/* Streams of all four kinds over one gRPC call: the status, a send and a recv may each be pending. */
+/* Streams of all four kinds over one gRPC call: the status, a send and a recv may each be pending.
+ */
 #include <incus/call.h>
 #include "sdk/client.h"
 #include <grpc/grpc.h>
@@ -31,7 +32,8 @@ static gboolean wait_for(incus_stream *stream, int number, int timeout_ms, gbool
 {
 	gpr_timespec deadline = gpr_inf_future(GPR_CLOCK_REALTIME);
 	if (timeout_ms >= 0)
-		deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
+		deadline = gpr_time_add(
+		    gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
 	grpc_event event = grpc_completion_queue_pluck(stream->queue, tag(number), deadline, NULL);
 	if (ret_timeout)
 		*ret_timeout = event.type == GRPC_QUEUE_TIMEOUT;
@@ -40,7 +42,9 @@ static gboolean wait_for(incus_stream *stream, int number, int timeout_ms, gbool
 
 static int start_batch(incus_stream *stream, grpc_op *ops, size_t n_ops, int number)
 {
-	return grpc_call_start_batch(stream->call, ops, n_ops, tag(number), NULL) == GRPC_CALL_OK ? 0 : -1;
+	return grpc_call_start_batch(stream->call, ops, n_ops, tag(number), NULL) == GRPC_CALL_OK ?
+	    0 :
+	    -1;
 }
 
 /* Waits for the final status. */
@@ -65,7 +69,8 @@ static int stream_start(incus_stream *stream, const CallStart *start)
 		stream->done = TRUE;
 		return -1;
 	}
-	grpc_op headers[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA }, { .op = GRPC_OP_RECV_INITIAL_METADATA } };
+	grpc_op headers[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
+		{ .op = GRPC_OP_RECV_INITIAL_METADATA } };
 	headers[0].data.send_initial_metadata.count = start->n_entries;
 	headers[0].data.send_initial_metadata.metadata = (grpc_metadata *)start->entries;
 	headers[1].data.recv_initial_metadata.recv_initial_metadata = &stream->headers;
@@ -96,14 +101,15 @@ int incus_stream_open(incus_client *client, const struct SchemaMethod *method, c
 	stream->queue = grpc_completion_queue_create_for_pluck(NULL);
 	CallStart start;
 	call_start_init(client, method, &start);
-	stream->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, stream->queue,
-	    grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
+	stream->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+	    stream->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
 	int result = stream_start(stream, &start);
 	call_start_clear(&start);
 	if (result < 0) {
 		sdk_error(err, ERROR_INTERNAL, "Cannot start %s", method->name);
 	} else if (first) {
-		/* A refusal shows in recv, with its reason: a failed first send is not the error. */
+		/* A refusal shows in recv, with its reason: a failed first send is not the error.
+		 */
 		incus_stream_send(stream, first, NULL);
 		if (method->kind == METHOD_SERVER_STREAM)
 			incus_stream_close_send(stream, NULL);
@@ -129,7 +135,8 @@ int incus_stream_send(incus_stream *stream, const void *message, incus_error **e
 	if (!stream->closed) {
 		grpc_op op = { .op = GRPC_OP_SEND_MESSAGE };
 		op.data.send_message.send_message = buffer;
-		if (start_batch(stream, &op, 1, TAG_SEND) == 0 && wait_for(stream, TAG_SEND, -1, NULL))
+		if (start_batch(stream, &op, 1, TAG_SEND) == 0 &&
+		    wait_for(stream, TAG_SEND, -1, NULL))
 			result = 0;
 	}
 	g_mutex_unlock(&stream->send_lock);
@@ -144,7 +151,8 @@ int incus_stream_close_send(incus_stream *stream, incus_error **err)
 	if (!stream->closed) {
 		grpc_op op = { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT };
 		stream->closed = TRUE;
-		if (start_batch(stream, &op, 1, TAG_SEND) < 0 || !wait_for(stream, TAG_SEND, -1, NULL))
+		if (start_batch(stream, &op, 1, TAG_SEND) < 0 ||
+		    !wait_for(stream, TAG_SEND, -1, NULL))
 			result = -1;
 	}
 	g_mutex_unlock(&stream->send_lock);
@@ -195,7 +203,8 @@ int incus_stream_finish(incus_stream *stream, void **ret, incus_error **err)
 	incus_stream_close_send(stream, NULL);
 	int got = incus_stream_recv(stream, -1, &reply, err);
 	if (got == 0)
-		return sdk_error(err, ERROR_INTERNAL, "The server ended %s without a reply", stream->method->name);
+		return sdk_error(err, ERROR_INTERNAL, "The server ended %s without a reply",
+		    stream->method->name);
 	if (got < 0 || final_status(stream, err) < 0) {
 		incus_message_free(reply);
 		return -1;

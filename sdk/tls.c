@@ -35,7 +35,8 @@ int tls_parse_url(const char *url, char **ret_host, char **ret_port, incus_error
 	if (*place == '[') {
 		char *end = strchr(place, ']');
 		if (!end)
-			return sdk_error(err, ERROR_INVALID, "The address \"%s\" has no \"]\"", url);
+			return sdk_error(
+			    err, ERROR_INVALID, "The address \"%s\" has no \"]\"", url);
 		host = place + 1;
 		*end = '\0';
 		port = end[1] == ':' ? end + 2 : NULL;
@@ -105,14 +106,16 @@ static int connect_host(const char *host, const char *port, int64_t deadline, in
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
 	int result = getaddrinfo(host, port, &hints, &list);
 	if (result != 0)
-		return sdk_error(err, ERROR_UNAVAILABLE, "Cannot find \"%s\": %s", host, gai_strerror(result));
+		return sdk_error(
+		    err, ERROR_UNAVAILABLE, "Cannot find \"%s\": %s", host, gai_strerror(result));
 	int fd = -1;
 	for (struct addrinfo *address = list; address && fd < 0; address = address->ai_next)
 		fd = connect_address(address, deadline);
 	int code = errno;
 	freeaddrinfo(list);
 	if (fd < 0)
-		return sdk_error_errno(err, ERROR_UNAVAILABLE, code, "Cannot reach \"%s\" on port %s", host, port);
+		return sdk_error_errno(
+		    err, ERROR_UNAVAILABLE, code, "Cannot reach \"%s\" on port %s", host, port);
 	return fd;
 }
 
@@ -128,7 +131,8 @@ static int use_client_certificate(SSL_CTX *context, const incus_tls *tls, incus_
 	return 0;
 }
 
-/* Certificates are pinned after the handshake; only servers without a pin are checked by OpenSSL. */
+/* Certificates are pinned after the handshake; only servers without a pin are checked by OpenSSL.
+ */
 static SSL_CTX *make_context(const incus_tls *tls, gboolean by_authorities, incus_error **err)
 {
 	g_autoptr(SSL_CTX) context = SSL_CTX_new(TLS_client_method());
@@ -151,16 +155,19 @@ static int check_pin(X509 *certificate, const incus_tls *tls, const char *host, 
 	char shown[65];
 	tls_certificate_fingerprint(certificate, shown);
 	if (tls->server_fingerprint && g_ascii_strcasecmp(shown, tls->server_fingerprint) != 0)
-		return sdk_error(err, ERROR_FORBIDDEN, "The certificate of \"%s\" has fingerprint %s and not %s", host,
-		    shown, tls->server_fingerprint);
+		return sdk_error(err, ERROR_FORBIDDEN,
+		    "The certificate of \"%s\" has fingerprint %s and not %s", host, shown,
+		    tls->server_fingerprint);
 	if (!tls->server_certificate)
 		return 0;
 	g_autoptr(BIO) text = BIO_new_mem_buf(tls->server_certificate, -1);
 	g_autoptr(X509) wanted = PEM_read_bio_X509(text, NULL, NULL, NULL);
 	if (!wanted)
-		return tls_error(err, ERROR_INVALID, "Cannot read the server certificate to expect");
+		return tls_error(
+		    err, ERROR_INVALID, "Cannot read the server certificate to expect");
 	if (X509_cmp(certificate, wanted) != 0)
-		return sdk_error(err, ERROR_FORBIDDEN, "The certificate of \"%s\" is not the one that is trusted", host);
+		return sdk_error(err, ERROR_FORBIDDEN,
+		    "The certificate of \"%s\" is not the one that is trusted", host);
 	return 0;
 }
 
@@ -172,21 +179,25 @@ static int handshake(SSL *ssl, int64_t deadline, const char *host, incus_error *
 			return 0;
 		int why = SSL_get_error(ssl, result);
 		if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
-			g_autofree char *what = g_strdup_printf("Cannot speak TLS with \"%s\"", host);
+			g_autofree char *what = g_strdup_printf(
+			    "Cannot speak TLS with \"%s\"", host);
 			return tls_error(err, ERROR_UNAVAILABLE, what);
 		}
-		if (wait_fd(SSL_get_fd(ssl), why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline) < 0)
-			return sdk_error_errno(err, ERROR_UNAVAILABLE, errno, "Cannot speak TLS with \"%s\"", host);
+		if (wait_fd(SSL_get_fd(ssl), why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
+			deadline) < 0)
+			return sdk_error_errno(
+			    err, ERROR_UNAVAILABLE, errno, "Cannot speak TLS with \"%s\"", host);
 	}
 }
 
-int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify, SSL **ret_ssl,
-    incus_error **err)
+int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify,
+    SSL **ret_ssl, incus_error **err)
 {
 	static const unsigned char h2[] = "\x02h2";
 	static const incus_tls none = { 0 };
 	tls = tls ? tls : &none;
-	int64_t deadline = g_get_monotonic_time() + (tls->connect_timeout_ms ? tls->connect_timeout_ms : 10000) * 1000ll;
+	int64_t deadline = g_get_monotonic_time() +
+	    (tls->connect_timeout_ms ? tls->connect_timeout_ms : 10000) * 1000ll;
 	gboolean pinned = tls->server_certificate || tls->server_fingerprint;
 	gboolean by_authorities = verify && !pinned && !tls->insecure;
 	g_autoptr(SSL_CTX) context = make_context(tls, by_authorities, err);

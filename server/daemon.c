@@ -102,7 +102,8 @@ static void stop_db(Daemon *daemon)
 /* Where the log's sink sends events; NULL before and after the hub is there. */
 static EventHub *log_hub;
 
-static void send_log_event(LogLevel level, const char *message, const char *const *pairs, void *data)
+static void send_log_event(
+    LogLevel level, const char *message, const char *const *pairs, void *data)
 {
 	static const char *const names[] = {"trace", "debug", "info", "warning", "error"};
 	EventHub *hub = g_atomic_pointer_get(&log_hub);
@@ -174,7 +175,8 @@ static void stop_parts(Daemon *daemon, gsize started)
 		gint64 begin = g_get_monotonic_time();
 		if (parts[started].stop)
 			parts[started].stop(daemon);
-		g_autofree char *ms = g_strdup_printf("%.1f", (g_get_monotonic_time() - begin) / 1000.0);
+		g_autofree char *ms = g_strdup_printf(
+		    "%.1f", (g_get_monotonic_time() - begin) / 1000.0);
 		log_debug("Stopped", "part", parts[started].name, "ms", ms);
 	}
 	g_free(daemon->dir);
@@ -209,7 +211,8 @@ int daemon_start(Daemon *daemon, Error **err)
 			stop_parts(daemon, i);
 			return -1;
 		}
-		g_autofree char *ms = g_strdup_printf("%.1f", (g_get_monotonic_time() - begin) / 1000.0);
+		g_autofree char *ms = g_strdup_printf(
+		    "%.1f", (g_get_monotonic_time() - begin) / 1000.0);
 		log_debug("Started", "part", parts[i].name, "ms", ms);
 	}
 	g_autofree char *ms =
@@ -222,7 +225,9 @@ int daemon_start(Daemon *daemon, Error **err)
 /* Operations get core.shutdown_timeout minutes to end by themselves unless forced. */
 static void end_operations(Daemon *daemon, gboolean wait, gboolean force)
 {
-	int minutes = wait && !force ? (int)server_config_int(daemon->config, "core.shutdown_timeout", 5) : 0;
+	int minutes = wait && !force ?
+	    (int)server_config_int(daemon->config, "core.shutdown_timeout", 5) :
+	    0;
 	if (minutes > 0 && operation_table_drain(daemon->operations, minutes * 60 * 1000))
 		return;
 	operation_table_cancel_all(daemon->operations);

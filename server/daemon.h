@@ -37,6 +37,6 @@ typedef struct Daemon {
 int daemon_start(Daemon *daemon, Error **err);
 /* Stops the parts in the reverse order; running containers go on unless stop_instances. */
 void daemon_stop(Daemon *daemon, gboolean stop_instances, gboolean force);
-/* PUT /internal/shutdown: asks the main thread to stop all instances and the daemon, and returns when
- * the instances are stopped and the operations done; the process ends soon after the reply. */
+/* PUT /internal/shutdown: asks the main thread to stop all instances and the daemon, and returns
+ * when the instances are stopped and the operations done; the process ends soon after the reply. */
 void daemon_shutdown(Daemon *daemon, gboolean force);

@@ -53,8 +53,8 @@ static int parse_options(int argc, char **argv, Options *options)
 		char *a = argv[i];
 		char *value = strchr(a, '=');
 		size_t length = value ? (size_t)(value - a) : strlen(a);
-		gboolean takes_value = !strncmp(a, "--group", length) || !strncmp(a, "--logfile", length) ||
-		    !strncmp(a, "--trace", length);
+		gboolean takes_value = !strncmp(a, "--group", length) ||
+		    !strncmp(a, "--logfile", length) || !strncmp(a, "--trace", length);
 		if (length > 3 && takes_value) {
 			value = value ? value + 1 : i + 1 < argc ? argv[++i] : NULL;
 			if (!value)
@@ -108,8 +108,8 @@ static void block_signals(sigset_t *signals)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Many threads that rarely work at once: by default the C library would give each its own arena, and
- * keep buffers of up to 32 MiB in them after one large reply. */
+/* Many threads that rarely work at once: by default the C library would give each its own arena,
+ * and keep buffers of up to 32 MiB in them after one large reply. */
 static void tune_memory(void)
 {
 	enum { ARENAS = 4, LARGE = 8 * 1024 * 1024 };
@@ -174,7 +174,8 @@ int main(int argc, char **argv)
 		return status;
 	log_set_level(options.level);
 	if (options.logfile && log_set_file(options.logfile) < 0) {
-		fprintf(stderr, "Error: Cannot open log file \"%s\": %s\n", options.logfile, strerror(errno));
+		fprintf(stderr, "Error: Cannot open log file \"%s\": %s\n", options.logfile,
+		    strerror(errno));
 		return 1;
 	}
 	if (options.syslog)

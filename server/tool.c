@@ -37,7 +37,8 @@ static int run_waitready(int timeout_s, gboolean force)
 		error = NULL;
 		int result = incus_connect_unix(NULL, &client, &error);
 		if (result == 0)
-			result = incus_call_unary(client, incus_method("GetReady"), NULL, NULL, &error);
+			result = incus_call_unary(
+			    client, incus_method("GetReady"), NULL, NULL, &error);
 		incus_client_free(client);
 		if (result == 0)
 			return 0;
@@ -68,7 +69,8 @@ static int run_activate(int timeout_s, gboolean force)
 {
 	const char *directory = g_getenv("INCUS_DIR"), *reason = NULL;
 	g_autoptr(Error) error = NULL;
-	if (activate_reason(directory && *directory ? directory : "/var/lib/incus", &reason, &error) < 0) {
+	if (activate_reason(
+		directory && *directory ? directory : "/var/lib/incus", &reason, &error) < 0) {
 		fprintf(stderr, "Error: %s\n", error->message);
 		return 1;
 	}
@@ -81,10 +83,12 @@ static int run_activate(int timeout_s, gboolean force)
 }
 
 static const Tool tools[] = {
-    {"activateifneeded", "start the daemon through its socket if there is something for it to do at boot", run_activate},
-    {"shutdown", "stop all instances and the daemon", run_shutdown},
-    {"version", "print the version", run_version},
-    {"waitready", "wait until the daemon is ready", run_waitready},
+	{ "activateifneeded",
+	    "start the daemon through its socket if there is something for it to do at boot",
+	    run_activate },
+	{ "shutdown", "stop all instances and the daemon", run_shutdown },
+	{ "version", "print the version", run_version },
+	{ "waitready", "wait until the daemon is ready", run_waitready },
 };
 
 static const Tool *tool_find(const char *name)
@@ -136,7 +140,8 @@ int tool_run(int argc, char **argv)
 		else if ((!strcmp(a, "-t") || !strcmp(a, "--timeout")) && i + 1 < argc)
 			value = argv[++i];
 		char *end = NULL;
-		if (!value || (timeout_s = (int)strtol(value, &end, 10)) < 0 || *end || end == value)
+		if (!value || (timeout_s = (int)strtol(value, &end, 10)) < 0 || *end ||
+		    end == value)
 			return tool_usage(tool, stderr);
 	}
 	return tool->run(timeout_s, force);

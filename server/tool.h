@@ -1,7 +1,7 @@
 #pragma once
 /*
- * incusd's own commands beside the daemon: activateifneeded, shutdown, version, waitready. They talk
- * to the running daemon through libincus; activateifneeded looks into its databases first.
+ * incusd's own commands beside the daemon: activateifneeded, shutdown, version, waitready. They
+ * talk to the running daemon through libincus; activateifneeded looks into its databases first.
  */
 #include <glib.h>
 

@@ -81,7 +81,8 @@ static void check_routes(Gen *gen)
 		char *route;
 		if (!method->verb)
 			continue;
-		route = g_strconcat(method->verb, " ", method->http_path, " ", method->options->content_type, NULL);
+		route = g_strconcat(
+		    method->verb, " ", method->http_path, " ", method->options->content_type, NULL);
 		if (g_hash_table_contains(seen, route))
 			gen_error(gen, "%s: route %s is taken", method->path, route);
 		g_hash_table_add(seen, route);

@@ -211,7 +211,8 @@ static void append_body(GString *out, const GenMethod *method, const GenMethod *
 			append_reference(out, method->input);
 		g_string_append(out, "}}");
 		if (other)
-			g_string_append_printf(out, ",\"%s\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}",
+			g_string_append_printf(out,
+			    ",\"%s\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}",
 			    other->options->content_type);
 		g_string_append(out, "}}");
 	}
@@ -297,7 +298,8 @@ static const GenMethod *other_body(const Gen *gen, const GenMethod *method)
 	for (guint i = 0; i < gen->methods->len; i++) {
 		const GenMethod *other = gen->methods->pdata[i];
 		if (other != method && other->http_path && *other->options->content_type &&
-		    !strcmp(other->http_path, method->http_path) && !strcmp(other->verb, method->verb))
+		    !strcmp(other->http_path, method->http_path) &&
+		    !strcmp(other->verb, method->verb))
 			return other;
 	}
 	return NULL;

@@ -1,4 +1,5 @@
-/* handlers.h and methods.c: the server's side of the method table. An rpc without a handler does not link. */
+/* handlers.h and methods.c: the server's side of the method table. An rpc without a handler does
+ * not link. */
 #include "api/gen/model.h"
 
 static void emit_signature(GString *out, const GenMethod *method)

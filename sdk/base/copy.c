@@ -27,7 +27,8 @@ static int copy_plain(int in_fd, int out_fd, off_t offset, off_t length)
 		if (n <= 0)
 			return (int)n; /* it shrank meanwhile: what there is was copied */
 		for (ssize_t done = 0; done < n;) {
-			ssize_t put = pwrite(out_fd, buffer + done, (size_t)(n - done), offset + done);
+			ssize_t put = pwrite(
+			    out_fd, buffer + done, (size_t)(n - done), offset + done);
 			if (put < 0 && errno != EINTR)
 				return -1;
 			done += MAX(put, 0);
@@ -42,10 +43,13 @@ static int copy_range(int in_fd, int out_fd, off_t offset, off_t length)
 {
 	off_t in = offset, out = offset, end = offset + length;
 	while (in < end) {
-		ssize_t n = copy_file_range(in_fd, &in, out_fd, &out, (size_t)MIN(end - in, (off_t)RANGE), 0);
+		ssize_t n = copy_file_range(
+		    in_fd, &in, out_fd, &out, (size_t)MIN(end - in, (off_t)RANGE), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS || errno == EPERM))
+		if (n < 0 &&
+		    (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS ||
+			errno == EPERM))
 			return copy_plain(in_fd, out_fd, in, end - in);
 		if (n < 0)
 			return -1;
@@ -151,8 +155,9 @@ static int copy_fail(Copy *copy, int errno_value, const char *what, const char *
 /* One file system only: what is mounted inside the source is somebody else's. */
 static int open_in_tree(int root_fd, const char *path, int flags)
 {
-	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_NOFOLLOW | O_CLOEXEC),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+	struct open_how how = { .flags = (uint64_t)(unsigned)(flags | O_NOFOLLOW | O_CLOEXEC),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+		    RESOLVE_NO_XDEV };
 	int fd;
 	do
 		fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
@@ -177,7 +182,8 @@ static int copy_xattrs(int in_fd, int out_fd)
 	if (length < 0)
 		return errno == EOPNOTSUPP || errno == ENOTSUP ? 0 : -1;
 	for (char *name = list; name < list + length; name += strlen(name) + 1) {
-		/* The kernel's own labels (SELinux) and overlay's private marks are not ours to carry. */
+		/* The kernel's own labels (SELinux) and overlay's private marks are not ours to
+		 * carry. */
 		if (g_str_has_prefix(name, "security.selinux"))
 			continue;
 		g_autofree char *value = g_malloc(65536);
@@ -200,7 +206,8 @@ static int copy_attributes(int in_fd, int out_fd, const struct stat *st, gboolea
 	g_snprintf(path, sizeof(path), "/proc/self/fd/%d", out_fd);
 	if (copy_xattrs(in_fd, out_fd) < 0)
 		return -1;
-	if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) < 0)
+	if ((is_path_fd ? chmod(path, st->st_mode & 07777) : fchmod(out_fd, st->st_mode & 07777)) <
+	    0)
 		return -1;
 	return is_path_fd ? utimensat(AT_FDCWD, path, times, 0) : futimens(out_fd, times);
 }
@@ -214,31 +221,38 @@ static int clear_xattrs(int out_fd)
 	if (length < 0)
 		return errno == EOPNOTSUPP || errno == ENOTSUP ? 0 : -1;
 	for (char *name = names; name < names + length; name += strlen(name) + 1)
-		if (!g_str_has_prefix(name, "security.selinux") && removexattr(path, name) < 0 && errno != ENODATA)
+		if (!g_str_has_prefix(name, "security.selinux") && removexattr(path, name) < 0 &&
+		    errno != ENODATA)
 			return -1;
 	return 0;
 }
 
-/* TRUE when the target's file is a copy of the source's as it is now; its attributes are then renewed. */
-static gboolean keep_regular(const Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
+/* TRUE when the target's file is a copy of the source's as it is now; its attributes are then
+ * renewed. */
+static gboolean keep_regular(
+    const Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
 {
 	struct stat there;
 	if (!copy->options->sync || !S_ISREG(st->st_mode) || st->st_nlink > 1 ||
-	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(there.st_mode) || there.st_nlink > 1 ||
-	    there.st_size != st->st_size || there.st_mtim.tv_sec != st->st_mtim.tv_sec ||
+	    fstatat(out_dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(there.st_mode) ||
+	    there.st_nlink > 1 || there.st_size != st->st_size ||
+	    there.st_mtim.tv_sec != st->st_mtim.tv_sec ||
 	    there.st_mtim.tv_nsec != st->st_mtim.tv_nsec)
 		return FALSE;
 	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	return in >= 0 && out >= 0 && clear_xattrs(out) == 0 && copy_attributes(in, out, st, TRUE) == 0;
+	return in >= 0 && out >= 0 && clear_xattrs(out) == 0 &&
+	    copy_attributes(in, out, st, TRUE) == 0;
 }
 
-static int copy_regular(Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
+static int copy_regular(
+    Copy *copy, int in_dir, int out_dir, const char *name, const struct stat *st)
 {
 	autofd int in = openat(in_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (in < 0)
 		return -1;
-	autofd int out = openat(out_dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	autofd int out = openat(
+	    out_dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return -1;
 	if (copy_data(in, out) < 0 || copy_attributes(in, out, st, FALSE) < 0)
@@ -282,7 +296,8 @@ static int copy_leaf(Copy *copy, int in_dir, int out_dir, const char *name, cons
 }
 
 /* The first name of an inode is copied, under the lock, so that the others find it whole. */
-static int copy_linked(Copy *copy, int in_dir, int out_dir, const char *path, const char *name, const struct stat *st)
+static int copy_linked(
+    Copy *copy, int in_dir, int out_dir, const char *path, const char *name, const struct stat *st)
 {
 	HardLink key = {.device = st->st_dev, .inode = st->st_ino};
 	g_mutex_lock(&copy->link_lock);
@@ -319,11 +334,14 @@ static void copy_finish_node(Copy *copy, Node *node)
 {
 	while (node && g_atomic_int_dec_and_test(&node->unfinished)) {
 		if (!g_atomic_int_get(&copy->failed)) {
-			autofd int in = open_in_tree(copy->source_fd, node->path, O_RDONLY | O_DIRECTORY);
-			autofd int out = open_in_tree(copy->target_fd, node->path, O_RDONLY | O_DIRECTORY);
+			autofd int in = open_in_tree(
+			    copy->source_fd, node->path, O_RDONLY | O_DIRECTORY);
+			autofd int out = open_in_tree(
+			    copy->target_fd, node->path, O_RDONLY | O_DIRECTORY);
 			struct stat st;
 			if (in < 0 || out < 0 || fstat(in, &st) < 0 ||
-			    (copy->options->sync && clear_xattrs(out) < 0) || copy_attributes(in, out, &st, FALSE) < 0)
+			    (copy->options->sync && clear_xattrs(out) < 0) ||
+			    copy_attributes(in, out, &st, FALSE) < 0)
 				copy_fail(copy, errno, "set the attributes of", node->path);
 		}
 		Node *parent = node->parent;
@@ -351,7 +369,9 @@ static int copy_make_directory(Copy *copy, int in_dir, int out_dir, const char *
 static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const char *name)
 {
 	struct stat st;
-	g_autofree char *path = strcmp(node->path, ".") == 0 ? g_strdup(name) : g_strconcat(node->path, "/", name, NULL);
+	g_autofree char *path = strcmp(node->path, ".") == 0 ?
+	    g_strdup(name) :
+	    g_strconcat(node->path, "/", name, NULL);
 	if (fstatat(in_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : copy_fail(copy, errno, "look at", path);
 	if (S_ISDIR(st.st_mode)) {
@@ -445,8 +465,11 @@ static void *copy_worker(void *data)
 int file_copy_tree(int source_fd, int target_fd, const FileCopy *options, Error **err)
 {
 	static const FileCopy defaults = {0};
-	Copy copy = {.options = options ? options : &defaults, .source_fd = source_fd, .target_fd = target_fd};
-	unsigned threads = copy.options->threads ? copy.options->threads : (unsigned)CLAMP(get_nprocs(), 1, 8);
+	Copy copy = { .options = options ? options : &defaults,
+		.source_fd = source_fd,
+		.target_fd = target_fd };
+	unsigned threads = copy.options->threads ? copy.options->threads :
+						   (unsigned)CLAMP(get_nprocs(), 1, 8);
 	g_mutex_init(&copy.lock);
 	g_mutex_init(&copy.link_lock);
 	g_cond_init(&copy.more);
@@ -472,7 +495,8 @@ int file_copy_tree(int source_fd, int target_fd, const FileCopy *options, Error 
 	return error_propagate(err, copy.error);
 }
 
-static int usage_add(int dir_fd, dev_t device, GHashTable *seen, uint64_t *bytes, unsigned depth, Error **err)
+static int usage_add(
+    int dir_fd, dev_t device, GHashTable *seen, uint64_t *bytes, unsigned depth, Error **err)
 {
 	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
@@ -481,11 +505,14 @@ static int usage_add(int dir_fd, dev_t device, GHashTable *seen, uint64_t *bytes
 	for (struct dirent *entry; (entry = readdir(dir));) {
 		struct stat st;
 		if (strcmp(entry->d_name, "..") == 0 ||
-		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != device)
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    st.st_dev != device)
 			continue;
 		if (S_ISDIR(st.st_mode) && strcmp(entry->d_name, ".") != 0) {
-			autofd int child = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-			if (child >= 0 && depth < 512 && usage_add(child, device, seen, bytes, depth + 1, err) < 0)
+			autofd int child = openat(dirfd(dir), entry->d_name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			if (child >= 0 && depth < 512 &&
+			    usage_add(child, device, seen, bytes, depth + 1, err) < 0)
 				return -1;
 			continue;
 		}
@@ -503,7 +530,8 @@ static int usage_add(int dir_fd, dev_t device, GHashTable *seen, uint64_t *bytes
 int file_usage(int dir_fd, uint64_t *ret_bytes, Error **err)
 {
 	struct stat st;
-	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	g_autoptr(GHashTable) seen = g_hash_table_new_full(
+	    g_int64_hash, g_int64_equal, g_free, NULL);
 	uint64_t bytes = 0;
 	if (fstat(dir_fd, &st) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to look at a directory");

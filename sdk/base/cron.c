@@ -63,7 +63,8 @@ static gboolean read_field(const char *text, unsigned field, Line *line)
 {
 	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 	for (char **part = parts; *part; part++)
-		if (!read_part(*part, limits[field].minimum, limits[field].maximum, &line->bits[field]))
+		if (!read_part(
+			*part, limits[field].minimum, limits[field].maximum, &line->bits[field]))
 			return FALSE;
 	line->any[field] = text[0] == '*';
 	if (field == WEEKDAY && line->bits[field] & 1 << 7) /* Sunday has two numbers */
@@ -105,7 +106,9 @@ int cron_parse(const char *text, Cron **ret_cron, Error **err)
 			valid = cron->n < LINES_MAX && read_one(g_strstrip(*part), cron);
 	}
 	if (!valid)
-		return error_set(err, ERROR_INVALID, "Invalid schedule \"%s\": must be a cron expression or @hourly, @daily, ...", text);
+		return error_set(err, ERROR_INVALID,
+		    "Invalid schedule \"%s\": must be a cron expression or @hourly, @daily, ...",
+		    text);
 	*ret_cron = g_steal_pointer(&cron);
 	return 0;
 }
@@ -140,8 +143,12 @@ static int64_t next_within(const Line *line, const struct tm *day, int64_t after
 {
 	for (int hour = 0; hour < 24; hour++)
 		for (int minute = 0; has(line, HOUR, hour) && minute < 60; minute++) {
-			struct tm at = { .tm_year = day->tm_year, .tm_mon = day->tm_mon, .tm_mday = day->tm_mday, .tm_hour = hour,
-				.tm_min = minute, .tm_isdst = -1 };
+			struct tm at = { .tm_year = day->tm_year,
+				.tm_mon = day->tm_mon,
+				.tm_mday = day->tm_mday,
+				.tm_hour = hour,
+				.tm_min = minute,
+				.tm_isdst = -1 };
 			if (!has(line, MINUTE, minute))
 				continue;
 			int64_t seconds = mktime(&at);
@@ -159,7 +166,11 @@ static int64_t next_of_line(const Line *line, int64_t after)
 		return CRON_NEVER;
 	for (int n = 0; n < DAYS_AHEAD; n++) {
 		/* Noon is there on every day, whatever the clocks do. */
-		struct tm day = { .tm_year = now.tm_year, .tm_mon = now.tm_mon, .tm_mday = now.tm_mday + n, .tm_hour = 12, .tm_isdst = -1 };
+		struct tm day = { .tm_year = now.tm_year,
+			.tm_mon = now.tm_mon,
+			.tm_mday = now.tm_mday + n,
+			.tm_hour = 12,
+			.tm_isdst = -1 };
 		if (mktime(&day) == -1 || !on_day(line, &day))
 			continue;
 		int64_t next = next_within(line, &day, after);

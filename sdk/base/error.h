@@ -41,7 +41,8 @@ const ErrorRow *error_row(ErrorKind kind);
 ErrorKind error_kind_from_name(const char *name);
 ErrorKind error_kind_from_grpc(int grpc_status);
 
-/* Sets *err (when err is not NULL and *err is NULL) and returns -1, so that callers can `return`. */
+/* Sets *err (when err is not NULL and *err is NULL) and returns -1, so that callers can `return`.
+ */
 int error_set(Error **err, ErrorKind kind, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* As error_set with ": " and strerror(errno_value) appended; the kind is the caller's choice. */
 int error_errno(Error **err, ErrorKind kind, int errno_value, const char *format, ...)

@@ -13,7 +13,8 @@ static GMutex lock;
 static gboolean read_order(const char *path, char ret_verb[8], int *ret_left)
 {
 	g_autofree char *text = NULL;
-	return g_file_get_contents(path, &text, NULL, NULL) && sscanf(text, "%7s %d", ret_verb, ret_left) == 2;
+	return g_file_get_contents(path, &text, NULL, NULL) &&
+	    sscanf(text, "%7s %d", ret_verb, ret_left) == 2;
 }
 
 /* TRUE when this is the place. */

@@ -1,8 +1,9 @@
 #pragma once
 /*
- * Places where a test can make a step fail, or the process die, to see what a flow leaves behind. The
- * file that INCUS_FAULT names (environment) says "fail N" or "kill N": the Nth place passed from then on,
- * counting from 0, does so; the place's name then stands in FILE.hit and FILE is gone. Not in release builds.
+ * Places where a test can make a step fail, or the process die, to see what a flow leaves behind.
+ * The file that INCUS_FAULT names (environment) says "fail N" or "kill N": the Nth place passed
+ * from then on, counting from 0, does so; the place's name then stands in FILE.hit and FILE is
+ * gone. Not in release builds.
  */
 #include "sdk/base/error.h"
 

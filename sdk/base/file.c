@@ -36,7 +36,8 @@ int file_openat(int dir_fd, const char *path, int flags, mode_t mode, FileLinks 
 	/* RESOLVE_NO_SYMLINKS gives ELOOP for a final link even with O_PATH|O_NOFOLLOW, except
 	 * that openat2(2) lets exactly that combination through. */
 	int fd;
-	do /* EAGAIN: something was renamed meanwhile; the kernel could not prove the path stays beneath */
+	do /* EAGAIN: something was renamed meanwhile; the kernel could not prove the path stays
+	      beneath */
 		fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 	while (fd < 0 && (errno == EAGAIN || errno == EINTR));
 	return fd;
@@ -64,11 +65,13 @@ static ErrorKind file_error_kind(int errno_value)
 static int file_fail(Error **err, int errno_value, const char *what, const char *path)
 {
 	if (errno_value == EXDEV || errno_value == ELOOP)
-		return error_set(err, ERROR_FORBIDDEN, "%s \"%s\": path leads out of its directory", what, path);
+		return error_set(
+		    err, ERROR_FORBIDDEN, "%s \"%s\": path leads out of its directory", what, path);
 	return error_errno(err, file_error_kind(errno_value), errno_value, "%s \"%s\"", what, path);
 }
 
-int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, FileLinks links, Error **err)
+int file_open_beneath(
+    int dir_fd, const char *path, int flags, mode_t mode, FileLinks links, Error **err)
 {
 	int fd = file_openat(dir_fd, path, flags, mode, links);
 	if (fd < 0)
@@ -76,7 +79,8 @@ int file_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, File
 	return fd;
 }
 
-int file_open_parent(int dir_fd, const char *path, FileLinks links, const char **ret_name, Error **err)
+int file_open_parent(
+    int dir_fd, const char *path, FileLinks links, const char **ret_name, Error **err)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
@@ -85,7 +89,8 @@ int file_open_parent(int dir_fd, const char *path, FileLinks links, const char *
 	g_autofree char *parent = slash ? g_strndup(path, (gsize)(slash - path)) : NULL;
 	if (slash && !*parent && links != FILE_LINKS_IN_ROOT)
 		return error_set(err, ERROR_INVALID, "Path \"%s\" is not relative", path);
-	int fd = file_open_beneath(dir_fd, parent && *parent ? parent : ".", O_RDONLY | O_DIRECTORY, 0, links, err);
+	int fd = file_open_beneath(
+	    dir_fd, parent && *parent ? parent : ".", O_RDONLY | O_DIRECTORY, 0, links, err);
 	if (fd >= 0)
 		*ret_name = name;
 	return fd;
@@ -102,7 +107,8 @@ static int mkdir_one(int dir_fd, const char *name, mode_t mode, Error **err)
 			return 0;
 		return error_set(err, ERROR_EXISTS, "\"%s\" exists and is no directory", name);
 	}
-	autofd int fd = file_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, FILE_LINKS_NONE);
+	autofd int fd = file_openat(
+	    dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, FILE_LINKS_NONE);
 	if (fd < 0 || fchmod(fd, mode) < 0)
 		return file_fail(err, errno, "Failed to set the mode of", name);
 	return 0;
@@ -112,7 +118,8 @@ int file_mkdir_beneath(int dir_fd, const char *path, mode_t mode, gboolean all, 
 {
 	if (all) {
 		g_auto(GStrv) parts = g_strsplit(path, "/", -1);
-		autofd int fd = file_openat(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+		autofd int fd = file_openat(
+		    dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 		for (char **part = parts; *part; part++) {
 			if (!**part || strcmp(*part, ".") == 0)
 				continue;
@@ -120,7 +127,8 @@ int file_mkdir_beneath(int dir_fd, const char *path, mode_t mode, gboolean all, 
 				return error_set(err, ERROR_INVALID, "Invalid path \"%s\"", path);
 			if (mkdir_one(fd, *part, mode, err) < 0)
 				return -1;
-			int next = file_open_beneath(fd, *part, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
+			int next = file_open_beneath(
+			    fd, *part, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 			if (next < 0)
 				return -1;
 			close(fd);
@@ -143,9 +151,11 @@ int file_mkdir_all(const char *path, mode_t mode, Error **err)
 		*c = 0;
 		if (mkdir(copy, mode) == 0) {
 			if (chmod(copy, mode) < 0) /* past the umask */
-				return error_errno(err, ERROR_INTERNAL, errno, "Failed to set the mode of \"%s\"", copy);
+				return error_errno(err, ERROR_INTERNAL, errno,
+				    "Failed to set the mode of \"%s\"", copy);
 		} else if (errno != EEXIST) {
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to create directory \"%s\"", copy);
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Failed to create directory \"%s\"", copy);
 		}
 		*c = kept;
 		if (!kept)
@@ -232,7 +242,8 @@ int file_names(int dir_fd, GPtrArray **ret_names, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to read a directory");
 	for (struct dirent *d; (d = readdir(dir));) {
 		struct stat st;
-		if (fstatat(dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (fstatat(dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
 			g_ptr_array_add(names, g_strdup(d->d_name));
 	}
 	g_ptr_array_sort(names, compare_names);
@@ -248,9 +259,11 @@ int file_write_plain(const char *path, const char *text, mode_t mode, Error **er
 	return 0;
 }
 
-static int write_temporary(int dir_fd, const char *name, const void *data, size_t length, mode_t mode)
+static int write_temporary(
+    int dir_fd, const char *name, const void *data, size_t length, mode_t mode)
 {
-	autofd int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	autofd int fd = openat(
+	    dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -1;
 	if (fchmod(fd, mode) < 0 || file_write_all(fd, data, length) < 0 || fsync(fd) < 0)
@@ -258,7 +271,8 @@ static int write_temporary(int dir_fd, const char *name, const void *data, size_
 	return close(own_steal_fd(&fd));
 }
 
-int file_write_atomic(int dir_fd, const char *path, const void *data, size_t length, mode_t mode, Error **err)
+int file_write_atomic(
+    int dir_fd, const char *path, const void *data, size_t length, mode_t mode, Error **err)
 {
 	const char *name = strrchr(path, '/');
 	name = name ? name + 1 : path;
@@ -279,11 +293,13 @@ int file_write_atomic(int dir_fd, const char *path, const void *data, size_t len
 		return error_errno(err, ERROR_INTERNAL, saved, "Failed to write \"%s\"", path);
 	}
 	if (fsync(parent) < 0 && errno != EINVAL) /* some file systems know no fsync of folders */
-		return error_errno(err, ERROR_INTERNAL, errno, "Failed to sync the directory of \"%s\"", path);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Failed to sync the directory of \"%s\"", path);
 	return 0;
 }
 
-/* Removal. Descends with one fd a level, so a directory deeper than this is first moved up to the top. */
+/* Removal. Descends with one fd a level, so a directory deeper than this is first moved up to the
+ * top. */
 enum { REMOVE_DEPTH = 64 };
 
 typedef struct Removal {
@@ -296,7 +312,8 @@ static void clear_immutable(int dir_fd, const char *name)
 {
 	autofd int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	int flags;
-	if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
+	if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 &&
+	    (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
 		flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
 		ioctl(fd, FS_IOC_SETFLAGS, &flags);
 	}
@@ -323,39 +340,49 @@ static int remove_children(Removal *removal, int fd, unsigned depth)
 		int saved = errno;
 		if (copy >= 0)
 			close(copy);
-		return error_errno(removal->err, ERROR_INTERNAL, saved, "Failed to read a directory");
+		return error_errno(
+		    removal->err, ERROR_INTERNAL, saved, "Failed to read a directory");
 	}
 	for (struct dirent *entry; (errno = 0, entry = readdir(dir));)
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
 		    remove_entry(removal, fd, entry->d_name, depth + 1) < 0)
 			return -1;
-	return errno ? error_errno(removal->err, ERROR_INTERNAL, errno, "Failed to read a directory") : 0;
+	return errno ?
+	    error_errno(removal->err, ERROR_INTERNAL, errno, "Failed to read a directory") :
+	    0;
 }
 
 static int remove_directory(Removal *removal, int dir_fd, const char *name, unsigned depth)
 {
 	if (depth >= REMOVE_DEPTH && removal->top_fd >= 0) {
-		g_autofree char *moved = g_strdup_printf(".deep-%u-%08x", removal->moved++, g_random_int());
+		g_autofree char *moved = g_strdup_printf(
+		    ".deep-%u-%08x", removal->moved++, g_random_int());
 		if (renameat(dir_fd, name, removal->top_fd, moved) == 0)
 			return remove_entry(removal, removal->top_fd, moved, 1);
 	}
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+		    RESOLVE_NO_XDEV };
 	autofd int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
 	if (fd < 0)
-		return errno == ENOENT ? 0
-		    : errno == EXDEV
-		    ? error_set(removal->err, ERROR_BUSY, "\"%s\" is a mount point: unmount it first", name)
-		    : error_errno(removal->err, ERROR_INTERNAL, errno, "Failed to open \"%s\"", name);
+		return errno == ENOENT ?
+		    0 :
+		    errno == EXDEV ?
+		    error_set(removal->err, ERROR_BUSY, "\"%s\" is a mount point: unmount it first",
+			name) :
+		    error_errno(removal->err, ERROR_INTERNAL, errno, "Failed to open \"%s\"", name);
 	gboolean top = removal->top_fd < 0;
 	if (top)
 		removal->top_fd = fd;
 	int failed = remove_children(removal, fd, depth);
 	if (failed == 0 && unlink_forced(dir_fd, name, AT_REMOVEDIR) < 0) {
 		/* Directories moved up while the listing ran may have been missed: look again. */
-		failed = errno == ENOTEMPTY || errno == EEXIST ? remove_children(removal, fd, depth) : 0;
+		failed = errno == ENOTEMPTY || errno == EEXIST ?
+		    remove_children(removal, fd, depth) :
+		    0;
 		if (failed == 0 && unlink_forced(dir_fd, name, AT_REMOVEDIR) < 0)
-			failed = error_errno(removal->err, errno == EBUSY ? ERROR_BUSY : ERROR_INTERNAL, errno,
+			failed = error_errno(removal->err,
+			    errno == EBUSY ? ERROR_BUSY : ERROR_INTERNAL, errno,
 			    "Failed to remove directory \"%s\"", name);
 	}
 	if (top)
@@ -370,7 +397,8 @@ static int remove_entry(Removal *removal, int dir_fd, const char *name, unsigned
 	if (errno == EISDIR)
 		return remove_directory(removal, dir_fd, name, depth);
 	if (errno == EBUSY)
-		return error_set(removal->err, ERROR_BUSY, "\"%s\" is a mount point: unmount it first", name);
+		return error_set(
+		    removal->err, ERROR_BUSY, "\"%s\" is a mount point: unmount it first", name);
 	int failed = errno;
 	struct stat st; /* EPERM: a directory (POSIX lets unlink say so) or an immutable file */
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
@@ -397,7 +425,9 @@ int file_remove_all(int dir_fd, const char *path, Error **err)
 		parent = file_open_parent(dir_fd, trimmed, FILE_LINKS_BENEATH, &name, &failed);
 	}
 	if (parent < 0)
-		return failed->kind == ERROR_NOT_FOUND ? 0 : error_propagate(err, g_steal_pointer(&failed));
+		return failed->kind == ERROR_NOT_FOUND ?
+		    0 :
+		    error_propagate(err, g_steal_pointer(&failed));
 	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return error_set(err, ERROR_INVALID, "Invalid path \"%s\"", path);
 	Removal removal = {.top_fd = -1, .err = err};

@@ -58,7 +58,8 @@ static int split_words(const char *text, GPtrArray *words, Error **err)
 
 static GRegex *compile(const char *value)
 {
-	g_autofree char *pattern = strpbrk(value, "^$") ? g_strdup(value) : g_strdup_printf("^(?:%s)$", value);
+	g_autofree char *pattern = strpbrk(value, "^$") ? g_strdup(value) :
+							  g_strdup_printf("^(?:%s)$", value);
 	return g_regex_new(pattern, G_REGEX_CASELESS, 0, NULL);
 }
 
@@ -75,7 +76,8 @@ static int parse_clause(char **words, guint n, guint *i, Clause *clause, Error *
 	const char *op = words[(*i)++];
 	clause->equal = strcmp(op, "eq") == 0;
 	if (!clause->equal && strcmp(op, "ne") != 0)
-		return error_set(err, ERROR_INVALID, "Unsupported operator \"%s\" in the filter", op);
+		return error_set(
+		    err, ERROR_INVALID, "Unsupported operator \"%s\" in the filter", op);
 	if (*i == n)
 		return error_set(err, ERROR_INVALID, "clause has no value");
 	if (strlen(words[*i]) > VALUE_MAX)
@@ -132,7 +134,8 @@ void filter_free(Filter *filter)
 
 static char *message_field(const ProtobufCMessage *message, const char *path, unsigned depth);
 
-static char *scalar_text(const ProtobufCFieldDescriptor *field, const void *at, const char *rest, unsigned depth)
+static char *scalar_text(
+    const ProtobufCFieldDescriptor *field, const void *at, const char *rest, unsigned depth)
 {
 	switch (field->type) {
 	case PROTOBUF_C_TYPE_STRING:
@@ -149,10 +152,13 @@ static char *scalar_text(const ProtobufCFieldDescriptor *field, const void *at, 
 	case PROTOBUF_C_TYPE_INT64:
 	case PROTOBUF_C_TYPE_SINT64:
 	case PROTOBUF_C_TYPE_SFIXED64:
-		return *rest ? NULL : g_strdup_printf("%" G_GINT64_FORMAT, (gint64) * (const int64_t *)at);
+		return *rest ? NULL :
+			       g_strdup_printf("%" G_GINT64_FORMAT, (gint64) * (const int64_t *)at);
 	case PROTOBUF_C_TYPE_UINT64:
 	case PROTOBUF_C_TYPE_FIXED64:
-		return *rest ? NULL : g_strdup_printf("%" G_GUINT64_FORMAT, (guint64) * (const uint64_t *)at);
+		return *rest ?
+		    NULL :
+		    g_strdup_printf("%" G_GUINT64_FORMAT, (guint64) * (const uint64_t *)at);
 	case PROTOBUF_C_TYPE_MESSAGE: {
 		const ProtobufCMessage *below = *(const ProtobufCMessage *const *)at;
 		return below ? message_field(below, rest, depth + 1) : NULL;
@@ -186,7 +192,8 @@ static size_t element_size(ProtobufCType type)
 
 /* Keys may hold dots themselves (config.image.os): the key that the rest begins with is taken, the
  * longest one. Entries have fields 0 key and 1 value. */
-static char *map_text(const ProtobufCMessage *const *entries, size_t n, const char *rest, unsigned depth)
+static char *map_text(
+    const ProtobufCMessage *const *entries, size_t n, const char *rest, unsigned depth)
 {
 	const ProtobufCMessage *best = NULL;
 	size_t best_length = 0;
@@ -194,7 +201,8 @@ static char *map_text(const ProtobufCMessage *const *entries, size_t n, const ch
 		const ProtobufCMessageDescriptor *d = entries[i]->descriptor;
 		const char *key = *(char *const *)((const char *)entries[i] + d->fields[0].offset);
 		size_t length = strlen(key);
-		if (strncmp(rest, key, length) == 0 && (rest[length] == '\0' || rest[length] == '.') &&
+		if (strncmp(rest, key, length) == 0 &&
+		    (rest[length] == '\0' || rest[length] == '.') &&
 		    (!best || length > best_length)) {
 			best = entries[i];
 			best_length = length;
@@ -204,10 +212,12 @@ static char *map_text(const ProtobufCMessage *const *entries, size_t n, const ch
 		return NULL;
 	rest += best_length;
 	const ProtobufCFieldDescriptor *value = &best->descriptor->fields[1];
-	return scalar_text(value, (const char *)best + value->offset, *rest ? rest + 1 : rest, depth);
+	return scalar_text(
+	    value, (const char *)best + value->offset, *rest ? rest + 1 : rest, depth);
 }
 
-static char *repeated_text(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, gboolean is_map, const char *rest, unsigned depth)
+static char *repeated_text(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+    gboolean is_map, const char *rest, unsigned depth)
 {
 	size_t n = *(const size_t *)((const char *)message + field->quantifier_offset);
 	const char *items = *(const char *const *)((const char *)message + field->offset);
@@ -217,7 +227,8 @@ static char *repeated_text(const ProtobufCMessage *message, const ProtobufCField
 	guint64 index = g_ascii_strtoull(rest, &end, 10);
 	if (end == rest || (*end && *end != '.') || index >= n)
 		return NULL;
-	return scalar_text(field, items + index * element_size(field->type), *end ? end + 1 : end, depth);
+	return scalar_text(
+	    field, items + index * element_size(field->type), *end ? end + 1 : end, depth);
 }
 
 static char *timestamp_text(const ProtobufCMessage *message)
@@ -297,7 +308,8 @@ gboolean filter_uses(const Filter *filter, const char *json_name)
 	size_t length = strlen(json_name);
 	for (guint i = 0; i < filter->clauses->len; i++) {
 		const char *field = g_array_index(filter->clauses, Clause, i).field;
-		if (strncmp(field, json_name, length) == 0 && (field[length] == '\0' || field[length] == '.'))
+		if (strncmp(field, json_name, length) == 0 &&
+		    (field[length] == '\0' || field[length] == '.'))
 			return TRUE;
 	}
 	return FALSE;

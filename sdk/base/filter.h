@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The filter language of lists: `[not] FIELD OP VALUE [and|or ...]`, read from left to right without
- * precedence. OP is eq or ne. FIELD is a JSON name, with dots into messages and maps
+ * The filter language of lists: `[not] FIELD OP VALUE [and|or ...]`, read from left to right
+ * without precedence. OP is eq or ne. FIELD is a JSON name, with dots into messages and maps
  * (`config.image.os`, `devices.eth0.nictype`). VALUE is a case-insensitive regular expression,
  * anchored unless it holds ^ or $; one that does not compile is compared as text without case.
  * A value of several words stands between double quotes.
@@ -21,7 +21,8 @@ gboolean filter_match(const Filter *filter, const void *message);
  * need not be filled. */
 gboolean filter_uses(const Filter *filter, const char *json_name);
 
-/* The text of the field at `path` ("config.user.foo", "snapshots.0.name"); NULL when there is none. Free with g_free. */
+/* The text of the field at `path` ("config.user.foo", "snapshots.0.name"); NULL when there is none.
+ * Free with g_free. */
 char *filter_field(const void *message, const char *path);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Filter, filter_free)

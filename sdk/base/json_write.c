@@ -96,8 +96,8 @@ static inline gboolean is_plain(unsigned char c, unsigned flags)
 	return classes[c] == PLAIN || (classes[c] == HTML && !(flags & JSON_HTML));
 }
 
-/* Bytes of eight that are `c`, or less than n (at most 128), as their high bits; bits above the first
- * hit may be wrong, so only zero or not is looked at. (Hacker's Delight, 6-1.) */
+/* Bytes of eight that are `c`, or less than n (at most 128), as their high bits; bits above the
+ * first hit may be wrong, so only zero or not is looked at. (Hacker's Delight, 6-1.) */
 static inline uint64_t bytes_equal(uint64_t word, unsigned char c)
 {
 	uint64_t x = word ^ (UINT64_C(0x0101010101010101) * c);
@@ -133,7 +133,8 @@ static size_t plain_length(const unsigned char *text, size_t length, unsigned fl
 }
 
 /* Writes what stands at p, which is not plain, and says where it ends. */
-static const unsigned char *write_special(const Writer *w, const unsigned char *p, const unsigned char *end)
+static const unsigned char *write_special(
+    const Writer *w, const unsigned char *p, const unsigned char *end)
 {
 	unsigned n = *p >= 0x80 ? sequence(p, end) : 0;
 

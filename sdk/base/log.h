@@ -5,7 +5,13 @@
  */
 #include <glib.h>
 
-typedef enum LogLevel { LOG_LEVEL_TRACE, LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR } LogLevel;
+typedef enum LogLevel {
+	LOG_LEVEL_TRACE,
+	LOG_LEVEL_DEBUG,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR
+} LogLevel;
 
 /* Called with the lock held; must not log. pairs is NULL-terminated: key, value, key, value... */
 typedef void (*LogSink)(LogLevel level, const char *message, const char *const *pairs, void *data);

@@ -44,24 +44,29 @@ int name_check_line(const char *text, Error **err)
 	if (name_check_text(text, err) < 0)
 		return -1;
 	if (has_control(text))
-		return error_set(err, ERROR_INVALID, "Control characters and line breaks are not allowed");
+		return error_set(
+		    err, ERROR_INVALID, "Control characters and line breaks are not allowed");
 	return 0;
 }
 
 /* What a name of any kind must be; `forbidden` lists more characters that it may not hold. */
-static int check_plain(const char *what, const char *name, size_t max, const char *forbidden, Error **err)
+static int check_plain(
+    const char *what, const char *name, size_t max, const char *forbidden, Error **err)
 {
 	if (!name || !*name)
 		return error_set(err, ERROR_INVALID, "No %s provided", what);
 	if (strlen(name) > max)
-		return error_set(err, ERROR_INVALID, "Invalid %s: longer than %zu bytes", what, max);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid %s: longer than %zu bytes", what, max);
 	if (!g_utf8_validate(name, -1, NULL) || has_control(name))
-		return error_set(err, ERROR_INVALID, "Invalid %s: control characters or invalid UTF-8", what);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid %s: control characters or invalid UTF-8", what);
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return invalid(err, what, name, "this name is reserved");
 	size_t bad = strcspn(name, forbidden);
 	if (name[bad])
-		return error_set(err, ERROR_INVALID, "Invalid %s \"%s\": must not contain \"%c\"", what, name, name[bad]);
+		return error_set(err, ERROR_INVALID, "Invalid %s \"%s\": must not contain \"%c\"",
+		    what, name, name[bad]);
 	return 0;
 }
 
@@ -70,9 +75,11 @@ static int check_label(const char *what, const char *name, Error **err)
 {
 	size_t length = name ? strlen(name) : 0;
 	if (length < 1 || length > 63)
-		return invalid(err, what, length > 63 ? "..." : name, "must be 1-63 characters long");
+		return invalid(
+		    err, what, length > 63 ? "..." : name, "must be 1-63 characters long");
 	if (!only(name, LETTERS DIGITS "-"))
-		return invalid(err, what, name, "can only contain alphanumeric and hyphen characters");
+		return invalid(
+		    err, what, name, "can only contain alphanumeric and hyphen characters");
 	if (name[0] == '-' || name[length - 1] == '-')
 		return invalid(err, what, name, "must not start or end with a hyphen");
 	return 0;
@@ -113,9 +120,11 @@ int name_check_device(const char *name, Error **err)
 	if (check_plain("device name", name, 64, " \"'", err) < 0)
 		return -1;
 	if (!only(name, LETTERS DIGITS "-_.:/@+"))
-		return invalid(err, "device name", name, "only letters, digits and -_.:/@+ are allowed");
+		return invalid(
+		    err, "device name", name, "only letters, digits and -_.:/@+ are allowed");
 	if (strstr(name, "..") || name[0] == '/' || name[0] == '-')
-		return invalid(err, "device name", name, "must not hold \"..\" or start with \"/\" or \"-\"");
+		return invalid(
+		    err, "device name", name, "must not hold \"..\" or start with \"/\" or \"-\"");
 	return 0;
 }
 
@@ -123,22 +132,27 @@ int name_check_pool(const char *name, Error **err)
 {
 	if (check_plain("storage pool name", name, 63, "/ '\"\\$", err) < 0)
 		return -1;
-	return name[0] == '-' ? invalid(err, "storage pool name", name, "must not start with a hyphen") : 0;
+	return name[0] == '-' ?
+	    invalid(err, "storage pool name", name, "must not start with a hyphen") :
+	    0;
 }
 
 int name_check_volume(const char *name, Error **err)
 {
 	if (check_plain("storage volume name", name, 255, "/ \\", err) < 0)
 		return -1;
-	return name[0] == '-' ? invalid(err, "storage volume name", name, "must not start with a hyphen") : 0;
+	return name[0] == '-' ?
+	    invalid(err, "storage volume name", name, "must not start with a hyphen") :
+	    0;
 }
 
 int name_check_bucket(const char *name, Error **err)
 {
 	size_t length = name ? strlen(name) : 0;
-	if (length < 3 || length > 63 || !only(name, LOWER DIGITS "-.") || !g_ascii_isalnum(name[0]) ||
-	    !g_ascii_isalnum(name[length - 1]) || strstr(name, ".."))
-		return invalid(err, "bucket name", name, "must be 3-63 lower-case letters, digits, hyphens or dots");
+	if (length < 3 || length > 63 || !only(name, LOWER DIGITS "-.") ||
+	    !g_ascii_isalnum(name[0]) || !g_ascii_isalnum(name[length - 1]) || strstr(name, ".."))
+		return invalid(err, "bucket name", name,
+		    "must be 3-63 lower-case letters, digits, hyphens or dots");
 	return 0;
 }
 
@@ -147,15 +161,19 @@ int name_check_network(const char *name, Error **err)
 	if (check_plain("network name", name, 63, "/ \\:'\"", err) < 0)
 		return -1;
 	if (!only(name, LETTERS DIGITS "-_."))
-		return invalid(err, "network name", name, "only letters, digits, dots, hyphens and underscores are allowed");
-	return name[0] == '-' ? invalid(err, "network name", name, "must not start with a hyphen") : 0;
+		return invalid(err, "network name", name,
+		    "only letters, digits, dots, hyphens and underscores are allowed");
+	return name[0] == '-' ? invalid(err, "network name", name, "must not start with a hyphen") :
+				0;
 }
 
 int name_check_acl(const char *name, Error **err)
 {
 	if (check_label("network ACL name", name, err) < 0)
 		return -1;
-	return g_ascii_isdigit(name[0]) ? invalid(err, "network ACL name", name, "must not start with a number") : 0;
+	return g_ascii_isdigit(name[0]) ?
+	    invalid(err, "network ACL name", name, "must not start with a number") :
+	    0;
 }
 
 int name_check_zone(const char *name, Error **err)
@@ -175,9 +193,10 @@ int name_check_image_alias(const char *name, Error **err)
 int name_check_fingerprint(const char *text, Error **err)
 {
 	size_t length = text ? strlen(text) : 0;
-	return length >= 1 && length <= 64 && only(text, DIGITS "abcdef")
-	    ? 0
-	    : invalid(err, "fingerprint", length <= 64 ? text : "...", "must be at most 64 hexadecimal digits");
+	return length >= 1 && length <= 64 && only(text, DIGITS "abcdef") ?
+	    0 :
+	    invalid(err, "fingerprint", length <= 64 ? text : "...",
+		"must be at most 64 hexadecimal digits");
 }
 
 int name_check_interface(const char *name, Error **err)
@@ -186,7 +205,8 @@ int name_check_interface(const char *name, Error **err)
 	if (length < 2 || length > 15)
 		return invalid(err, "interface name", name, "must be 2-15 characters long");
 	if (!only(name, LETTERS DIGITS "-_.@") || name[0] == '-')
-		return invalid(err, "interface name", name, "only letters, digits and -_.@ are allowed");
+		return invalid(
+		    err, "interface name", name, "only letters, digits and -_.@ are allowed");
 	if (strcmp(name, "..") == 0)
 		return invalid(err, "interface name", name, "this name is reserved");
 	return 0;
@@ -209,7 +229,9 @@ int name_check_mac(const char *text, Error **err)
 	gboolean ok = text && strlen(text) == 17;
 	for (int i = 0; ok && i < 17; i++)
 		ok = i % 3 == 2 ? text[i] == ':' : g_ascii_isxdigit(text[i]) != 0;
-	return ok ? 0 : invalid(err, "MAC address", text, "must be six hexadecimal pairs with colons between");
+	return ok ?
+	    0 :
+	    invalid(err, "MAC address", text, "must be six hexadecimal pairs with colons between");
 }
 
 static gboolean address(int family, const char *text, uint8_t bytes[16])
@@ -220,13 +242,17 @@ static gboolean address(int family, const char *text, uint8_t bytes[16])
 int name_check_ipv4(const char *text, Error **err)
 {
 	uint8_t bytes[16];
-	return address(AF_INET, text, bytes) ? 0 : error_set(err, ERROR_INVALID, "Not an IPv4 address \"%s\"", text ? text : "");
+	return address(AF_INET, text, bytes) ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Not an IPv4 address \"%s\"", text ? text : "");
 }
 
 int name_check_ipv6(const char *text, Error **err)
 {
 	uint8_t bytes[16];
-	return address(AF_INET6, text, bytes) ? 0 : error_set(err, ERROR_INVALID, "Not an IPv6 address \"%s\"", text ? text : "");
+	return address(AF_INET6, text, bytes) ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Not an IPv6 address \"%s\"", text ? text : "");
 }
 
 int name_check_ip(const char *text, Error **err)
@@ -243,7 +269,8 @@ static gboolean cidr(int family, const char *text, gboolean network)
 	const char *slash = text ? strchr(text, '/') : NULL;
 	int64_t bits, max = family == AF_INET ? 32 : 128;
 	uint8_t bytes[16] = {0};
-	if (!slash || !only(slash + 1, DIGITS) || units_parse_int(slash + 1, 0, max, &bits, NULL) < 0)
+	if (!slash || !only(slash + 1, DIGITS) ||
+	    units_parse_int(slash + 1, 0, max, &bits, NULL) < 0)
 		return FALSE;
 	g_autofree char *host = g_strndup(text, (gsize)(slash - text));
 	if (!address(family, host, bytes))
@@ -256,22 +283,30 @@ static gboolean cidr(int family, const char *text, gboolean network)
 
 int name_check_ipv4_cidr(const char *text, Error **err)
 {
-	return cidr(AF_INET, text, FALSE) ? 0 : invalid(err, "IPv4 CIDR", text, "must be ADDRESS/PREFIX");
+	return cidr(AF_INET, text, FALSE) ?
+	    0 :
+	    invalid(err, "IPv4 CIDR", text, "must be ADDRESS/PREFIX");
 }
 
 int name_check_ipv6_cidr(const char *text, Error **err)
 {
-	return cidr(AF_INET6, text, FALSE) ? 0 : invalid(err, "IPv6 CIDR", text, "must be ADDRESS/PREFIX");
+	return cidr(AF_INET6, text, FALSE) ?
+	    0 :
+	    invalid(err, "IPv6 CIDR", text, "must be ADDRESS/PREFIX");
 }
 
 int name_check_ipv4_network(const char *text, Error **err)
 {
-	return cidr(AF_INET, text, TRUE) ? 0 : invalid(err, "IPv4 network", text, "must be a network address and prefix");
+	return cidr(AF_INET, text, TRUE) ?
+	    0 :
+	    invalid(err, "IPv4 network", text, "must be a network address and prefix");
 }
 
 int name_check_ipv6_network(const char *text, Error **err)
 {
-	return cidr(AF_INET6, text, TRUE) ? 0 : invalid(err, "IPv6 network", text, "must be a network address and prefix");
+	return cidr(AF_INET6, text, TRUE) ?
+	    0 :
+	    invalid(err, "IPv6 network", text, "must be a network address and prefix");
 }
 
 static gboolean range(int family, const char *text)
@@ -303,7 +338,8 @@ int name_check_port(const char *text, Error **err)
 int name_check_listen_address(const char *text, Error **err)
 {
 	if (!text || !*text || name_check_line(text, NULL) < 0 || strpbrk(text, " /@'\""))
-		return invalid(err, "network address", text, "must be HOST, HOST:PORT or [IPv6]:PORT");
+		return invalid(
+		    err, "network address", text, "must be HOST, HOST:PORT or [IPv6]:PORT");
 	const char *port = NULL;
 	g_autofree char *host = NULL;
 	if (text[0] == '[') {
@@ -339,8 +375,10 @@ int name_check_pci(const char *text, Error **err)
 	int used = 0;
 	size_t length = text ? strlen(text) : 0;
 	gboolean ok = length && only(text, DIGITS "abcdefABCDEF:.") &&
-	    ((sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &slot, &function, &used) == 4 && (size_t)used == length) ||
-		(sscanf(text, "%2x:%2x.%1x%n", &bus, &slot, &function, &used) == 3 && (size_t)used == length));
+	    ((sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &slot, &function, &used) == 4 &&
+		 (size_t)used == length) ||
+		(sscanf(text, "%2x:%2x.%1x%n", &bus, &slot, &function, &used) == 3 &&
+		    (size_t)used == length));
 	return ok ? 0 : invalid(err, "PCI address", text, "must be [DOMAIN:]BUS:SLOT.FUNCTION");
 }
 
@@ -355,8 +393,8 @@ int name_check_url(const char *text, Error **err)
 {
 	g_autoptr(GUri) uri = text ? g_uri_parse(text, G_URI_FLAGS_NONE, NULL) : NULL;
 	const char *scheme = uri ? g_uri_get_scheme(uri) : NULL;
-	if (!scheme || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) || !g_uri_get_host(uri) ||
-	    !*g_uri_get_host(uri))
+	if (!scheme || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) ||
+	    !g_uri_get_host(uri) || !*g_uri_get_host(uri))
 		return invalid(err, "URL", text, "must be http:// or https:// and a host");
 	return 0;
 }

@@ -13,11 +13,13 @@ int name_check_snapshot(const char *name, Error **err);
 /* Projects: no '/', ' ', '_', quotes, '*', not "." or "..". */
 int name_check_project(const char *name, Error **err);
 int name_check_profile(const char *name, Error **err);
-int name_check_device(const char *name, Error **err);      /* 1-64 of [A-Za-z0-9_./-]..., no leading dash */
+int name_check_device(
+    const char *name, Error **err); /* 1-64 of [A-Za-z0-9_./-]..., no leading dash */
 int name_check_pool(const char *name, Error **err);
 int name_check_volume(const char *name, Error **err);
 int name_check_bucket(const char *name, Error **err);
-int name_check_network(const char *name, Error **err);     /* managed networks: interface rules for bridges are checked there */
+int name_check_network(const char *name,
+    Error **err); /* managed networks: interface rules for bridges are checked there */
 int name_check_acl(const char *name, Error **err);
 int name_check_zone(const char *name, Error **err);        /* DNS zone name */
 int name_check_image_alias(const char *name, Error **err);
@@ -31,17 +33,18 @@ int name_check_mac(const char *text, Error **err);
 int name_check_ipv4(const char *text, Error **err);
 int name_check_ipv6(const char *text, Error **err);
 int name_check_ip(const char *text, Error **err);
-int name_check_ipv4_cidr(const char *text, Error **err);        /* address/prefix, host bits allowed */
+int name_check_ipv4_cidr(const char *text, Error **err); /* address/prefix, host bits allowed */
 int name_check_ipv6_cidr(const char *text, Error **err);
 int name_check_ipv4_network(const char *text, Error **err);     /* CIDR without host bits */
 int name_check_ipv6_network(const char *text, Error **err);
 int name_check_ipv4_range(const char *text, Error **err);       /* A-B, A <= B */
 int name_check_ipv6_range(const char *text, Error **err);
 int name_check_port(const char *text, Error **err);             /* 1-65535 */
-int name_check_listen_address(const char *text, Error **err);   /* host, host:port, [v6]:port, :port */
+int name_check_listen_address(
+    const char *text, Error **err); /* host, host:port, [v6]:port, :port */
 int name_check_uuid(const char *text, Error **err);
 int name_check_pci(const char *text, Error **err);              /* [0000:]00:1f.2 */
-int name_check_hex_id(const char *text, Error **err);           /* 4 hex digits: USB/PCI vendor, product */
+int name_check_hex_id(const char *text, Error **err); /* 4 hex digits: USB/PCI vendor, product */
 int name_check_url(const char *text, Error **err);              /* http or https */
 int name_check_absolute_path(const char *text, Error **err);    /* no NUL, no control characters */
 /* No control characters (newline, NUL, DEL); what goes into LXC lines, dnsmasq and nft. */

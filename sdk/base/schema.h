@@ -6,14 +6,20 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
-typedef enum MethodKind { METHOD_UNARY, METHOD_SERVER_STREAM, METHOD_CLIENT_STREAM, METHOD_BIDI } MethodKind;
+typedef enum MethodKind {
+	METHOD_UNARY,
+	METHOD_SERVER_STREAM,
+	METHOD_CLIENT_STREAM,
+	METHOD_BIDI
+} MethodKind;
 
 typedef enum Envelope { /* the values of incus.v1.Envelope in options.proto */
 	ENVELOPE_SYNC, ENVELOPE_CREATED, ENVELOPE_OPERATION, ENVELOPE_LIST, ENVELOPE_RAW,
 	ENVELOPE_WEBSOCKET, ENVELOPE_BARE,
 } Envelope;
 
-/* What JSON needs to know of a field beyond its protobuf-c descriptor. Index as in descriptor->fields. */
+/* What JSON needs to know of a field beyond its protobuf-c descriptor. Index as in
+ * descriptor->fields. */
 typedef struct JsonField {
 	const char *json_name;
 	const char *header;    /* NULL unless RAW header field */
@@ -25,8 +31,9 @@ typedef enum JsonWellKnown { JSON_PLAIN, JSON_TIMESTAMP, JSON_EMPTY, JSON_FLATTE
 
 typedef struct JsonMessage {
 	const ProtobufCMessageDescriptor *descriptor;
-	const JsonField *fields;     /* descriptor->n_fields rows, in the descriptor's field order */
-	const uint16_t *json_order;  /* field indices in schema (declaration) order: JSON output order */
+	const JsonField *fields; /* descriptor->n_fields rows, in the descriptor's field order */
+	const uint16_t
+	    *json_order; /* field indices in schema (declaration) order: JSON output order */
 	JsonWellKnown well_known;
 } JsonMessage;
 
@@ -37,15 +44,17 @@ typedef struct SchemaMethod {
 	const ProtobufCMessageDescriptor *input, *output;
 	const char *http_verb;       /* NULL: no REST route */
 	const char *http_path;       /* "/1.0/profiles/{name}" */
-	const char *http_body;       /* NULL: none; "*": the whole request; else the request's field */
+	const char *http_body; /* NULL: none; "*": the whole request; else the request's field */
 	Envelope envelope;
-	const char *object, *entitlement, *etag, *location, *event, *upgrade, *group, *content_type; /* NULL when not given */
+	const char *object, *entitlement, *etag, *location, *event, *upgrade, *group,
+	    *content_type; /* NULL when not given */
 } SchemaMethod;
 
 /* Generated; sorted by `path`. */
 extern const SchemaMethod schema_methods[];
 extern const unsigned schema_n_methods;
-/* Generated; sorted by descriptor address is not possible at compile time: look up through schema_json(). */
+/* Generated; sorted by descriptor address is not possible at compile time: look up through
+ * schema_json(). */
 extern const JsonMessage schema_messages[];
 extern const unsigned schema_n_messages;
 

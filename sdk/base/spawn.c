@@ -51,9 +51,10 @@ static int spawn_call(const Spawn *spawn, const int standard[3], pid_t *ret_pid)
 	posix_spawnattr_setsigdefault(&attributes, &all);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setpgroup(&attributes, 0);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-	/* The given fds may have any numbers, also each other's targets: first copy all of them above
-	 * everything, then put them in place. The copies vanish with closefrom. */
+	posix_spawnattr_setflags(
+	    &attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	/* The given fds may have any numbers, also each other's targets: first copy all of them
+	 * above everything, then put them in place. The copies vanish with closefrom. */
 	size_t n = 3 + spawn->n_fds;
 	g_autofree int *copies = g_new(int, n);
 	int failed = 0;
@@ -117,7 +118,8 @@ static int child_start(Child *child, gboolean want_output, Error **err)
 	if (!failed)
 		failed = spawn_call(spawn, standard, &child->pid);
 	if (failed)
-		return error_errno(err, ERROR_INTERNAL, failed, "Failed to run \"%s\"", spawn->argv[0]);
+		return error_errno(
+		    err, ERROR_INTERNAL, failed, "Failed to run \"%s\"", spawn->argv[0]);
 	child->pid_fd = (int)syscall(SYS_pidfd_open, child->pid, 0);
 	return 0;
 }
@@ -141,7 +143,8 @@ static void pipe_write(Child *child)
 	const Spawn *spawn = child->spawn;
 	ssize_t n = 0;
 	if (child->written < spawn->input_length)
-		n = write(child->in, (const char *)spawn->input + child->written, spawn->input_length - child->written);
+		n = write(child->in, (const char *)spawn->input + child->written,
+		    spawn->input_length - child->written);
 	if (n > 0)
 		child->written += (size_t)n;
 	if (child->written == spawn->input_length || (n < 0 && errno != EAGAIN && errno != EINTR))
@@ -157,8 +160,9 @@ static void child_kill(Child *child)
 /* One round of waiting: moves data; 1 when the child has ended, -1 when it must be killed. */
 static int child_round(Child *child, gint64 deadline, Error **err)
 {
-	struct pollfd polls[] = {{.fd = child->pid_fd, .events = POLLIN}, {.fd = child->in, .events = POLLOUT},
-		{.fd = child->out, .events = POLLIN}, {.fd = child->error, .events = POLLIN}};
+	struct pollfd polls[] = { { .fd = child->pid_fd, .events = POLLIN },
+		{ .fd = child->in, .events = POLLOUT }, { .fd = child->out, .events = POLLIN },
+		{ .fd = child->error, .events = POLLIN } };
 	gint64 left = deadline ? (deadline - g_get_monotonic_time() + 999) / 1000 : -1;
 	int wait = deadline ? (int)CLAMP(left, 0, 60000) : -1;
 	if (child->spawn->cancelled)
@@ -168,18 +172,21 @@ static int child_round(Child *child, gint64 deadline, Error **err)
 		pipe_write(child);
 	if (polls[2].revents)
 		pipe_read(&child->out, child->output);
-	if (polls[3].revents && pipe_read(&child->error, child->said) && child->said->len > 2 * STDERR_KEEP)
+	if (polls[3].revents && pipe_read(&child->error, child->said) &&
+	    child->said->len > 2 * STDERR_KEEP)
 		g_string_erase(child->said, 0, (gssize)child->said->len - STDERR_KEEP);
 	size_t limit = child->spawn->output_limit ? child->spawn->output_limit : OUTPUT_LIMIT;
 	if (child->output->len > limit)
-		return error_set(err, ERROR_TOO_LARGE, "\"%s\" wrote more than %zu bytes", child->spawn->argv[0], limit);
+		return error_set(err, ERROR_TOO_LARGE, "\"%s\" wrote more than %zu bytes",
+		    child->spawn->argv[0], limit);
 	if (polls[0].revents)
 		return 1;
 	if (deadline && g_get_monotonic_time() >= deadline)
-		return error_set(err, ERROR_TIMEOUT, "\"%s\" did not finish within %d ms", child->spawn->argv[0],
-		    child->spawn->timeout_ms);
+		return error_set(err, ERROR_TIMEOUT, "\"%s\" did not finish within %d ms",
+		    child->spawn->argv[0], child->spawn->timeout_ms);
 	if (child->spawn->cancelled && child->spawn->cancelled(child->spawn->cancel_data))
-		return error_set(err, ERROR_CANCELLED, "\"%s\" was cancelled", child->spawn->argv[0]);
+		return error_set(
+		    err, ERROR_CANCELLED, "\"%s\" was cancelled", child->spawn->argv[0]);
 	return 0;
 }
 
@@ -199,9 +206,11 @@ static int child_finish(Child *child, int *ret_status, Error **err)
 	if (ended < 0)
 		return -1;
 	/* What is left in the pipes; something it started may hold them open, so do not wait. */
-	while (child->out >= 0 && poll(&(struct pollfd){.fd = child->out, .events = POLLIN}, 1, 0) > 0)
+	while (child->out >= 0 &&
+	    poll(&(struct pollfd){ .fd = child->out, .events = POLLIN }, 1, 0) > 0)
 		pipe_read(&child->out, child->output);
-	while (child->error >= 0 && poll(&(struct pollfd){.fd = child->error, .events = POLLIN}, 1, 0) > 0)
+	while (child->error >= 0 &&
+	    poll(&(struct pollfd){ .fd = child->error, .events = POLLIN }, 1, 0) > 0)
 		pipe_read(&child->error, child->said);
 	*ret_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	return 0;
@@ -216,10 +225,11 @@ static int child_failed(Child *child, int status, Error **err)
 		said += length - STDERR_KEEP;
 	g_autofree char *clean = g_utf8_make_valid(said, -1);
 	if (status > 128)
-		error_set(err, ERROR_INTERNAL, "\"%s\" was ended by signal %d", child->spawn->argv[0], status - 128);
+		error_set(err, ERROR_INTERNAL, "\"%s\" was ended by signal %d",
+		    child->spawn->argv[0], status - 128);
 	else
-		error_set(err, ERROR_INTERNAL, "\"%s\" failed with exit status %d%s%s", child->spawn->argv[0], status,
-		    *clean ? ": " : "", clean);
+		error_set(err, ERROR_INTERNAL, "\"%s\" failed with exit status %d%s%s",
+		    child->spawn->argv[0], status, *clean ? ": " : "", clean);
 	return -1;
 }
 
@@ -276,7 +286,9 @@ int spawn_start(const Spawn *spawn, pid_t *ret_pid, Error **err)
 		spawn->stdout_fd > 0 ? spawn->stdout_fd : null,
 		spawn->stderr_fd > 0 ? spawn->stderr_fd : null};
 	int failed = null < 0 ? errno : spawn_call(spawn, standard, ret_pid);
-	return failed ? error_errno(err, ERROR_INTERNAL, failed, "Failed to run \"%s\"", spawn->argv[0]) : 0;
+	return failed ?
+	    error_errno(err, ERROR_INTERNAL, failed, "Failed to run \"%s\"", spawn->argv[0]) :
+	    0;
 }
 
 void spawn_stop(pid_t pid, int timeout_ms)

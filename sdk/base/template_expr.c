@@ -4,7 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum TokenKind { TOKEN_END, TOKEN_NAME, TOKEN_STRING, TOKEN_NUMBER, TOKEN_SYMBOL } TokenKind;
+typedef enum TokenKind {
+	TOKEN_END,
+	TOKEN_NAME,
+	TOKEN_STRING,
+	TOKEN_NUMBER,
+	TOKEN_SYMBOL
+} TokenKind;
 
 typedef struct Token {
 	TokenKind kind;
@@ -85,7 +91,8 @@ static int next(Parser *p, Error **err)
 
 static gboolean token_is(const Parser *p, TokenKind kind, const char *text)
 {
-	return p->token.kind == kind && p->token.length == strlen(text) && memcmp(p->token.start, text, p->token.length) == 0;
+	return p->token.kind == kind && p->token.length == strlen(text) &&
+	    memcmp(p->token.start, text, p->token.length) == 0;
 }
 
 static gboolean is_symbol(const Parser *p, const char *text)
@@ -107,7 +114,8 @@ static int unexpected(Parser *p, Error **err)
 {
 	if (p->token.kind == TOKEN_END)
 		return template_fail(p->scope, err, "an expression ends too early");
-	return template_fail(p->scope, err, "\"%.*s\" is not expected", (int)MIN(p->token.length, 40), p->token.start);
+	return template_fail(p->scope, err, "\"%.*s\" is not expected",
+	    (int)MIN(p->token.length, 40), p->token.start);
 }
 
 static int expect(Parser *p, const char *symbol, Error **err)
@@ -275,7 +283,8 @@ static int parse_primary(Parser *p, json_t **ret, Error **err)
 		return parse_name(p, ret, err);
 	case TOKEN_NUMBER:
 		text = token_text(p);
-		*ret = strchr(text, '.') ? json_real(g_ascii_strtod(text, NULL)) : json_integer(g_ascii_strtoll(text, NULL, 10));
+		*ret = strchr(text, '.') ? json_real(g_ascii_strtod(text, NULL)) :
+					   json_integer(g_ascii_strtoll(text, NULL, 10));
 		return next(p, err);
 	case TOKEN_STRING:
 		*ret = string_value(&p->token);
@@ -394,14 +403,19 @@ static int add(TemplateScope *scope, const json_t *a, const json_t *b, json_t **
 	return *ret ? 0 : template_fail(scope, err, "a text is not valid UTF-8");
 }
 
-static int arithmetic(TemplateScope *scope, char op, const json_t *a, const json_t *b, json_t **ret, Error **err)
+static int arithmetic(
+    TemplateScope *scope, char op, const json_t *a, const json_t *b, json_t **ret, Error **err)
 {
 	if (op == '+' && !(json_is_number(a) && json_is_number(b)))
 		return add(scope, a, b, ret, err);
 	double x = json_number_value(a), y = json_number_value(b), z;
 	if ((op == '/' || op == '%') && y == 0)
 		return template_fail(scope, err, "division by zero");
-	z = op == '+' ? x + y : op == '-' ? x - y : op == '*' ? x * y : op == '/' ? x / y : fmod(x, y);
+	z = op == '+' ? x + y :
+	    op == '-' ? x - y :
+	    op == '*' ? x * y :
+	    op == '/' ? x / y :
+			fmod(x, y);
 	gboolean whole = json_is_integer(a) && json_is_integer(b);
 	if (whole && op == '/')
 		z = trunc(z);
@@ -412,11 +426,13 @@ static int arithmetic(TemplateScope *scope, char op, const json_t *a, const json
 typedef int (*ParseLevel)(Parser *p, json_t **ret, Error **err);
 
 /* Left-associative chains of one-character operators. */
-static int parse_chain(Parser *p, const char *operators, ParseLevel below, json_t **ret, Error **err)
+static int parse_chain(
+    Parser *p, const char *operators, ParseLevel below, json_t **ret, Error **err)
 {
 	json_t *left = NULL;
 	int r = below(p, &left, err);
-	while (r == 0 && p->token.kind == TOKEN_SYMBOL && p->token.length == 1 && strchr(operators, *p->token.start)) {
+	while (r == 0 && p->token.kind == TOKEN_SYMBOL && p->token.length == 1 &&
+	    strchr(operators, *p->token.start)) {
 		char op = *p->token.start;
 		json_t *right = NULL, *result = NULL;
 		r = next(p, err);
@@ -559,7 +575,8 @@ static int parse_not(Parser *p, json_t **ret, Error **err)
 	return 0;
 }
 
-static int parse_logic(Parser *p, const char *word, const char *symbol, ParseLevel below, json_t **ret, Error **err)
+static int parse_logic(
+    Parser *p, const char *word, const char *symbol, ParseLevel below, json_t **ret, Error **err)
 {
 	json_t *left = NULL;
 	if (below(p, &left, err) < 0)
@@ -593,7 +610,8 @@ static int parse_or(Parser *p, json_t **ret, Error **err)
 	return r;
 }
 
-int template_evaluate(TemplateScope *scope, const char *text, size_t length, json_t **ret_value, Error **err)
+int template_evaluate(
+    TemplateScope *scope, const char *text, size_t length, json_t **ret_value, Error **err)
 {
 	Parser p = { .scope = scope, .at = text, .end = text + length };
 	json_t *value = NULL;

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Expressions of templates: values are JSON trees, evaluated against a stack of scopes. The inside of
- * template_render.
+ * Expressions of templates: values are JSON trees, evaluated against a stack of scopes. The inside
+ * of template_render.
  */
 #include "sdk/base/error.h"
 #include <glib.h>
@@ -28,10 +28,11 @@ int template_fail(TemplateScope *scope, Error **err, const char *format, ...) G_
 int template_spend(TemplateScope *scope, size_t bytes, Error **err);
 
 /* Evaluates text[0..length) whole; a new reference. */
-int template_evaluate(TemplateScope *scope, const char *text, size_t length, json_t **ret_value, Error **err);
+int template_evaluate(
+    TemplateScope *scope, const char *text, size_t length, json_t **ret_value, Error **err);
 /* As pongo2 prints values: "" for null, True and False, numbers without an exponent. */
 char *template_text(const json_t *value);
 gboolean template_truth(const json_t *value);
 /* One filter; argument may be NULL. */
-int template_filter(TemplateScope *scope, const char *name, const json_t *value, const json_t *argument,
-    json_t **ret_value, Error **err);
+int template_filter(TemplateScope *scope, const char *name, const json_t *value,
+    const json_t *argument, json_t **ret_value, Error **err);

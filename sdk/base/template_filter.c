@@ -56,7 +56,8 @@ static char *replace_all(const char *text, const char *const *pairs)
 
 static char *filter_escape(const char *text, const char *argument)
 {
-	static const char *const pairs[] = { "&", "&amp;", "<", "&lt;", ">", "&gt;", "\"", "&quot;", "'", "&#39;", NULL };
+	static const char *const pairs[] = { "&", "&amp;", "<", "&lt;", ">", "&gt;", "\"", "&quot;",
+		"'", "&#39;", NULL };
 	return replace_all(text, pairs);
 }
 
@@ -94,10 +95,30 @@ static char *filter_same(const char *text, const char *argument)
 static const struct {
 	const char *layout, *format;
 } date_parts[] = {
-	{ "January", "%B" }, { "Monday", "%A" }, { "-07:00", "%:z" }, { "-0700", "%z" }, { "2006", "%Y" }, { "MST", "%Z" },
-	{ "Jan", "%b" }, { "Mon", "%a" }, { "002", "%j" }, { "01", "%m" }, { "02", "%d" }, { "03", "%I" }, { "04", "%M" },
-	{ "05", "%S" }, { "06", "%y" }, { "15", "%H" }, { "_2", "%e" }, { "PM", "%p" }, { "pm", "%P" }, { "1", "%-m" },
-	{ "2", "%-d" }, { "3", "%-I" }, { "4", "%-M" }, { "5", "%-S" },
+	{ "January", "%B" },
+	{ "Monday", "%A" },
+	{ "-07:00", "%:z" },
+	{ "-0700", "%z" },
+	{ "2006", "%Y" },
+	{ "MST", "%Z" },
+	{ "Jan", "%b" },
+	{ "Mon", "%a" },
+	{ "002", "%j" },
+	{ "01", "%m" },
+	{ "02", "%d" },
+	{ "03", "%I" },
+	{ "04", "%M" },
+	{ "05", "%S" },
+	{ "06", "%y" },
+	{ "15", "%H" },
+	{ "_2", "%e" },
+	{ "PM", "%p" },
+	{ "pm", "%P" },
+	{ "1", "%-m" },
+	{ "2", "%-d" },
+	{ "3", "%-I" },
+	{ "4", "%-M" },
+	{ "5", "%-S" },
 };
 
 static const char *next_date_part(const char *layout, size_t *ret_length)
@@ -119,7 +140,8 @@ static char *filter_date(const char *text, const char *argument)
 	while (time && *argument) {
 		size_t length = 1;
 		const char *format = next_date_part(argument, &length);
-		g_autofree char *part = format ? g_date_time_format(time, format) : g_strndup(argument, 1);
+		g_autofree char *part = format ? g_date_time_format(time, format) :
+						 g_strndup(argument, 1);
 		g_string_append(out, part ? part : "");
 		argument += length;
 	}
@@ -131,10 +153,20 @@ static const struct {
 	TextFilter filter;
 } text_filters[] = {
 	{ "date", filter_date },
-	{ "upper", filter_upper }, { "lower", filter_lower }, { "capfirst", filter_capfirst }, { "title", filter_title },
-	{ "trim", filter_trim }, { "escape", filter_escape }, { "e", filter_escape }, { "force_escape", filter_escape },
-	{ "addslashes", filter_addslashes }, { "cut", filter_cut }, { "urlencode", filter_urlencode },
-	{ "linebreaksbr", filter_linebreaksbr }, { "safe", filter_same }, { "stringformat", filter_same },
+	{ "upper", filter_upper },
+	{ "lower", filter_lower },
+	{ "capfirst", filter_capfirst },
+	{ "title", filter_title },
+	{ "trim", filter_trim },
+	{ "escape", filter_escape },
+	{ "e", filter_escape },
+	{ "force_escape", filter_escape },
+	{ "addslashes", filter_addslashes },
+	{ "cut", filter_cut },
+	{ "urlencode", filter_urlencode },
+	{ "linebreaksbr", filter_linebreaksbr },
+	{ "safe", filter_same },
+	{ "stringformat", filter_same },
 };
 
 static json_t *length_of(const json_t *value)
@@ -198,7 +230,8 @@ static json_t *number(const json_t *value, gboolean whole)
 {
 	g_autofree char *text = template_text(value);
 	if (whole)
-		return json_integer(json_is_real(value) ? (json_int_t)json_real_value(value) : g_ascii_strtoll(text, NULL, 10));
+		return json_integer(json_is_real(value) ? (json_int_t)json_real_value(value) :
+							  g_ascii_strtoll(text, NULL, 10));
 	return json_real(g_ascii_strtod(text, NULL));
 }
 
@@ -212,13 +245,16 @@ static json_t *yesno(const json_t *value, const char *argument)
 }
 
 /* Filters that look at more than text. NULL: not one of them. */
-static json_t *value_filter(const char *name, const json_t *value, const json_t *argument, const char *argument_text)
+static json_t *value_filter(
+    const char *name, const json_t *value, const json_t *argument, const char *argument_text)
 {
 	g_autofree char *text = NULL;
 	if (strcmp(name, "default") == 0)
-		return json_incref((json_t *)(template_truth(value) || !argument ? value : argument));
+		return json_incref(
+		    (json_t *)(template_truth(value) || !argument ? value : argument));
 	if (strcmp(name, "default_if_none") == 0)
-		return json_incref((json_t *)(!json_is_null(value) || !argument ? value : argument));
+		return json_incref(
+		    (json_t *)(!json_is_null(value) || !argument ? value : argument));
 	if (strcmp(name, "length") == 0)
 		return length_of(value);
 	if (strcmp(name, "join") == 0)
@@ -236,12 +272,14 @@ static json_t *value_filter(const char *name, const json_t *value, const json_t 
 	return NULL;
 }
 
-int template_filter(TemplateScope *scope, const char *name, const json_t *value, const json_t *argument, json_t **ret_value, Error **err)
+int template_filter(TemplateScope *scope, const char *name, const json_t *value,
+    const json_t *argument, json_t **ret_value, Error **err)
 {
 	g_autofree char *argument_text = template_text(argument);
 	g_autofree char *text = template_text(value);
 	/* No filter makes more than six characters of one; join puts its argument between. */
-	size_t most = strlen(text) * 6 + (json_is_array(value) ? json_array_size(value) * strlen(argument_text) : 0);
+	size_t most = strlen(text) * 6 +
+	    (json_is_array(value) ? json_array_size(value) * strlen(argument_text) : 0);
 	if (template_spend(scope, most, err) < 0)
 		return -1;
 	*ret_value = value_filter(name, value, argument, argument_text);

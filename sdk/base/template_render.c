@@ -70,7 +70,8 @@ static unsigned count_lines(const char *from, const char *to)
 }
 
 /* {{-, -}}, {%- and -%} take the blanks beside them. */
-static void add_code(GArray *pieces, PieceKind kind, const char *start, size_t length, unsigned line, gboolean *ret_trim)
+static void add_code(GArray *pieces, PieceKind kind, const char *start, size_t length,
+    unsigned line, gboolean *ret_trim)
 {
 	*ret_trim = FALSE;
 	if (length > 0 && *start == '-') {
@@ -115,7 +116,8 @@ static int cut(Renderer *r, const char *source, size_t length, Error **err)
 		if (!close)
 			return template_fail(&r->scope, err, "\"%.2s\" is not closed", open);
 		if (open[1] != '#')
-			add_code(r->pieces, open[1] == '{' ? PIECE_VALUE : PIECE_TAG, open + 2, (size_t)(close - open - 2), line, &trim);
+			add_code(r->pieces, open[1] == '{' ? PIECE_VALUE : PIECE_TAG, open + 2,
+			    (size_t)(close - open - 2), line, &trim);
 		line += count_lines(open, close);
 		p = text = close + 2;
 	}
@@ -186,7 +188,8 @@ static int render_if(Renderer *r, const char *text, size_t length, Error **err)
 			return template_fail(&r->scope, err, "\"%s\" after else", end);
 		last = strcmp(end, "else") == 0;
 		hit = last && !done;
-		g_autofree char *name = tag_name(&g_array_index(r->pieces, Piece, r->at - 1), &text, &length);
+		g_autofree char *name = tag_name(
+		    &g_array_index(r->pieces, Piece, r->at - 1), &text, &length);
 	}
 }
 
@@ -229,8 +232,9 @@ static int parse_for(Renderer *r, const char *text, size_t length, ForHead *head
 
 static json_t *loop_state(size_t i, size_t n)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:b,s:b}", "Counter", (json_int_t)i + 1, "Counter0", (json_int_t)i,
-	    "Revcounter", (json_int_t)(n - i), "Revcounter0", (json_int_t)(n - i - 1), "First", i == 0, "Last", i + 1 == n);
+	return json_pack("{s:I,s:I,s:I,s:I,s:b,s:b}", "Counter", (json_int_t)i + 1, "Counter0",
+	    (json_int_t)i, "Revcounter", (json_int_t)(n - i), "Revcounter0",
+	    (json_int_t)(n - i - 1), "First", i == 0, "Last", i + 1 == n);
 }
 
 /* One pass over the body, which begins at piece `body`. */
@@ -254,7 +258,8 @@ static int compare_keys(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int render_rounds(Renderer *r, guint body, const ForHead *head, const json_t *list, char **ret_end, Error **err)
+static int render_rounds(
+    Renderer *r, guint body, const ForHead *head, const json_t *list, char **ret_end, Error **err)
 {
 	size_t n = json_is_object(list) ? json_object_size(list) : json_array_size(list), i = 0;
 	if (json_is_object(list)) {
@@ -269,7 +274,8 @@ static int render_rounds(Renderer *r, guint body, const ForHead *head, const jso
 			json_t *locals = json_object();
 			json_object_set_new(locals, head->first, json_string(keys->pdata[i]));
 			if (head->second)
-				json_object_set(locals, head->second, json_object_get(list, keys->pdata[i]));
+				json_object_set(
+				    locals, head->second, json_object_get(list, keys->pdata[i]));
 			json_object_set_new(locals, "forloop", loop_state(i, n));
 			if (render_round(r, body, locals, ret_end, err) < 0)
 				return -1;
@@ -336,7 +342,8 @@ static int assign(Renderer *r, const char *text, size_t length, json_t *scope, E
 	json_t *value;
 	if (r->skip)
 		return 0;
-	if (template_evaluate(&r->scope, equals + 1, length - (size_t)(equals + 1 - text), &value, err) < 0)
+	if (template_evaluate(
+		&r->scope, equals + 1, length - (size_t)(equals + 1 - text), &value, err) < 0)
 		return -1;
 	json_object_set_new(scope, name, value);
 	return 0;
@@ -421,8 +428,13 @@ static const struct {
 	const char *name;
 	int (*render)(Renderer *r, const char *text, size_t length, Error **err);
 } tags[] = {
-	{ "if", render_if }, { "for", render_for }, { "set", render_set }, { "with", render_with },
-	{ "firstof", render_firstof }, { "autoescape", render_autoescape }, { "comment", render_comment },
+	{ "if", render_if },
+	{ "for", render_for },
+	{ "set", render_set },
+	{ "with", render_with },
+	{ "firstof", render_firstof },
+	{ "autoescape", render_autoescape },
+	{ "comment", render_comment },
 	{ "spaceless", render_spaceless },
 };
 
@@ -467,7 +479,8 @@ static int render_until(Renderer *r, const char *const *ends, char **ret_end, Er
 	return ends ? template_fail(&r->scope, err, "a block is not closed") : 0;
 }
 
-int template_render(const char *source, size_t length, const json_t *context, GString *out, Error **err)
+int template_render(
+    const char *source, size_t length, const json_t *context, GString *out, Error **err)
 {
 	if (length > SOURCE_MAX)
 		return error_set(err, ERROR_INVALID, "The template is too long");

@@ -66,7 +66,8 @@ static int parse_with(const Unit *units, const char *text, int64_t *ret_value, E
 	for (const Unit *unit = units; unit->suffix; unit++)
 		if (strcmp(unit->suffix, rest) == 0) {
 			if (__builtin_mul_overflow(number, unit->factor, ret_value))
-				return error_set(err, ERROR_INVALID, "Value \"%s\" is too large", text);
+				return error_set(
+				    err, ERROR_INVALID, "Value \"%s\" is too large", text);
 			return 0;
 		}
 	return error_set(err, ERROR_INVALID, "Unsupported suffix: %s", rest);
@@ -96,7 +97,8 @@ int units_parse_bytes_or_percent(const char *text, int64_t total, int64_t *ret_b
 	return 0;
 }
 
-static char *format_with(int64_t bytes, unsigned precision, int64_t base, const char *const *suffixes)
+static char *format_with(
+    int64_t bytes, unsigned precision, int64_t base, const char *const *suffixes)
 {
 	if (bytes > -base && bytes < base)
 		return g_strdup_printf("%" G_GINT64_FORMAT "B", bytes);
@@ -131,16 +133,19 @@ int units_parse_percent(const char *text, int max, int *ret_percent, Error **err
 	return 0;
 }
 
-int units_parse_int(const char *text, int64_t minimum, int64_t maximum, int64_t *ret_value, Error **err)
+int units_parse_int(
+    const char *text, int64_t minimum, int64_t maximum, int64_t *ret_value, Error **err)
 {
 	char *end;
 	errno = 0;
 	int64_t value = text ? strtoll(text, &end, 10) : 0;
 	if (!text || end == text || *end || errno || g_ascii_isspace(*text) || *text == '+')
-		return error_set(err, ERROR_INVALID, "Invalid value for an integer \"%s\"", text ? text : "");
+		return error_set(
+		    err, ERROR_INVALID, "Invalid value for an integer \"%s\"", text ? text : "");
 	if (value < minimum || value > maximum)
 		return error_set(err, ERROR_INVALID,
-		    "Value \"%s\" is not between %" G_GINT64_FORMAT " and %" G_GINT64_FORMAT, text, minimum, maximum);
+		    "Value \"%s\" is not between %" G_GINT64_FORMAT " and %" G_GINT64_FORMAT, text,
+		    minimum, maximum);
 	*ret_value = value;
 	return 0;
 }
@@ -155,9 +160,11 @@ int units_parse_duration(const char *text, int64_t *ret_ms, Error **err)
 		if (digits(&end, &number) < 0)
 			goto invalid;
 		size_t length = strcspn(end, "0123456789");
-		while (unit->suffix && (strlen(unit->suffix) != length || strncmp(unit->suffix, end, length) != 0))
+		while (unit->suffix &&
+		    (strlen(unit->suffix) != length || strncmp(unit->suffix, end, length) != 0))
 			unit++;
-		if (!unit->suffix || (!length && rest != text) || __builtin_mul_overflow(number, unit->factor, &part) ||
+		if (!unit->suffix || (!length && rest != text) ||
+		    __builtin_mul_overflow(number, unit->factor, &part) ||
 		    __builtin_add_overflow(total, part, &total))
 			goto invalid;
 		rest = end + length;
@@ -174,7 +181,8 @@ static int expiry_part(GDateTime **date, const char *part, unsigned *seen)
 	static const char letters[] = "MHdwmy";
 	const char *rest = part;
 	int64_t number;
-	if (digits(&rest, &number) < 0 || number > 1000000 || !*rest || rest[1] || !strchr(letters, *rest))
+	if (digits(&rest, &number) < 0 || number > 1000000 || !*rest || rest[1] ||
+	    !strchr(letters, *rest))
 		return -1;
 	unsigned bit = 1U << (strchr(letters, *rest) - letters);
 	if (*seen & bit)
@@ -201,7 +209,8 @@ int units_parse_expiry(const char *text, int64_t from, int64_t *ret_expiry, Erro
 	unsigned seen = 0;
 	for (char **part = parts; *part; part++)
 		if (**part && expiry_part(&date, *part, &seen) < 0)
-			return error_set(err, ERROR_INVALID, "Invalid expiry expression \"%s\"", text);
+			return error_set(
+			    err, ERROR_INVALID, "Invalid expiry expression \"%s\"", text);
 	int64_t expiry = g_date_time_to_unix(date);
 	*ret_expiry = seen && expiry != from ? expiry : 0;
 	return 0;
@@ -270,14 +279,16 @@ char *units_format_time(int64_t seconds, int32_t nanoseconds)
 		while (fraction[length - 1] == '0')
 			fraction[--length] = 0;
 	}
-	return g_strdup_printf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-	    tm.tm_min, tm.tm_sec, fraction);
+	return g_strdup_printf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1,
+	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
 }
 
 int units_parse_time(const char *text, int64_t *ret_seconds, int32_t *ret_nanoseconds, Error **err)
 {
 	int year, month, day, hour, minute, second, used = 0;
-	if (!text || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &used) != 6 ||
+	if (!text ||
+	    sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second,
+		&used) != 6 ||
 	    used != 19)
 		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text ? text : "");
 	const char *rest = text + used;
@@ -290,13 +301,15 @@ int units_parse_time(const char *text, int64_t *ret_seconds, int32_t *ret_nanose
 	int offset = 0, hours, minutes;
 	used = 0;
 	if (*rest == '+' || *rest == '-') {
-		if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 || rest[6])
+		if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 ||
+		    rest[6])
 			return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
 		offset = (hours * 60 + minutes) * (*rest == '-' ? -60 : 60);
 	} else if (strcmp(rest, "Z") != 0 && strcmp(rest, "z") != 0) {
 		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
 	}
-	g_autoptr(GDateTime) date = g_date_time_new_utc(year, month, day, hour, minute, MIN(second, 59));
+	g_autoptr(GDateTime) date = g_date_time_new_utc(
+	    year, month, day, hour, minute, MIN(second, 59));
 	if (!date)
 		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
 	*ret_seconds = g_date_time_to_unix(date) - offset;

@@ -19,7 +19,8 @@ char *units_format_bytes_decimal(int64_t bytes, unsigned precision);
 /* "25%" gives 25; 0..max. */
 int units_parse_percent(const char *text, int max, int *ret_percent, Error **err);
 /* Whole text is a decimal number in the range. */
-int units_parse_int(const char *text, int64_t minimum, int64_t maximum, int64_t *ret_value, Error **err);
+int units_parse_int(
+    const char *text, int64_t minimum, int64_t maximum, int64_t *ret_value, Error **err);
 /* "1h30m", "10s", "500ms"; a number alone is seconds. Milliseconds. */
 int units_parse_duration(const char *text, int64_t *ret_ms, Error **err);
 /* "1M 2H 3d 4w 5m 6y": minutes, hours, days, weeks, months, years after `from` (seconds since

@@ -67,8 +67,10 @@ static gboolean set_name(X509 *cert, const char *host)
 	g_autofree char *common = g_strdup_printf("%s@%s", user ? user->pw_name : "UNKNOWN", host);
 	common[MIN(strlen(common), 64)] = 0; /* the limit of the field */
 	X509_NAME *name = X509_get_subject_name(cert);
-	return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)"Linux Containers", -1, -1, 0) &&
-	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common, -1, -1, 0) &&
+	return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8,
+		   (const unsigned char *)"Linux Containers", -1, -1, 0) &&
+	    X509_NAME_add_entry_by_txt(
+		name, "CN", MBSTRING_UTF8, (const unsigned char *)common, -1, -1, 0) &&
 	    X509_set_issuer_name(cert, name);
 }
 
@@ -79,11 +81,13 @@ static gboolean fill_certificate(X509 *cert, EVP_PKEY *key, gboolean server)
 	g_autofree char *names = g_strdup_printf("DNS:%s,IP:127.0.0.1,IP:::1", host);
 	return X509_set_version(cert, 2) && set_serial(cert) && set_name(cert, host) &&
 	    X509_gmtime_adj(X509_getm_notBefore(cert), 0) &&
-	    X509_time_adj_ex(X509_getm_notAfter(cert), YEARS * 365, 0, NULL) && X509_set_pubkey(cert, key) &&
+	    X509_time_adj_ex(X509_getm_notAfter(cert), YEARS * 365, 0, NULL) &&
+	    X509_set_pubkey(cert, key) &&
 	    add_extension(cert, NID_key_usage, "critical,digitalSignature,keyEncipherment") &&
 	    add_extension(cert, NID_ext_key_usage, server ? "serverAuth" : "clientAuth") &&
 	    add_extension(cert, NID_basic_constraints, "critical,CA:FALSE") &&
-	    (!server || add_extension(cert, NID_subject_alt_name, names)) && X509_sign(cert, key, EVP_sha384());
+	    (!server || add_extension(cert, NID_subject_alt_name, names)) &&
+	    X509_sign(cert, key, EVP_sha384());
 }
 
 int x509_generate(gboolean server, char **ret_cert_pem, char **ret_key_pem, Error **err)
@@ -123,7 +127,8 @@ int x509_load_or_generate(const char *cert_path, const char *key_path, gboolean 
 {
 	g_autofree char *cert = NULL, *key = NULL, *ignored = NULL;
 	if (access(cert_path, F_OK) == 0 || access(key_path, F_OK) == 0) {
-		if (file_read(AT_FDCWD, cert_path, FILE_LINKS_NONE, PEM_LIMIT, &cert, NULL, err) < 0 ||
+		if (file_read(AT_FDCWD, cert_path, FILE_LINKS_NONE, PEM_LIMIT, &cert, NULL, err) <
+			0 ||
 		    file_read(AT_FDCWD, key_path, FILE_LINKS_NONE, PEM_LIMIT, &key, NULL, err) < 0)
 			return -1;
 		if (x509_own_fingerprint(cert, &ignored, err) < 0)
@@ -208,7 +213,8 @@ int x509_public_key_pin(const char *pem, char **ret_pin, Error **err)
 	if (!cert)
 		return -1;
 	int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
-	if (length < 0 || !EVP_Digest(der, (size_t)length, digest, &digest_length, EVP_sha256(), NULL)) {
+	if (length < 0 ||
+	    !EVP_Digest(der, (size_t)length, digest, &digest_length, EVP_sha256(), NULL)) {
 		OPENSSL_free(der);
 		return crypto_fail(err, "Cannot read the certificate's public key");
 	}
@@ -229,7 +235,8 @@ static char *common_name(const X509_NAME *name)
 	int index = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
 	unsigned char *text = NULL;
 	if (index < 0 ||
-	    ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index))) < 0)
+	    ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index))) <
+		0)
 		return g_strdup("");
 	char *copy = g_strdup((char *)text);
 	OPENSSL_free(text);
@@ -295,7 +302,8 @@ int base64_decode(const char *text, uint8_t **ret_data, size_t *ret_length, Erro
 
 char *sha256_hex(const void *data, size_t length)
 {
-	return g_compute_checksum_for_data(G_CHECKSUM_SHA256, length ? data : (const guchar *)"", length);
+	return g_compute_checksum_for_data(
+	    G_CHECKSUM_SHA256, length ? data : (const guchar *)"", length);
 }
 
 static void random_bytes(uint8_t *bytes, size_t length)
@@ -325,6 +333,8 @@ char *random_uuid(void)
 	random_bytes(b, sizeof(b));
 	b[6] = (b[6] & 0x0f) | 0x40;
 	b[8] = (b[8] & 0x3f) | 0x80;
-	return g_strdup_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-	    b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	return g_strdup_printf(
+	    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+	    b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+	    b[15]);
 }

@@ -60,8 +60,10 @@ static int read_mapping(Reader *r, unsigned depth, json_t *object, Error **err)
 			yaml_event_delete(&event);
 			return 0;
 		}
-		g_autofree char *key = event.type == YAML_SCALAR_EVENT && !event.data.scalar.anchor
-		    ? g_strndup((const char *)event.data.scalar.value, event.data.scalar.length) : NULL;
+		g_autofree char *key = event.type == YAML_SCALAR_EVENT &&
+			!event.data.scalar.anchor ?
+		    g_strndup((const char *)event.data.scalar.value, event.data.scalar.length) :
+		    NULL;
 		yaml_event_delete(&event);
 		if (!key)
 			return fail(r, "a key is not a plain text", err);
@@ -133,7 +135,8 @@ static int read_stream(Reader *r, json_t **ret, Error **err)
 		}
 		if (type == YAML_DOCUMENT_START_EVENT && document)
 			rc = fail(r, "there is more than one document", err);
-		else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT && type != YAML_DOCUMENT_END_EVENT)
+		else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
+		    type != YAML_DOCUMENT_END_EVENT)
 			rc = read_node(r, &event, 0, &document, err);
 		yaml_event_delete(&event);
 		if (rc < 0)
@@ -164,25 +167,30 @@ static int append(void *out, unsigned char *data, size_t size)
 /* Would another reader take the plain text for something that is not a string? */
 static gboolean reads_as_other(const char *text)
 {
-	static const char *const words[] = { "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", NULL };
+	static const char *const words[] = { "", "~", "null", "true", "false", "yes", "no", "on",
+		"off", "y", "n", NULL };
 	for (int i = 0; words[i]; i++)
 		if (g_ascii_strcasecmp(text, words[i]) == 0)
 			return TRUE;
-	return strchr("0123456789+-.", *text) != NULL && text[strspn(text, "0123456789+-._:eExXabcdefABCDEFinfINFTZ")] == '\0';
+	return strchr("0123456789+-.", *text) != NULL &&
+	    text[strspn(text, "0123456789+-._:eExXabcdefABCDEFinfINFTZ")] == '\0';
 }
 
 static int emit_scalar(yaml_emitter_t *emitter, const char *text, yaml_scalar_style_t style)
 {
 	yaml_event_t event;
-	if (!yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)text, (int)strlen(text), 1, 1, style))
+	if (!yaml_scalar_event_initialize(
+		&event, NULL, NULL, (yaml_char_t *)text, (int)strlen(text), 1, 1, style))
 		return 0;
 	return yaml_emitter_emit(emitter, &event);
 }
 
 static int emit_string(yaml_emitter_t *emitter, const char *text)
 {
-	yaml_scalar_style_t style = strchr(text, '\n') && !g_str_has_prefix(text, " ") ? YAML_LITERAL_SCALAR_STYLE
-	    : reads_as_other(text) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE;
+	yaml_scalar_style_t style = strchr(text, '\n') && !g_str_has_prefix(text, " ") ?
+	    YAML_LITERAL_SCALAR_STYLE :
+	    reads_as_other(text) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE :
+				   YAML_ANY_SCALAR_STYLE;
 	return emit_scalar(emitter, text, style);
 }
 
@@ -193,7 +201,8 @@ static int emit_object(yaml_emitter_t *emitter, const json_t *node)
 	yaml_event_t event;
 	const char *key;
 	json_t *value;
-	yaml_mapping_style_t style = json_object_size(node) ? YAML_BLOCK_MAPPING_STYLE : YAML_FLOW_MAPPING_STYLE;
+	yaml_mapping_style_t style = json_object_size(node) ? YAML_BLOCK_MAPPING_STYLE :
+							      YAML_FLOW_MAPPING_STYLE;
 	yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, style);
 	if (!yaml_emitter_emit(emitter, &event))
 		return 0;
@@ -209,7 +218,8 @@ static int emit_array(yaml_emitter_t *emitter, const json_t *node)
 	yaml_event_t event;
 	size_t i;
 	json_t *value;
-	yaml_sequence_style_t style = json_array_size(node) ? YAML_BLOCK_SEQUENCE_STYLE : YAML_FLOW_SEQUENCE_STYLE;
+	yaml_sequence_style_t style = json_array_size(node) ? YAML_BLOCK_SEQUENCE_STYLE :
+							      YAML_FLOW_SEQUENCE_STYLE;
 	yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, style);
 	if (!yaml_emitter_emit(emitter, &event))
 		return 0;

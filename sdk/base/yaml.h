@@ -1,8 +1,8 @@
 #pragma once
 /*
  * Small YAML documents from strangers (metadata.yaml, backup.yaml) as JSON trees. Every scalar
- * becomes a string with the text as written, so that "12.10" stays what it is; a plain empty scalar,
- * ~ and null become JSON null. Anchors and aliases, more than one document, duplicate keys,
+ * becomes a string with the text as written, so that "12.10" stays what it is; a plain empty
+ * scalar, ~ and null become JSON null. Anchors and aliases, more than one document, duplicate keys,
  * nesting beyond 32 and more than 100,000 nodes are refused.
  */
 #include "sdk/base/error.h"

@@ -38,7 +38,8 @@ static int relay(incus_stream *from, incus_stream *to, uint64_t total, incus_err
 	return got;
 }
 
-static int copy(incus_client *from, incus_client *to, const char *fingerprint, uint64_t size, incus_error **err)
+static int copy(
+    incus_client *from, incus_client *to, const char *fingerprint, uint64_t size, incus_error **err)
 {
 	incus_export_image_request export_request = INCUS_EXPORT_IMAGE_REQUEST_INIT;
 	incus_stream *source = NULL, *target = NULL;
@@ -87,7 +88,8 @@ int main(int argc, char **argv)
 	incus_client *from = NULL, *to = NULL;
 	incus_error *error = NULL;
 	if (argc != 6) {
-		fprintf(stderr, "Usage: %s FROM-SOCKET FROM-PROJECT ALIAS TO-SOCKET TO-PROJECT\n", argv[0]);
+		fprintf(stderr, "Usage: %s FROM-SOCKET FROM-PROJECT ALIAS TO-SOCKET TO-PROJECT\n",
+		    argv[0]);
 		return 2;
 	}
 	int result = incus_connect_unix(argv[1], &from, &error);

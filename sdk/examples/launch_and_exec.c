@@ -1,7 +1,7 @@
 /*
- * Makes an instance from a local image, starts it, runs a command in it and passes on its output and
- * exit code:   launch_and_exec IMAGE-ALIAS NAME COMMAND [ARGUMENT...]
- * INCUS_PROJECT chooses the project. The instance stays.
+ * Makes an instance from a local image, starts it, runs a command in it and passes on its output
+ * and exit code:   launch_and_exec IMAGE-ALIAS NAME COMMAND [ARGUMENT...] INCUS_PROJECT chooses the
+ * project. The instance stays.
  */
 #include <incus/operation.h>
 #include <incus/v1/calls.h>
@@ -35,7 +35,8 @@ static int launch(incus_client *client, char *alias, char *name, incus_error **e
 	instance.name = name;
 	instance.source = &source;
 	create.instance = &instance;
-	if (incus_create_instance(client, &create, &operation, err) < 0 || finish(client, operation, err) < 0)
+	if (incus_create_instance(client, &create, &operation, err) < 0 ||
+	    finish(client, operation, err) < 0)
 		return -1;
 
 	incus_instance_state_put state = INCUS_INSTANCE_STATE_PUT_INIT;
@@ -48,11 +49,13 @@ static int launch(incus_client *client, char *alias, char *name, incus_error **e
 	return finish(client, operation, err);
 }
 
-static int run(incus_client *client, char *name, char **command, size_t n_command, int *ret_code, incus_error **err)
+static int run(incus_client *client, char *name, char **command, size_t n_command, int *ret_code,
+    incus_error **err)
 {
 	incus_instance_exec_post exec = INCUS_INSTANCE_EXEC_POST_INIT;
 	incus_exec_instance_request request = INCUS_EXEC_INSTANCE_REQUEST_INIT;
-	incus_exec_instance_input first = INCUS_EXEC_INSTANCE_INPUT_INIT, eof = INCUS_EXEC_INSTANCE_INPUT_INIT;
+	incus_exec_instance_input first = INCUS_EXEC_INSTANCE_INPUT_INIT,
+				  eof = INCUS_EXEC_INSTANCE_INPUT_INIT;
 	incus_exec_instance_output *output = NULL;
 	incus_stream *stream = NULL;
 	exec.command = command;

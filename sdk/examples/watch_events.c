@@ -17,7 +17,8 @@ int main(int argc, char **argv)
 	int got = -1;
 	request.type = argc > 1 ? argv[1] : "";
 	request.all_projects = 1;
-	if (incus_connect_unix(NULL, &client, &error) < 0 || incus_get_events(client, &request, &stream, &error) < 0) {
+	if (incus_connect_unix(NULL, &client, &error) < 0 ||
+	    incus_get_events(client, &request, &stream, &error) < 0) {
 		fprintf(stderr, "Cannot watch: %s\n", error->message);
 		incus_error_free(error);
 		incus_client_free(client);
@@ -26,7 +27,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (left != 0 && (got = incus_get_events_recv(stream, -1, &event, &error)) > 0) {
 		long long seconds = event->timestamp ? (long long)event->timestamp->seconds : 0;
-		printf("%lld %s %s %s\n", seconds, event->type, *event->project ? event->project : "-", event->metadata);
+		printf("%lld %s %s %s\n", seconds, event->type,
+		    *event->project ? event->project : "-", event->metadata);
 		incus_event_free(event);
 		left -= left > 0;
 	}

@@ -17,22 +17,26 @@
 
 /* ---- reading ---- */
 
-int api_get_instance_backups(Request *rq, const Pb__GetInstanceBackupsRequest *in, Pb__GetInstanceBackupsResponse *out, Error **err)
+int api_get_instance_backups(Request *rq, const Pb__GetInstanceBackupsRequest *in,
+    Pb__GetInstanceBackupsResponse *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(GPtrArray) list = NULL;
-	if (instance_get(rq->daemon, rq->project, in->instance, &instance, err) < 0 || instance_backup_list(instance, &list, err) < 0)
+	if (instance_get(rq->daemon, rq->project, in->instance, &instance, err) < 0 ||
+	    instance_backup_list(instance, &list, err) < 0)
 		return -1;
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint n = 0; n < list->len; n++) {
-		Pb__InstanceBackup *item = arena_message(rq->arena, Pb__InstanceBackup, pb__instance_backup);
+		Pb__InstanceBackup *item = arena_message(
+		    rq->arena, Pb__InstanceBackup, pb__instance_backup);
 		instance_backup_render(list->pdata[n], rq->arena, item);
 		out->items[out->n_items++] = item;
 	}
 	return 0;
 }
 
-int api_get_instance_backup(Request *rq, const Pb__GetInstanceBackupRequest *in, Pb__InstanceBackup *out, Error **err)
+int api_get_instance_backup(
+    Request *rq, const Pb__GetInstanceBackupRequest *in, Pb__InstanceBackup *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(InstanceBackup) backup = NULL;
@@ -47,24 +51,31 @@ static int send_file(Request *rq, const char *name, int fd, Stream *stream, Erro
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the backup \"%s\"", name);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the backup \"%s\"", name);
 	Pb__BackupFile head = PB__BACKUP_FILE__INIT;
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)st.st_size);
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", name);
 	stream_set_length(stream, (uint64_t)st.st_size);
-	return stream_send(stream, &head, err) < 0 ? -1 : stream_send_file(stream, fd, 0, (uint64_t)st.st_size, err);
+	return stream_send(stream, &head, err) < 0 ?
+	    -1 :
+	    stream_send_file(stream, fd, 0, (uint64_t)st.st_size, err);
 }
 
-int api_export_instance_backup(Request *rq, const Pb__ExportInstanceBackupRequest *in, Stream *stream, Error **err)
+int api_export_instance_backup(
+    Request *rq, const Pb__ExportInstanceBackupRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	autofd int fd = -1;
 	if (instance_get(rq->daemon, rq->project, in->instance, &instance, err) < 0 ||
-	    instance_backup_open(instance, in->name, &fd, err) < 0 || send_file(rq, in->name, fd, stream, err) < 0)
+	    instance_backup_open(instance, in->name, &fd, err) < 0 ||
+	    send_file(rq, in->name, fd, stream, err) < 0)
 		return -1;
-	g_autofree char *url = g_strdup_printf("/1.0/instances/%s/backups/%s", in->instance, in->name);
-	event_lifecycle(rq->daemon->events, rq->project, "instance-backup-retrieved", url, NULL, rq->caller);
+	g_autofree char *url = g_strdup_printf(
+	    "/1.0/instances/%s/backups/%s", in->instance, in->name);
+	event_lifecycle(
+	    rq->daemon->events, rq->project, "instance-backup-retrieved", url, NULL, rq->caller);
 	return 0;
 }
 
@@ -94,27 +105,38 @@ static void stop_packing(Operation *op, void *data)
 }
 
 /* Takes `work`. */
-static int start(Request *rq, const char *description, Work *work, int (*run)(Operation *, void *, Error **),
-    void (*cancel)(Operation *, void *), Pb__Operation *out, Error **err)
+static int start(Request *rq, const char *description, Work *work,
+    int (*run)(Operation *, void *, Error **), void (*cancel)(Operation *, void *),
+    Pb__Operation *out, Error **err)
 {
-	g_autofree char *instance = g_strdup_printf("/1.0/instances/%s", instance_name(work->instance));
+	g_autofree char *instance = g_strdup_printf(
+	    "/1.0/instances/%s", instance_name(work->instance));
 	g_autofree char *backup = g_strdup_printf("%s/backups/%s", instance, work->name);
-	const char *resources[] = { "instances", instance, "containers", instance, "backups", backup, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = description, .run = run, .cancel = cancel, .data = work,
-		.destroy = work_free, .resources = resources };
+	const char *resources[] = { "instances", instance, "containers", instance, "backups",
+		backup, NULL };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = description,
+		.run = run,
+		.cancel = cancel,
+		.data = work,
+		.destroy = work_free,
+		.resources = resources };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
 static int run_create(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	InstanceBackupSpec spec = { .name = work->name, .expires = work->expires, .instance_only = work->instance_only,
-		.optimized = work->optimized, .compression = work->compression };
+	InstanceBackupSpec spec = { .name = work->name,
+		.expires = work->expires,
+		.instance_only = work->instance_only,
+		.optimized = work->optimized,
+		.compression = work->compression };
 	return instance_backup_create(work->instance, &spec, op, operation_caller(op), err);
 }
 
-/* What nobody has said is zstd for clients of our own, which look at what they get; Incus's expect what the key's
- * default says. */
+/* What nobody has said is zstd for clients of our own, which look at what they get; Incus's expect
+ * what the key's default says. */
 static char *choose_compression(Request *rq, const char *asked)
 {
 	if (*asked)
@@ -145,10 +167,12 @@ static int fill_create(Request *rq, const Pb__InstanceBackupsPost *post, Work *w
 	work->instance_only = post->instance_only;
 	work->optimized = post->optimized_storage;
 	work->compression = choose_compression(rq, post->compression_algorithm);
-	return work->compression && *work->compression ? check_compression(work->compression, err) : 0;
+	return work->compression && *work->compression ? check_compression(work->compression, err) :
+							 0;
 }
 
-int api_create_instance_backup(Request *rq, const Pb__CreateInstanceBackupRequest *in, Pb__Operation *out, Error **err)
+int api_create_instance_backup(
+    Request *rq, const Pb__CreateInstanceBackupRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	static const Pb__InstanceBackupsPost plain = PB__INSTANCE_BACKUPS_POST__INIT;
@@ -156,13 +180,15 @@ int api_create_instance_backup(Request *rq, const Pb__CreateInstanceBackupReques
 	    project_allow_backup(rq->daemon, rq->project, err) < 0 ||
 	    fill_create(rq, in->backup ? in->backup : &plain, work, err) < 0)
 		return -1;
-	return start(rq, "Backing up instance", g_steal_pointer(&work), run_create, stop_packing, out, err);
+	return start(
+	    rq, "Backing up instance", g_steal_pointer(&work), run_create, stop_packing, out, err);
 }
 
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_backup_rename(work->instance, work->name, work->new_name, operation_caller(op), err);
+	return instance_backup_rename(
+	    work->instance, work->name, work->new_name, operation_caller(op), err);
 }
 
 static Work *work_on(Request *rq, const char *instance, const char *name, Error **err)
@@ -176,7 +202,8 @@ static Work *work_on(Request *rq, const char *instance, const char *name, Error 
 	return g_steal_pointer(&work);
 }
 
-int api_rename_instance_backup(Request *rq, const Pb__RenameInstanceBackupRequest *in, Pb__Operation *out, Error **err)
+int api_rename_instance_backup(
+    Request *rq, const Pb__RenameInstanceBackupRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->instance, in->name, err);
 	g_autoptr(InstanceBackup) taken = NULL;
@@ -188,7 +215,8 @@ int api_rename_instance_backup(Request *rq, const Pb__RenameInstanceBackupReques
 	if (instance_backup_find(work->instance, name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Backup \"%s\" already exists", name);
 	work->new_name = g_strdup(name);
-	return start(rq, "Renaming instance backup", g_steal_pointer(&work), run_rename, NULL, out, err);
+	return start(
+	    rq, "Renaming instance backup", g_steal_pointer(&work), run_rename, NULL, out, err);
 }
 
 static int run_delete(Operation *op, void *data, Error **err)
@@ -197,10 +225,13 @@ static int run_delete(Operation *op, void *data, Error **err)
 	return instance_backup_delete(work->instance, work->name, operation_caller(op), err);
 }
 
-int api_delete_instance_backup(Request *rq, const Pb__DeleteInstanceBackupRequest *in, Pb__Operation *out, Error **err)
+int api_delete_instance_backup(
+    Request *rq, const Pb__DeleteInstanceBackupRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->instance, in->name, err);
-	return work ? start(rq, "Removing instance backup", g_steal_pointer(&work), run_delete, NULL, out, err) : -1;
+	return work ? start(rq, "Removing instance backup", g_steal_pointer(&work), run_delete,
+			  NULL, out, err) :
+		      -1;
 }
 
 /* ---- instances from backups ---- */
@@ -227,8 +258,8 @@ static int run_import(Operation *op, void *data, Error **err)
 {
 	Import *import = data;
 	InstanceArchive archive = { .index = import->index, .fd = import->fd };
-	int result = instance_restore(operation_daemon(op), import->project, import->name, import->pool, &archive, op,
-	    operation_caller(op), err);
+	int result = instance_restore(operation_daemon(op), import->project, import->name,
+	    import->pool, &archive, op, operation_caller(op), err);
 	own_close_fd(&import->fd); /* not with the operation, which stays visible for a while */
 	import->fd = -1;
 	return result;
@@ -252,19 +283,28 @@ static int start_import(Request *rq, Import *import, Stream *stream, Error **err
 	Pb__Operation reply = PB__OPERATION__INIT;
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", import->name);
 	const char *resources[] = { "instances", url, "containers", url, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Restoring backup", .run = run_import,
-		.cancel = stop_packing, .data = import, .destroy = import_free, .resources = resources };
-	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ? -1 : stream_send(stream, &reply, err);
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = "Restoring backup",
+		.run = run_import,
+		.cancel = stop_packing,
+		.data = import,
+		.destroy = import_free,
+		.resources = resources };
+	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ?
+	    -1 :
+	    stream_send(stream, &reply, err);
 }
 
-int api_import_instance(Request *rq, const Pb__ImportInstanceRequest *in, Stream *stream, Error **err)
+int api_import_instance(
+    Request *rq, const Pb__ImportInstanceRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Import) import = g_new0(Import, 1);
 	import->fd = -1;
 	import->project = g_strdup(rq->project);
 	import->name = g_strdup(in->name);
 	import->pool = g_strdup(in->pool);
-	if ((*in->name && name_check_instance(in->name, err) < 0) || receive(rq, stream, &import->fd, err) < 0 ||
+	if ((*in->name && name_check_instance(in->name, err) < 0) ||
+	    receive(rq, stream, &import->fd, err) < 0 ||
 	    backup_index_read(import->fd, &import->index, err) < 0)
 		return -1;
 	if (!*import->name) {
@@ -275,7 +315,8 @@ int api_import_instance(Request *rq, const Pb__ImportInstanceRequest *in, Stream
 	g_autoptr(Instance) taken = NULL;
 	if (instance_get(rq->daemon, rq->project, import->name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Instance \"%s\" already exists", import->name);
-	if (instance_restore_check(rq->daemon, rq->project, import->name, import->pool, &archive, err) < 0)
+	if (instance_restore_check(
+		rq->daemon, rq->project, import->name, import->pool, &archive, err) < 0)
 		return -1;
 	return start_import(rq, g_steal_pointer(&import), stream, err);
 }

@@ -14,7 +14,8 @@ static gboolean may_see(const Request *rq, const Pb__Certificate *row)
 	return rq->caller->admin || !strcmp(rq->caller->fingerprint, row->fingerprint);
 }
 
-int api_get_certificates(Request *rq, const Pb__GetCertificatesRequest *in, Pb__GetCertificatesResponse *out, Error **err)
+int api_get_certificates(Request *rq, const Pb__GetCertificatesRequest *in,
+    Pb__GetCertificatesResponse *out, Error **err)
 {
 	Pb__Certificate **rows;
 	size_t n;
@@ -27,14 +28,16 @@ int api_get_certificates(Request *rq, const Pb__GetCertificatesRequest *in, Pb__
 	return 0;
 }
 
-static int find_visible(Request *rq, const char *fingerprint, Pb__Certificate **ret_row, Error **err)
+static int find_visible(
+    Request *rq, const char *fingerprint, Pb__Certificate **ret_row, Error **err)
 {
 	if (certificate_find(rq->daemon->db, fingerprint, rq->arena, ret_row, err) < 0)
 		return -1;
 	return may_see(rq, *ret_row) ? 0 : error_set(err, ERROR_NOT_FOUND, "Certificate not found");
 }
 
-int api_get_certificate(Request *rq, const Pb__GetCertificateRequest *in, Pb__Certificate *out, Error **err)
+int api_get_certificate(
+    Request *rq, const Pb__GetCertificateRequest *in, Pb__Certificate *out, Error **err)
 {
 	Pb__Certificate *row;
 	if (find_visible(rq, in->fingerprint, &row, err) < 0)
@@ -44,7 +47,8 @@ int api_get_certificate(Request *rq, const Pb__GetCertificateRequest *in, Pb__Ce
 }
 
 /* PEM of what a client sent: PEM itself, or the Base64 of DER. Checks that it is valid today. */
-static int read_certificate(Request *rq, const char *text, char **ret_pem, char **ret_fingerprint, Error **err)
+static int read_certificate(
+    Request *rq, const char *text, char **ret_pem, char **ret_fingerprint, Error **err)
 {
 	g_autofree char *pem = NULL, *fingerprint = NULL;
 	if (strstr(text, "-----BEGIN CERTIFICATE-----")) {
@@ -52,7 +56,8 @@ static int read_certificate(Request *rq, const char *text, char **ret_pem, char 
 	} else {
 		uint8_t *der = NULL;
 		size_t length;
-		if (base64_decode(text, &der, &length, NULL) < 0 || x509_der_to_pem(der, length, &pem, NULL) < 0) {
+		if (base64_decode(text, &der, &length, NULL) < 0 ||
+		    x509_der_to_pem(der, length, &pem, NULL) < 0) {
 			g_free(der);
 			return error_set(err, ERROR_INVALID, "Invalid certificate material");
 		}
@@ -99,7 +104,9 @@ static int check_create(Request *rq, const Pb__CertificatesPost *post, Error **e
 {
 	const Caller *caller = rq->caller;
 	if (caller->kind == CALLER_UNTRUSTED)
-		return *post->trust_token && !post->token ? 0 : error_set(err, ERROR_FORBIDDEN, "not authorized");
+		return *post->trust_token && !post->token ?
+		    0 :
+		    error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (caller->admin)
 		return 0;
 	if (!post->token && !*post->certificate)
@@ -113,7 +120,8 @@ static int build_row(Request *rq, Pb__CertificatesPost *post, CertificateRow *ro
 	const char *text = *post->certificate ? post->certificate : rq->caller->certificate;
 	gboolean stranger = rq->caller->kind == CALLER_UNTRUSTED;
 	char *pem, *fingerprint;
-	/* A stranger proves in the handshake that the key is his: nothing else may be added with a token. */
+	/* A stranger proves in the handshake that the key is his: nothing else may be added with a
+	 * token. */
 	if (stranger)
 		text = rq->caller->certificate;
 	if (!text)
@@ -122,13 +130,17 @@ static int build_row(Request *rq, Pb__CertificatesPost *post, CertificateRow *ro
 		return -1;
 	if (stranger && certificate_token_redeem(rq, post->trust_token, post, err) < 0)
 		return -1;
-	*row = (CertificateRow){ .fingerprint = fingerprint, .pem = pem, .restricted = post->restricted,
-		.projects = post->projects, .n_projects = post->n_projects };
+	*row = (CertificateRow){ .fingerprint = fingerprint,
+		.pem = pem,
+		.restricted = post->restricted,
+		.projects = post->projects,
+		.n_projects = post->n_projects };
 	row->name = *post->name ? post->name : default_name(rq, pem);
 	return type_of(post->type, &row->type, err);
 }
 
-int api_create_certificate(Request *rq, const Pb__CreateCertificateRequest *in, Pb__Operation *out, Error **err)
+int api_create_certificate(
+    Request *rq, const Pb__CreateCertificateRequest *in, Pb__Operation *out, Error **err)
 {
 	Pb__CertificatesPost post = *in->certificate;
 	CertificateRow row;
@@ -137,7 +149,8 @@ int api_create_certificate(Request *rq, const Pb__CreateCertificateRequest *in, 
 		return -1;
 	if (post.token)
 		return certificate_token_create(rq, &post, out, err);
-	if (build_row(rq, &post, &row, err) < 0 || certificate_insert(rq->daemon->db, &row, err) < 0 ||
+	if (build_row(rq, &post, &row, err) < 0 ||
+	    certificate_insert(rq->daemon->db, &row, err) < 0 ||
 	    identity_reload(rq->daemon, err) < 0)
 		return -1;
 	request_set_location(rq, arena_printf(rq->arena, "/1.0/certificates/%s", row.fingerprint));
@@ -145,17 +158,19 @@ int api_create_certificate(Request *rq, const Pb__CreateCertificateRequest *in, 
 	return 0;
 }
 
-/* Stores what `row` has become. Callers that are no administrators may only put a new certificate in
- * the place of their own. */
+/* Stores what `row` has become. Callers that are no administrators may only put a new certificate
+ * in the place of their own. */
 static int store(Request *rq, Pb__Certificate *old, const CertificateRow *row, Error **err)
 {
-	gboolean same = row->restricted == (gboolean)old->restricted && !strcmp(row->name, old->name) &&
-			row->type == certificate_type_from_name(old->type) && row->n_projects == old->n_projects;
+	gboolean same = row->restricted == (gboolean)old->restricted &&
+	    !strcmp(row->name, old->name) && row->type == certificate_type_from_name(old->type) &&
+	    row->n_projects == old->n_projects;
 	for (size_t i = 0; same && i < row->n_projects; i++)
 		same = !strcmp(row->projects[i], old->projects[i]);
 	if (!rq->caller->admin && (!same || strcmp(rq->caller->fingerprint, old->fingerprint)))
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	if (certificate_replace(rq->daemon->db, old->fingerprint, row, err) < 0 || identity_reload(rq->daemon, err) < 0)
+	if (certificate_replace(rq->daemon->db, old->fingerprint, row, err) < 0 ||
+	    identity_reload(rq->daemon, err) < 0)
 		return -1;
 	send_event(rq, "certificate-updated", row->fingerprint);
 	return 0;
@@ -170,8 +185,8 @@ static gboolean wants(char *const *mask, size_t n_mask, const char *key)
 	return !mask;
 }
 
-static int update(Request *rq, const char *fingerprint, const Pb__CertificatePut *put, char *const *mask, size_t n_mask,
-    Error **err)
+static int update(Request *rq, const char *fingerprint, const Pb__CertificatePut *put,
+    char *const *mask, size_t n_mask, Error **err)
 {
 	Pb__Certificate *old;
 	CertificateRow row = { 0 };
@@ -184,9 +199,11 @@ static int update(Request *rq, const char *fingerprint, const Pb__CertificatePut
 	row.restricted = wants(mask, n_mask, "restricted") ? put->restricted : old->restricted;
 	row.projects = wants(mask, n_mask, "projects") ? put->projects : old->projects;
 	row.n_projects = wants(mask, n_mask, "projects") ? put->n_projects : old->n_projects;
-	if (type_of(wants(mask, n_mask, "type") && *put->type ? put->type : old->type, &row.type, err) < 0)
+	if (type_of(wants(mask, n_mask, "type") && *put->type ? put->type : old->type, &row.type,
+		err) < 0)
 		return -1;
-	if (wants(mask, n_mask, "certificate") && *put->certificate && strcmp(put->certificate, old->certificate)) {
+	if (wants(mask, n_mask, "certificate") && *put->certificate &&
+	    strcmp(put->certificate, old->certificate)) {
 		if (read_certificate(rq, put->certificate, &pem, &new_fingerprint, err) < 0)
 			return -1;
 		row.pem = pem;
@@ -195,22 +212,27 @@ static int update(Request *rq, const char *fingerprint, const Pb__CertificatePut
 	return store(rq, old, &row, err);
 }
 
-int api_update_certificate(Request *rq, const Pb__UpdateCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_certificate(
+    Request *rq, const Pb__UpdateCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	return update(rq, in->fingerprint, in->certificate, NULL, 0, err);
 }
 
-int api_patch_certificate(Request *rq, const Pb__PatchCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_certificate(
+    Request *rq, const Pb__PatchCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	static char *const nothing[] = { NULL };
-	return update(rq, in->fingerprint, in->certificate, in->n_update_mask ? in->update_mask : nothing, in->n_update_mask, err);
+	return update(rq, in->fingerprint, in->certificate,
+	    in->n_update_mask ? in->update_mask : nothing, in->n_update_mask, err);
 }
 
-int api_delete_certificate(Request *rq, const Pb__DeleteCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_certificate(
+    Request *rq, const Pb__DeleteCertificateRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	Pb__Certificate *row;
 	if (certificate_find(rq->daemon->db, in->fingerprint, rq->arena, &row, err) < 0 ||
-	    certificate_delete(rq->daemon->db, row->fingerprint, err) < 0 || identity_reload(rq->daemon, err) < 0)
+	    certificate_delete(rq->daemon->db, row->fingerprint, err) < 0 ||
+	    identity_reload(rq->daemon, err) < 0)
 		return -1;
 	send_event(rq, "certificate-deleted", row->fingerprint);
 	return 0;

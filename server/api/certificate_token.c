@@ -77,15 +77,19 @@ static int expiry(Daemon *daemon, int64_t *ret_expires, Error **err)
 	*ret_expires = 0;
 	if (age && g_str_equal(age, "no expiry")) /* the key's default, as the reference shows it */
 		return 0;
-	return age && *age ? units_parse_expiry(age, g_get_real_time() / G_USEC_PER_SEC, ret_expires, err) : 0;
+	return age && *age ?
+	    units_parse_expiry(age, g_get_real_time() / G_USEC_PER_SEC, ret_expires, err) :
+	    0;
 }
 
-int certificate_token_create(Request *rq, const Pb__CertificatesPost *post, Pb__Operation *out, Error **err)
+int certificate_token_create(
+    Request *rq, const Pb__CertificatesPost *post, Pb__Operation *out, Error **err)
 {
 	int64_t expires;
 	g_autofree char *address = listener_https_address(rq->daemon);
 	if (!address)
-		return error_set(err, ERROR_INVALID, "Can't issue token when server isn't listening on network");
+		return error_set(
+		    err, ERROR_INVALID, "Can't issue token when server isn't listening on network");
 	if (expiry(rq->daemon, &expires, err) < 0)
 		return -1;
 	Token *token = token_new(post, expires);
@@ -107,10 +111,12 @@ static Operation *find_token(Daemon *daemon, const char *secret)
 	g_autoptr(GPtrArray) list = operation_table_list(daemon->operations, NULL);
 	for (guint i = 0; i < list->len; i++) {
 		const OperationSpec *spec = operation_spec(list->pdata[i]);
-		if (spec->op_class != OPERATION_TOKEN || spec->destroy != token_free || !operation_running(list->pdata[i]))
+		if (spec->op_class != OPERATION_TOKEN || spec->destroy != token_free ||
+		    !operation_running(list->pdata[i]))
 			continue;
 		const Token *token = spec->data;
-		if (strlen(token->secret) == strlen(secret) && !CRYPTO_memcmp(token->secret, secret, strlen(secret)))
+		if (strlen(token->secret) == strlen(secret) &&
+		    !CRYPTO_memcmp(token->secret, secret, strlen(secret)))
 			return operation_ref(list->pdata[i]);
 	}
 	return NULL;
@@ -125,7 +131,8 @@ static int parse(const char *text, Arena *arena, Pb__CertificateAddToken *ret_to
 	g_autofree uint8_t *owned = json;
 	pb__certificate_add_token__init(ret_token);
 	g_autoptr(Error) problem = NULL;
-	if (json_read((const char *)owned, length, ret_token, arena, &problem) < 0 || !*ret_token->secret)
+	if (json_read((const char *)owned, length, ret_token, arena, &problem) < 0 ||
+	    !*ret_token->secret)
 		return error_set(err, ERROR_INVALID, "Invalid trust token");
 	return 0;
 }
@@ -149,7 +156,8 @@ int certificate_token_redeem(Request *rq, const char *text, Pb__CertificatesPost
 	g_autoptr(Operation) op = find_token(rq->daemon, parsed.secret);
 	/* Cancelling is what uses it up: only one of two at the same time succeeds. */
 	if (!op || operation_cancel(op, NULL) < 0)
-		return error_set(err, ERROR_FORBIDDEN, "No matching certificate add operation found");
+		return error_set(
+		    err, ERROR_FORBIDDEN, "No matching certificate add operation found");
 	const Token *token = operation_spec(op)->data;
 	if (token->expires && g_get_real_time() / G_USEC_PER_SEC >= token->expires)
 		return error_set(err, ERROR_FORBIDDEN, "Token has expired");

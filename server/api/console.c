@@ -80,7 +80,8 @@ static void write_terminal(Lent *lent, const uint8_t *bytes, size_t length)
 }
 
 /* Sends what the terminal shows until it closes (the instance stopped) or the client has gone. */
-static void show(Lent *lent, int (*send)(void *data, const uint8_t *bytes, size_t length), void *data)
+static void show(
+    Lent *lent, int (*send)(void *data, const uint8_t *bytes, size_t length), void *data)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
 	for (;;) {
@@ -103,10 +104,12 @@ static void show(Lent *lent, int (*send)(void *data, const uint8_t *bytes, size_
 
 static int check_type(const Pb__InstanceConsolePost *post, Error **err)
 {
-	if (post && *post->type && !g_str_equal(post->type, "console") && !g_str_equal(post->type, "vga"))
+	if (post && *post->type && !g_str_equal(post->type, "console") &&
+	    !g_str_equal(post->type, "vga"))
 		return error_set(err, ERROR_INVALID, "Unknown console type \"%s\"", post->type);
 	if (post && g_str_equal(post->type, "vga"))
-		return error_set(err, ERROR_INVALID, "VGA console is only supported by virtual machines");
+		return error_set(
+		    err, ERROR_INVALID, "VGA console is only supported by virtual machines");
 	return 0;
 }
 
@@ -153,7 +156,8 @@ static int serve_stream(Lent *lent, Stream *stream, Error **err)
 		if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA)
 			write_terminal(lent, in->data.data, in->data.len);
 		else if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_RESIZE)
-			console_resize(&lent->console, (int)in->resize->width, (int)in->resize->height);
+			console_resize(
+			    &lent->console, (int)in->resize->width, (int)in->resize->height);
 	}
 	g_atomic_int_set(&output.client_gone, 1);
 	lent_stop(lent);
@@ -161,7 +165,8 @@ static int serve_stream(Lent *lent, Stream *stream, Error **err)
 	return 0;
 }
 
-int api_console_instance(Request *rq, const Pb__ConsoleInstanceInput *in, Stream *stream, Error **err)
+int api_console_instance(
+    Request *rq, const Pb__ConsoleInstanceInput *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	if (in->message_case != PB__CONSOLE_INSTANCE_INPUT__MESSAGE_START)
@@ -217,7 +222,8 @@ static void mark(Lent *lent, gboolean *flag)
 static int json_size(json_t *args, const char *key)
 {
 	json_t *value = json_object_get(args, key);
-	return json_is_string(value) ? atoi(json_string_value(value)) : (int)json_integer_value(value);
+	return json_is_string(value) ? atoi(json_string_value(value)) :
+				       (int)json_integer_value(value);
 }
 
 static void serve_channel(void *data, const char *name, Stream *stream)
@@ -233,17 +239,20 @@ static void serve_channel(void *data, const char *name, Stream *stream)
 			write_terminal(lent, frame->data.data, frame->data.len);
 			continue;
 		}
-		json_t *root = json_loadb((const char *)frame->data.data, MIN(frame->data.len, 4096), 0, NULL);
+		json_t *root = json_loadb(
+		    (const char *)frame->data.data, MIN(frame->data.len, 4096), 0, NULL);
 		json_t *args = json_object_get(root, "args");
 		if (args)
-			console_resize(&lent->console, json_size(args, "width"), json_size(args, "height"));
+			console_resize(
+			    &lent->console, json_size(args, "width"), json_size(args, "height"));
 		json_decref(root);
 	}
 	lent_stop(lent); /* either connection's end is the console's */
 	wait_for(lent, FALSE);
 }
 
-static int connect_channel(Operation *op, void *data, const char *secret, Stream *stream, Error **err)
+static int connect_channel(
+    Operation *op, void *data, const char *secret, Stream *stream, Error **err)
 {
 	Lent *lent = data;
 	return channels_connect(lent->channels, secret, stream, serve_channel, lent, err);
@@ -280,7 +289,8 @@ static void cancel(Operation *op, void *data)
 	channels_close(lent->channels);
 }
 
-int api_start_console(Request *rq, const Pb__StartConsoleRequest *in, Pb__Operation *out, Error **err)
+int api_start_console(
+    Request *rq, const Pb__StartConsoleRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||

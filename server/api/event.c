@@ -10,13 +10,15 @@ static const char *const known_types[] = {"logging", "operation", "lifecycle", "
 static int choose_types(Request *rq, const char *wanted, char ***ret_types, Error **err)
 {
 	if (!wanted || !*wanted) {
-		*ret_types = g_strdupv((char **)(rq->caller->admin ? known_types : known_types + 1));
+		*ret_types = g_strdupv(
+		    (char **)(rq->caller->admin ? known_types : known_types + 1));
 		return 0;
 	}
 	g_auto(GStrv) types = g_strsplit(wanted, ",", 16);
 	for (char **type = types; *type; type++) {
 		if (!g_strv_contains(known_types, *type))
-			return error_set(err, ERROR_INVALID, "\"%s\" isn't a supported event type", *type);
+			return error_set(
+			    err, ERROR_INVALID, "\"%s\" isn't a supported event type", *type);
 		if (g_str_equal(*type, "logging") && !rq->caller->admin)
 			return error_set(err, ERROR_FORBIDDEN, "Forbidden");
 	}
@@ -54,7 +56,8 @@ int api_get_events(Request *rq, const Pb__GetEventsRequest *in, Stream *stream, 
 	int result = stream_open(stream, err);
 	while (result == 0) {
 		g_autoptr(Event) event = NULL;
-		/* A client that only listens is noticed gone by the door, which cancels the request. */
+		/* A client that only listens is noticed gone by the door, which cancels the
+		 * request. */
 		int got = event_next(listener, 1000, &event, err);
 		if (got < 0)
 			result = -1;

@@ -63,8 +63,8 @@ static void take(Attached *attached, const Pb__ExecInstanceInput *message)
 	}
 }
 
-/* Until the client half-closes or the status is sent; a client that has gone before leaves its command
- * to be killed. */
+/* Until the client half-closes or the status is sent; a client that has gone before leaves its
+ * command to be killed. */
 static gpointer take_input(gpointer data)
 {
 	Attached *attached = data;
@@ -104,7 +104,8 @@ static int attach(Attached *attached, Operation *op, Error **err)
 	int result = send_started(attached, &failure);
 	if (result < 0)
 		exec_signal(&attached->process, SIGKILL);
-	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) < 0)
+	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) <
+	    0)
 		result = -1;
 	/* Before the client knows: it may look at the operation next. */
 	exec_operation_end(op, result, code, failure);
@@ -122,7 +123,8 @@ static int attach(Attached *attached, Operation *op, Error **err)
 	return result < 0 ? error_propagate(err, g_steal_pointer(&failure)) : 0;
 }
 
-static int run(Request *rq, Instance *instance, const Pb__InstanceExecPost *post, Attached *attached, Error **err)
+static int run(Request *rq, Instance *instance, const Pb__InstanceExecPost *post,
+    Attached *attached, Error **err)
 {
 	g_autoptr(Operation) op = NULL;
 	if (exec_start(instance, post, NULL, &attached->process, err) < 0)

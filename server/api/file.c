@@ -33,7 +33,8 @@ static char *absolute(Arena *arena, const char *path)
 static void fill_attributes(Request *rq, const FileAttributes *a, Pb__InstanceFile *out)
 {
 	g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(a->modified);
-	g_autofree char *text = time ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S +0000 UTC") : g_strdup("");
+	g_autofree char *text = time ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S +0000 UTC") :
+				       g_strdup("");
 	out->uid = arena_printf(rq->arena, "%u", a->uid);
 	out->gid = arena_printf(rq->arena, "%u", a->gid);
 	out->mode = arena_printf(rq->arena, "%04o", a->mode & 07777);
@@ -41,8 +42,8 @@ static void fill_attributes(Request *rq, const FileAttributes *a, Pb__InstanceFi
 	out->size = arena_printf(rq->arena, "%" G_GINT64_FORMAT, a->size);
 }
 
-static int send_directory(Request *rq, FileSession *session, const char *path, Pb__InstanceFile *head,
-    Stream *stream, Error **err)
+static int send_directory(Request *rq, FileSession *session, const char *path,
+    Pb__InstanceFile *head, Stream *stream, Error **err)
 {
 	g_autoptr(GPtrArray) names = NULL;
 	if (file_list(session, path, &names, err) < 0)
@@ -54,8 +55,8 @@ static int send_directory(Request *rq, FileSession *session, const char *path, P
 	return stream_send_sync(stream, head, err);
 }
 
-static int send_symlink(FileSession *session, const char *path, Pb__InstanceFile *head, Stream *stream,
-    Error **err)
+static int send_symlink(
+    FileSession *session, const char *path, Pb__InstanceFile *head, Stream *stream, Error **err)
 {
 	g_autofree char *target = NULL;
 	if (file_readlink(session, path, &target, err) < 0)
@@ -86,7 +87,8 @@ static int send_file(Request *rq, FileSession *session, const char *path, Pb__In
 	return stream_send_file(stream, fd, 0, (uint64_t)a.size, err);
 }
 
-int api_get_instance_file(Request *rq, const Pb__GetInstanceFileRequest *in, Stream *stream, Error **err)
+int api_get_instance_file(
+    Request *rq, const Pb__GetInstanceFileRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(FileSession) session = NULL;
@@ -106,7 +108,8 @@ int api_get_instance_file(Request *rq, const Pb__GetInstanceFileRequest *in, Str
 	else if (S_ISREG(a.mode))
 		result = send_file(rq, session, path, head, stream, err);
 	else
-		return error_set(err, ERROR_INVALID, "\"%s\" is neither a file, a directory nor a symlink", path);
+		return error_set(err, ERROR_INVALID,
+		    "\"%s\" is neither a file, a directory nor a symlink", path);
 	if (result == 0)
 		instance_event(instance, "instance-file-retrieved", NULL, rq->caller);
 	return result;
@@ -170,7 +173,8 @@ static int make_symlink(FileSession *session, const char *path, const FileOwner 
 	if (got < 0)
 		return -1;
 	if (!target->len || memchr(target->str, 0, target->len))
-		return error_set(err, ERROR_INVALID, "The symlink's target is empty or holds a NUL");
+		return error_set(
+		    err, ERROR_INVALID, "The symlink's target is empty or holds a NUL");
 	g_autofree char *there = NULL;
 	if (file_readlink(session, path, &there, NULL) == 0 && g_str_equal(there, target->str))
 		return 0;
@@ -178,7 +182,8 @@ static int make_symlink(FileSession *session, const char *path, const FileOwner 
 }
 
 /* An existing directory is as good as a new one. */
-static int make_directory(FileSession *session, const char *path, const FileOwner *owner, Error **err)
+static int make_directory(
+    FileSession *session, const char *path, const FileOwner *owner, Error **err)
 {
 	FileAttributes a;
 	if (file_stat(session, path, TRUE, &a, NULL) == 0 && S_ISDIR(a.mode))
@@ -186,7 +191,8 @@ static int make_directory(FileSession *session, const char *path, const FileOwne
 	return file_mkdir(session, path, owner, err);
 }
 
-int api_create_instance_file(Request *rq, const Pb__CreateInstanceFileRequest *in, Stream *stream, Error **err)
+int api_create_instance_file(
+    Request *rq, const Pb__CreateInstanceFileRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(FileSession) session = NULL;

@@ -43,7 +43,8 @@ static void upload_free(void *data)
 }
 
 /* "a=1&b=2", URL-encoded. Calls `add` for each. */
-static int parse_query(const char *text, void (*add)(void *data, const char *key, const char *value), void *data, Error **err)
+static int parse_query(const char *text,
+    void (*add)(void *data, const char *key, const char *value), void *data, Error **err)
 {
 	g_auto(GStrv) pairs = g_strsplit(text, "&", -1);
 	for (int i = 0; pairs[i]; i++) {
@@ -56,7 +57,8 @@ static int parse_query(const char *text, void (*add)(void *data, const char *key
 			*equals = '\0';
 		g_autofree char *key = g_uri_unescape_string(pairs[i], NULL);
 		g_autofree char *value = g_uri_unescape_string(equals ? equals + 1 : "", NULL);
-		if (!key || !value || !g_utf8_validate(key, -1, NULL) || !g_utf8_validate(value, -1, NULL))
+		if (!key || !value || !g_utf8_validate(key, -1, NULL) ||
+		    !g_utf8_validate(value, -1, NULL))
 			return error_set(err, ERROR_INVALID, "Malformed URL-encoded image header");
 		add(data, key, value);
 	}
@@ -107,12 +109,16 @@ static int read_options(Request *rq, const Pb__CreateImageRequest *in, Upload *u
 	const Pb__ImagesPost *post = upload->expected;
 	if (post)
 		expect(upload);
-	gboolean public = strcmp(in->public_, "1") == 0 || g_ascii_strcasecmp(in->public_, "true") == 0;
+	gboolean public = strcmp(in->public_, "1") == 0 ||
+	    g_ascii_strcasecmp(in->public_, "true") == 0;
 	upload->options = (ImageImportOptions){
-		.project = upload->project, .filename = upload->filename, .fingerprint = upload->fingerprint,
+		.project = upload->project,
+		.filename = upload->filename,
+		.fingerprint = upload->fingerprint,
 		.public = post ? post->public_ : public,
 		.expires_at = post && post->expires_at ? MAX(post->expires_at->seconds, 0) : 0,
-		.properties = upload->properties, .profiles = upload->profiles,
+		.properties = upload->properties,
+		.profiles = upload->profiles,
 	};
 	return 0;
 }
@@ -130,15 +136,21 @@ static int run_import(Operation *op, void *data, Error **err)
 		return -1;
 	image_source_report(op, image);
 	g_autofree char *source = g_strdup_printf("/1.0/images/%s", image->fingerprint);
-	event_lifecycle(d->events, upload->project, "image-created", source, NULL, operation_caller(op));
-	return upload->expected ? image_source_aliases(d, upload->project, upload->expected, image->fingerprint, err) : 0;
+	event_lifecycle(
+	    d->events, upload->project, "image-created", source, NULL, operation_caller(op));
+	return upload->expected ?
+	    image_source_aliases(d, upload->project, upload->expected, image->fingerprint, err) :
+	    0;
 }
 
 static int start_operation(Request *rq, Upload *upload, Stream *stream, Error **err)
 {
 	Pb__Operation reply = PB__OPERATION__INIT;
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Downloading image", .run = run_import,
-		.data = upload, .destroy = upload_free };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = "Downloading image",
+		.run = run_import,
+		.data = upload,
+		.destroy = upload_free };
 	/* Who pushes is a stranger here, who waits for the end with this. */
 	g_autofree char *secret = upload->expected ? random_hex(32) : NULL;
 	g_autofree char *metadata = secret ? json_text_object("secret", secret, NULL) : NULL;
@@ -159,16 +171,21 @@ static int part_content(void *import, const void *bytes, size_t length, Error **
 }
 
 /* One message of the upload: gRPC clients name the parts, REST clients send a body. */
-static int take(Upload *upload, Multipart *multipart, const Pb__CreateImageRequest *message, Error **err)
+static int take(
+    Upload *upload, Multipart *multipart, const Pb__CreateImageRequest *message, Error **err)
 {
 	if (multipart)
 		return multipart_feed(multipart, message->data.data, message->data.len, err);
-	if (*message->part && image_import_part(upload->import, message->part, message->part_filename, err) < 0)
+	if (*message->part &&
+	    image_import_part(upload->import, message->part, message->part_filename, err) < 0)
 		return -1;
-	return message->data.len ? image_import_write(upload->import, message->data.data, message->data.len, err) : 0;
+	return message->data.len ?
+	    image_import_write(upload->import, message->data.data, message->data.len, err) :
+	    0;
 }
 
-static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipart *multipart, Stream *stream, Error **err)
+static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipart *multipart,
+    Stream *stream, Error **err)
 {
 	const void *next = first;
 	int more = 1;
@@ -185,13 +202,16 @@ static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipar
 	return multipart ? multipart_end(multipart, err) : 0;
 }
 
-static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, const Pb__CreateImageRequest *first, Stream *stream, Error **err)
+static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in,
+    const Pb__CreateImageRequest *first, Stream *stream, Error **err)
 {
 	g_autoptr(Multipart) multipart = NULL;
 	Upload *upload = g_new0(Upload, 1);
 	upload->arena = arena_new();
 	Pb__ImagesPost *expected = NULL;
-	int r = *in->secret ? image_secret_accept(rq->daemon, rq->project, in->fingerprint, in->secret, upload->arena, &expected, err) : 0;
+	int r = *in->secret ? image_secret_accept(rq->daemon, rq->project, in->fingerprint,
+				  in->secret, upload->arena, &expected, err) :
+			      0;
 	upload->expected = expected;
 	if (r == 0)
 		r = read_options(rq, in, upload, err);
@@ -199,20 +219,26 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in, con
 		r = image_import_new(rq->daemon, &upload->import, err);
 	if (r == 0)
 		r = image_import_limit(upload->import, rq->project, err);
-	if (r == 0 && g_ascii_strncasecmp(in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
-		MultipartSink sink = { .part = part_begins, .content = part_content, .data = upload->import };
+	if (r == 0 &&
+	    g_ascii_strncasecmp(
+		in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
+		MultipartSink sink = {
+			.part = part_begins, .content = part_content, .data = upload->import
+		};
 		r = multipart_new(in->content_type, &sink, &multipart, err);
 	}
 	if (r == 0)
 		r = receive(first, upload, multipart, stream, err);
 	if (r == 0)
-		return start_operation(rq, upload, stream, err); /* takes the upload, whatever comes */
+		return start_operation(
+		    rq, upload, stream, err); /* takes the upload, whatever comes */
 	upload_free(upload);
 	return -1;
 }
 
 /* A REST body that says where the image comes from. */
-static int create_from_json(Request *rq, const Pb__CreateImageRequest *first, Stream *stream, Error **err)
+static int create_from_json(
+    Request *rq, const Pb__CreateImageRequest *first, Stream *stream, Error **err)
 {
 	g_autoptr(GByteArray) body = g_byte_array_new();
 	const void *next = first;
@@ -228,7 +254,8 @@ static int create_from_json(Request *rq, const Pb__CreateImageRequest *first, St
 	if (more < 0)
 		return -1;
 	json_error_t problem;
-	json_t *document = json_loadb((const char *)body->data, body->len, JSON_REJECT_DUPLICATES, &problem);
+	json_t *document = json_loadb(
+	    (const char *)body->data, body->len, JSON_REJECT_DUPLICATES, &problem);
 	if (!document)
 		return error_set(err, ERROR_INVALID, "Invalid images JSON: %s", problem.text);
 	Pb__ImagesPost *post = arena_message(rq->arena, Pb__ImagesPost, pb__images_post);
@@ -241,20 +268,23 @@ static int create_from_json(Request *rq, const Pb__CreateImageRequest *first, St
 static gboolean is_json(const Pb__CreateImageRequest *in, const Pb__CreateImageRequest *first)
 {
 	const char *type = in->content_type;
-	if (g_str_has_prefix(type, "application/octet-stream") || g_ascii_strncasecmp(type, "multipart/", 10) == 0)
+	if (g_str_has_prefix(type, "application/octet-stream") ||
+	    g_ascii_strncasecmp(type, "multipart/", 10) == 0)
 		return FALSE;
-	return g_str_has_prefix(type, "application/json") || (first->data.len > 0 && first->data.data[0] == '{');
+	return g_str_has_prefix(type, "application/json") ||
+	    (first->data.len > 0 && first->data.data[0] == '{');
 }
 
 int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stream, Error **err)
 {
-	gboolean trusted = access_check_object(rq, "project", "can_create_images", rq->project, NULL) == 0;
+	gboolean trusted = access_check_object(
+			       rq, "project", "can_create_images", rq->project, NULL) == 0;
 	if (!trusted && !*in->secret)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (trusted && in->image)
 		return image_source_create(rq, in->image, stream, err);
-	/* Bytes that came with the first message are received again (stream.h); REST gives the headers
-	 * first, without bytes. */
+	/* Bytes that came with the first message are received again (stream.h); REST gives the
+	 * headers first, without bytes. */
 	const void *first = in;
 	if (in->data.len > 0 || !*in->part) {
 		int more = stream_recv(stream, -1, &first, err);

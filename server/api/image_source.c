@@ -165,9 +165,13 @@ static void describe_publish(Request *rq, const Pb__ImagesPost *given, PublishTa
 	const char *slash = strchr(post->source->name, '/');
 	task->post = post;
 	task->properties = config_from_map(post->n_properties, post->properties);
-	task->publish = (InstancePublish){ .project = arena_strdup(task->arena, rq->project), .snapshot = slash ? slash + 1 : NULL,
-		.compression = post->compression_algorithm, .filename = post->filename, .public = post->public_,
-		.properties = task->properties, .profiles = arena_strv(task->arena, post->n_profiles, post->profiles),
+	task->publish = (InstancePublish){ .project = arena_strdup(task->arena, rq->project),
+		.snapshot = slash ? slash + 1 : NULL,
+		.compression = post->compression_algorithm,
+		.filename = post->filename,
+		.public = post->public_,
+		.properties = task->properties,
+		.profiles = arena_strv(task->arena, post->n_profiles, post->profiles),
 		.expires_at = post->expires_at ? MAX(post->expires_at->seconds, 0) : 0 };
 }
 
@@ -177,27 +181,33 @@ static int check_publish(Request *rq, const Pb__ImagesPost *post, Error **err)
 	if (!*post->source->name)
 		return error_set(err, ERROR_INVALID, "Missing source instance name");
 	if (snapshot != (strchr(post->source->name, '/') != NULL))
-		return error_set(err, ERROR_INVALID, "Invalid source \"%s\": must be %s", post->source->name,
-		    snapshot ? "INSTANCE/SNAPSHOT" : "an instance");
+		return error_set(err, ERROR_INVALID, "Invalid source \"%s\": must be %s",
+		    post->source->name, snapshot ? "INSTANCE/SNAPSHOT" : "an instance");
 	if (*post->compression_algorithm && check_compression(post->compression_algorithm, err) < 0)
 		return -1;
 	return check_aliases(rq, post, err);
 }
 
-static int create_from_instance(Request *rq, const Pb__ImagesPost *post, Pb__Operation *reply, Error **err)
+static int create_from_instance(
+    Request *rq, const Pb__ImagesPost *post, Pb__Operation *reply, Error **err)
 {
 	const char *project = *post->source->project ? post->source->project : rq->project;
 	g_autofree char *name = g_strndup(post->source->name, strcspn(post->source->name, "/"));
 	g_autoptr(PublishTask) task = g_new0(PublishTask, 1);
 	task->arena = arena_new();
-	if (check_publish(rq, post, err) < 0 || access_check_object(rq, "instance", "can_view", project, err) < 0 ||
+	if (check_publish(rq, post, err) < 0 ||
+	    access_check_object(rq, "instance", "can_view", project, err) < 0 ||
 	    instance_get(rq->daemon, project, name, &task->instance, err) < 0)
 		return -1;
 	describe_publish(rq, post, task);
 	if (instance_publish_check(task->instance, &task->publish, err) < 0)
 		return -1;
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Publishing instance", .run = run_publish,
-		.cancel = publish_cancel, .data = g_steal_pointer(&task), .destroy = publish_task_free };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = "Publishing instance",
+		.run = run_publish,
+		.cancel = publish_cancel,
+		.data = g_steal_pointer(&task),
+		.destroy = publish_task_free };
 	return operation_create(rq->daemon, rq, &spec, NULL, reply, err);
 }
 

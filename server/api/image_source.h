@@ -1,7 +1,7 @@
 #pragma once
 /*
- * POST /1.0/images with a source: the image comes from another server, will be pushed by one, or is made
- * of an instance.
+ * POST /1.0/images with a source: the image comes from another server, will be pushed by one, or is
+ * made of an instance.
  */
 #include "server/image/image.h"
 #include "server/operation/operation.h"

@@ -47,7 +47,8 @@ static void below_clear(Below *below)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Below, below_clear)
 
-static int load_below(Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
+static int load_below(
+    Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
 {
 	gboolean some = in->n_fields > 0 && !filter;
 	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
@@ -59,11 +60,13 @@ static int load_below(Request *rq, const Pb__GetInstancesRequest *in, const Filt
 	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
 }
 
-static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *profiles, const GPtrArray *snapshots, Pb__Instance *out)
+static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *profiles,
+    const GPtrArray *snapshots, Pb__Instance *out)
 {
 	out->snapshots = arena_alloc(rq->arena, (snapshots->len + 1) * sizeof(*out->snapshots));
 	for (guint n = 0; n < snapshots->len; n++) {
-		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		Pb__InstanceSnapshot *item = arena_message(
+		    rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
 		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
@@ -76,7 +79,8 @@ static int add_backups(Request *rq, Instance *instance, Pb__Instance *out, Error
 		return -1;
 	out->backups = arena_alloc(rq->arena, (backups->len + 1) * sizeof(*out->backups));
 	for (guint n = 0; n < backups->len; n++) {
-		Pb__InstanceBackup *item = arena_message(rq->arena, Pb__InstanceBackup, pb__instance_backup);
+		Pb__InstanceBackup *item = arena_message(
+		    rq->arena, Pb__InstanceBackup, pb__instance_backup);
 		instance_backup_render(backups->pdata[n], rq->arena, item);
 		out->backups[out->n_backups++] = item;
 	}
@@ -98,7 +102,8 @@ static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance 
 {
 	if (!caller_has_project(rq->caller, instance_project(instance)))
 		return 0;
-	if (*in->instance_type && !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
+	if (*in->instance_type &&
+	    !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
 		return 0;
 	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
 	/* A filter may look at any field. */
@@ -118,16 +123,19 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 {
 	g_autoptr(Filter) filter = NULL;
 	if (in->all_projects && *in->project)
-		return error_set(err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
+		return error_set(
+		    err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
 	if (*in->filter && filter_parse(in->filter, &filter, err) < 0)
 		return error_prefix(err, "Invalid filter");
 	if (*in->instance_type && !g_str_equal(in->instance_type, "container") &&
 	    !g_str_equal(in->instance_type, "virtual-machine"))
-		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid instance type \"%s\"", in->instance_type);
 	g_auto(Below) below = { 0 };
 	if (load_below(rq, in, filter, &below, err) < 0)
 		return -1;
-	g_autoptr(GPtrArray) list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
+	g_autoptr(GPtrArray) list = instance_list(
+	    rq->daemon, in->all_projects ? NULL : rq->project);
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint i = 0; i < list->len; i++)
 		add_visible(rq, in, list->pdata[i], filter, &below, out);
@@ -145,7 +153,8 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 	}
 	g_autoptr(ProfileSet) profiles = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
-	if (profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &snapshots, err) < 0)
+	if (profile_set_load(rq->daemon, &profiles, err) < 0 ||
+	    instance_snapshot_list(instance, &snapshots, err) < 0)
 		return -1;
 	instance_render_full(instance, rq->arena, out);
 	add_snapshots(rq, instance, profiles, snapshots, out);
@@ -242,17 +251,20 @@ static int run_restore(Operation *op, void *data, Error **err)
 }
 
 /* Takes `work`. "NAME" or "INSTANCE/NAME". */
-static int restore_snapshot(Request *rq, const Pb__UpdateInstanceRequest *in, Work *work, Pb__Operation *out, Error **err)
+static int restore_snapshot(
+    Request *rq, const Pb__UpdateInstanceRequest *in, Work *work, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) owned = work;
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
 	const char *slash = strrchr(in->instance->restore, '/');
 	work->name = g_strdup(slash ? slash + 1 : in->instance->restore);
 	if (in->instance->stateful)
-		return error_set(err, ERROR_UNSUPPORTED, "Stateful restores are not available in this version: leave \"stateful\" out");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Stateful restores are not available in this version: leave \"stateful\" out");
 	if (instance_snapshot_find(work->instance, work->name, &snapshot, err) < 0)
 		return -1;
-	return start_operation(rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
+	return start_operation(
+	    rq, "Restoring snapshot", in->name, run_restore, g_steal_pointer(&owned), out, err);
 }
 
 /* Who may set the daemon's own keys. */
@@ -262,7 +274,8 @@ static int check_volatile(Request *rq, Instance *instance, const Config *wanted,
 	return project_allow_volatile(rq->daemon, instance_project(instance), wanted, now, err);
 }
 
-int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
+int api_update_instance(
+    Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
 	g_autoptr(Work) work = work_on(rq, in->name, err);
@@ -282,7 +295,8 @@ int api_update_instance(Request *rq, const Pb__UpdateInstanceRequest *in, Pb__Op
 	work->description = g_strdup(put->description);
 	work->architecture = g_strdup(put->architecture);
 	work->ephemeral_change = put->ephemeral;
-	return start_operation(rq, "Updating instance", in->name, run_update, g_steal_pointer(&work), out, err);
+	return start_operation(
+	    rq, "Updating instance", in->name, run_update, g_steal_pointer(&work), out, err);
 }
 
 /* Lays the given keys over what is there; "" removes one. */
@@ -292,7 +306,8 @@ static void merge_config(Config *into, const Pb__InstancePut *put)
 		config_set(into, put->config[i]->key, put->config[i]->value);
 }
 
-int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_instance(
+    Request *rq, const Pb__PatchInstanceRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
 	g_autoptr(Work) work = work_on(rq, in->name, err);
@@ -311,21 +326,31 @@ int api_patch_instance(Request *rq, const Pb__PatchInstanceRequest *in, Google__
 	g_hash_table_iter_init(&iter, given);
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		devices_set(devices, name, device);
-	g_auto(GStrv) profiles = put->n_profiles || has_field(in->update_mask, in->n_update_mask, "profiles")
-	    ? strv_from(put->profiles, put->n_profiles)
-	    : NULL;
-	InstanceChange change = {.config = config, .devices = devices, .profiles = profiles,
-	    .description = has_field(in->update_mask, in->n_update_mask, "description") || *put->description
-	        ? put->description : NULL,
-	    .architecture = put->architecture,
-	    .ephemeral = has_field(in->update_mask, in->n_update_mask, "ephemeral") ? put->ephemeral : -1};
+	g_auto(GStrv) profiles = put->n_profiles ||
+		has_field(in->update_mask, in->n_update_mask, "profiles") ?
+	    strv_from(put->profiles, put->n_profiles) :
+	    NULL;
+	InstanceChange change = { .config = config,
+		.devices = devices,
+		.profiles = profiles,
+		.description = has_field(in->update_mask, in->n_update_mask, "description") ||
+			*put->description ?
+		    put->description :
+		    NULL,
+		.architecture = put->architecture,
+		.ephemeral = has_field(in->update_mask, in->n_update_mask, "ephemeral") ?
+		    put->ephemeral :
+		    -1 };
 	return instance_update(work->instance, &change, rq->caller, err);
 }
 
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	InstanceMove move = {.name = work->name, .pool = work->pool, .project = work->project, .instance_only = work->instance_only};
+	InstanceMove move = { .name = work->name,
+		.pool = work->pool,
+		.project = work->project,
+		.instance_only = work->instance_only };
 	if (!work->pool && !work->project)
 		return instance_rename(work->instance, work->name, operation_caller(op), err);
 	return instance_move(work->instance, &move, op, operation_caller(op), err);
@@ -346,14 +371,16 @@ static int plan_move(Request *rq, const Pb__InstancePost *post, Work *work, Erro
 	work->project = other(post->project, instance_project(work->instance));
 	if (!*post->name && !work->pool && !work->project)
 		return error_set(err, ERROR_INVALID, "No new name was given");
-	if (work->project && access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
+	if (work->project &&
+	    access_check_object(rq, "project", "can_create_instances", work->project, err) < 0)
 		return -1;
 	work->name = g_strdup(*post->name ? post->name : instance_name(work->instance));
 	work->instance_only = post->instance_only;
 	return 0;
 }
 
-int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Operation *out, Error **err)
+int api_rename_instance(
+    Request *rq, const Pb__RenameInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	const Pb__InstancePost *post = in->instance;
 	g_autoptr(Work) work = work_on(rq, in->name, err);
@@ -365,8 +392,9 @@ int api_rename_instance(Request *rq, const Pb__RenameInstanceRequest *in, Pb__Op
 	if (plan_move(rq, post, work, err) < 0)
 		return -1;
 	if (instance_running(work->instance))
-		return error_set(err, ERROR_INVALID, work->pool || work->project ? "Instance must be stopped to be moved"
-		                                                                 : "Renaming of running instance not allowed");
+		return error_set(err, ERROR_INVALID,
+		    work->pool || work->project ? "Instance must be stopped to be moved" :
+						  "Renaming of running instance not allowed");
 	g_autoptr(Instance) taken = NULL;
 	g_autoptr(Error) missing = NULL;
 	const char *project = work->project ? work->project : rq->project;
@@ -382,14 +410,16 @@ static int run_delete(Operation *op, void *data, Error **err)
 	return instance_delete(((Work *)data)->instance, operation_caller(op), err);
 }
 
-int api_delete_instance(Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Operation *out, Error **err)
+int api_delete_instance(
+    Request *rq, const Pb__DeleteInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
 	if (instance_running(work->instance))
 		return error_set(err, ERROR_INVALID, "Instance is running");
-	return start_operation(rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
+	return start_operation(
+	    rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
 }
 
 /* ---- state ---- */
@@ -419,7 +449,8 @@ static int run_action(Operation *op, void *data, Error **err)
 static int fill_action(const Pb__InstanceStatePut *state, Work *work, Error **err)
 {
 	if (!state || !g_strv_contains(actions, state->action))
-		return error_set(err, ERROR_INVALID, "Unknown action \"%s\"", state ? state->action : "");
+		return error_set(
+		    err, ERROR_INVALID, "Unknown action \"%s\"", state ? state->action : "");
 	if (state->stateful)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Stateful stop and start are not available in this version");
@@ -439,7 +470,8 @@ int api_update_instance_state(Request *rq, const Pb__UpdateInstanceStateRequest 
 	for (int i = 0; actions[i]; i++)
 		if (g_str_equal(actions[i], work->action))
 			description = action_descriptions[i];
-	return start_operation(rq, description, in->name, run_action, g_steal_pointer(&work), out, err);
+	return start_operation(
+	    rq, description, in->name, run_action, g_steal_pointer(&work), out, err);
 }
 
 static gboolean wants_action(Instance *instance, const char *action)
@@ -461,14 +493,16 @@ static int run_bulk(Operation *op, void *data, Error **err)
 	for (guint i = 0; i < work->instances->len; i++) {
 		Instance *instance = work->instances->pdata[i];
 		g_autoptr(Error) error = NULL;
-		if (wants_action(instance, work->action) && act(instance, work, operation_caller(op), &error) < 0)
+		if (wants_action(instance, work->action) &&
+		    act(instance, work, operation_caller(op), &error) < 0)
 			g_string_append_printf(failures, "%s%s: %s", failures->len ? "; " : "",
 			    instance_name(instance), error->message);
 	}
 	return failures->len ? error_set(err, ERROR_INTERNAL, "%s", failures->str) : 0;
 }
 
-int api_update_instances(Request *rq, const Pb__UpdateInstancesRequest *in, Pb__Operation *out, Error **err)
+int api_update_instances(
+    Request *rq, const Pb__UpdateInstancesRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (fill_action(in->instances ? in->instances->state : NULL, work, err) < 0)

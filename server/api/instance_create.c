@@ -69,18 +69,27 @@ static char **strv_from(char *const *items, size_t n)
 
 static InstanceSpec spec_of(const Work *work, const Caller *caller)
 {
-	return (InstanceSpec){.project = work->project, .name = work->name, .type = INSTANCE_CONTAINER,
-	    .architecture = work->architecture, .description = work->description,
-	    .ephemeral = work->ephemeral, .config = work->config, .devices = work->devices,
-	    .profiles = work->profiles, .image = work->image, .image_properties = work->properties,
-	    .origin = work->origin.source ? &work->origin : NULL, .caller = caller};
+	return (InstanceSpec){ .project = work->project,
+		.name = work->name,
+		.type = INSTANCE_CONTAINER,
+		.architecture = work->architecture,
+		.description = work->description,
+		.ephemeral = work->ephemeral,
+		.config = work->config,
+		.devices = work->devices,
+		.profiles = work->profiles,
+		.image = work->image,
+		.image_properties = work->properties,
+		.origin = work->origin.source ? &work->origin : NULL,
+		.caller = caller };
 }
 
 /* What the instance takes from its image, where the request does not say it. */
 static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
 {
 	if (g_str_equal(image->type, "virtual-machine"))
-		return error_set(err, ERROR_INVALID, "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
+		return error_set(err, ERROR_INVALID,
+		    "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
 	work->image = g_strdup(image->fingerprint);
 	work->properties = config_from_map(image->n_properties, image->properties);
 	if (!*work->architecture) {
@@ -115,7 +124,8 @@ static int run_create(Operation *op, void *data, Error **err)
 		return -1;
 	InstanceSpec spec = spec_of(work, operation_caller(op));
 	if (work->refresh)
-		return instance_refresh(work->refresh, &work->origin, op, operation_caller(op), err);
+		return instance_refresh(
+		    work->refresh, &work->origin, op, operation_caller(op), err);
 	if (work->origin.source)
 		return instance_copy(operation_daemon(op), &spec, op, NULL, err);
 	return instance_create(operation_daemon(op), &spec, op, NULL, err);
@@ -146,7 +156,8 @@ static int choose_image(Request *rq, const Pb__InstanceSource *source, Work *wor
 	if (*source->server)
 		return choose_remote(source, work, err);
 	if (!*wanted)
-		return error_set(err, ERROR_INVALID, "Must specify one of alias, fingerprint or properties for init from image");
+		return error_set(err, ERROR_INVALID,
+		    "Must specify one of alias, fingerprint or properties for init from image");
 	if (image_resolve(rq->daemon, rq->project, wanted, rq->arena, &image, err) < 0)
 		return -1;
 	return use_image(rq->daemon, image, work, err);
@@ -184,7 +195,8 @@ static int choose_copy(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	const Pb__InstanceSource *source = in->instance->source;
 	const char *project = *source->project ? source->project : rq->project;
 	const char *slash = strchr(source->source, '/');
-	g_autofree char *name = slash ? g_strndup(source->source, (gsize)(slash - source->source)) : g_strdup(source->source);
+	g_autofree char *name = slash ? g_strndup(source->source, (gsize)(slash - source->source)) :
+					g_strdup(source->source);
 	if (!*name)
 		return error_set(err, ERROR_INVALID, "Must specify a source instance");
 	if (access_check_object(rq, "instance", "can_view", project, err) < 0 ||
@@ -195,7 +207,8 @@ static int choose_copy(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->origin.instance_only = source->instance_only;
 	work->origin.allow_inconsistent = source->allow_inconsistent;
 	work->image_profiles = FALSE;
-	if (source->refresh && instance_get(rq->daemon, rq->project, work->name, &work->refresh, NULL) == 0)
+	if (source->refresh &&
+	    instance_get(rq->daemon, rq->project, work->name, &work->refresh, NULL) == 0)
 		return 0;
 	return merge_source(in, work, err);
 }
@@ -212,16 +225,19 @@ static int choose_source(Request *rq, const Pb__CreateInstanceRequest *in, Work 
 	if (g_str_equal(type, "copy"))
 		return choose_copy(rq, in, work, err);
 	if (g_str_equal(type, "migration"))
-		return error_set(err, ERROR_UNSUPPORTED, "Source type \"%s\" is not available in this version", type);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Source type \"%s\" is not available in this version", type);
 	return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", type);
 }
 
 static char *random_name(void)
 {
-	static const char *const first[] = {"able", "bold", "calm", "deft", "easy", "fair", "glad", "keen",
-	    "kind", "live", "mild", "neat", "open", "quick", "safe", "true", "warm", "wise"};
-	static const char *const second[] = {"ant", "bear", "crab", "deer", "eel", "fox", "goose", "hare",
-	    "ibis", "jay", "lynx", "mole", "newt", "otter", "pike", "ram", "seal", "toad", "wren"};
+	static const char *const first[] = { "able", "bold", "calm", "deft", "easy", "fair", "glad",
+		"keen", "kind", "live", "mild", "neat", "open", "quick", "safe", "true", "warm",
+		"wise" };
+	static const char *const second[] = { "ant", "bear", "crab", "deer", "eel", "fox", "goose",
+		"hare", "ibis", "jay", "lynx", "mole", "newt", "otter", "pike", "ram", "seal",
+		"toad", "wren" };
 	return g_strdup_printf("%s-%s", first[g_random_int_range(0, G_N_ELEMENTS(first))],
 	    second[g_random_int_range(0, G_N_ELEMENTS(second))]);
 }
@@ -258,7 +274,8 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	work->devices = devices_from_map(post->n_devices, post->devices);
 	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
 		return -1;
-	gboolean none = !post->n_profiles && has_field(in->update_mask, in->n_update_mask, "profiles");
+	gboolean none = !post->n_profiles &&
+	    has_field(in->update_mask, in->n_update_mask, "profiles");
 	work->image_profiles = !post->n_profiles && !none;
 	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
 					      : strv_from(post->profiles, post->n_profiles);
@@ -266,17 +283,23 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 }
 
 /* Takes `work`. */
-static int start(Request *rq, const char *what, int (*run)(Operation *, void *, Error **), Work *work, Pb__Operation *out,
-    Error **err)
+static int start(Request *rq, const char *what, int (*run)(Operation *, void *, Error **),
+    Work *work, Pb__Operation *out, Error **err)
 {
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", work->name);
 	const char *resources[] = {"instances", url, "containers", url, NULL};
-	OperationSpec spec = {.op_class = OPERATION_TASK, .description = what, .run = run,
-	    .cancel = work->remote ? image_download_cancel : NULL, .data = work, .destroy = work_free, .resources = resources};
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = what,
+		.run = run,
+		.cancel = work->remote ? image_download_cancel : NULL,
+		.data = work,
+		.destroy = work_free,
+		.resources = resources };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
-int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
+int api_create_instance(
+    Request *rq, const Pb__CreateInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (!in->instance)
@@ -286,7 +309,9 @@ int api_create_instance(Request *rq, const Pb__CreateInstanceRequest *in, Pb__Op
 	InstanceSpec spec = spec_of(work, rq->caller);
 	if (!work->refresh && instance_create_check(rq->daemon, &spec, err) < 0)
 		return -1;
-	const char *what = work->refresh ? "Refreshing instance" : work->origin.source ? "Copying instance" : "Creating instance";
+	const char *what = work->refresh ? "Refreshing instance" :
+	    work->origin.source		 ? "Copying instance" :
+					   "Creating instance";
 	return start(rq, what, run_create, g_steal_pointer(&work), out, err);
 }
 
@@ -297,10 +322,12 @@ static int run_rebuild(Operation *op, void *data, Error **err)
 	Work *work = data;
 	if (fetch_image(op, work, err) < 0)
 		return -1;
-	return instance_rebuild(work->rebuild, work->image, work->properties, op, operation_caller(op), err);
+	return instance_rebuild(
+	    work->rebuild, work->image, work->properties, op, operation_caller(op), err);
 }
 
-int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__Operation *out, Error **err)
+int api_rebuild_instance(
+    Request *rq, const Pb__RebuildInstanceRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (instance_get(rq->daemon, rq->project, in->name, &work->rebuild, err) < 0)
@@ -315,7 +342,8 @@ int api_rebuild_instance(Request *rq, const Pb__RebuildInstanceRequest *in, Pb__
 		if (choose_image(rq, in->instance->source, work, err) < 0)
 			return -1;
 	} else if (!g_str_equal(in->instance->source->type, "none")) {
-		return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", in->instance->source->type);
+		return error_set(
+		    err, ERROR_INVALID, "Unknown source type \"%s\"", in->instance->source->type);
 	}
 	work->name = g_strdup(in->name);
 	return start(rq, "Rebuilding instance", run_rebuild, g_steal_pointer(&work), out, err);

@@ -17,7 +17,8 @@ static int open_logs(Request *rq, const char *name, LogsKind kind, Instance **re
 	return logs_open(*ret_instance, kind, ret_logs, err);
 }
 
-static void tell(Request *rq, Instance *instance, LogsKind kind, const char *file, const char *action)
+static void tell(
+    Request *rq, Instance *instance, LogsKind kind, const char *file, const char *action)
 {
 	g_autofree char *below = g_strconcat(folders[kind], file, NULL);
 	instance_event_below(instance, below, action, NULL, rq->caller);
@@ -29,7 +30,8 @@ static int list(Request *rq, const char *name, LogsKind kind, size_t *ret_n,
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(Logs) logs = NULL;
 	g_autoptr(GPtrArray) names = NULL;
-	if (open_logs(rq, name, kind, &instance, &logs, err) < 0 || logs_list(logs, &names, err) < 0)
+	if (open_logs(rq, name, kind, &instance, &logs, err) < 0 ||
+	    logs_list(logs, &names, err) < 0)
 		return -1;
 	Pb__InstanceLogFile **items = arena_alloc(rq->arena, (names->len + 1) * sizeof(*items));
 	for (guint i = 0; i < names->len; i++) {
@@ -66,7 +68,8 @@ static int delete_one(Request *rq, const char *name, LogsKind kind, const char *
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(Logs) logs = NULL;
-	if (open_logs(rq, name, kind, &instance, &logs, err) < 0 || logs_file_delete(logs, file, err) < 0)
+	if (open_logs(rq, name, kind, &instance, &logs, err) < 0 ||
+	    logs_file_delete(logs, file, err) < 0)
 		return -1;
 	tell(rq, instance, kind, file, "instance-log-deleted");
 	return 0;
@@ -78,7 +81,8 @@ int api_get_instance_logfiles(Request *rq, const Pb__GetInstanceLogfilesRequest 
 	return list(rq, in->name, LOGS_OWN, &out->n_items, &out->items, err);
 }
 
-int api_get_instance_logfile(Request *rq, const Pb__GetInstanceLogfileRequest *in, Stream *stream, Error **err)
+int api_get_instance_logfile(
+    Request *rq, const Pb__GetInstanceLogfileRequest *in, Stream *stream, Error **err)
 {
 	return send_one(rq, in->name, LOGS_OWN, in->file, stream, err);
 }

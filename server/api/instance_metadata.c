@@ -18,7 +18,8 @@ int api_get_instance_metadata(Request *rq, const Pb__GetInstanceMetadataRequest 
 	    metadata_load(instance_folder_fd(folder), rq->arena, &found, err) < 0)
 		return -1;
 	*out = *found;
-	instance_event_below(instance, "/metadata", "instance-metadata-retrieved", NULL, rq->caller);
+	instance_event_below(
+	    instance, "/metadata", "instance-metadata-retrieved", NULL, rq->caller);
 	return 0;
 }
 
@@ -121,8 +122,8 @@ static int send_text(int folder, const char *path, Stream *stream, Error **err)
 	return stream_send_file(stream, fd, 0, size, err);
 }
 
-int api_get_instance_template_files(Request *rq, const Pb__GetInstanceTemplateFilesRequest *in, Stream *stream,
-    Error **err)
+int api_get_instance_template_files(
+    Request *rq, const Pb__GetInstanceTemplateFilesRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(InstanceFolder) folder = NULL;
@@ -144,7 +145,8 @@ static int receive_text(Stream *stream, GString *text, Error **err)
 	while ((got = stream_recv(stream, -1, &message, err)) == 1) {
 		const Pb__CreateInstanceTemplateFileRequest *more = message;
 		if (text->len + more->data.len > TEMPLATE_MAX)
-			return error_set(err, ERROR_TOO_LARGE, "More than %d bytes of template", TEMPLATE_MAX);
+			return error_set(
+			    err, ERROR_TOO_LARGE, "More than %d bytes of template", TEMPLATE_MAX);
 		g_string_append_len(text, (const char *)more->data.data, (gssize)more->data.len);
 	}
 	return got;

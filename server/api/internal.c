@@ -13,7 +13,8 @@ static int require_local(Request *rq, Error **err)
 	return error_set(err, ERROR_FORBIDDEN, "not authorized");
 }
 
-int api_get_ready(Request *rq, const Pb__GetReadyRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_get_ready(
+    Request *rq, const Pb__GetReadyRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	if (require_local(rq, err) < 0)
 		return -1;
@@ -22,7 +23,8 @@ int api_get_ready(Request *rq, const Pb__GetReadyRequest *in, Google__Protobuf__
 	return 0;
 }
 
-int api_shutdown(Request *rq, const Pb__ShutdownRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_shutdown(
+    Request *rq, const Pb__ShutdownRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	if (require_local(rq, err) < 0)
 		return -1;
@@ -30,7 +32,8 @@ int api_shutdown(Request *rq, const Pb__ShutdownRequest *in, Google__Protobuf__E
 	return 0;
 }
 
-int api_release_memory(Request *rq, const Pb__ReleaseMemoryRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_release_memory(
+    Request *rq, const Pb__ReleaseMemoryRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	if (require_local(rq, err) < 0)
 		return -1;
@@ -46,7 +49,8 @@ static char **copy_columns(Arena *arena, const GPtrArray *columns)
 	return copy;
 }
 
-int api_query_sql(Request *rq, const Pb__QuerySqlRequest *in, Pb__InternalSQLBatch *out, Error **err)
+int api_query_sql(
+    Request *rq, const Pb__QuerySqlRequest *in, Pb__InternalSQLBatch *out, Error **err)
 {
 	g_autoptr(GPtrArray) results = NULL;
 	if (require_local(rq, err) < 0)
@@ -82,7 +86,8 @@ int api_dump_sql(Request *rq, const Pb__DumpSqlRequest *in, Pb__InternalSQLDump 
 	return 0;
 }
 
-int api_query_rest(Request *rq, const Pb__QueryRestRequest *in, Pb__QueryRestResponse *out, Error **err)
+int api_query_rest(
+    Request *rq, const Pb__QueryRestRequest *in, Pb__QueryRestResponse *out, Error **err)
 {
 	int status;
 	const char *const *headers;

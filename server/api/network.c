@@ -59,7 +59,8 @@ static void fill_managed(Request *rq, Network *network, Pb__Network *out)
 	out->locations = arena_alloc(rq->arena, sizeof *out->locations);
 	out->locations[0] = request_strdup(rq, "none");
 	out->n_locations = 1;
-	config_to_map(config, rq->arena, &pb__network__config_entry__descriptor, &out->n_config, &out->config);
+	config_to_map(config, rq->arena, &pb__network__config_entry__descriptor, &out->n_config,
+	    &out->config);
 }
 
 static void fill_interface(Request *rq, const Link *link, Pb__Network *out)
@@ -78,8 +79,8 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*(Pb__Network *const *)a)->name, (*(Pb__Network *const *)b)->name);
 }
 
-static void list_interfaces(Request *rq, const Project *asking, const View *view, GHashTable *managed,
-    Pb__GetNetworksResponse *out)
+static void list_interfaces(Request *rq, const Project *asking, const View *view,
+    GHashTable *managed, Pb__GetNetworksResponse *out)
 {
 	for (unsigned i = 0; i < view->links->n_links; i++) {
 		const Link *link = &view->links->links[i];
@@ -93,7 +94,8 @@ static void list_interfaces(Request *rq, const Project *asking, const View *view
 	}
 }
 
-int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetworksResponse *out, Error **err)
+int api_get_networks(
+    Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetworksResponse *out, Error **err)
 {
 	g_autofree char *project = NULL;
 	g_autoptr(Project) asking = NULL;
@@ -107,7 +109,8 @@ int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetwo
 	}
 	g_autoptr(GPtrArray) networks = network_list(rq->daemon, project);
 	g_autoptr(GHashTable) managed = g_hash_table_new(g_str_hash, g_str_equal);
-	out->items = arena_alloc(rq->arena, (networks->len + view.links->n_links + 1) * sizeof *out->items);
+	out->items = arena_alloc(
+	    rq->arena, (networks->len + view.links->n_links + 1) * sizeof *out->items);
 	for (guint i = 0; i < networks->len; i++) {
 		Network *network = g_ptr_array_index(networks, i);
 		g_hash_table_add(managed, (char *)(uintptr_t)network_name(network));
@@ -126,7 +129,8 @@ int api_get_networks(Request *rq, const Pb__GetNetworksRequest *in, Pb__GetNetwo
 }
 
 /* A managed network or, in "default", an interface: *ret_network stays NULL for the latter. */
-static int find(Request *rq, const char *name, Network **ret_network, char **ret_project, Error **err)
+static int find(
+    Request *rq, const char *name, Network **ret_network, char **ret_project, Error **err)
 {
 	g_autofree char *project = NULL;
 	g_autoptr(Project) asking = NULL;
@@ -165,21 +169,26 @@ int api_get_network(Request *rq, const Pb__GetNetworkRequest *in, Pb__Network *o
 	return result;
 }
 
-static void send_event(Request *rq, Network *network, const char *action, const char *name, const char *context)
+static void send_event(
+    Request *rq, Network *network, const char *action, const char *name, const char *context)
 {
 	g_autofree char *source = g_strdup_printf("/1.0/networks/%s", name);
-	event_lifecycle(rq->daemon->events, network ? network_project(network) : "default", action, source, context,
-	    rq->caller);
+	event_lifecycle(rq->daemon->events, network ? network_project(network) : "default", action,
+	    source, context, rq->caller);
 }
 
-int api_create_network(Request *rq, const Pb__CreateNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_create_network(
+    Request *rq, const Pb__CreateNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	const Pb__NetworksPost *post = in->network;
 	if (!post || !post->name || !*post->name)
 		return error_set(err, ERROR_INVALID, "No name provided");
 	g_autoptr(Config) config = config_from_map(post->n_config, post->config);
-	NetworkSpec spec = {.project = rq->project, .name = post->name, .description = post->description,
-	    .type = post->type, .config = config};
+	NetworkSpec spec = { .project = rq->project,
+		.name = post->name,
+		.description = post->description,
+		.type = post->type,
+		.config = config };
 	network_change_lock(rq->daemon);
 	int result = network_create(rq->daemon, &spec, err);
 	network_change_unlock(rq->daemon);
@@ -195,7 +204,8 @@ static int find_managed(Request *rq, const char *name, Network **ret_network, Er
 	if (find(rq, name, ret_network, &project, err) < 0)
 		return -1;
 	if (!*ret_network)
-		return error_set(err, ERROR_INVALID, "Network \"%s\" is not managed by this server", name);
+		return error_set(
+		    err, ERROR_INVALID, "Network \"%s\" is not managed by this server", name);
 	return 0;
 }
 
@@ -207,7 +217,8 @@ static int check_etag(Request *rq, Network *network, Error **err)
 }
 
 /* config is taken. */
-static int change(Request *rq, Network *network, const char *description, const Config *config, Error **err)
+static int change(
+    Request *rq, Network *network, const char *description, const Config *config, Error **err)
 {
 	if (check_etag(rq, network, err) < 0 ||
 	    network_update(rq->daemon, network, description, config, err) < 0)
@@ -216,14 +227,18 @@ static int change(Request *rq, Network *network, const char *description, const 
 	return 0;
 }
 
-int api_update_network(Request *rq, const Pb__UpdateNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_network(
+    Request *rq, const Pb__UpdateNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	if (find_managed(rq, in->name, &network, err) < 0)
 		return -1;
-	g_autoptr(Config) config =
-	    in->network ? config_from_map(in->network->n_config, in->network->config) : config_new();
-	const char *description = in->network && in->network->description ? in->network->description : "";
+	g_autoptr(Config) config = in->network ?
+	    config_from_map(in->network->n_config, in->network->config) :
+	    config_new();
+	const char *description = in->network && in->network->description ?
+	    in->network->description :
+	    "";
 	network_change_lock(rq->daemon);
 	int result = change(rq, network, description, config, err);
 	network_change_unlock(rq->daemon);
@@ -238,14 +253,18 @@ static gboolean in_mask(const Pb__PatchNetworkRequest *in, const char *field)
 	return FALSE;
 }
 
-int api_patch_network(Request *rq, const Pb__PatchNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_network(
+    Request *rq, const Pb__PatchNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	if (find_managed(rq, in->name, &network, err) < 0)
 		return -1;
-	g_autoptr(Config) changes =
-	    in->network ? config_from_map(in->network->n_config, in->network->config) : config_new();
-	const char *description = in_mask(in, "description") ? (in->network ? in->network->description : "") : NULL;
+	g_autoptr(Config) changes = in->network ?
+	    config_from_map(in->network->n_config, in->network->config) :
+	    config_new();
+	const char *description = in_mask(in, "description") ?
+	    (in->network ? in->network->description : "") :
+	    NULL;
 	network_change_lock(rq->daemon);
 	g_autoptr(Config) config = network_config(network);
 	GHashTableIter iter;
@@ -258,7 +277,8 @@ int api_patch_network(Request *rq, const Pb__PatchNetworkRequest *in, Google__Pr
 	return result;
 }
 
-int api_rename_network(Request *rq, const Pb__RenameNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_rename_network(
+    Request *rq, const Pb__RenameNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	const char *name = in->network ? in->network->name : NULL;
@@ -278,7 +298,8 @@ int api_rename_network(Request *rq, const Pb__RenameNetworkRequest *in, Google__
 	return 0;
 }
 
-int api_delete_network(Request *rq, const Pb__DeleteNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_network(
+    Request *rq, const Pb__DeleteNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	if (find_managed(rq, in->name, &network, err) < 0)
@@ -291,8 +312,8 @@ int api_delete_network(Request *rq, const Pb__DeleteNetworkRequest *in, Google__
 	return result;
 }
 
-int api_get_network_leases(Request *rq, const Pb__GetNetworkLeasesRequest *in, Pb__GetNetworkLeasesResponse *out,
-    Error **err)
+int api_get_network_leases(Request *rq, const Pb__GetNetworkLeasesRequest *in,
+    Pb__GetNetworkLeasesResponse *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	g_autoptr(GPtrArray) leases = NULL;
@@ -302,7 +323,8 @@ int api_get_network_leases(Request *rq, const Pb__GetNetworkLeasesRequest *in, P
 	out->items = arena_alloc(rq->arena, (leases->len + 1) * sizeof *out->items);
 	for (guint i = 0; i < leases->len; i++) {
 		const NetworkLease *lease = g_ptr_array_index(leases, i);
-		Pb__NetworkLease *item = arena_message(rq->arena, Pb__NetworkLease, pb__network_lease);
+		Pb__NetworkLease *item = arena_message(
+		    rq->arena, Pb__NetworkLease, pb__network_lease);
 		item->hostname = request_strdup(rq, lease->hostname);
 		item->hwaddr = request_strdup(rq, lease->hwaddr);
 		item->address = request_strdup(rq, lease->address);
@@ -330,7 +352,8 @@ static gboolean may_view(Request *rq, const char *project)
 
 static Pb__NetworkAllocation *add_allocation(Allocations *a, const char *address)
 {
-	Pb__NetworkAllocation *item = arena_message(a->rq->arena, Pb__NetworkAllocation, pb__network_allocation);
+	Pb__NetworkAllocation *item = arena_message(
+	    a->rq->arena, Pb__NetworkAllocation, pb__network_allocation);
 	item->addresses = request_strdup(a->rq, address);
 	item->nat = config_true(a->config, strchr(address, ':') ? "ipv6.nat" : "ipv4.nat");
 	g_ptr_array_add(a->items, item);
@@ -341,7 +364,8 @@ static const NetworkUse *use_of_lease(const Allocations *a, const NetworkLease *
 {
 	for (guint i = 0; i < a->uses->len; i++) {
 		const NetworkUse *use = g_ptr_array_index(a->uses, i);
-		if (use->instance && use->hwaddr && g_ascii_strcasecmp(use->hwaddr, lease->hwaddr) == 0 &&
+		if (use->instance && use->hwaddr &&
+		    g_ascii_strcasecmp(use->hwaddr, lease->hwaddr) == 0 &&
 		    network_use_matches(use, network_project(a->network), network_name(a->network)))
 			return use;
 	}
@@ -355,7 +379,8 @@ static void add_lease_allocation(Allocations *a, const NetworkLease *lease)
 	if (!use || !may_view(a->rq, use->project))
 		return;
 	g_autofree char *url = network_use_url(use);
-	g_autofree char *address = g_strconcat(lease->address, strchr(lease->address, ':') ? "/128" : "/32", NULL);
+	g_autofree char *address = g_strconcat(
+	    lease->address, strchr(lease->address, ':') ? "/128" : "/32", NULL);
 	Pb__NetworkAllocation *item = add_allocation(a, address);
 	item->used_by = request_strdup(a->rq, url);
 	item->type = request_strdup(a->rq, "instance");
@@ -373,8 +398,8 @@ static int add_network_allocations(Allocations *a, Error **err)
 		if (!address)
 			continue;
 		Pb__NetworkAllocation *item = add_allocation(a, address);
-		item->used_by = arena_printf(a->rq->arena, "/1.0/networks/%s%s%s", network_name(a->network),
-		    other ? "?project=" : "", other ? project : "");
+		item->used_by = arena_printf(a->rq->arena, "/1.0/networks/%s%s%s",
+		    network_name(a->network), other ? "?project=" : "", other ? project : "");
 		item->type = request_strdup(a->rq, "network");
 	}
 	if (network_leases(a->network, a->project, &leases, err) < 0)
@@ -390,12 +415,16 @@ int api_get_network_allocations(Request *rq, const Pb__GetNetworkAllocationsRequ
 	g_autofree char *project = NULL;
 	g_autoptr(GPtrArray) uses = NULL;
 	if (in->all_projects && *in->project)
-		return error_set(err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
+		return error_set(
+		    err, ERROR_INVALID, "Cannot specify a project when requesting all projects");
 	if (project_effective(rq->daemon, rq->project, PROJECT_NETWORKS, &project, err) < 0 ||
 	    network_uses_load(rq->daemon->db, &uses, err) < 0)
 		return -1;
 	g_autoptr(GPtrArray) items = g_ptr_array_new(); /* of the arena */
-	Allocations a = {.rq = rq, .project = in->all_projects ? NULL : rq->project, .uses = uses, .items = items};
+	Allocations a = { .rq = rq,
+		.project = in->all_projects ? NULL : rq->project,
+		.uses = uses,
+		.items = items };
 	g_autoptr(GPtrArray) networks = network_list(rq->daemon, in->all_projects ? NULL : project);
 	for (guint i = 0; i < networks->len; i++) {
 		a.network = g_ptr_array_index(networks, i);
@@ -411,7 +440,8 @@ int api_get_network_allocations(Request *rq, const Pb__GetNetworkAllocationsRequ
 	return 0;
 }
 
-int api_get_network_state(Request *rq, const Pb__GetNetworkStateRequest *in, Pb__NetworkState *out, Error **err)
+int api_get_network_state(
+    Request *rq, const Pb__GetNetworkStateRequest *in, Pb__NetworkState *out, Error **err)
 {
 	g_autoptr(Network) network = NULL;
 	g_autofree char *project = NULL;

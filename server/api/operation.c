@@ -54,7 +54,8 @@ int api_get_operations(Request *rq, const Pb__GetOperationsRequest *in,
 	return 0;
 }
 
-int api_get_operation(Request *rq, const Pb__GetOperationRequest *in, Pb__Operation *out, Error **err)
+int api_get_operation(
+    Request *rq, const Pb__GetOperationRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Operation) op = NULL;
 	if (find(rq, in->id, NULL, &op, err) < 0)
@@ -72,7 +73,8 @@ int api_delete_operation(Request *rq, const Pb__DeleteOperationRequest *in,
 	return operation_cancel(op, err);
 }
 
-int api_get_operation_wait(Request *rq, const Pb__GetOperationWaitRequest *in, Pb__Operation *out, Error **err)
+int api_get_operation_wait(
+    Request *rq, const Pb__GetOperationWaitRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Operation) op = NULL;
 	if (find(rq, in->id, in->secret, &op, err) < 0)
@@ -93,7 +95,8 @@ int api_get_operation_wait(Request *rq, const Pb__GetOperationWaitRequest *in, P
 	}
 }
 
-int api_watch_operation(Request *rq, const Pb__WatchOperationRequest *in, Stream *stream, Error **err)
+int api_watch_operation(
+    Request *rq, const Pb__WatchOperationRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Operation) op = NULL;
 	if (find(rq, in->id, in->secret, &op, err) < 0)
@@ -113,7 +116,8 @@ int api_watch_operation(Request *rq, const Pb__WatchOperationRequest *in, Stream
 	return 0;
 }
 
-int api_connect_operation(Request *rq, const Pb__ConnectOperationRequest *in, Stream *stream, Error **err)
+int api_connect_operation(
+    Request *rq, const Pb__ConnectOperationRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Operation) op = operation_table_get(rq->daemon->operations, in->id ? in->id : "");
 	if (!op)

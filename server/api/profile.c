@@ -18,15 +18,18 @@ static void fill(Arena *arena, const Profile *profile, Pb__Profile *out)
 {
 	out->name = arena_strdup(arena, profile->name);
 	out->description = arena_strdup(arena, profile->description);
-	config_to_map(profile->config, arena, &pb__profile__config_entry__descriptor, &out->n_config, &out->config);
-	devices_to_map(profile->devices, arena, &pb__profile__devices_entry__descriptor, &out->n_devices, &out->devices);
+	config_to_map(profile->config, arena, &pb__profile__config_entry__descriptor,
+	    &out->n_config, &out->config);
+	devices_to_map(profile->devices, arena, &pb__profile__devices_entry__descriptor,
+	    &out->n_devices, &out->devices);
 	out->n_used_by = profile->used_by ? g_strv_length(profile->used_by) : 0;
 	out->used_by = arena_alloc(arena, (out->n_used_by + 1) * sizeof(char *));
 	for (size_t i = 0; i < out->n_used_by; i++)
 		out->used_by[i] = arena_strdup(arena, profile->used_by[i]);
 }
 
-int api_get_profiles(Request *rq, const Pb__GetProfilesRequest *in, Pb__GetProfilesResponse *out, Error **err)
+int api_get_profiles(
+    Request *rq, const Pb__GetProfilesRequest *in, Pb__GetProfilesResponse *out, Error **err)
 {
 	g_autoptr(GPtrArray) profiles = NULL;
 	if (profile_list(rq->daemon, rq->project, TRUE, &profiles, err) < 0)
@@ -68,10 +71,12 @@ static int check(Request *rq, const Profile *profile, Error **err)
 	g_autofree char *project = NULL;
 	if (project_effective(rq->daemon, rq->project, PROJECT_PROFILES, &project, err) < 0)
 		return -1;
-	return project_allow_profile(rq->daemon, project, profile->name, profile->config, profile->devices, err);
+	return project_allow_profile(
+	    rq->daemon, project, profile->name, profile->config, profile->devices, err);
 }
 
-int api_create_profile(Request *rq, const Pb__CreateProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_create_profile(
+    Request *rq, const Pb__CreateProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	const Pb__ProfilesPost *body = in->profile;
 	if (!body || !*body->name)
@@ -81,7 +86,8 @@ int api_create_profile(Request *rq, const Pb__CreateProfileRequest *in, Google__
 	profile->description = g_strdup(body->description);
 	profile->config = config_from_map(body->n_config, body->config);
 	profile->devices = devices_from_map(body->n_devices, body->devices);
-	if (check(rq, profile, err) < 0 || profile_create(rq->daemon, rq->project, profile, err) < 0)
+	if (check(rq, profile, err) < 0 ||
+	    profile_create(rq->daemon, rq->project, profile, err) < 0)
 		return -1;
 	tell(rq, "profile-created", profile->name, NULL);
 	return 0;
@@ -103,7 +109,8 @@ static int store(Request *rq, const Profile *before, const Profile *after, Error
 	fill(rq->arena, before, object);
 	if (request_check_etag(rq, object, err) < 0 || check(rq, after, err) < 0 ||
 	    project_effective(rq->daemon, rq->project, PROJECT_PROFILES, &project, err) < 0 ||
-	    instance_profile_check(rq->daemon, project, after->name, after->config, after->devices, err) < 0 ||
+	    instance_profile_check(
+		rq->daemon, project, after->name, after->config, after->devices, err) < 0 ||
 	    profile_update(rq->daemon, rq->project, after, err) < 0)
 		return -1;
 	int failed = instance_profile_changed(rq->daemon, project, after->name, err);
@@ -111,7 +118,8 @@ static int store(Request *rq, const Profile *before, const Profile *after, Error
 	return failed;
 }
 
-int api_update_profile(Request *rq, const Pb__UpdateProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_profile(
+    Request *rq, const Pb__UpdateProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Profile) before = NULL, after = g_new0(Profile, 1);
 	const Pb__ProfilePut *body = in->profile;
@@ -135,8 +143,9 @@ static Profile *patched(const Profile *before, const Pb__PatchProfileRequest *in
 	Profile *after = g_new0(Profile, 1);
 	const Pb__ProfilePut *body = in->profile;
 	after->name = g_strdup(before->name);
-	after->description = g_strdup(in_mask(in->n_update_mask, in->update_mask, "description") ? body->description
-												   : before->description);
+	after->description = g_strdup(in_mask(in->n_update_mask, in->update_mask, "description") ?
+		body->description :
+		before->description);
 	after->config = config_copy(before->config);
 	after->devices = devices_copy(before->devices);
 	for (size_t i = 0; i < body->n_config; i++)
@@ -150,7 +159,8 @@ static Profile *patched(const Profile *before, const Pb__PatchProfileRequest *in
 	return after;
 }
 
-int api_patch_profile(Request *rq, const Pb__PatchProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_profile(
+    Request *rq, const Pb__PatchProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_autoptr(Profile) before = NULL, after = NULL;
 	if (!in->profile)
@@ -165,7 +175,8 @@ int api_patch_profile(Request *rq, const Pb__PatchProfileRequest *in, Google__Pr
 	return failed;
 }
 
-int api_rename_profile(Request *rq, const Pb__RenameProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_rename_profile(
+    Request *rq, const Pb__RenameProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	if (!in->profile || !*in->profile->name)
 		return error_set(err, ERROR_INVALID, "No name provided");
@@ -184,7 +195,8 @@ int api_rename_profile(Request *rq, const Pb__RenameProfileRequest *in, Google__
 	return 0;
 }
 
-int api_delete_profile(Request *rq, const Pb__DeleteProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_profile(
+    Request *rq, const Pb__DeleteProfileRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_mutex_lock(&change_lock);
 	int failed = profile_delete(rq->daemon, rq->project, in->name, err);

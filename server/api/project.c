@@ -16,7 +16,8 @@ static void fill(Arena *arena, const Project *project, Pb__Project *out)
 {
 	out->name = arena_strdup(arena, project->name);
 	out->description = arena_strdup(arena, project->description);
-	config_to_map(project->config, arena, &pb__project__config_entry__descriptor, &out->n_config, &out->config);
+	config_to_map(project->config, arena, &pb__project__config_entry__descriptor,
+	    &out->n_config, &out->config);
 	out->n_used_by = project->used_by ? g_strv_length(project->used_by) : 0;
 	out->used_by = arena_alloc(arena, (out->n_used_by + 1) * sizeof(char *));
 	for (size_t i = 0; i < out->n_used_by; i++)
@@ -24,7 +25,8 @@ static void fill(Arena *arena, const Project *project, Pb__Project *out)
 }
 
 /* Restricted callers see the projects they may use. */
-int api_get_projects(Request *rq, const Pb__GetProjectsRequest *in, Pb__GetProjectsResponse *out, Error **err)
+int api_get_projects(
+    Request *rq, const Pb__GetProjectsRequest *in, Pb__GetProjectsResponse *out, Error **err)
 {
 	g_autoptr(GPtrArray) projects = NULL;
 	if (project_list(rq->daemon, TRUE, &projects, err) < 0)
@@ -42,7 +44,8 @@ int api_get_projects(Request *rq, const Pb__GetProjectsRequest *in, Pb__GetProje
 }
 
 /* For callers who may not use it, it does not exist. */
-static int get_visible(Request *rq, const char *name, gboolean used_by, Project **ret_project, Error **err)
+static int get_visible(
+    Request *rq, const char *name, gboolean used_by, Project **ret_project, Error **err)
 {
 	if (!caller_has_project(rq->caller, name))
 		return error_set(err, ERROR_NOT_FOUND, "Project not found");
@@ -58,14 +61,16 @@ int api_get_project(Request *rq, const Pb__GetProjectRequest *in, Pb__Project *o
 	return 0;
 }
 
-static void tell(struct Daemon *daemon, const Caller *caller, const char *action, const char *name, const char *context)
+static void tell(struct Daemon *daemon, const Caller *caller, const char *action, const char *name,
+    const char *context)
 {
 	g_autofree char *escaped = g_uri_escape_string(name, NULL, FALSE);
 	g_autofree char *source = g_strconcat("/1.0/projects/", escaped, NULL);
 	event_lifecycle(daemon->events, name, action, source, context, caller);
 }
 
-int api_create_project(Request *rq, const Pb__CreateProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_create_project(
+    Request *rq, const Pb__CreateProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	const Pb__ProjectsPost *body = in->body;
 	if (!body || !*body->name)
@@ -78,7 +83,8 @@ int api_create_project(Request *rq, const Pb__CreateProjectRequest *in, Google__
 }
 
 /* Under change_lock. mask NULL: everything is replaced. */
-static int change(Request *rq, const char *name, const Pb__ProjectPut *body, gboolean patch, gboolean description, Error **err)
+static int change(Request *rq, const char *name, const Pb__ProjectPut *body, gboolean patch,
+    gboolean description, Error **err)
 {
 	g_autoptr(Project) project = NULL;
 	if (!body)
@@ -92,14 +98,16 @@ static int change(Request *rq, const char *name, const Pb__ProjectPut *body, gbo
 	g_autoptr(Config) config = patch ? config_copy(project->config) : config_new();
 	for (size_t i = 0; i < body->n_config; i++)
 		config_set(config, body->config[i]->key, body->config[i]->value);
-	if (project_update(rq->daemon, name, description ? body->description : project->description, config, err) < 0)
+	if (project_update(rq->daemon, name, description ? body->description : project->description,
+		config, err) < 0)
 		return -1;
 	tell(rq->daemon, rq->caller, "project-updated", name, NULL);
 	schedule_changed(rq->daemon);
 	return 0;
 }
 
-int api_update_project(Request *rq, const Pb__UpdateProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_project(
+    Request *rq, const Pb__UpdateProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_mutex_lock(&change_lock);
 	int failed = change(rq, in->name, in->body, FALSE, TRUE, err);
@@ -107,7 +115,8 @@ int api_update_project(Request *rq, const Pb__UpdateProjectRequest *in, Google__
 	return failed;
 }
 
-int api_patch_project(Request *rq, const Pb__PatchProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_project(
+    Request *rq, const Pb__PatchProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	gboolean description = FALSE;
 	for (size_t i = 0; i < in->n_update_mask; i++)
@@ -141,7 +150,8 @@ static int rename_run(Operation *op, void *data, Error **err)
 	return 0;
 }
 
-int api_rename_project(Request *rq, const Pb__RenameProjectRequest *in, Pb__Operation *out, Error **err)
+int api_rename_project(
+    Request *rq, const Pb__RenameProjectRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Project) project = NULL;
 	if (!in->body || !*in->body->name)
@@ -152,12 +162,17 @@ int api_rename_project(Request *rq, const Pb__RenameProjectRequest *in, Pb__Oper
 		return error_set(err, ERROR_FORBIDDEN, "The 'default' project cannot be renamed");
 	Rename *names = g_new(Rename, 1);
 	*names = (Rename){g_strdup(in->name), g_strdup(in->body->name)};
-	OperationSpec spec = {.op_class = OPERATION_TASK, .description = "Renaming project", .project = "",
-		.run = rename_run, .data = names, .destroy = rename_free};
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = "Renaming project",
+		.project = "",
+		.run = rename_run,
+		.data = names,
+		.destroy = rename_free };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
-int api_delete_project(Request *rq, const Pb__DeleteProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_project(
+    Request *rq, const Pb__DeleteProjectRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	if (project_delete(rq->daemon, in->name, err) < 0)
 		return -1;
@@ -165,7 +180,8 @@ int api_delete_project(Request *rq, const Pb__DeleteProjectRequest *in, Google__
 	return 0;
 }
 
-int api_get_project_state(Request *rq, const Pb__GetProjectStateRequest *in, Pb__ProjectState *out, Error **err)
+int api_get_project_state(
+    Request *rq, const Pb__GetProjectStateRequest *in, Pb__ProjectState *out, Error **err)
 {
 	g_autofree ProjectUse *uses = NULL;
 	size_t n;
@@ -175,10 +191,11 @@ int api_get_project_state(Request *rq, const Pb__GetProjectStateRequest *in, Pb_
 		return -1;
 	out->resources = arena_alloc(rq->arena, sizeof(*out->resources) * n);
 	for (size_t i = 0; i < n; i++) {
-		Pb__ProjectState__ResourcesEntry *entry =
-		    arena_message(rq->arena, Pb__ProjectState__ResourcesEntry, pb__project_state__resources_entry);
+		Pb__ProjectState__ResourcesEntry *entry = arena_message(rq->arena,
+		    Pb__ProjectState__ResourcesEntry, pb__project_state__resources_entry);
 		entry->key = arena_strdup(rq->arena, uses[i].name);
-		entry->value = arena_message(rq->arena, Pb__ProjectStateResource, pb__project_state_resource);
+		entry->value = arena_message(
+		    rq->arena, Pb__ProjectStateResource, pb__project_state_resource);
 		entry->value->limit = uses[i].limit;
 		entry->value->usage = uses[i].used;
 		out->resources[i] = entry;

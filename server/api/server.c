@@ -16,7 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-int api_get_api_versions(Request *rq, const Pb__GetApiVersionsRequest *in, Pb__ApiVersions *out, Error **err)
+int api_get_api_versions(
+    Request *rq, const Pb__GetApiVersionsRequest *in, Pb__ApiVersions *out, Error **err)
 {
 	static char version[] = "/1.0";
 	static char *versions[] = {version};
@@ -45,21 +46,24 @@ static char *constant(const char *text)
 static Pb__ServerEnvironment *make_features(void)
 {
 	/* What liblxc 5 and later all have; older ones are refused by the build. */
-	static const char *const lxc[] = {"cgroup2", "core_scheduling", "devpts_fd", "idmapped_mounts_v2", "mount_injection_file",
-		"network_gateway_device_route", "network_ipvlan", "network_l2proxy", "network_phys_macvlan_mtu",
-		"network_veth_router", "pidfd", "seccomp_allow_deny_syntax", "seccomp_notify", "seccomp_proxy_send_notify_fd"};
+	static const char *const lxc[] = { "cgroup2", "core_scheduling", "devpts_fd",
+		"idmapped_mounts_v2", "mount_injection_file", "network_gateway_device_route",
+		"network_ipvlan", "network_l2proxy", "network_phys_macvlan_mtu",
+		"network_veth_router", "pidfd", "seccomp_allow_deny_syntax", "seccomp_notify",
+		"seccomp_proxy_send_notify_fd" };
 	static Arena *arena; /* kept: what points into it is shared by all replies */
 	arena = arena_new();
-	Pb__ServerEnvironment *env = arena_message(arena, Pb__ServerEnvironment, pb__server_environment);
+	Pb__ServerEnvironment *env = arena_message(
+	    arena, Pb__ServerEnvironment, pb__server_environment);
 	g_autoptr(Config) kernel = config_new(), driver = config_new();
 	for (const HostFeature *feature = host_facts()->features; feature->name; feature++)
 		config_set(kernel, feature->name, feature->present ? "true" : "false");
 	for (size_t i = 0; i < G_N_ELEMENTS(lxc); i++)
 		config_set(driver, lxc[i], "true");
-	config_to_map(kernel, arena, &pb__server_environment__kernel_features_entry__descriptor, &env->n_kernel_features,
-	    &env->kernel_features);
-	config_to_map(driver, arena, &pb__server_environment__lxc_features_entry__descriptor, &env->n_lxc_features,
-	    &env->lxc_features);
+	config_to_map(kernel, arena, &pb__server_environment__kernel_features_entry__descriptor,
+	    &env->n_kernel_features, &env->kernel_features);
+	config_to_map(driver, arena, &pb__server_environment__lxc_features_entry__descriptor,
+	    &env->n_lxc_features, &env->lxc_features);
 	return env;
 }
 
@@ -80,23 +84,28 @@ static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 	size_t n = 0;
 	while (drivers[n].driver)
 		n++;
-	env->storage_supported_drivers = arena_alloc(rq->arena, (n + 1) * sizeof(*env->storage_supported_drivers));
+	env->storage_supported_drivers = arena_alloc(
+	    rq->arena, (n + 1) * sizeof(*env->storage_supported_drivers));
 	g_autoptr(GPtrArray) pools = pool_list(rq->daemon);
 	g_autoptr(GString) used = g_string_new(NULL), versions = g_string_new(NULL);
 	for (size_t i = 0; i < n; i++) {
-		Pb__ServerStorageDriverInfo *info =
-		    arena_message(rq->arena, Pb__ServerStorageDriverInfo, pb__server_storage_driver_info);
+		Pb__ServerStorageDriverInfo *info = arena_message(
+		    rq->arena, Pb__ServerStorageDriverInfo, pb__server_storage_driver_info);
 		info->name = constant(drivers[i].driver->name);
 		info->version = constant(drivers[i].version);
 		info->remote = drivers[i].driver->remote;
 		env->storage_supported_drivers[i] = info;
 		gboolean in_use = FALSE;
 		for (guint j = 0; j < pools->len; j++)
-			in_use = in_use || strcmp(pool_driver(g_ptr_array_index(pools, j)), drivers[i].driver->name) == 0;
+			in_use = in_use ||
+			    strcmp(pool_driver(g_ptr_array_index(pools, j)),
+				drivers[i].driver->name) == 0;
 		if (!in_use)
 			continue;
-		g_string_append_printf(used, "%s%s", used->len ? " | " : "", drivers[i].driver->name);
-		g_string_append_printf(versions, "%s%s", versions->len ? " | " : "", drivers[i].version);
+		g_string_append_printf(
+		    used, "%s%s", used->len ? " | " : "", drivers[i].driver->name);
+		g_string_append_printf(
+		    versions, "%s%s", versions->len ? " | " : "", drivers[i].version);
 	}
 	env->n_storage_supported_drivers = n;
 	env->storage = arena_strdup(rq->arena, used->str);
@@ -107,13 +116,16 @@ static Pb__ServerEnvironment *environment(Request *rq)
 {
 	Daemon *daemon = rq->daemon;
 	const HostFacts *host = host_facts();
-	Pb__ServerEnvironment *env = arena_message(rq->arena, Pb__ServerEnvironment, pb__server_environment);
+	Pb__ServerEnvironment *env = arena_message(
+	    rq->arena, Pb__ServerEnvironment, pb__server_environment);
 	g_auto(GStrv) addresses = listener_https_addresses(daemon);
-	env->addresses = arena_strings(rq->arena, (const char *const *)addresses, &env->n_addresses);
+	env->addresses = arena_strings(
+	    rq->arena, (const char *const *)addresses, &env->n_addresses);
 	env->architectures = arena_strings(rq->arena, host->architectures, &env->n_architectures);
-	env->certificate = arena_strdup(rq->arena, daemon->server_cert_pem ? daemon->server_cert_pem : "");
-	env->certificate_fingerprint =
-	    arena_strdup(rq->arena, daemon->server_cert_fingerprint ? daemon->server_cert_fingerprint : "");
+	env->certificate = arena_strdup(
+	    rq->arena, daemon->server_cert_pem ? daemon->server_cert_pem : "");
+	env->certificate_fingerprint = arena_strdup(
+	    rq->arena, daemon->server_cert_fingerprint ? daemon->server_cert_fingerprint : "");
 	env->driver = constant("lxc");
 	env->driver_version = constant(LXC_VERSION);
 	env->firewall = constant("nftables");
@@ -125,7 +137,8 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	env->project = arena_strdup(rq->arena, rq->project);
 	env->server = constant("incus");
 	env->server_event_mode = constant("full-mesh");
-	env->server_name = arena_strdup(rq->arena, daemon->server_name ? daemon->server_name : host->host_name);
+	env->server_name = arena_strdup(
+	    rq->arena, daemon->server_name ? daemon->server_name : host->host_name);
 	env->server_pid = getpid();
 	env->server_version = constant(INCUS_VERSION);
 	fill_features(env);
@@ -136,7 +149,8 @@ static Pb__ServerEnvironment *environment(Request *rq)
 static void fill_config(Request *rq, Pb__Server *out)
 {
 	g_autoptr(Config) config = server_config_all(rq->daemon->config);
-	config_to_map(config, rq->arena, &pb__server__config_entry__descriptor, &out->n_config, &out->config);
+	config_to_map(
+	    config, rq->arena, &pb__server__config_entry__descriptor, &out->n_config, &out->config);
 }
 
 int api_get_server(Request *rq, const Pb__GetServerRequest *in, Pb__Server *out, Error **err)
@@ -164,7 +178,8 @@ int api_get_server(Request *rq, const Pb__GetServerRequest *in, Pb__Server *out,
 static int change(Request *rq, const Pb__ServerPut *body, gboolean patch, Error **err)
 {
 	static GMutex lock; /* from the ETag to the change */
-	g_autoptr(Config) changes = body ? config_from_map(body->n_config, body->config) : config_new();
+	g_autoptr(Config) changes = body ? config_from_map(body->n_config, body->config) :
+					   config_new();
 	g_auto(GStrv) changed = NULL;
 	Pb__Server *object = arena_message(rq->arena, Pb__Server, pb__server);
 	g_mutex_lock(&lock);
@@ -180,12 +195,14 @@ static int change(Request *rq, const Pb__ServerPut *body, gboolean patch, Error 
 	return failed;
 }
 
-int api_update_server(Request *rq, const Pb__UpdateServerRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_server(
+    Request *rq, const Pb__UpdateServerRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	return change(rq, in->server, FALSE, err);
 }
 
-int api_patch_server(Request *rq, const Pb__PatchServerRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_server(
+    Request *rq, const Pb__PatchServerRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	return change(rq, in->server, TRUE, err);
 }
@@ -197,7 +214,8 @@ int api_get_metadata_configuration(Request *rq, const Pb__GetMetadataConfigurati
 	return 0;
 }
 
-int api_get_server_resources(Request *rq, const Pb__GetServerResourcesRequest *in, Pb__Resources *out, Error **err)
+int api_get_server_resources(
+    Request *rq, const Pb__GetServerResourcesRequest *in, Pb__Resources *out, Error **err)
 {
 	return resources_read(rq->arena, out, err);
 }

@@ -22,11 +22,13 @@ int api_get_instance_snapshots(Request *rq, const Pb__GetInstanceSnapshotsReques
 	g_autoptr(GPtrArray) list = NULL;
 	g_autoptr(ProfileSet) profiles = NULL;
 	if (instance_get(rq->daemon, rq->project, in->instance, &instance, err) < 0 ||
-	    profile_set_load(rq->daemon, &profiles, err) < 0 || instance_snapshot_list(instance, &list, err) < 0)
+	    profile_set_load(rq->daemon, &profiles, err) < 0 ||
+	    instance_snapshot_list(instance, &list, err) < 0)
 		return -1;
 	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
 	for (guint n = 0; n < list->len; n++) {
-		Pb__InstanceSnapshot *item = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		Pb__InstanceSnapshot *item = arena_message(
+		    rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
 		instance_snapshot_render(instance, profiles, list->pdata[n], rq->arena, item);
 		out->items[out->n_items++] = item;
 	}
@@ -44,7 +46,8 @@ static int find(Request *rq, const char *instance_name, const char *name, Instan
 	return 0;
 }
 
-static int render(Request *rq, Instance *instance, const InstanceSnapshot *snapshot, Pb__InstanceSnapshot *out, Error **err)
+static int render(Request *rq, Instance *instance, const InstanceSnapshot *snapshot,
+    Pb__InstanceSnapshot *out, Error **err)
 {
 	g_autoptr(ProfileSet) profiles = NULL;
 	if (profile_set_load(rq->daemon, &profiles, err) < 0)
@@ -53,11 +56,13 @@ static int render(Request *rq, Instance *instance, const InstanceSnapshot *snaps
 	return 0;
 }
 
-int api_get_instance_snapshot(Request *rq, const Pb__GetInstanceSnapshotRequest *in, Pb__InstanceSnapshot *out, Error **err)
+int api_get_instance_snapshot(
+    Request *rq, const Pb__GetInstanceSnapshotRequest *in, Pb__InstanceSnapshot *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
-	if (find(rq, in->instance, in->name, &instance, &snapshot, err) < 0 || render(rq, instance, snapshot, out, err) < 0)
+	if (find(rq, in->instance, in->name, &instance, &snapshot, err) < 0 ||
+	    render(rq, instance, snapshot, out, err) < 0)
 		return -1;
 	out->size = instance_snapshot_size(instance, in->name);
 	return 0;
@@ -83,14 +88,20 @@ static void work_free(void *data)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
 
 /* Takes `work`. */
-static int start(Request *rq, const char *description, Work *work, int (*run)(Operation *, void *, Error **),
-    Pb__Operation *out, Error **err)
+static int start(Request *rq, const char *description, Work *work,
+    int (*run)(Operation *, void *, Error **), Pb__Operation *out, Error **err)
 {
-	g_autofree char *instance = g_strdup_printf("/1.0/instances/%s", instance_name(work->instance));
+	g_autofree char *instance = g_strdup_printf(
+	    "/1.0/instances/%s", instance_name(work->instance));
 	g_autofree char *snapshot = g_strdup_printf("%s/snapshots/%s", instance, work->name);
-	const char *resources[] = { "instances", instance, "containers", instance, "instances_snapshots", snapshot, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = description, .run = run, .data = work,
-		.destroy = work_free, .resources = resources };
+	const char *resources[] = { "instances", instance, "containers", instance,
+		"instances_snapshots", snapshot, NULL };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = description,
+		.run = run,
+		.data = work,
+		.destroy = work_free,
+		.resources = resources };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
@@ -107,7 +118,9 @@ static Work *work_on(Request *rq, const char *instance, const char *name, Error 
 static int run_create(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	InstanceSnapshotSpec spec = { .name = work->name, .expires_given = work->expires_given, .expires = work->expires };
+	InstanceSnapshotSpec spec = {
+		.name = work->name, .expires_given = work->expires_given, .expires = work->expires
+	};
 	return instance_snapshot_create(work->instance, &spec, operation_caller(op), err);
 }
 
@@ -122,17 +135,20 @@ static gboolean names(char *const *mask, size_t n, const char *field)
 /* REST: null is as if it were not there. */
 static gboolean expiry_given(const Request *rq, const Pb__CreateInstanceSnapshotRequest *in)
 {
-	return in->snapshot->expires_at || (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	return in->snapshot->expires_at ||
+	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
 }
 
-int api_create_instance_snapshot(Request *rq, const Pb__CreateInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
+int api_create_instance_snapshot(
+    Request *rq, const Pb__CreateInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
 	if (in->snapshot->stateful)
-		return error_set(err, ERROR_UNSUPPORTED, "Stateful snapshots are not available in this version: leave \"stateful\" out");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Stateful snapshots are not available in this version: leave \"stateful\" out");
 	if (instance_get(rq->daemon, rq->project, in->instance, &work->instance, err) < 0 ||
 	    project_allow_snapshot(rq->daemon, rq->project, err) < 0)
 		return -1;
@@ -154,32 +170,37 @@ int api_create_instance_snapshot(Request *rq, const Pb__CreateInstanceSnapshotRe
 static int run_expiry(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_snapshot_set_expiry(work->instance, work->name, work->expires, operation_caller(op), err);
+	return instance_snapshot_set_expiry(
+	    work->instance, work->name, work->expires, operation_caller(op), err);
 }
 
-static int change_expiry(Request *rq, const char *instance, const char *name, const Pb__InstanceSnapshotPut *put,
-    Pb__Operation *out, Error **err)
+static int change_expiry(Request *rq, const char *instance, const char *name,
+    const Pb__InstanceSnapshotPut *put, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, instance, name, err);
 	if (!work)
 		return -1;
 	if (rq->if_match) {
 		g_autoptr(InstanceSnapshot) snapshot = NULL;
-		Pb__InstanceSnapshot *now = arena_message(rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		Pb__InstanceSnapshot *now = arena_message(
+		    rq->arena, Pb__InstanceSnapshot, pb__instance_snapshot);
 		if (instance_snapshot_find(work->instance, name, &snapshot, err) < 0 ||
-		    render(rq, work->instance, snapshot, now, err) < 0 || request_check_etag(rq, now, err) < 0)
+		    render(rq, work->instance, snapshot, now, err) < 0 ||
+		    request_check_etag(rq, now, err) < 0)
 			return -1;
 	}
 	work->expires = expiry_of(put ? put->expires_at : NULL);
 	return start(rq, "Updating snapshot", g_steal_pointer(&work), run_expiry, out, err);
 }
 
-int api_update_instance_snapshot(Request *rq, const Pb__UpdateInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
+int api_update_instance_snapshot(
+    Request *rq, const Pb__UpdateInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	return change_expiry(rq, in->instance, in->name, in->snapshot, out, err);
 }
 
-int api_patch_instance_snapshot(Request *rq, const Pb__PatchInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
+int api_patch_instance_snapshot(
+    Request *rq, const Pb__PatchInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	return change_expiry(rq, in->instance, in->name, in->snapshot, out, err);
 }
@@ -187,21 +208,25 @@ int api_patch_instance_snapshot(Request *rq, const Pb__PatchInstanceSnapshotRequ
 static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_snapshot_rename(work->instance, work->name, work->new_name, operation_caller(op), err);
+	return instance_snapshot_rename(
+	    work->instance, work->name, work->new_name, operation_caller(op), err);
 }
 
-int api_rename_instance_snapshot(Request *rq, const Pb__RenameInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
+int api_rename_instance_snapshot(
+    Request *rq, const Pb__RenameInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->instance, in->name, err);
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!work)
 		return -1;
 	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED, "Sending a snapshot to another server is not available in this version");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Sending a snapshot to another server is not available in this version");
 	if (!*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (instance_snapshot_find(work->instance, in->snapshot->name, &taken, NULL) == 0)
-		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", in->snapshot->name);
+		return error_set(
+		    err, ERROR_EXISTS, "Name \"%s\" already in use", in->snapshot->name);
 	work->new_name = g_strdup(in->snapshot->name);
 	return start(rq, "Renaming snapshot", g_steal_pointer(&work), run_rename, out, err);
 }
@@ -212,8 +237,10 @@ static int run_delete(Operation *op, void *data, Error **err)
 	return instance_snapshot_delete(work->instance, work->name, operation_caller(op), err);
 }
 
-int api_delete_instance_snapshot(Request *rq, const Pb__DeleteInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
+int api_delete_instance_snapshot(
+    Request *rq, const Pb__DeleteInstanceSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->instance, in->name, err);
-	return work ? start(rq, "Deleting snapshot", g_steal_pointer(&work), run_delete, out, err) : -1;
+	return work ? start(rq, "Deleting snapshot", g_steal_pointer(&work), run_delete, out, err) :
+		      -1;
 }

@@ -33,7 +33,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
 
 static char *url_of(const Work *work)
 {
-	g_autofree char *prefix = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom", pool_name(work->pool));
+	g_autofree char *prefix = g_strdup_printf(
+	    "/1.0/storage-pools/%s/volumes/custom", pool_name(work->pool));
 	return used_url(prefix, work->name, "default");
 }
 
@@ -45,7 +46,8 @@ static int run_import(Operation *op, void *data, Error **err)
 	own_close_fd(&work->fd); /* not with the operation, which stays visible for a while */
 	if (result < 0)
 		return -1;
-	event_lifecycle(operation_daemon(op)->events, work->project, "storage-volume-created", url, NULL, operation_caller(op));
+	event_lifecycle(operation_daemon(op)->events, work->project, "storage-volume-created", url,
+	    NULL, operation_caller(op));
 	return 0;
 }
 
@@ -67,13 +69,16 @@ static int receive(Request *rq, Stream *stream, int *ret_fd, Error **err)
 static int check(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Work *work, Error **err)
 {
 	if (*in->type && strcmp(in->type, "custom") != 0)
-		return error_set(err, ERROR_INVALID, "Invalid storage volume type \"%s\"", in->type);
+		return error_set(
+		    err, ERROR_INVALID, "Invalid storage volume type \"%s\"", in->type);
 	if (strcmp(in->file_type, "iso") != 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Only ISO files can be imported as volumes by this version");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Only ISO files can be imported as volumes by this version");
 	if (name_check_volume(in->name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
 	if (pool_get(rq->daemon, in->pool, &work->pool, err) < 0 ||
-	    project_effective(rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &work->project, err) < 0)
+	    project_effective(
+		rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &work->project, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = volume_new(work->pool, VOLUME_CUSTOM, work->project, in->name);
 	if (volume_row_find(work->pool, volume, NULL, NULL, NULL) == 0)
@@ -82,7 +87,8 @@ static int check(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Work
 	return 0;
 }
 
-int api_import_storage_pool_volume(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Stream *stream, Error **err)
+int api_import_storage_pool_volume(
+    Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	Pb__Operation reply = PB__OPERATION__INIT;
@@ -91,7 +97,13 @@ int api_import_storage_pool_volume(Request *rq, const Pb__ImportStoragePoolVolum
 		return -1;
 	g_autofree char *url = url_of(work);
 	const char *resources[] = { "storage_volumes", url, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = "Creating storage volume", .run = run_import,
-		.data = g_steal_pointer(&work), .destroy = work_free, .resources = resources };
-	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ? -1 : stream_send(stream, &reply, err);
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = "Creating storage volume",
+		.run = run_import,
+		.data = g_steal_pointer(&work),
+		.destroy = work_free,
+		.resources = resources };
+	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ?
+	    -1 :
+	    stream_send(stream, &reply, err);
 }

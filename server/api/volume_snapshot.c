@@ -22,15 +22,18 @@ static void target_clear(Target *target)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Target, target_clear)
 
-static int find_volume(Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
+static int find_volume(
+    Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
 {
 	g_autofree char *project = g_strdup(rq->project);
 	VolumeType kind;
-	if (volume_type_parse(type, &kind, err) < 0 || pool_get(rq->daemon, pool, &ret->pool, err) < 0)
+	if (volume_type_parse(type, &kind, err) < 0 ||
+	    pool_get(rq->daemon, pool, &ret->pool, err) < 0)
 		return -1;
 	if (kind == VOLUME_CUSTOM) {
 		g_clear_pointer(&project, g_free);
-		if (project_effective(rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &project, err) < 0)
+		if (project_effective(
+			rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &project, err) < 0)
 			return -1;
 	}
 	ret->volume = volume_new(ret->pool, kind, project, name);
@@ -38,11 +41,14 @@ static int find_volume(Request *rq, const char *pool, const char *type, const ch
 }
 
 /* Snapshots of instances' volumes change with their instance. */
-static int find_custom(Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
+static int find_custom(
+    Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
 {
 	if (find_volume(rq, pool, type, name, ret, err) < 0)
 		return -1;
-	return ret->volume->type == VOLUME_CUSTOM ? 0 : error_set(err, ERROR_INVALID, "Invalid storage volume type \"%s\"", type);
+	return ret->volume->type == VOLUME_CUSTOM ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Invalid storage volume type \"%s\"", type);
 }
 
 /* ---- reading ---- */
@@ -51,22 +57,26 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	if (!seconds)
 		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
 
-static void render(const Target *target, const SnapshotRow *row, Arena *arena, Pb__StorageVolumeSnapshot *out)
+static void render(
+    const Target *target, const SnapshotRow *row, Arena *arena, Pb__StorageVolumeSnapshot *out)
 {
 	out->name = arena_strdup(arena, row->name);
 	out->description = arena_strdup(arena, row->description);
 	out->content_type = (char *)volume_content_name(target->volume->content);
 	out->created_at = timestamp(arena, row->created);
 	out->expires_at = timestamp(arena, row->expires);
-	config_to_map(row->config, arena, &pb__storage_volume_snapshot__config_entry__descriptor, &out->n_config, &out->config);
+	config_to_map(row->config, arena, &pb__storage_volume_snapshot__config_entry__descriptor,
+	    &out->n_config, &out->config);
 }
 
-int api_get_storage_pool_volume_snapshots(Request *rq, const Pb__GetStoragePoolVolumeSnapshotsRequest *in,
+int api_get_storage_pool_volume_snapshots(Request *rq,
+    const Pb__GetStoragePoolVolumeSnapshotsRequest *in,
     Pb__GetStoragePoolVolumeSnapshotsResponse *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
@@ -76,15 +86,16 @@ int api_get_storage_pool_volume_snapshots(Request *rq, const Pb__GetStoragePoolV
 		return -1;
 	out->items = arena_alloc(rq->arena, (rows->len + 1) * sizeof(*out->items));
 	for (guint n = 0; n < rows->len; n++) {
-		Pb__StorageVolumeSnapshot *item = arena_message(rq->arena, Pb__StorageVolumeSnapshot, pb__storage_volume_snapshot);
+		Pb__StorageVolumeSnapshot *item = arena_message(
+		    rq->arena, Pb__StorageVolumeSnapshot, pb__storage_volume_snapshot);
 		render(&target, rows->pdata[n], rq->arena, item);
 		out->items[out->n_items++] = item;
 	}
 	return 0;
 }
 
-int api_get_storage_pool_volume_snapshot(Request *rq, const Pb__GetStoragePoolVolumeSnapshotRequest *in, Pb__StorageVolumeSnapshot *out,
-    Error **err)
+int api_get_storage_pool_volume_snapshot(Request *rq,
+    const Pb__GetStoragePoolVolumeSnapshotRequest *in, Pb__StorageVolumeSnapshot *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(SnapshotRow) row = NULL;
@@ -117,26 +128,35 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
 static char *url_of(const Target *target, const char *snapshot)
 {
 	g_autofree char *volume = g_uri_escape_string(target->volume->name, NULL, FALSE);
-	g_autofree char *base = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom/%s", pool_name(target->pool), volume);
-	return snapshot ? g_strdup_printf("%s/snapshots/%s", base, snapshot) : g_steal_pointer(&base);
+	g_autofree char *base = g_strdup_printf(
+	    "/1.0/storage-pools/%s/volumes/custom/%s", pool_name(target->pool), volume);
+	return snapshot ? g_strdup_printf("%s/snapshots/%s", base, snapshot) :
+			  g_steal_pointer(&base);
 }
 
-static void tell(Daemon *d, const Target *target, const char *action, const char *name, const char *old_name, const Caller *caller)
+static void tell(Daemon *d, const Target *target, const char *action, const char *name,
+    const char *old_name, const Caller *caller)
 {
 	g_autofree char *url = url_of(target, name);
-	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) : NULL;
+	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) :
+					      NULL;
 	event_lifecycle(d->events, target->volume->project, action, url, context, caller);
 }
 
 /* Takes `work`. */
-static int start(Request *rq, const char *description, Work *work, int (*run)(Operation *, void *, Error **),
-    Pb__Operation *out, Error **err)
+static int start(Request *rq, const char *description, Work *work,
+    int (*run)(Operation *, void *, Error **), Pb__Operation *out, Error **err)
 {
 	g_autofree char *volume = url_of(&work->target, NULL);
 	g_autofree char *snapshot = url_of(&work->target, work->name);
-	const char *resources[] = { "storage_volumes", volume, "storage_volume_snapshots", snapshot, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = description, .run = run, .data = work,
-		.destroy = work_free, .resources = resources };
+	const char *resources[] = { "storage_volumes", volume, "storage_volume_snapshots", snapshot,
+		NULL };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = description,
+		.run = run,
+		.data = work,
+		.destroy = work_free,
+		.resources = resources };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
@@ -144,10 +164,14 @@ static int run_create(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	Target *target = &work->target;
-	CustomSnapshotSpec spec = { .name = work->name, .expires_given = work->expires_given, .expires = work->expires };
-	if (custom_snapshot_create(target->pool, target->volume->project, target->volume->name, &spec, NULL, err) < 0)
+	CustomSnapshotSpec spec = {
+		.name = work->name, .expires_given = work->expires_given, .expires = work->expires
+	};
+	if (custom_snapshot_create(
+		target->pool, target->volume->project, target->volume->name, &spec, NULL, err) < 0)
 		return -1;
-	tell(operation_daemon(op), target, "storage-volume-snapshot-created", work->name, NULL, operation_caller(op));
+	tell(operation_daemon(op), target, "storage-volume-snapshot-created", work->name, NULL,
+	    operation_caller(op));
 	return 0;
 }
 
@@ -171,29 +195,34 @@ static int choose_name(Work *work, const char *wanted, Error **err)
 	if (strchr(wanted, '/'))
 		return error_set(err, ERROR_INVALID, "Snapshot names may not contain slashes");
 	if (!*wanted)
-		return custom_snapshot_next_name(work->target.pool, volume->project, volume->name, &work->name, err);
+		return custom_snapshot_next_name(
+		    work->target.pool, volume->project, volume->name, &work->name, err);
 	work->name = g_strdup(wanted);
 	if (snapshot_row_find(work->target.pool, volume, wanted, NULL, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", wanted);
 	return 0;
 }
 
-int api_create_storage_pool_volume_snapshot(Request *rq, const Pb__CreateStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
-    Error **err)
+int api_create_storage_pool_volume_snapshot(Request *rq,
+    const Pb__CreateStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
 	if (find_custom(rq, in->pool, in->type, in->volume, &work->target, err) < 0 ||
-	    project_allow_snapshot(rq->daemon, rq->project, err) < 0 || choose_name(work, in->snapshot->name, err) < 0)
+	    project_allow_snapshot(rq->daemon, rq->project, err) < 0 ||
+	    choose_name(work, in->snapshot->name, err) < 0)
 		return -1;
 	/* REST: null is as if it were not there. */
-	work->expires_given = in->snapshot->expires_at || (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	work->expires_given = in->snapshot->expires_at ||
+	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
 	work->expires = expiry_of(in->snapshot->expires_at);
-	return start(rq, "Creating storage volume snapshot", g_steal_pointer(&work), run_create, out, err);
+	return start(
+	    rq, "Creating storage volume snapshot", g_steal_pointer(&work), run_create, out, err);
 }
 
-static Work *work_on(Request *rq, const char *pool, const char *type, const char *volume, const char *name, Error **err)
+static Work *work_on(Request *rq, const char *pool, const char *type, const char *volume,
+    const char *name, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (find_custom(rq, pool, type, volume, &work->target, err) < 0 ||
@@ -207,50 +236,61 @@ static int run_rename(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	Target *target = &work->target;
-	if (custom_snapshot_rename(target->pool, target->volume->project, target->volume->name, work->name, work->new_name, err) < 0)
+	if (custom_snapshot_rename(target->pool, target->volume->project, target->volume->name,
+		work->name, work->new_name, err) < 0)
 		return -1;
-	tell(operation_daemon(op), target, "storage-volume-snapshot-renamed", work->new_name, work->name, operation_caller(op));
+	tell(operation_daemon(op), target, "storage-volume-snapshot-renamed", work->new_name,
+	    work->name, operation_caller(op));
 	return 0;
 }
 
-int api_rename_storage_pool_volume_snapshot(Request *rq, const Pb__RenameStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
-    Error **err)
+int api_rename_storage_pool_volume_snapshot(Request *rq,
+    const Pb__RenameStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->pool, in->type, in->volume, in->name, err);
 	if (!work)
 		return -1;
 	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED, "Sending a snapshot to another server is not available in this version");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Sending a snapshot to another server is not available in this version");
 	if (!*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (strchr(in->snapshot->name, '/'))
 		return error_set(err, ERROR_INVALID, "Snapshot names may not contain slashes");
-	if (snapshot_row_find(work->target.pool, work->target.volume, in->snapshot->name, NULL, NULL) == 0)
-		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", in->snapshot->name);
+	if (snapshot_row_find(
+		work->target.pool, work->target.volume, in->snapshot->name, NULL, NULL) == 0)
+		return error_set(
+		    err, ERROR_EXISTS, "Name \"%s\" already in use", in->snapshot->name);
 	work->new_name = g_strdup(in->snapshot->name);
-	return start(rq, "Renaming storage volume snapshot", g_steal_pointer(&work), run_rename, out, err);
+	return start(
+	    rq, "Renaming storage volume snapshot", g_steal_pointer(&work), run_rename, out, err);
 }
 
 static int run_delete(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	Target *target = &work->target;
-	if (custom_snapshot_delete(target->pool, target->volume->project, target->volume->name, work->name, err) < 0)
+	if (custom_snapshot_delete(
+		target->pool, target->volume->project, target->volume->name, work->name, err) < 0)
 		return -1;
-	tell(operation_daemon(op), target, "storage-volume-snapshot-deleted", work->name, NULL, operation_caller(op));
+	tell(operation_daemon(op), target, "storage-volume-snapshot-deleted", work->name, NULL,
+	    operation_caller(op));
 	return 0;
 }
 
-int api_delete_storage_pool_volume_snapshot(Request *rq, const Pb__DeleteStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out,
-    Error **err)
+int api_delete_storage_pool_volume_snapshot(Request *rq,
+    const Pb__DeleteStoragePoolVolumeSnapshotRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = work_on(rq, in->pool, in->type, in->volume, in->name, err);
-	return work ? start(rq, "Deleting storage volume snapshot", g_steal_pointer(&work), run_delete, out, err) : -1;
+	return work ? start(rq, "Deleting storage volume snapshot", g_steal_pointer(&work),
+			  run_delete, out, err) :
+		      -1;
 }
 
 /* ---- description and expiry, at once ---- */
 
-static int change(Request *rq, const Target *target, const char *name, const char *description, int64_t expires, Error **err)
+static int change(Request *rq, const Target *target, const char *name, const char *description,
+    int64_t expires, Error **err)
 {
 	if (snapshot_row_update(target->pool, target->volume, name, description, expires, err) < 0)
 		return -1;
@@ -258,38 +298,44 @@ static int change(Request *rq, const Target *target, const char *name, const cha
 	return 0;
 }
 
-static int find_snapshot(Request *rq, const Target *target, const char *name, SnapshotRow **ret_row, Error **err)
+static int find_snapshot(
+    Request *rq, const Target *target, const char *name, SnapshotRow **ret_row, Error **err)
 {
 	if (snapshot_row_find(target->pool, target->volume, name, ret_row, err) < 0)
 		return -1;
-	Pb__StorageVolumeSnapshot *now = arena_message(rq->arena, Pb__StorageVolumeSnapshot, pb__storage_volume_snapshot);
+	Pb__StorageVolumeSnapshot *now = arena_message(
+	    rq->arena, Pb__StorageVolumeSnapshot, pb__storage_volume_snapshot);
 	render(target, *ret_row, rq->arena, now);
 	return request_check_etag(rq, now, err);
 }
 
-int api_update_storage_pool_volume_snapshot(Request *rq, const Pb__UpdateStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
-    Error **err)
+int api_update_storage_pool_volume_snapshot(Request *rq,
+    const Pb__UpdateStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(SnapshotRow) row = NULL;
-	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 || find_snapshot(rq, &target, in->name, &row, err) < 0)
+	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
+	    find_snapshot(rq, &target, in->name, &row, err) < 0)
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
-	return change(rq, &target, in->name, in->snapshot->description, expiry_of(in->snapshot->expires_at), err);
+	return change(rq, &target, in->name, in->snapshot->description,
+	    expiry_of(in->snapshot->expires_at), err);
 }
 
-int api_patch_storage_pool_volume_snapshot(Request *rq, const Pb__PatchStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out,
-    Error **err)
+int api_patch_storage_pool_volume_snapshot(Request *rq,
+    const Pb__PatchStoragePoolVolumeSnapshotRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(SnapshotRow) row = NULL;
-	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 || find_snapshot(rq, &target, in->name, &row, err) < 0)
+	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
+	    find_snapshot(rq, &target, in->name, &row, err) < 0)
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
 	gboolean described = names(in->update_mask, in->n_update_mask, "description");
 	gboolean expires = names(in->update_mask, in->n_update_mask, "expires_at");
-	return change(rq, &target, in->name, described ? in->snapshot->description : row->description,
+	return change(rq, &target, in->name,
+	    described ? in->snapshot->description : row->description,
 	    expires ? expiry_of(in->snapshot->expires_at) : row->expires, err);
 }

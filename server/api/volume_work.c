@@ -47,25 +47,32 @@ static CustomCopy copy_of(const Work *work, Operation *op)
 
 static char *url_of(const Pool *pool, const char *name)
 {
-	g_autofree char *prefix = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom", pool_name(pool));
+	g_autofree char *prefix = g_strdup_printf(
+	    "/1.0/storage-pools/%s/volumes/custom", pool_name(pool));
 	return used_url(prefix, name, "default");
 }
 
-static void tell(Daemon *d, const Work *work, const char *action, const char *old_name, const Caller *caller)
+static void tell(
+    Daemon *d, const Work *work, const char *action, const char *old_name, const Caller *caller)
 {
 	g_autofree char *url = url_of(work->to_pool, work->name);
-	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) : NULL;
+	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) :
+					      NULL;
 	event_lifecycle(d->events, work->project, action, url, context, caller);
 }
 
 /* Takes `work`. */
-static int start(Request *rq, const char *description, Work *work, int (*run)(Operation *, void *, Error **),
-    Pb__Operation *out, Error **err)
+static int start(Request *rq, const char *description, Work *work,
+    int (*run)(Operation *, void *, Error **), Pb__Operation *out, Error **err)
 {
 	g_autofree char *url = url_of(work->to_pool, work->name);
 	const char *resources[] = { "storage_volumes", url, NULL };
-	OperationSpec spec = { .op_class = OPERATION_TASK, .description = description, .run = run, .data = work,
-		.destroy = work_free, .resources = resources };
+	OperationSpec spec = { .op_class = OPERATION_TASK,
+		.description = description,
+		.run = run,
+		.data = work,
+		.destroy = work_free,
+		.resources = resources };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 
@@ -77,7 +84,8 @@ static int run_copy(Operation *op, void *data, Error **err)
 	CustomCopy copy = copy_of(work, op);
 	if ((work->refresh ? custom_refresh(&copy, err) : custom_copy(&copy, err)) < 0)
 		return -1;
-	tell(operation_daemon(op), work, work->refresh ? "storage-volume-updated" : "storage-volume-created", NULL,
+	tell(operation_daemon(op), work,
+	    work->refresh ? "storage-volume-updated" : "storage-volume-created", NULL,
 	    operation_caller(op));
 	return 0;
 }
@@ -89,27 +97,34 @@ static int find_source(Request *rq, const Pb__StorageVolumeSource *source, Work 
 	if (!*source->name)
 		return error_set(err, ERROR_INVALID, "No source volume was given");
 	if (access_check_object(rq, "storage_volume", "can_view", project, err) < 0 ||
-	    pool_get(rq->daemon, *source->pool ? source->pool : pool_name(work->to_pool), &work->from_pool, err) < 0 ||
-	    project_effective(rq->daemon, project, PROJECT_STORAGE_VOLUMES, &work->from_project, err) < 0)
+	    pool_get(rq->daemon, *source->pool ? source->pool : pool_name(work->to_pool),
+		&work->from_pool, err) < 0 ||
+	    project_effective(
+		rq->daemon, project, PROJECT_STORAGE_VOLUMES, &work->from_project, err) < 0)
 		return -1;
 	work->from_name = g_strdup(source->name);
 	const char *slash = strchr(source->name, '/');
-	g_autofree char *name = slash ? g_strndup(source->name, (gsize)(slash - source->name)) : g_strdup(source->name);
-	g_autoptr(Volume) volume = volume_new(work->from_pool, VOLUME_CUSTOM, work->from_project, name);
+	g_autofree char *name = slash ? g_strndup(source->name, (gsize)(slash - source->name)) :
+					g_strdup(source->name);
+	g_autoptr(Volume) volume = volume_new(
+	    work->from_pool, VOLUME_CUSTOM, work->from_project, name);
 	return volume_row_find(work->from_pool, volume, NULL, NULL, err);
 }
 
-int volume_copy_start(Request *rq, Pool *pool, const Pb__StorageVolumesPost *post, Pb__Operation *out, Error **err)
+int volume_copy_start(
+    Request *rq, Pool *pool, const Pb__StorageVolumesPost *post, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	const Pb__StorageVolumeSource *source = post->source;
 	if (strcmp(source->type, "copy") != 0)
-		return strcmp(source->type, "migration") == 0
-		    ? error_set(err, ERROR_UNSUPPORTED, "Copies of volumes between servers are not available in this version")
-		    : error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", source->type);
+		return strcmp(source->type, "migration") == 0 ?
+		    error_set(err, ERROR_UNSUPPORTED,
+			"Copies of volumes between servers are not available in this version") :
+		    error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", source->type);
 	work->to_pool = pool_ref(pool);
 	if (find_source(rq, source, work, err) < 0 ||
-	    project_effective(rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &work->project, err) < 0)
+	    project_effective(
+		rq->daemon, rq->project, PROJECT_STORAGE_VOLUMES, &work->project, err) < 0)
 		return -1;
 	work->name = g_strdup(post->name);
 	work->description = g_strdup(post->description);
@@ -131,7 +146,8 @@ static int run_move(Operation *op, void *data, Error **err)
 	CustomCopy move = copy_of(work, op);
 	if (volume_move_used(&move, err) < 0)
 		return -1;
-	tell(operation_daemon(op), work, "storage-volume-renamed", work->from_name, operation_caller(op));
+	tell(operation_daemon(op), work, "storage-volume-renamed", work->from_name,
+	    operation_caller(op));
 	return 0;
 }
 
@@ -141,28 +157,32 @@ static int find_target(Request *rq, const Pb__StorageVolumePost *post, Work *wor
 	if (strcmp(project, rq->project) != 0 &&
 	    access_check_object(rq, "project", "can_create_storage_volumes", project, err) < 0)
 		return -1;
-	if (pool_get(rq->daemon, *post->pool ? post->pool : pool_name(work->from_pool), &work->to_pool, err) < 0)
+	if (pool_get(rq->daemon, *post->pool ? post->pool : pool_name(work->from_pool),
+		&work->to_pool, err) < 0)
 		return -1;
 	return project_effective(rq->daemon, project, PROJECT_STORAGE_VOLUMES, &work->project, err);
 }
 
-int volume_move_start(Request *rq, Pool *pool, const Volume *volume, const Pb__StorageVolumePost *post, Pb__Operation *out,
-    Error **err)
+int volume_move_start(Request *rq, Pool *pool, const Volume *volume,
+    const Pb__StorageVolumePost *post, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (post->migration)
-		return error_set(err, ERROR_UNSUPPORTED, "Moving storage volumes to another server is not available in this version");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Moving storage volumes to another server is not available in this version");
 	work->from_pool = pool_ref(pool);
 	work->from_project = g_strdup(volume->project);
 	work->from_name = g_strdup(volume->name);
 	work->name = g_strdup(post->name);
 	if (find_target(rq, post, work, err) < 0)
 		return -1;
-	g_autoptr(Volume) renamed = volume_new(work->to_pool, VOLUME_CUSTOM, work->project, work->name);
+	g_autoptr(Volume) renamed = volume_new(
+	    work->to_pool, VOLUME_CUSTOM, work->project, work->name);
 	if (volume_row_find(work->to_pool, renamed, NULL, NULL, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
 	if (work->to_pool != pool || strcmp(work->project, work->from_project) != 0)
-		return start(rq, "Moving storage volume", g_steal_pointer(&work), run_move, out, err);
+		return start(
+		    rq, "Moving storage volume", g_steal_pointer(&work), run_move, out, err);
 	CustomCopy move = copy_of(work, NULL);
 	if (volume_move_used(&move, err) < 0)
 		return -1;

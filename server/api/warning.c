@@ -6,7 +6,8 @@
 #include "server/warning/warning.h"
 #include <string.h>
 
-int api_get_warnings(Request *rq, const Pb__GetWarningsRequest *in, Pb__GetWarningsResponse *out, Error **err)
+int api_get_warnings(
+    Request *rq, const Pb__GetWarningsRequest *in, Pb__GetWarningsResponse *out, Error **err)
 {
 	g_autoptr(Filter) filter = NULL;
 	g_autoptr(GPtrArray) warnings = NULL;
@@ -43,21 +44,25 @@ static int set_status(Request *rq, const char *uuid, const Pb__WarningPut *put, 
 	if (warning_get(rq->daemon, uuid, rq->arena, &warning, err) < 0 ||
 	    warning_set_status(rq->daemon, uuid, status, err) < 0)
 		return -1;
-	send_event(rq, warning, strcmp(status, "acknowledged") == 0 ? "warning-acknowledged" : "warning-reset");
+	send_event(rq, warning,
+	    strcmp(status, "acknowledged") == 0 ? "warning-acknowledged" : "warning-reset");
 	return 0;
 }
 
-int api_update_warning(Request *rq, const Pb__UpdateWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_update_warning(
+    Request *rq, const Pb__UpdateWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	return set_status(rq, in->uuid, in->warning, err);
 }
 
-int api_patch_warning(Request *rq, const Pb__PatchWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_patch_warning(
+    Request *rq, const Pb__PatchWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	return set_status(rq, in->uuid, in->warning, err);
 }
 
-int api_delete_warning(Request *rq, const Pb__DeleteWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_delete_warning(
+    Request *rq, const Pb__DeleteWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	Pb__Warning *warning;
 	if (warning_get(rq->daemon, in->uuid, rq->arena, &warning, err) < 0 ||
@@ -67,7 +72,8 @@ int api_delete_warning(Request *rq, const Pb__DeleteWarningRequest *in, Google__
 	return 0;
 }
 
-int api_raise_warning(Request *rq, const Pb__RaiseWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
+int api_raise_warning(
+    Request *rq, const Pb__RaiseWarningRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
 	const Pb__WarningPost *post = in->warning;
 	WarningSpec spec = { .entity = WARNING_ENTITY_NONE, .entity_id = -1 };

@@ -31,7 +31,8 @@ static int fail(sqlite3 *handle, Error **err)
 	return error_set(err, ERROR_INVALID, "Failed to execute query: %s", sqlite3_errmsg(handle));
 }
 
-static int open_database(const char *directory, const char *database, sqlite3 **ret_handle, Error **err)
+static int open_database(
+    const char *directory, const char *database, sqlite3 **ret_handle, Error **err)
 {
 	const char *file = NULL;
 	if (g_str_equal(database, "local"))
@@ -39,8 +40,8 @@ static int open_database(const char *directory, const char *database, sqlite3 **
 	else if (g_str_equal(database, "global"))
 		file = "database/global/db.bin";
 	else
-		return error_set(err, ERROR_INVALID, "Invalid database \"%s\": it is \"local\" or \"global\"",
-		    database);
+		return error_set(err, ERROR_INVALID,
+		    "Invalid database \"%s\": it is \"local\" or \"global\"", database);
 	g_autofree char *path = g_build_filename(directory, file, NULL);
 	if (sqlite3_open_v2(path, ret_handle, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
 		return error_set(err, ERROR_INTERNAL, "Failed to open database \"%s\"", path);
@@ -53,7 +54,8 @@ static void append_value(GString *json, sqlite3_stmt *statement, int column)
 {
 	switch (sqlite3_column_type(statement, column)) {
 	case SQLITE_INTEGER:
-		g_string_append_printf(json, "%lld", (long long)sqlite3_column_int64(statement, column));
+		g_string_append_printf(
+		    json, "%lld", (long long)sqlite3_column_int64(statement, column));
 		break;
 	case SQLITE_FLOAT: {
 		char text[G_ASCII_DTOSTR_BUF_SIZE];
@@ -84,8 +86,8 @@ static int collect_rows(sqlite3 *handle, sqlite3_stmt *statement, SqlResult *res
 		}
 		g_string_append_c(result->rows, ']');
 		if (result->rows->len > TEXT_MAX)
-			return error_set(err, ERROR_INVALID, "The result is larger than %d MiB: ask for less",
-			    TEXT_MAX >> 20);
+			return error_set(err, ERROR_INVALID,
+			    "The result is larger than %d MiB: ask for less", TEXT_MAX >> 20);
 	}
 	g_string_append_c(result->rows, ']');
 	return step == SQLITE_DONE ? 0 : fail(handle, err);
@@ -121,7 +123,8 @@ int sql_run(const char *directory, const char *database, const char *text, GPtrA
     Error **err)
 {
 	auto_connection *handle = NULL;
-	g_autoptr(GPtrArray) results = g_ptr_array_new_with_free_func((GDestroyNotify)sql_result_free);
+	g_autoptr(GPtrArray) results = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)sql_result_free);
 	if (open_database(directory, database, &handle, err) < 0)
 		return -1;
 	if (sqlite3_exec(handle, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
@@ -141,7 +144,8 @@ int sql_sync(const char *directory, Error **err)
 	auto_connection *handle = NULL;
 	if (open_database(directory, "global", &handle, err) < 0)
 		return -1;
-	if (sqlite3_wal_checkpoint_v2(handle, NULL, SQLITE_CHECKPOINT_FULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_wal_checkpoint_v2(handle, NULL, SQLITE_CHECKPOINT_FULL, NULL, NULL) !=
+	    SQLITE_OK)
 		return fail(handle, err);
 	return 0;
 }
@@ -183,8 +187,11 @@ static int dump_kind(sqlite3 *handle, const char *where, gboolean rows, GString 
 	if (sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) != SQLITE_OK)
 		return fail(handle, err);
 	while (sqlite3_step(statement) == SQLITE_ROW) {
-		g_string_append_printf(text, "%s;\n", (const char *)sqlite3_column_text(statement, 1));
-		if (rows && dump_rows(handle, (const char *)sqlite3_column_text(statement, 0), text, err) < 0)
+		g_string_append_printf(
+		    text, "%s;\n", (const char *)sqlite3_column_text(statement, 1));
+		if (rows &&
+		    dump_rows(handle, (const char *)sqlite3_column_text(statement, 0), text, err) <
+			0)
 			return -1;
 	}
 	return 0;

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * SQL typed by administrators (`incus admin sql`): free statements and dumps, on a connection of their
- * own, so that nothing here touches the daemon's prepared statements. What the daemon keeps in memory
- * is read again at its next start.
+ * SQL typed by administrators (`incus admin sql`): free statements and dumps, on a connection of
+ * their own, so that nothing here touches the daemon's prepared statements. What the daemon keeps
+ * in memory is read again at its next start.
  */
 #include "server/db/db.h"
 

@@ -55,7 +55,8 @@ int connection_open(const char *path, Connection **ret_connection, Error **err)
 	static const char pragmas[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
 				      "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;";
 	Connection *connection = g_new0(Connection, 1);
-	connection->statements = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, statement_free);
+	connection->statements = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, statement_free);
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 	if (sqlite3_open_v2(path, &connection->handle, flags, NULL) != SQLITE_OK) {
 		error_set(err, ERROR_INTERNAL, "Failed to open database \"%s\": %s", path,
@@ -129,7 +130,8 @@ int db_open_existing(const char *directory, Db **ret_db, Error **err)
 	g_autofree char *local = g_build_filename(directory, "database", "local.db", NULL);
 	g_autofree char *global = g_build_filename(directory, "database", "global", "db.bin", NULL);
 	*ret_db = NULL;
-	if (!g_file_test(local, G_FILE_TEST_IS_REGULAR) || !g_file_test(global, G_FILE_TEST_IS_REGULAR))
+	if (!g_file_test(local, G_FILE_TEST_IS_REGULAR) ||
+	    !g_file_test(global, G_FILE_TEST_IS_REGULAR))
 		return 0;
 	Db *db = g_new0(Db, 1);
 	if (store_open(&db->local, "local", g_steal_pointer(&local), err) < 0 ||
@@ -152,7 +154,9 @@ void db_close(Db *db)
 
 Store *db_store(Db *db, const char *name)
 {
-	return strcmp(name, "global") == 0 ? &db->global : strcmp(name, "local") == 0 ? &db->local : NULL;
+	return strcmp(name, "global") == 0 ? &db->global :
+	    strcmp(name, "local") == 0	   ? &db->local :
+					     NULL;
 }
 
 sqlite3 *tx_handle(Tx *tx)
@@ -165,8 +169,8 @@ Connection *tx_connection(Tx *tx)
 	return tx->connection;
 }
 
-static int run_tx(Connection *connection, const char *begin, int (*fn)(Tx *tx, void *data, Error **err),
-    void *data, Error **err)
+static int run_tx(Connection *connection, const char *begin,
+    int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
 {
 	Tx tx = {.connection = connection};
 	if (g_private_get(&current))
@@ -216,8 +220,8 @@ static Connection *reader_take(Store *store, Error **err)
 	return reader;
 }
 
-/* A connection costs a parse of the whole schema and a cache: as long as nobody has to wait for it, the
- * writer's serves reads too. */
+/* A connection costs a parse of the whole schema and a cache: as long as nobody has to wait for it,
+ * the writer's serves reads too. */
 static gboolean writer_take(Store *store)
 {
 	g_mutex_lock(&store->read_lock);
@@ -226,7 +230,8 @@ static gboolean writer_take(Store *store)
 	return alone && g_mutex_trylock(&store->write_lock);
 }
 
-static int store_read(Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
+static int store_read(
+    Store *store, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
 {
 	if (g_private_get(&current))
 		g_error("Nested database transactions");
@@ -291,7 +296,8 @@ static sqlite3_stmt *statement_take(Connection *connection, const char *sql, Err
 	}
 	sqlite3_stmt *statement = NULL;
 	const char *tail = NULL;
-	if (sqlite3_prepare_v3(connection->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, &tail) != SQLITE_OK) {
+	if (sqlite3_prepare_v3(connection->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement,
+		&tail) != SQLITE_OK) {
 		connection_fail(connection, "Database statement failed", err);
 		return NULL;
 	}
@@ -308,7 +314,8 @@ static void statement_give_back(Connection *connection, sqlite3_stmt *statement)
 	const char *sql = sqlite3_sql(statement);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
-	if (g_hash_table_size(connection->statements) >= STATEMENTS_MAX || g_hash_table_contains(connection->statements, sql))
+	if (g_hash_table_size(connection->statements) >= STATEMENTS_MAX ||
+	    g_hash_table_contains(connection->statements, sql))
 		sqlite3_finalize(statement);
 	else
 		g_hash_table_insert(connection->statements, g_strdup(sql), statement);
@@ -320,8 +327,9 @@ static int bind_time(sqlite3_stmt *statement, int index, int64_t seconds)
 	g_autoptr(GDateTime) date = seconds ? g_date_time_new_from_unix_utc(seconds) : NULL;
 	if (!date)
 		return sqlite3_bind_null(statement, index);
-	g_snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d+00:00", g_date_time_get_year(date),
-	    g_date_time_get_month(date), g_date_time_get_day_of_month(date), g_date_time_get_hour(date),
+	g_snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d+00:00",
+	    g_date_time_get_year(date), g_date_time_get_month(date),
+	    g_date_time_get_day_of_month(date), g_date_time_get_hour(date),
 	    g_date_time_get_minute(date), g_date_time_get_second(date));
 	return sqlite3_bind_text(statement, index, text, -1, SQLITE_TRANSIENT);
 }
@@ -334,7 +342,8 @@ static int bind_all(sqlite3_stmt *statement, const char *format, va_list args)
 		index++;
 		switch (*type) {
 		case 's':
-			code = sqlite3_bind_text(statement, index, va_arg(args, const char *), -1, SQLITE_TRANSIENT);
+			code = sqlite3_bind_text(
+			    statement, index, va_arg(args, const char *), -1, SQLITE_TRANSIENT);
 			break;
 		case 'i':
 			code = sqlite3_bind_int64(statement, index, va_arg(args, int64_t));
@@ -347,18 +356,21 @@ static int bind_all(sqlite3_stmt *statement, const char *format, va_list args)
 			break;
 		case 'b':
 			pointer = va_arg(args, const void *);
-			code = sqlite3_bind_blob64(statement, index, pointer, va_arg(args, size_t), SQLITE_TRANSIENT);
+			code = sqlite3_bind_blob64(
+			    statement, index, pointer, va_arg(args, size_t), SQLITE_TRANSIENT);
 			break;
 		default:
 			g_error("Unknown parameter type '%c'", *type);
 		}
 	}
-	if (code == SQLITE_OK && (index != sqlite3_bind_parameter_count(statement) || index > PARAMETERS_MAX))
+	if (code == SQLITE_OK &&
+	    (index != sqlite3_bind_parameter_count(statement) || index > PARAMETERS_MAX))
 		g_error("%d parameters for: %s", index, sqlite3_sql(statement));
 	return code;
 }
 
-static sqlite3_stmt *statement_bound(Tx *tx, const char *sql, const char *format, va_list args, Error **err)
+static sqlite3_stmt *statement_bound(
+    Tx *tx, const char *sql, const char *format, va_list args, Error **err)
 {
 	sqlite3_stmt *statement = statement_take(tx->connection, sql, err);
 	if (statement && bind_all(statement, format ? format : "", args) != SQLITE_OK) {
@@ -378,7 +390,9 @@ static int exec_with(Tx *tx, Error **err, const char *sql, const char *format, v
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW)
 		;
 	tx->changes = sqlite3_changes(tx->connection->handle);
-	int failed = code == SQLITE_DONE ? 0 : connection_fail(tx->connection, "Database statement failed", err);
+	int failed = code == SQLITE_DONE ?
+	    0 :
+	    connection_fail(tx->connection, "Database statement failed", err);
 	statement_give_back(tx->connection, statement);
 	return failed;
 }
@@ -489,9 +503,11 @@ int tx_int(Tx *tx, int64_t *ret_value, Error **err, const char *sql, const char 
 	return failed;
 }
 
-int tx_config_load(Tx *tx, const char *table, const char *owner_column, int64_t owner, Config **ret, Error **err)
+int tx_config_load(
+    Tx *tx, const char *table, const char *owner_column, int64_t owner, Config **ret, Error **err)
 {
-	g_autofree char *sql = g_strdup_printf("SELECT key, value FROM %s WHERE %s = ?", table, owner_column);
+	g_autofree char *sql = g_strdup_printf(
+	    "SELECT key, value FROM %s WHERE %s = ?", table, owner_column);
 	g_autoptr(Rows) rows = NULL;
 	g_autoptr(Config) config = config_new();
 	int more;
@@ -505,18 +521,21 @@ int tx_config_load(Tx *tx, const char *table, const char *owner_column, int64_t 
 	return 0;
 }
 
-int tx_config_replace(Tx *tx, const char *table, const char *owner_column, int64_t owner, const Config *config, Error **err)
+int tx_config_replace(Tx *tx, const char *table, const char *owner_column, int64_t owner,
+    const Config *config, Error **err)
 {
-	g_autofree char *erase = g_strdup_printf("DELETE FROM %s WHERE %s = ?", table, owner_column);
-	g_autofree char *insert =
-	    g_strdup_printf("INSERT INTO %s (%s, key, value) VALUES (?, ?, ?)", table, owner_column);
+	g_autofree char *erase = g_strdup_printf(
+	    "DELETE FROM %s WHERE %s = ?", table, owner_column);
+	g_autofree char *insert = g_strdup_printf(
+	    "INSERT INTO %s (%s, key, value) VALUES (?, ?, ?)", table, owner_column);
 	guint n;
 	g_autofree const char **keys = config_sorted_keys(config, &n);
 	if (tx_exec(tx, err, erase, "i", owner) < 0)
 		return -1;
 	for (guint i = 0; i < n; i++)
 		if (*config_get(config, keys[i]) &&
-		    tx_exec(tx, err, insert, "iss", owner, keys[i], config_get(config, keys[i])) < 0)
+		    tx_exec(tx, err, insert, "iss", owner, keys[i], config_get(config, keys[i])) <
+			0)
 			return -1;
 	return 0;
 }

@@ -14,9 +14,11 @@ typedef struct Rows Rows;
 
 /* `directory` is INCUS_DIR: the global database is database/global/db.bin in it, that of this host
  * database/local.db. Makes what is missing, runs database/patch.{global,local}.sql (once) and the
- * migrations that are due, with the global database as it was kept in database/global.bak; SQLite's journal repairs what a crash left. */
+ * migrations that are due, with the global database as it was kept in database/global.bak; SQLite's
+ * journal repairs what a crash left. */
 int db_open(const char *directory, Db **ret_db, Error **err);
-/* For a look from beside the daemon: makes, patches and migrates nothing. NULL when there is none. */
+/* For a look from beside the daemon: makes, patches and migrates nothing. NULL when there is none.
+ */
 int db_open_existing(const char *directory, Db **ret_db, Error **err);
 /* Nobody may be using it. */
 void db_close(Db *db);
@@ -26,7 +28,8 @@ void db_close(Db *db);
 int db_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 /* The same, read only (DEFERRED, its own snapshot): runs beside writers. */
 int db_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
-/* The same on the database of this host alone (tables config, patches, raft_nodes, certificates). */
+/* The same on the database of this host alone (tables config, patches, raft_nodes, certificates).
+ */
 int db_local_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 int db_local_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 
@@ -43,12 +46,14 @@ int64_t tx_changes(Tx *tx);
 int tx_query(Tx *tx, Rows **ret_rows, Error **err, const char *sql, const char *format, ...);
 int rows_next(Rows *rows, Error **err);
 void rows_free(Rows *rows);
-/* Columns by index from 0; text is valid until the next rows_next and never NULL unless SQL NULL. */
+/* Columns by index from 0; text is valid until the next rows_next and never NULL unless SQL NULL.
+ */
 const char *rows_text(Rows *rows, int column);
 int64_t rows_int(Rows *rows, int column);
 double rows_double(Rows *rows, int column);
 gboolean rows_null(Rows *rows, int column);
-/* A DATETIME column, however it was written, as seconds since 1970; 0 for NULL and what is no time. */
+/* A DATETIME column, however it was written, as seconds since 1970; 0 for NULL and what is no time.
+ */
 int64_t rows_time(Rows *rows, int column);
 int rows_columns(Rows *rows);
 const char *rows_column_name(Rows *rows, int column);
@@ -58,7 +63,9 @@ int tx_int(Tx *tx, int64_t *ret_value, Error **err, const char *sql, const char 
 /* key/value side tables ("instances_config", owner column "instance_id"). replace deletes and
  * inserts in few statements; load returns owned Config. */
 #include "sdk/base/map.h"
-int tx_config_load(Tx *tx, const char *table, const char *owner_column, int64_t owner, Config **ret, Error **err);
-int tx_config_replace(Tx *tx, const char *table, const char *owner_column, int64_t owner, const Config *config, Error **err);
+int tx_config_load(
+    Tx *tx, const char *table, const char *owner_column, int64_t owner, Config **ret, Error **err);
+int tx_config_replace(Tx *tx, const char *table, const char *owner_column, int64_t owner,
+    const Config *config, Error **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Rows, rows_free)

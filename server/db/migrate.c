@@ -20,13 +20,17 @@ static int schema_version(Tx *tx, int64_t *ret_version, Error **err)
 {
 	int64_t there;
 	*ret_version = 0;
-	if (tx_int(tx, &there, err, "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema'", NULL) < 0)
+	if (tx_int(tx, &there, err,
+		"SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema'",
+		NULL) < 0)
 		return -1;
 	if (there)
-		return tx_int(tx, ret_version, err, "SELECT COALESCE(MAX(version), 0) FROM schema", NULL);
+		return tx_int(
+		    tx, ret_version, err, "SELECT COALESCE(MAX(version), 0) FROM schema", NULL);
 	return connection_script(tx_connection(tx),
 	    "CREATE TABLE schema (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, version INTEGER NOT NULL,"
-	    " updated_at DATETIME NOT NULL, UNIQUE (version))", err);
+	    " updated_at DATETIME NOT NULL, UNIQUE (version))",
+	    err);
 }
 
 static int check_version(const Migrating *m, int64_t version, Error **err)
@@ -59,7 +63,8 @@ static int migrate(Tx *tx, void *data, Error **err)
 			continue;
 		for (const char *const *sql = step->sql; *sql; sql++)
 			if (connection_script(tx_connection(tx), *sql, err) < 0)
-				return error_prefix(err, "Migration of the %s database to version %d", m->store->name,
+				return error_prefix(err,
+				    "Migration of the %s database to version %d", m->store->name,
 				    step->version);
 		if (tx_exec(tx, err, "INSERT INTO schema (version, updated_at) VALUES (?, ?)", "ii",
 			(int64_t)step->version, g_get_real_time() / G_USEC_PER_SEC) < 0)
@@ -75,26 +80,32 @@ static int newest_version(Tx *tx, void *data, Error **err)
 	return schema_version(tx, data, err);
 }
 
-/* A copy of the database as it is, in "<its folder>.bak", for whoever has to undo what comes now. */
+/* A copy of the database as it is, in "<its folder>.bak", for whoever has to undo what comes now.
+ */
 static int keep_copy(Store *store, Error **err)
 {
-	g_autofree char *folder = g_path_get_dirname(store->path), *name = g_path_get_basename(store->path);
+	g_autofree char *folder = g_path_get_dirname(store->path),
+			*name = g_path_get_basename(store->path);
 	g_autofree char *kept = g_strconcat(folder, ".bak", NULL);
 	g_autofree char *path = g_build_filename(kept, name, NULL);
 	Connection *copy = NULL;
 	if (file_remove_all(AT_FDCWD, kept, err) < 0 || file_mkdir_all(kept, 0700, err) < 0 ||
 	    connection_open(path, &copy, err) < 0)
 		return -1;
-	sqlite3_backup *backup = sqlite3_backup_init(copy->handle, "main", store->writer->handle, "main");
+	sqlite3_backup *backup = sqlite3_backup_init(
+	    copy->handle, "main", store->writer->handle, "main");
 	int done = backup ? sqlite3_backup_step(backup, -1) : SQLITE_ERROR;
 	sqlite3_backup_finish(backup);
-	int result = done == SQLITE_DONE ? 0 : connection_fail(copy, "Failed to keep a copy of the database", err);
+	int result = done == SQLITE_DONE ?
+	    0 :
+	    connection_fail(copy, "Failed to keep a copy of the database", err);
 	connection_close(copy);
 	return result;
 }
 
 /* Before a patch or a migration of the database that every member shares. */
-static int keep_before_change(Store *store, const Migration *migrations, gboolean patched, Error **err)
+static int keep_before_change(
+    Store *store, const Migration *migrations, gboolean patched, Error **err)
 {
 	int64_t version = 0, newest = 0;
 	for (const Migration *step = migrations; step->version; step++)
@@ -120,7 +131,8 @@ int store_migrate(Store *store, const Migration *migrations, const char *patch_p
 	if (patch) {
 		log_info("Database patch file applied", "path", patch_path);
 		if (unlink(patch_path) < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to remove \"%s\"", patch_path);
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Failed to remove \"%s\"", patch_path);
 	}
 	return 0;
 }

@@ -7,8 +7,8 @@
 static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none };
 
 /* Known to Incus, and not built in this version. */
-static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu", "infiniband", "proxy",
-	"tpm", "pci" };
+static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu",
+	"infiniband", "proxy", "tpm", "pci" };
 
 void device_mount_free(DeviceMount *mount)
 {
@@ -45,7 +45,8 @@ int device_type_find(const Config *config, const DeviceType **ret_type, Error **
 		}
 	for (guint n = 0; n < G_N_ELEMENTS(others); n++)
 		if (strcmp(others[n], type) == 0)
-			return error_set(err, ERROR_UNSUPPORTED, "Devices of type \"%s\" are not built in this version", type);
+			return error_set(err, ERROR_UNSUPPORTED,
+			    "Devices of type \"%s\" are not built in this version", type);
 	return error_set(err, ERROR_INVALID, "Unsupported device type \"%s\"", type);
 }
 
@@ -58,18 +59,21 @@ int device_validate_all(const DeviceHost *host, const Devices *devices, Error **
 		const DeviceType *type;
 		if (name_check_device(name, err) < 0 || device_type_find(config, &type, err) < 0 ||
 		    (type->validate && type->validate(host, name, config, err) < 0))
-			return error_prefix(err, "Device validation failed for \"%s\"", (char *)name);
+			return error_prefix(
+			    err, "Device validation failed for \"%s\"", (char *)name);
 	}
 	return host ? device_root_disk(devices, NULL, NULL, err) : 0;
 }
 
 static gboolean is_root(const Config *config)
 {
-	return g_strcmp0(config_get(config, "type"), "disk") == 0 && g_strcmp0(config_get(config, "path"), "/") == 0 &&
-	       config_get(config, "pool") && !config_get(config, "source");
+	return g_strcmp0(config_get(config, "type"), "disk") == 0 &&
+	    g_strcmp0(config_get(config, "path"), "/") == 0 && config_get(config, "pool") &&
+	    !config_get(config, "source");
 }
 
-int device_root_disk(const Devices *devices, const char **ret_name, Config **ret_config, Error **err)
+int device_root_disk(
+    const Devices *devices, const char **ret_name, Config **ret_config, Error **err)
 {
 	GHashTableIter iter;
 	void *name, *config;
@@ -79,7 +83,8 @@ int device_root_disk(const Devices *devices, const char **ret_name, Config **ret
 		if (!is_root(config))
 			continue;
 		if (found)
-			return error_set(err, ERROR_INVALID, "More than one root device (\"%s\" and \"%s\")", found, (char *)name);
+			return error_set(err, ERROR_INVALID,
+			    "More than one root device (\"%s\" and \"%s\")", found, (char *)name);
 		found = name;
 	}
 	if (!found)

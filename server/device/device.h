@@ -19,8 +19,8 @@ typedef struct IdRange {
 	uint32_t inside, outside, count;
 } IdRange;
 
-/* What a device may know and do of its instance. Borrowed for the length of the call; the instance's
- * lock is held by the caller. */
+/* What a device may know and do of its instance. Borrowed for the length of the call; the
+ * instance's lock is held by the caller. */
 typedef struct DeviceHost DeviceHost;
 struct DeviceMount;
 struct DeviceHost {
@@ -33,13 +33,14 @@ struct DeviceHost {
 	pid_t init_pid;                 /* 0 when not running */
 	const GArray *idmap;            /* of IdRange; empty when privileged */
 	void *instance_private;
-	/* Value of "volatile.KEY", NULL when unset; valid until the next set. `key` is without prefix:
-	 * "eth0.hwaddr". */
+	/* Value of "volatile.KEY", NULL when unset; valid until the next set. `key` is without
+	 * prefix: "eth0.hwaddr". */
 	const char *(*volatile_get)(const DeviceHost *host, const char *key);
 	/* Stores "volatile.KEY" in memory and database; an empty or NULL value removes it. */
-	int (*volatile_set)(const DeviceHost *host, const char *key, const char *value, Error **err);
-	/* While an instance starts its keys stay in memory; this stores them now. For what must be known
-	 * after a crash, before it is made on the host. */
+	int (*volatile_set)(
+	    const DeviceHost *host, const char *key, const char *value, Error **err);
+	/* While an instance starts its keys stay in memory; this stores them now. For what must be
+	 * known after a crash, before it is made on the host. */
 	int (*volatile_sync)(const DeviceHost *host, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
@@ -49,7 +50,7 @@ struct DeviceHost {
 /* A mount that the container gets before its init runs. */
 typedef struct DeviceMount {
 	char *source;        /* absolute host path; opened without following magic links */
-	char *beneath;       /* folder of the host that no link may lead the source out of; NULL: none */
+	char *beneath; /* folder of the host that no link may lead the source out of; NULL: none */
 	char *target;        /* path inside the container, made when missing */
 	char *propagation;   /* "private" (default, NULL), "shared", "slave", "rshared", ... */
 	char *filesystem;    /* NULL: bind, or what is on a block device; else "tmpfs", ... */
@@ -75,14 +76,15 @@ void device_start_config(DeviceStart *start, const char *key, const char *format
 typedef struct DeviceType {
 	const char *type;      /* "nic", "disk", "none" */
 	/* Every key, with value checks. host NULL: a device of a profile. */
-	int (*validate)(const DeviceHost *host, const char *name, const Config *config, Error **err);
+	int (*validate)(
+	    const DeviceHost *host, const char *name, const Config *config, Error **err);
 	/* The device enters an instance's configuration (instance may be stopped): volatile keys,
 	 * static leases. May be NULL. */
 	int (*add)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	/* It left the configuration or the instance is deleted; never fails. May be NULL. */
 	void (*remove)(const DeviceHost *host, const char *name, const Config *config);
-	int (*start)(const DeviceHost *host, const char *name, const Config *config, DeviceStart *out,
-	    Error **err);
+	int (*start)(const DeviceHost *host, const char *name, const Config *config,
+	    DeviceStart *out, Error **err);
 	/* After the container started (init exists); may be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
@@ -90,7 +92,8 @@ typedef struct DeviceType {
 	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	int (*detach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	/* True when update can carry old to new on a running instance; else detach and attach. */
-	gboolean (*can_update)(const char *name, const Config *old_config, const Config *new_config);
+	gboolean (*can_update)(
+	    const char *name, const Config *old_config, const Config *new_config);
 	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
 	    const Config *new_config, Error **err);
 } DeviceType;
@@ -98,12 +101,15 @@ typedef struct DeviceType {
 extern const DeviceType device_disk, device_none;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 
-/* By config "type". Unknown: ERROR_INVALID; known to Incus but not built here: ERROR_UNSUPPORTED. */
+/* By config "type". Unknown: ERROR_INVALID; known to Incus but not built here: ERROR_UNSUPPORTED.
+ */
 int device_type_find(const Config *config, const DeviceType **ret_type, Error **err);
 /* Checks the names and every device. host NULL: devices of a profile. */
 int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err);
 /* Root disk (type=disk, path=/, pool set): its name and config; ERROR_INVALID when there is none
- * ("No root device could be found") or more than one. ret_name may be NULL; results are borrowed. */
-int device_root_disk(const Devices *devices, const char **ret_name, Config **ret_config, Error **err);
+ * ("No root device could be found") or more than one. ret_name may be NULL; results are borrowed.
+ */
+int device_root_disk(
+    const Devices *devices, const char **ret_name, Config **ret_config, Error **err);
 /* Names in the order devices start (disks by path depth, then the others by name); g_free. */
 const char **device_sorted(const Devices *devices, guint *ret_n);

@@ -23,9 +23,11 @@ static int check_keys(const Config *config, Error **err)
 		if (strcmp(key, "type") == 0)
 			continue;
 		if (!key_find(KEY_DEVICE, "disk", key))
-			return error_set(err, ERROR_INVALID, "Invalid device option \"%s\"", (char *)key);
+			return error_set(
+			    err, ERROR_INVALID, "Invalid device option \"%s\"", (char *)key);
 		if (key_check(KEY_DEVICE, "disk", key, value, err) < 0)
-			return error_prefix(err, "Invalid value for device option \"%s\"", (char *)key);
+			return error_prefix(
+			    err, "Invalid value for device option \"%s\"", (char *)key);
 	}
 	return 0;
 }
@@ -40,12 +42,15 @@ static int check_initial(const char *driver, const Config *config, Error **err)
 		if (!g_str_has_prefix(key, "initial."))
 			continue;
 		if (!is_root(config))
-			return error_set(err, ERROR_INVALID, "Non-root disk device cannot contain initial.* configuration");
+			return error_set(err, ERROR_INVALID,
+			    "Non-root disk device cannot contain initial.* configuration");
 		const char *name = (const char *)key + strlen("initial.");
 		if (strcmp(name, "size") == 0 || g_str_has_prefix(name, "volatile."))
-			return error_set(err, ERROR_INVALID, "Invalid initial configuration \"%s\"", (char *)key);
+			return error_set(err, ERROR_INVALID, "Invalid initial configuration \"%s\"",
+			    (char *)key);
 		if (driver && key_check(KEY_VOLUME, driver, name, value, err) < 0)
-			return error_prefix(err, "Invalid initial configuration \"%s\"", (char *)key);
+			return error_prefix(
+			    err, "Invalid initial configuration \"%s\"", (char *)key);
 	}
 	return 0;
 }
@@ -54,9 +59,11 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 {
 	const char *pool = config_get(config, "pool");
 	if (!pool)
-		return error_set(err, ERROR_INVALID, "Root disk entry must have a \"pool\" property set");
+		return error_set(
+		    err, ERROR_INVALID, "Root disk entry must have a \"pool\" property set");
 	if (config_get(config, "source"))
-		return error_set(err, ERROR_INVALID, "Root disk entry may not have a \"source\" property set");
+		return error_set(
+		    err, ERROR_INVALID, "Root disk entry may not have a \"source\" property set");
 	if (config_get(config, "size")) {
 		int64_t bytes;
 		if (units_parse_bytes(config_get(config, "size"), &bytes, err) < 0)
@@ -65,7 +72,9 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 	if (!host)
 		return 0;
 	g_autoptr(Pool) found = NULL;
-	return pool_get(host->daemon, pool, &found, err) < 0 ? -1 : check_initial(pool_driver(found), config, err);
+	return pool_get(host->daemon, pool, &found, err) < 0 ?
+	    -1 :
+	    check_initial(pool_driver(found), config, err);
 }
 
 static gboolean required(const Config *config)
@@ -80,30 +89,38 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 	const char *source = config_get(config, "source"), *path = config_get(config, "path");
 	struct stat st;
 	if (!source)
-		return error_set(err, ERROR_INVALID, "Disk entry is missing the required \"source\" property");
+		return error_set(
+		    err, ERROR_INVALID, "Disk entry is missing the required \"source\" property");
 	if (g_str_has_prefix(source, "ceph:") || g_str_has_prefix(source, "cephfs:") ||
 	    g_str_has_prefix(source, "cloud-init:") || g_str_has_prefix(source, "agent:"))
-		return error_set(err, ERROR_UNSUPPORTED, "Disks with source \"%s\" are not built in this version", source);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Disks with source \"%s\" are not built in this version", source);
 	if (!path)
-		return error_set(err, ERROR_INVALID, "Disk entry is missing the required \"path\" property");
+		return error_set(
+		    err, ERROR_INVALID, "Disk entry is missing the required \"path\" property");
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (*source == '/')
-			return error_set(err, ERROR_INVALID, "Storage volumes cannot be specified as absolute paths");
+			return error_set(err, ERROR_INVALID,
+			    "Storage volumes cannot be specified as absolute paths");
 		if (!host)
 			return 0;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 			return -1;
-		return g_strcmp0(host->type, "container") == 0 ? pool_custom_check(pool, host->project, source, err) : 0;
+		return g_strcmp0(host->type, "container") == 0 ?
+		    pool_custom_check(pool, host->project, source, err) :
+		    0;
 	}
 	if (name_check_absolute_path(source, err) < 0)
 		return error_prefix(err, "Invalid source");
 	if (host && required(config) && lstat(source, &st) < 0)
-		return error_set(err, ERROR_INVALID, "Missing source path \"%s\" for disk \"%s\"", source, name);
+		return error_set(
+		    err, ERROR_INVALID, "Missing source path \"%s\" for disk \"%s\"", source, name);
 	return 0;
 }
 
-static int disk_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int disk_validate(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	if (check_keys(config, err) < 0 || check_initial(NULL, config, err) < 0)
 		return -1;
@@ -112,10 +129,13 @@ static int disk_validate(const DeviceHost *host, const char *name, const Config 
 		return error_prefix(err, "Invalid path");
 	for (const char *at = path; at && (at = strstr(at, "..")); at += 2)
 		if ((at == path || at[-1] == '/') && (!at[2] || at[2] == '/'))
-			return error_set(err, ERROR_INVALID, "Invalid path \"%s\": it leads upwards", path);
+			return error_set(
+			    err, ERROR_INVALID, "Invalid path \"%s\": it leads upwards", path);
 	if (config_true(config, "recursive") && config_true(config, "readonly"))
-		return error_set(err, ERROR_INVALID, "Recursive read-only bind-mounts aren't currently supported by the kernel");
-	return is_root(config) ? check_root(host, config, err) : check_source(host, name, config, err);
+		return error_set(err, ERROR_INVALID,
+		    "Recursive read-only bind-mounts aren't currently supported by the kernel");
+	return is_root(config) ? check_root(host, config, err) :
+				 check_source(host, name, config, err);
 }
 
 /* "opt" means "/opt", as scripts for Incus write it. */
@@ -138,7 +158,8 @@ static void disk_stop(const DeviceHost *host, const char *name, const Config *co
 }
 
 /* NULL and no error: the source is missing and may be. */
-static int make_mount(const DeviceHost *host, const char *name, const Config *config, DeviceMount **ret_mount, Error **err)
+static int make_mount(const DeviceHost *host, const char *name, const Config *config,
+    DeviceMount **ret_mount, Error **err)
 {
 	const char *source = config_get(config, "source");
 	g_autofree char *path = NULL;
@@ -160,7 +181,8 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 		if (!required(config))
 			return 0;
 		disk_stop(host, name, config);
-		return error_set(err, ERROR_NOT_FOUND, "Missing source path \"%s\" for disk \"%s\"", path, name);
+		return error_set(
+		    err, ERROR_NOT_FOUND, "Missing source path \"%s\" for disk \"%s\"", path, name);
 	}
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
@@ -171,7 +193,8 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	mount->recursive = config_true(config, "recursive");
 	mount->shift = shift && host->idmap && host->idmap->len > 0;
 	mount->options = g_strdup(config_get(config, "raw.mount.options"));
-	mount->is_file = !S_ISDIR(st.st_mode) && !S_ISBLK(st.st_mode); /* what is on a block device is mounted */
+	mount->is_file = !S_ISDIR(st.st_mode) &&
+	    !S_ISBLK(st.st_mode); /* what is on a block device is mounted */
 	*ret_mount = mount;
 	return 0;
 }
@@ -180,13 +203,15 @@ static int apply_size(const DeviceHost *host, const Config *config, Error **err)
 {
 	int64_t bytes = 0;
 	g_autoptr(Pool) pool = NULL;
-	if (units_parse_bytes(config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
+	if (units_parse_bytes(
+		config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 		return -1;
 	return pool_instance_set_size(pool, host->project, host->instance, host->type, bytes, err);
 }
 
-static int disk_start(const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
+static int disk_start(
+    const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
 {
 	DeviceMount *mount;
 	if (is_root(config))
@@ -202,7 +227,8 @@ static int disk_attach(const DeviceHost *host, const char *name, const Config *c
 {
 	DeviceMount *mount;
 	if (is_root(config))
-		return error_set(err, ERROR_INVALID, "The root disk cannot be added while the instance is running");
+		return error_set(err, ERROR_INVALID,
+		    "The root disk cannot be added while the instance is running");
 	if (make_mount(host, name, config, &mount, err) < 0)
 		return -1;
 	int result = mount ? host->mount_add(host, mount, err) : 0;
@@ -215,7 +241,8 @@ static int disk_attach(const DeviceHost *host, const char *name, const Config *c
 static int disk_detach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	if (is_root(config))
-		return error_set(err, ERROR_INVALID, "The root disk cannot be removed while the instance is running");
+		return error_set(err, ERROR_INVALID,
+		    "The root disk cannot be removed while the instance is running");
 	g_autofree char *target = target_of(config);
 	if (host->mount_remove(host, target, err) < 0)
 		return -1;
@@ -223,7 +250,8 @@ static int disk_detach(const DeviceHost *host, const char *name, const Config *c
 	return 0;
 }
 
-static gboolean disk_can_update(const char *name, const Config *old_config, const Config *new_config)
+static gboolean disk_can_update(
+    const char *name, const Config *old_config, const Config *new_config)
 {
 	return is_root(old_config) && is_root(new_config) &&
 	       g_strcmp0(config_get(old_config, "pool"), config_get(new_config, "pool")) == 0;

@@ -26,7 +26,8 @@ const char *nic_volatile(const DeviceHost *host, const char *name, const char *k
 }
 
 /* Writes only what changes: every write is a transaction. */
-int nic_volatile_set(const DeviceHost *host, const char *name, const char *key, const char *value, Error **err)
+int nic_volatile_set(
+    const DeviceHost *host, const char *name, const char *key, const char *value, Error **err)
 {
 	g_autofree char *full = g_strdup_printf("%s.%s", name, key);
 	if (g_strcmp0(host->volatile_get(host, full), value) == 0)
@@ -45,7 +46,8 @@ char *nic_random_name(const char *prefix)
 static int count_hwaddr(Tx *tx, void *data, Error **err)
 {
 	int64_t n;
-	if (tx_int(tx, &n, err, "SELECT COUNT(*) FROM instances_config WHERE value = ? AND key LIKE 'volatile.%.hwaddr'",
+	if (tx_int(tx, &n, err,
+		"SELECT COUNT(*) FROM instances_config WHERE value = ? AND key LIKE 'volatile.%.hwaddr'",
 		"s", (const char *)data) < 0)
 		return -1;
 	/* Taken is told from broken by the kind of error. */
@@ -59,8 +61,10 @@ static int new_hwaddr(const DeviceHost *host, char **ret_hwaddr, Error **err)
 		g_autoptr(Error) why = NULL;
 		if (getrandom(b, sizeof b, 0) != sizeof b)
 			return error_set(err, ERROR_INTERNAL, "Failed to read random bytes");
-		g_autofree char *hwaddr = g_strdup_printf("00:16:3e:%02x:%02x:%02x", b[0], b[1], b[2]);
-		if (!host->daemon->db || db_read(host->daemon->db, count_hwaddr, hwaddr, &why) == 0) {
+		g_autofree char *hwaddr = g_strdup_printf(
+		    "00:16:3e:%02x:%02x:%02x", b[0], b[1], b[2]);
+		if (!host->daemon->db ||
+		    db_read(host->daemon->db, count_hwaddr, hwaddr, &why) == 0) {
 			*ret_hwaddr = g_steal_pointer(&hwaddr);
 			return 0;
 		}
@@ -69,14 +73,16 @@ static int new_hwaddr(const DeviceHost *host, char **ret_hwaddr, Error **err)
 	}
 }
 
-int nic_hwaddr(const DeviceHost *host, const char *name, const Config *config, const char **ret_hwaddr, Error **err)
+int nic_hwaddr(const DeviceHost *host, const char *name, const Config *config,
+    const char **ret_hwaddr, Error **err)
 {
 	const char *value = config_get(config, "hwaddr");
 	if (!value || !*value)
 		value = nic_volatile(host, name, "hwaddr");
 	if (!value) {
 		g_autofree char *made = NULL;
-		if (new_hwaddr(host, &made, err) < 0 || nic_volatile_set(host, name, "hwaddr", made, err) < 0)
+		if (new_hwaddr(host, &made, err) < 0 ||
+		    nic_volatile_set(host, name, "hwaddr", made, err) < 0)
 			return -1;
 		value = nic_volatile(host, name, "hwaddr");
 	}
@@ -99,7 +105,8 @@ static gboolean inside_name_taken(const DeviceHost *host, const char *self, cons
 	return FALSE;
 }
 
-int nic_inside_name(const DeviceHost *host, const char *name, const Config *config, const char **ret_name, Error **err)
+int nic_inside_name(const DeviceHost *host, const char *name, const Config *config,
+    const char **ret_name, Error **err)
 {
 	const char *value = config_get(config, "name");
 	if (!value || !*value)
@@ -116,7 +123,8 @@ int nic_inside_name(const DeviceHost *host, const char *name, const Config *conf
 	return 0;
 }
 
-int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent, Network **ret_network, Error **err)
+int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent,
+    Network **ret_network, Error **err)
 {
 	const char *name = config_get(config, "network");
 	const char *parent = config_get(config, "parent");
@@ -138,7 +146,9 @@ unsigned nic_mtu(const Config *config, Network *network, const char *parent)
 {
 	Link link;
 	const char *value = config_get(config, "mtu");
-	unsigned mtu = value ? (unsigned)strtoul(value, NULL, 10) : network ? network_mtu(network) : 0;
+	unsigned mtu = value ? (unsigned)strtoul(value, NULL, 10) :
+	    network	     ? network_mtu(network) :
+			       0;
 	if (!mtu && parent && netlink_get(parent, &link, NULL) == 0)
 		mtu = link.mtu;
 	return mtu;
@@ -156,7 +166,8 @@ static void *run_inside(void *data)
 {
 	InsideJob *job = data;
 	if (setns(job->netns_fd, CLONE_NEWNET) < 0)
-		job->result = error_errno(&job->err, ERROR_INTERNAL, errno, "Failed to enter the network namespace");
+		job->result = error_errno(
+		    &job->err, ERROR_INTERNAL, errno, "Failed to enter the network namespace");
 	else
 		job->result = job->fn(job->data, &job->err);
 	return NULL;
@@ -182,9 +193,11 @@ int nic_run_inside(pid_t pid, int (*fn)(void *data, Error **err), void *data, Er
 /* A managed network decides the kind: all of ours are bridges. */
 static int find_kind(const Config *config, const NicKind **ret_kind, Error **err)
 {
-	const char *nictype = config_get(config, "nictype"), *network = config_get(config, "network");
+	const char *nictype = config_get(config, "nictype"),
+		   *network = config_get(config, "network");
 	if (network && nictype)
-		return error_set(err, ERROR_INVALID, "Cannot use \"nictype\" property in conjunction with \"network\" property");
+		return error_set(err, ERROR_INVALID,
+		    "Cannot use \"nictype\" property in conjunction with \"network\" property");
 	if (network)
 		nictype = "bridged";
 	if (!nictype || !*nictype)
@@ -196,7 +209,8 @@ static int find_kind(const Config *config, const NicKind **ret_kind, Error **err
 		return 0;
 	}
 	if (g_strv_contains(unbuilt_kinds, nictype))
-		return error_set(err, ERROR_UNSUPPORTED, "Nics of type \"%s\" are not built into this server", nictype);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Nics of type \"%s\" are not built into this server", nictype);
 	return error_set(err, ERROR_INVALID, "Unknown nictype \"%s\"", nictype);
 }
 
@@ -208,7 +222,8 @@ static int check_managed_keys(const Config *config, Error **err)
 	for (size_t i = 0; i < G_N_ELEMENTS(managed); i++)
 		if (config_get(config, managed[i]))
 			return error_set(err, ERROR_INVALID,
-			    "Cannot use \"%s\" property in conjunction with \"network\" property", managed[i]);
+			    "Cannot use \"%s\" property in conjunction with \"network\" property",
+			    managed[i]);
 	return 0;
 }
 
@@ -220,8 +235,10 @@ static int validate(const DeviceHost *host, const char *name, const Config *conf
 	g_autofree char *scope = g_strdup_printf("nic-%s", kind->nictype);
 	if (key_check_all(KEY_DEVICE, scope, config, err) < 0)
 		return -1;
-	if (config_get(config, "name") && host && inside_name_taken(host, name, config_get(config, "name")))
-		return error_set(err, ERROR_INVALID, "Another nic has the name \"%s\"", config_get(config, "name"));
+	if (config_get(config, "name") && host &&
+	    inside_name_taken(host, name, config_get(config, "name")))
+		return error_set(err, ERROR_INVALID, "Another nic has the name \"%s\"",
+		    config_get(config, "name"));
 	return kind->validate ? kind->validate(host, name, config, err) : 0;
 }
 
@@ -230,34 +247,42 @@ static int add(const DeviceHost *host, const char *name, const Config *config, E
 {
 	const NicKind *kind = NULL;
 	const char *hwaddr;
-	return find_kind(config, &kind, err) < 0 || nic_hwaddr(host, name, config, &hwaddr, err) < 0 ? -1 : 0;
+	return find_kind(config, &kind, err) < 0 ||
+		nic_hwaddr(host, name, config, &hwaddr, err) < 0 ?
+	    -1 :
+	    0;
 }
 
 static void forget(const DeviceHost *host, const char *name, const Config *config)
 {
-	static const char *const keys[] = {"hwaddr", "host_name", "name", "last_state.created", "last_state.hwaddr",
-	    "last_state.mtu", "last_state.ip_addresses"};
+	static const char *const keys[] = { "hwaddr", "host_name", "name", "last_state.created",
+		"last_state.hwaddr", "last_state.mtu", "last_state.ip_addresses" };
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
 	if ((config_get(config, "network") || config_get(config, "parent")) &&
 	    nic_parent(host, config, &parent, &network, NULL) == 0 && network) {
-		NetworkNic nic = {.project = host->project, .instance = host->instance, .device = name};
+		NetworkNic nic = {
+			.project = host->project, .instance = host->instance, .device = name
+		};
 		network_lease_remove(network, &nic);
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
 		nic_volatile_set(host, name, keys[i], NULL, NULL);
 }
 
-static int start(const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
+static int start(
+    const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
 {
 	const NicKind *kind = NULL;
 	const char *inside;
 	g_autofree char *link = NULL;
-	if (find_kind(config, &kind, err) < 0 || nic_inside_name(host, name, config, &inside, err) < 0 ||
+	if (find_kind(config, &kind, err) < 0 ||
+	    nic_inside_name(host, name, config, &inside, err) < 0 ||
 	    kind->start(host, name, config, &link, err) < 0)
 		return -1;
 	unsigned n = out->n_nics++;
-	const char *const words[][2] = {{"type", "phys"}, {"flags", "up"}, {"link", link}, {"name", inside}};
+	const char *const words[][2] = { { "type", "phys" }, { "flags", "up" }, { "link", link },
+		{ "name", inside } };
 	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
 		g_autofree char *key = g_strdup_printf("lxc.net.%u.%s", n, words[i][0]);
 		device_start_config(out, key, "%s", words[i][1]);
@@ -290,7 +315,8 @@ static gboolean only_live_keys(const NicKind *kind, const Config *a, const Confi
 	void *key, *value;
 	g_hash_table_iter_init(&iter, (GHashTable *)a);
 	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (g_strcmp0(config_get(b, key), value) != 0 && !g_strv_contains(kind->live_keys, key))
+		if (g_strcmp0(config_get(b, key), value) != 0 &&
+		    !g_strv_contains(kind->live_keys, key))
 			return FALSE;
 	return TRUE;
 }
@@ -301,10 +327,12 @@ static gboolean can_update(const char *name, const Config *old_config, const Con
 	if (find_kind(old_config, &old_kind, NULL) < 0 || find_kind(new_config, &kind, NULL) < 0 ||
 	    kind != old_kind || !kind->live_keys)
 		return FALSE;
-	return only_live_keys(kind, old_config, new_config) && only_live_keys(kind, new_config, old_config);
+	return only_live_keys(kind, old_config, new_config) &&
+	    only_live_keys(kind, new_config, old_config);
 }
 
-static int update(const DeviceHost *host, const char *name, const Config *old_config, const Config *new_config, Error **err)
+static int update(const DeviceHost *host, const char *name, const Config *old_config,
+    const Config *new_config, Error **err)
 {
 	const NicKind *kind = NULL;
 	if (find_kind(new_config, &kind, err) < 0)

@@ -10,7 +10,8 @@
 static int check_vlan(const Config *config, Error **err)
 {
 	if (config_get(config, "vlan") || config_true(config, "gvrp"))
-		return error_set(err, ERROR_UNSUPPORTED, "VLANs of nics are not built into this server");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "VLANs of nics are not built into this server");
 	return 0;
 }
 
@@ -31,8 +32,8 @@ static void remove_link(const DeviceHost *host, const char *name)
 }
 
 /* pid 0: the host's namespace. The link's name in the host goes into volatile first. */
-static int make_macvlan(const DeviceHost *host, const char *name, const Config *config, const char *link,
-    pid_t pid, Error **err)
+static int make_macvlan(const DeviceHost *host, const char *name, const Config *config,
+    const char *link, pid_t pid, Error **err)
 {
 	LinkChange change = LINK_CHANGE_NONE;
 	const char *parent = config_get(config, "parent");
@@ -50,7 +51,8 @@ static int make_macvlan(const DeviceHost *host, const char *name, const Config *
 	return 0;
 }
 
-static int start_macvlan(const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
+static int start_macvlan(
+    const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
 {
 	g_autofree char *link = nic_random_name("mac");
 	if (make_macvlan(host, name, config, link, 0, err) < 0)
@@ -64,7 +66,8 @@ static void stop_macvlan(const DeviceHost *host, const char *name, const Config 
 	remove_link(host, name);
 }
 
-static int attach_macvlan(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int attach_macvlan(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const char *inside;
 	if (nic_inside_name(host, name, config, &inside, err) < 0)
@@ -77,7 +80,8 @@ static int delete_inside(void *data, Error **err)
 	return netlink_delete(data, err);
 }
 
-static int detach_macvlan(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int detach_macvlan(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const char *inside;
 	if (nic_inside_name(host, name, config, &inside, err) < 0)
@@ -88,7 +92,8 @@ static int detach_macvlan(const DeviceHost *host, const char *name, const Config
 }
 
 /* Remembers what the interface was, and makes it what the nic asks for. */
-static int prepare_physical(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int prepare_physical(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	Link link;
 	LinkChange change = LINK_CHANGE_NONE;
@@ -118,13 +123,15 @@ static void restore_physical(const DeviceHost *host, const char *name)
 	change.address = hwaddr && *hwaddr ? hwaddr : NULL;
 	change.mtu = mtu ? (unsigned)strtoul(mtu, NULL, 10) : 0;
 	if (parent && (change.address || change.mtu) && netlink_change(parent, &change, &err) < 0)
-		log_warn("Interface keeps what its instance made of it", "interface", parent, "err", err->message);
+		log_warn("Interface keeps what its instance made of it", "interface", parent, "err",
+		    err->message);
 	nic_volatile_set(host, name, "last_state.hwaddr", NULL, NULL);
 	nic_volatile_set(host, name, "last_state.mtu", NULL, NULL);
 	nic_volatile_set(host, name, "host_name", NULL, NULL);
 }
 
-static int start_physical(const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
+static int start_physical(
+    const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
 {
 	if (prepare_physical(host, name, config, err) < 0) {
 		restore_physical(host, name);
@@ -139,7 +146,8 @@ static void stop_physical(const DeviceHost *host, const char *name, const Config
 	restore_physical(host, name);
 }
 
-static int attach_physical(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int attach_physical(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	LinkChange change = LINK_CHANGE_NONE;
 	if (nic_inside_name(host, name, config, &change.name, err) < 0 ||
@@ -168,12 +176,14 @@ static int give_back(void *data, Error **err)
 	return netlink_change(back->inside, &change, err);
 }
 
-static int detach_physical(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int detach_physical(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	autofd int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	Return back = {.outside = config_get(config, "parent"), .netns_fd = own};
 	if (own < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Failed to open the network namespace");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Failed to open the network namespace");
 	if (nic_inside_name(host, name, config, &back.inside, err) < 0 ||
 	    nic_run_inside(host->init_pid, give_back, &back, err) < 0)
 		return -1;
@@ -181,6 +191,7 @@ static int detach_physical(const DeviceHost *host, const char *name, const Confi
 	return 0;
 }
 
-const NicKind nic_macvlan = {"macvlan", validate, start_macvlan, stop_macvlan, attach_macvlan, detach_macvlan, NULL, NULL};
-const NicKind nic_physical = {"physical", validate, start_physical, stop_physical, attach_physical, detach_physical,
-    NULL, NULL};
+const NicKind nic_macvlan = { "macvlan", validate, start_macvlan, stop_macvlan, attach_macvlan,
+	detach_macvlan, NULL, NULL };
+const NicKind nic_physical = { "physical", validate, start_physical, stop_physical, attach_physical,
+	detach_physical, NULL, NULL };

@@ -4,35 +4,42 @@
 #include "server/network/network.h"
 #include "server/sys/netlink.h"
 
-/* One way a nic can be (nictype). start makes the interface that the container will take; it then is
- * in the host's namespace under the name put into *ret_link. attach makes it inside at once. */
+/* One way a nic can be (nictype). start makes the interface that the container will take; it then
+ * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. */
 typedef struct NicKind {
 	const char *nictype;
 	/* Demands beyond the key table; host may be NULL. */
-	int (*validate)(const DeviceHost *host, const char *name, const Config *config, Error **err);
-	int (*start)(const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err);
+	int (*validate)(
+	    const DeviceHost *host, const char *name, const Config *config, Error **err);
+	int (*start)(const DeviceHost *host, const char *name, const Config *config,
+	    char **ret_link, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
 	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	int (*detach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	/* Keys that change on a running nic; NULL-terminated. */
 	const char *const *live_keys;
-	int (*update)(const DeviceHost *host, const char *name, const Config *old_config, const Config *config,
-	    Error **err);
+	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
+	    const Config *config, Error **err);
 } NicKind;
 
 extern const NicKind nic_bridged, nic_p2p, nic_macvlan, nic_physical;
 
 /* "volatile.NAME.KEY". */
 const char *nic_volatile(const DeviceHost *host, const char *name, const char *key);
-int nic_volatile_set(const DeviceHost *host, const char *name, const char *key, const char *value, Error **err);
+int nic_volatile_set(
+    const DeviceHost *host, const char *name, const char *key, const char *value, Error **err);
 /* The configured MAC, else the remembered one, else a new one that is remembered. */
-int nic_hwaddr(const DeviceHost *host, const char *name, const Config *config, const char **ret_hwaddr, Error **err);
+int nic_hwaddr(const DeviceHost *host, const char *name, const Config *config,
+    const char **ret_hwaddr, Error **err);
 /* The name inside the container: configured, remembered, or the first free ethN. */
-int nic_inside_name(const DeviceHost *host, const char *name, const Config *config, const char **ret_name, Error **err);
+int nic_inside_name(const DeviceHost *host, const char *name, const Config *config,
+    const char **ret_name, Error **err);
 /* PREFIX and eight random hexadecimal digits. */
 char *nic_random_name(const char *prefix);
-/* Interface name that `network` or `parent` stand for; *ret_network stays NULL for unmanaged ones. */
-int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent, Network **ret_network, Error **err);
+/* Interface name that `network` or `parent` stand for; *ret_network stays NULL for unmanaged ones.
+ */
+int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent,
+    Network **ret_network, Error **err);
 /* Configured, of the network, of the parent interface; 0: the kernel's. */
 unsigned nic_mtu(const Config *config, Network *network, const char *parent);
 /* Runs fn on a thread of its own inside the network namespace of a process. */

@@ -1,4 +1,5 @@
-/* Nics that are one end of a veth pair: bridged (the other end on a bridge) and p2p (on the host). */
+/* Nics that are one end of a veth pair: bridged (the other end on a bridge) and p2p (on the host).
+ */
 #include "server/device/nic_private.h"
 #include "server/network/firewall.h"
 #include "server/network/subnet.h"
@@ -33,7 +34,8 @@ static void veth_clear(Veth *v)
 }
 
 /* ok without a parent when it is only about taking away. */
-static int veth_load(Veth *v, const DeviceHost *host, const char *device, const Config *config, Error **err)
+static int veth_load(
+    Veth *v, const DeviceHost *host, const char *device, const Config *config, Error **err)
 {
 	*v = (Veth){.host = host, .device = device, .config = config};
 	v->bridged = config_get(config, "network") || config_get(config, "parent");
@@ -48,17 +50,22 @@ static int veth_load(Veth *v, const DeviceHost *host, const char *device, const 
 
 static NetworkNic network_nic(const Veth *v)
 {
-	return (NetworkNic){.project = v->host->project, .instance = v->host->instance, .device = v->device,
-	    .host_name = v->host_name, .hwaddr = v->hwaddr, .ipv4 = config_get(v->config, "ipv4.address"),
-	    .ipv6 = config_get(v->config, "ipv6.address"),
-	    .mac_filtering = config_true(v->config, "security.mac_filtering"),
-	    .ipv4_filtering = config_true(v->config, "security.ipv4_filtering"),
-	    .ipv6_filtering = config_true(v->config, "security.ipv6_filtering")};
+	return (NetworkNic){ .project = v->host->project,
+		.instance = v->host->instance,
+		.device = v->device,
+		.host_name = v->host_name,
+		.hwaddr = v->hwaddr,
+		.ipv4 = config_get(v->config, "ipv4.address"),
+		.ipv6 = config_get(v->config, "ipv6.address"),
+		.mac_filtering = config_true(v->config, "security.mac_filtering"),
+		.ipv4_filtering = config_true(v->config, "security.ipv4_filtering"),
+		.ipv6_filtering = config_true(v->config, "security.ipv6_filtering") };
 }
 
 static gboolean is_filtered(const Config *config)
 {
-	return config_true(config, "security.mac_filtering") || config_true(config, "security.ipv4_filtering") ||
+	return config_true(config, "security.mac_filtering") ||
+	    config_true(config, "security.ipv4_filtering") ||
 	    config_true(config, "security.ipv6_filtering");
 }
 
@@ -74,12 +81,13 @@ static int parse_limit(const Config *config, const char *key, uint64_t *ret_bits
 	return 0;
 }
 
-/* What goes to the container leaves the host through our end: a queue there shapes it. What it sends
- * comes in there, where only dropping is possible. */
+/* What goes to the container leaves the host through our end: a queue there shapes it. What it
+ * sends comes in there, where only dropping is possible. */
 static int apply_limits(const Veth *v, const Config *old_config, Error **err)
 {
 	uint64_t in, out, old_in = 0, old_out = 0;
-	if (parse_limit(v->config, "limits.ingress", &in, err) < 0 || parse_limit(v->config, "limits.egress", &out, err) < 0)
+	if (parse_limit(v->config, "limits.ingress", &in, err) < 0 ||
+	    parse_limit(v->config, "limits.egress", &out, err) < 0)
 		return -1;
 	if (old_config) {
 		parse_limit(old_config, "limits.ingress", &old_in, NULL);
@@ -118,10 +126,12 @@ static int apply_routes(const Veth *v, const Config *old_config, Error **err)
 /* The bridge speaks for the host; our end of the pair must not answer router advertisements. */
 static void disable_host_ipv6(const Veth *v)
 {
-	g_autofree char *path = g_strdup_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", v->host_name);
+	g_autofree char *path = g_strdup_printf(
+	    "/proc/sys/net/ipv6/conf/%s/disable_ipv6", v->host_name);
 	autofd int fd = v->bridged ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	if (fd >= 0 && write(fd, "1", 1) < 0)
-		log_debug("IPv6 stays on for a veth", "interface", v->host_name, "err", g_strerror(errno));
+		log_debug("IPv6 stays on for a veth", "interface", v->host_name, "err",
+		    g_strerror(errno));
 }
 
 static int apply_network(const Veth *v, Error **err)
@@ -159,7 +169,8 @@ static void take_down(const Veth *v)
 	if (parse_limit(v->config, "limits.egress", &out, NULL) == 0 && out)
 		firewall_limit(v->host_name, 0, NULL);
 	if (netlink_delete(v->host_name, &error) < 0 && error->kind != ERROR_NOT_FOUND)
-		log_warn("Network interface stays", "interface", v->host_name, "err", error->message);
+		log_warn(
+		    "Network interface stays", "interface", v->host_name, "err", error->message);
 	else
 		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
 }
@@ -189,14 +200,16 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 		return -1;
 	}
 	disable_host_ipv6(v);
-	if (apply_limits(v, NULL, err) < 0 || apply_routes(v, NULL, err) < 0 || apply_network(v, err) < 0) {
+	if (apply_limits(v, NULL, err) < 0 || apply_routes(v, NULL, err) < 0 ||
+	    apply_network(v, err) < 0) {
 		take_down(v);
 		return -1;
 	}
 	return 0;
 }
 
-static int start(const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
+static int start(
+    const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
 {
 	Veth v;
 	g_autofree char *peer = nic_random_name("veth");
@@ -244,7 +257,8 @@ static int detach(const DeviceHost *host, const char *name, const Config *config
 	return 0;
 }
 
-static int update(const DeviceHost *host, const char *name, const Config *old_config, const Config *config, Error **err)
+static int update(const DeviceHost *host, const char *name, const Config *old_config,
+    const Config *config, Error **err)
 {
 	Veth v;
 	int result = veth_load(&v, host, name, config, err);
@@ -265,11 +279,13 @@ static int update(const DeviceHost *host, const char *name, const Config *old_co
 static int check_limits(const Config *config, Error **err)
 {
 	uint64_t bits;
-	if (config_get(config, "limits.max") && (config_get(config, "limits.ingress") || config_get(config, "limits.egress")))
+	if (config_get(config, "limits.max") &&
+	    (config_get(config, "limits.ingress") || config_get(config, "limits.egress")))
 		return error_set(err, ERROR_INVALID,
 		    "\"limits.max\" cannot be used together with \"limits.ingress\" or \"limits.egress\"");
 	if (config_get(config, "limits.priority"))
-		return error_set(err, ERROR_UNSUPPORTED, "\"limits.priority\" of nics is not built into this server");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "\"limits.priority\" of nics is not built into this server");
 	if (parse_limit(config, "limits.ingress", &bits, err) < 0)
 		return -1;
 	return parse_limit(config, "limits.egress", &bits, err);
@@ -294,24 +310,30 @@ static int check_filtering(const Config *config, Error **err)
 	for (size_t i = 0; i < G_N_ELEMENTS(families); i++) {
 		g_autofree char *filter = g_strdup_printf("security.%s_filtering", families[i]);
 		g_autofree char *address = g_strdup_printf("%s.address", families[i]);
-		if (config_true(config, filter) && !config_get(config, "network") && !config_get(config, address))
+		if (config_true(config, filter) && !config_get(config, "network") &&
+		    !config_get(config, address))
 			return error_set(err, ERROR_INVALID,
-			    "\"%s\" on an unmanaged parent needs \"%s\" to be set", filter, address);
-		if (g_strcmp0(config_get(config, address), "none") == 0 && !config_true(config, filter))
-			return error_set(err, ERROR_INVALID, "\"%s\" can only be \"none\" with \"%s\"", address, filter);
+			    "\"%s\" on an unmanaged parent needs \"%s\" to be set", filter,
+			    address);
+		if (g_strcmp0(config_get(config, address), "none") == 0 &&
+		    !config_true(config, filter))
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" can only be \"none\" with \"%s\"", address, filter);
 	}
 	return 0;
 }
 
-static int validate_bridged(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int validate_bridged(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
-	static const char *const unbuilt[] = {"vlan", "vlan.tagged", "ipv4.routes.external", "ipv6.routes.external",
-	    "security.acls"};
+	static const char *const unbuilt[] = { "vlan", "vlan.tagged", "ipv4.routes.external",
+		"ipv6.routes.external", "security.acls" };
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
 	for (size_t i = 0; i < G_N_ELEMENTS(unbuilt); i++)
 		if (config_get(config, unbuilt[i]))
-			return error_set(err, ERROR_UNSUPPORTED, "\"%s\" of nics is not built into this server", unbuilt[i]);
+			return error_set(err, ERROR_UNSUPPORTED,
+			    "\"%s\" of nics is not built into this server", unbuilt[i]);
 	if (!config_get(config, "network") && !config_get(config, "parent"))
 		return error_set(err, ERROR_INVALID, "Missing \"parent\" or \"network\" property");
 	if (validate_p2p(host, name, config, err) < 0 || check_filtering(config, err) < 0)
@@ -322,10 +344,12 @@ static int validate_bridged(const DeviceHost *host, const char *name, const Conf
 	return nic_parent(host, config, &parent, &network, err);
 }
 
-static const char *const p2p_live[] = {"limits.ingress", "limits.egress", "limits.max", "ipv4.routes", "ipv6.routes", NULL};
-static const char *const bridged_live[] = {"limits.ingress", "limits.egress", "limits.max", "ipv4.routes",
-    "ipv6.routes", "ipv4.address", "ipv6.address", "security.mac_filtering", "security.ipv4_filtering",
-    "security.ipv6_filtering", NULL};
+static const char *const p2p_live[] = { "limits.ingress", "limits.egress", "limits.max",
+	"ipv4.routes", "ipv6.routes", NULL };
+static const char *const bridged_live[] = { "limits.ingress", "limits.egress", "limits.max",
+	"ipv4.routes", "ipv6.routes", "ipv4.address", "ipv6.address", "security.mac_filtering",
+	"security.ipv4_filtering", "security.ipv6_filtering", NULL };
 
-const NicKind nic_bridged = {"bridged", validate_bridged, start, stop, attach, detach, bridged_live, update};
+const NicKind nic_bridged = { "bridged", validate_bridged, start, stop, attach, detach,
+	bridged_live, update };
 const NicKind nic_p2p = {"p2p", validate_p2p, start, stop, attach, detach, p2p_live, update};

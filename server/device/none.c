@@ -2,14 +2,16 @@
 #include "server/device/device.h"
 #include <string.h>
 
-static int none_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
+static int none_validate(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	GHashTableIter iter;
 	void *key;
 	g_hash_table_iter_init(&iter, (GHashTable *)config);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
 		if (strcmp(key, "type") != 0)
-			return error_set(err, ERROR_INVALID, "Invalid device option \"%s\"", (char *)key);
+			return error_set(
+			    err, ERROR_INVALID, "Invalid device option \"%s\"", (char *)key);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Events (lifecycle, operation, logging, network-acl) from whoever makes them to every listener: one
- * ring per listener; a slow listener is dropped with a message, never waited for.
+ * Events (lifecycle, operation, logging, network-acl) from whoever makes them to every listener:
+ * one ring per listener; a slow listener is dropped with a message, never waited for.
  */
 #include "sdk/base/error.h"
 #include "server/rpc/request.h"
@@ -21,7 +21,8 @@ typedef struct Event {
 
 EventHub *event_hub_new(void);
 void event_hub_free(EventHub *hub);
-/* Every listener gets what is queued, then ERROR_CANCELLED. Listeners must be freed before the hub. */
+/* Every listener gets what is queued, then ERROR_CANCELLED. Listeners must be freed before the hub.
+ */
 void event_hub_close(EventHub *hub);
 /* Lifecycle: action "instance-started", source "/1.0/instances/c1" (project is appended), context
  * JSON object or NULL. caller NULL: the daemon itself. */

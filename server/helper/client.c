@@ -40,7 +40,8 @@ static int launch(Spawner *s, Error **err)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");
 	autofd int ours = pair[0];
 	autofd int theirs = pair[1];
 	int size = SEND_BUFFER;
@@ -116,10 +117,12 @@ static int send_request(Spawner *s, const Packet *request, Error **err)
 			log_warn("Spawner ended and is started again");
 			result = launch(s, err);
 			if (result == 0 && packet_send(s->control, request) < 0)
-				result = error_errno(err, ERROR_INTERNAL, errno, "Cannot reach the spawner");
+				result = error_errno(
+				    err, ERROR_INTERNAL, errno, "Cannot reach the spawner");
 		} else {
-			result = error_errno(err, error == EMSGSIZE ? ERROR_TOO_LARGE : ERROR_INTERNAL,
-			    error, "Cannot send to the spawner");
+			result = error_errno(err,
+			    error == EMSGSIZE ? ERROR_TOO_LARGE : ERROR_INTERNAL, error,
+			    "Cannot send to the spawner");
 		}
 	}
 	g_mutex_unlock(&s->lock);
@@ -128,20 +131,24 @@ static int send_request(Spawner *s, const Packet *request, Error **err)
 
 int spawner_receive(int socket, int timeout_ms, Packet *packet, Error **err)
 {
-	gint64 end = timeout_ms < 0 ? G_MAXINT64 : g_get_monotonic_time() + timeout_ms * (gint64)1000;
+	gint64 end = timeout_ms < 0 ? G_MAXINT64 :
+				      g_get_monotonic_time() + timeout_ms * (gint64)1000;
 	for (;;) {
 		struct pollfd p = { .fd = socket, .events = POLLIN };
-		gint64 left = timeout_ms < 0 ? -1 : MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
+		gint64 left = timeout_ms < 0 ? -1 :
+					       MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
 		int ready = poll(&p, 1, (int)left);
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot wait for the spawner");
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot wait for the spawner");
 		if (ready == 0)
 			return error_set(err, ERROR_TIMEOUT, "Timed out waiting for the instance");
 		int got = packet_recv(socket, packet);
 		if (got < 0 && errno != ECONNRESET)
-			return error_errno(err, ERROR_INTERNAL, errno, "Bad answer from the spawner");
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Bad answer from the spawner");
 		return MAX(got, 0);
 	}
 }
@@ -152,13 +159,20 @@ static ErrorKind kind_of(int error)
 	case ENOENT: case ENOTDIR: return ERROR_NOT_FOUND;
 	case EEXIST: return ERROR_EXISTS;
 	case EACCES: case EPERM: return ERROR_FORBIDDEN;
-	case EINVAL: case EISDIR: case ELOOP: case ENAMETOOLONG: case ENOTEMPTY: case ENXIO: return ERROR_INVALID;
+	case EINVAL:
+	case EISDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+	case ENOTEMPTY:
+	case ENXIO:
+		return ERROR_INVALID;
 	case EBUSY: return ERROR_BUSY;
 	default: return ERROR_INTERNAL;
 	}
 }
 
-int spawner_call(Spawner *s, Packet *request, const SpawnerCall *call, Packet **ret_answer, Error **err)
+int spawner_call(
+    Spawner *s, Packet *request, const SpawnerCall *call, Packet **ret_answer, Error **err)
 {
 	g_autoptr(Packet) rq = request;
 	unsigned n = rq->n_fds;
@@ -167,7 +181,8 @@ int spawner_call(Spawner *s, Packet *request, const SpawnerCall *call, Packet **
 		return -1;
 	if (n == PACKET_FDS || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		rq->n_fds = 0;
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");
 	}
 	autofd int ours = pair[0];
 	memmove(rq->fds + 1, rq->fds, n * sizeof(int));
@@ -179,11 +194,13 @@ int spawner_call(Spawner *s, Packet *request, const SpawnerCall *call, Packet **
 	if (result < 0)
 		return -1;
 	g_autoptr(Packet) answer = packet_new(0);
-	int got = spawner_receive(ours, call && call->timeout_ms ? call->timeout_ms : -1, answer, err);
+	int got = spawner_receive(
+	    ours, call && call->timeout_ms ? call->timeout_ms : -1, answer, err);
 	if (got < 0)
 		return -1;
 	if (got == 0)
-		return error_set(err, ERROR_INTERNAL, "The spawner's child ended without an answer");
+		return error_set(
+		    err, ERROR_INTERNAL, "The spawner's child ended without an answer");
 	if (answer->error) {
 		if (call && call->ret_errno)
 			*call->ret_errno = answer->error;

@@ -1,7 +1,8 @@
 #pragma once
 /*
- * The daemon's side of incus-spawner: starts it (again when it died) and sends requests. Thread-safe;
- * requests run side by side, each with a socket of its own. What the messages are: packet.h.
+ * The daemon's side of incus-spawner: starts it (again when it died) and sends requests.
+ * Thread-safe; requests run side by side, each with a socket of its own. What the messages are:
+ * packet.h.
  */
 #include "sdk/base/error.h"
 #include "server/daemon.h"
@@ -14,10 +15,10 @@ int spawner_start(Daemon *d, Error **err);
 void spawner_stop(Daemon *d); /* containers and their monitors go on */
 
 /* Sends `request`, with fds[0..] already added by packet_add_fd() as the second and later ones, and
- * waits for the answer (call may be NULL; timeout 0: for ever). The request is freed, its fds stay the caller's.
- * *ret_answer holds the answer's fds until taken or packet_free(). An answer that reports a failure
- * becomes an Error (errno of ENOENT and its kin in *ret_errno when given). ret_socket, when given,
- * keeps the request's socket for more messages (exec, files). */
+ * waits for the answer (call may be NULL; timeout 0: for ever). The request is freed, its fds stay
+ * the caller's. *ret_answer holds the answer's fds until taken or packet_free(). An answer that
+ * reports a failure becomes an Error (errno of ENOENT and its kin in *ret_errno when given).
+ * ret_socket, when given, keeps the request's socket for more messages (exec, files). */
 typedef struct SpawnerCall {
 	int timeout_ms;
 	int *ret_socket;

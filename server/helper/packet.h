@@ -15,28 +15,31 @@ enum { PACKET_NUMBERS = 10, PACKET_FDS = 8, PACKET_TEXT = 160 * 1024 };
 
 /* Requests to the spawner's main socket. "->" is what comes back on success. */
 typedef enum SpawnOp {
-	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs of
-	 * liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation, filesystem, options,
-	 * flags "ro,rec,shift,file,opt"). n[0]: mount the rootfs idmapped.
-	 * -> n: init pid, monitor pid, their start times; fds: init pidfd, monitor pidfd, netlink socket;
-	 * strings: path of the container's cgroup. */
+	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs
+	 * of liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation,
+	 * filesystem, options, flags "ro,rec,shift,file,opt"). n[0]: mount the rootfs idmapped.
+	 * -> n: init pid, monitor pid, their start times; fds: init pidfd, monitor pidfd, netlink
+	 * socket; strings: path of the container's cgroup. */
 	SPAWN_START = 1,
-	/* n: init pid. fds: pidfd of init. -> fds: NETLINK_ROUTE socket in its network namespace. */
+	/* n: init pid. fds: pidfd of init. -> fds: NETLINK_ROUTE socket in its network namespace.
+	 */
 	SPAWN_NETLINK,
-	/* strings: name, lxcpath, cgroup, cwd, n[0] arguments, n[1] environment lines. n[2..6]: uid, gid,
-	 * interactive, width, height. fds: stdin, stdout, stderr unless interactive.
+	/* strings: name, lxcpath, cgroup, cwd, n[0] arguments, n[1] environment lines. n[2..6]:
+	 * uid, gid, interactive, width, height. fds: stdin, stdout, stderr unless interactive.
 	 * -> n[0] pid; fds: pidfd, pty when interactive. Then a second packet: n[0] wait status. */
 	SPAWN_EXEC,
-	/* fds: pidfd of init (running), or strings: rootfs, idmap lines (stopped; n[0] set; n[1]: its
-	 * owners are shifted on disk). -> an empty packet; then the socket takes FILE_* requests until it
-	 * is closed; or, with n[2] and a stream socket as last fd, SFTP is spoken on that. */
+	/* fds: pidfd of init (running), or strings: rootfs, idmap lines (stopped; n[0] set; n[1]:
+	 * its owners are shifted on disk). -> an empty packet; then the socket takes FILE_*
+	 * requests until it is closed; or, with n[2] and a stream socket as last fd, SFTP is spoken
+	 * on that. */
 	SPAWN_FILES,
 	/* fds: pidfd of init; strings: one mount of 7 as in SPAWN_START, idmap lines. */
 	SPAWN_MOUNT,
 	SPAWN_UNMOUNT, /* fds: pidfd; strings: target */
 	/* strings: name, lxcpath. -> fds: terminal, its keep-alive socket. */
 	SPAWN_CONSOLE,
-	/* strings: name, lxcpath. n[0]: clear instead of read. -> fds: memfd with the ring buffer. */
+	/* strings: name, lxcpath. n[0]: clear instead of read. -> fds: memfd with the ring buffer.
+	 */
 	SPAWN_CONSOLE_LOG,
 	/* strings: directory, idmap lines; n[0] 1 shifts owners into the map, -1 back. */
 	SPAWN_SHIFT,
@@ -45,21 +48,23 @@ typedef enum SpawnOp {
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are
- * n[0] type and mode (st_mode), n[1] uid, n[2] gid, n[3] size, n[4] mtime s, n[5] atime s, n[6] mtime ns. */
+ * n[0] type and mode (st_mode), n[1] uid, n[2] gid, n[3] size, n[4] mtime s, n[5] atime s, n[6]
+ * mtime ns. */
 typedef enum FileOp {
-	FILE_STAT = 32,   /* n[0]: do not follow the last link. -> attributes */
-	FILE_OPEN,        /* n: flags (O_*), mode, uid, gid for a new file (-1: keep). -> attributes, fd;
-			   * n[7] is 1 when the file was made */
-	FILE_READDIR,     /* -> packets of names and, in strings pairs, "mode uid gid size mtime atime";
-			   * n[7] is 1 on the last */
-	FILE_READLINK,    /* -> strings: target */
-	FILE_MKDIR,       /* n: -, mode, uid, gid */
-	FILE_SYMLINK,     /* strings: target, path; n: -, -, uid, gid */
-	FILE_REMOVE,      /* n[0]: 0 file or empty directory, 1 file only, 2 directory only */
-	FILE_RENAME,      /* strings: from, to; n[0]: replace */
-	FILE_SETSTAT,     /* n: which (1 size, 2 owner, 4 mode, 8 times), mode, uid, gid, size, mtime, atime */
-	FILE_REPLACE,     /* strings: path; n: -, mode, uid, gid: a new file put in the place of the
-			   * path without following links, missing folders made. -> fd */
+	FILE_STAT = 32, /* n[0]: do not follow the last link. -> attributes */
+	FILE_OPEN, /* n: flags (O_*), mode, uid, gid for a new file (-1: keep). -> attributes, fd;
+		    * n[7] is 1 when the file was made */
+	FILE_READDIR, /* -> packets of names and, in strings pairs, "mode uid gid size mtime atime";
+		       * n[7] is 1 on the last */
+	FILE_READLINK, /* -> strings: target */
+	FILE_MKDIR,    /* n: -, mode, uid, gid */
+	FILE_SYMLINK,  /* strings: target, path; n: -, -, uid, gid */
+	FILE_REMOVE,   /* n[0]: 0 file or empty directory, 1 file only, 2 directory only */
+	FILE_RENAME,   /* strings: from, to; n[0]: replace */
+	FILE_SETSTAT,  /* n: which (1 size, 2 owner, 4 mode, 8 times), mode, uid, gid, size, mtime,
+			  atime */
+	FILE_REPLACE,  /* strings: path; n: -, mode, uid, gid: a new file put in the place of the
+			* path without following links, missing folders made. -> fd */
 } FileOp;
 
 typedef struct Packet {

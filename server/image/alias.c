@@ -14,11 +14,13 @@ typedef struct AliasCall {
 
 static void add_row(AliasCall *call, Rows *rows)
 {
-	Pb__ImageAliasesEntry *entry = arena_message(call->arena, Pb__ImageAliasesEntry, pb__image_aliases_entry);
+	Pb__ImageAliasesEntry *entry = arena_message(
+	    call->arena, Pb__ImageAliasesEntry, pb__image_aliases_entry);
 	entry->name = arena_strdup(call->arena, rows_text(rows, 0));
 	entry->description = arena_strdup(call->arena, rows_text(rows, 1));
 	entry->target = arena_strdup(call->arena, rows_text(rows, 2));
-	entry->type = arena_strdup(call->arena, rows_int(rows, 3) ? "virtual-machine" : "container");
+	entry->type = arena_strdup(
+	    call->arena, rows_int(rows, 3) ? "virtual-machine" : "container");
 	g_ptr_array_add(call->found, entry);
 }
 
@@ -52,7 +54,8 @@ static int load(Daemon *d, AliasCall *call, Error **err)
 	return -1;
 }
 
-int image_alias_list(Daemon *d, const char *project, Arena *arena, size_t *ret_n, Pb__ImageAliasesEntry ***ret_aliases, Error **err)
+int image_alias_list(Daemon *d, const char *project, Arena *arena, size_t *ret_n,
+    Pb__ImageAliasesEntry ***ret_aliases, Error **err)
 {
 	AliasCall call = { .project = project, .arena = arena };
 	if (load(d, &call, err) < 0)
@@ -63,9 +66,12 @@ int image_alias_list(Daemon *d, const char *project, Arena *arena, size_t *ret_n
 	return 0;
 }
 
-int image_alias_get(Daemon *d, const char *project, const char *name, const char *type, gboolean public_only, Arena *arena, Pb__ImageAliasesEntry **ret_alias, Error **err)
+int image_alias_get(Daemon *d, const char *project, const char *name, const char *type,
+    gboolean public_only, Arena *arena, Pb__ImageAliasesEntry **ret_alias, Error **err)
 {
-	AliasCall call = { .project = project, .name = name, .public_only = public_only, .arena = arena };
+	AliasCall call = {
+		.project = project, .name = name, .public_only = public_only, .arena = arena
+	};
 	if (load(d, &call, err) < 0)
 		return -1;
 	Pb__ImageAliasesEntry *entry = call.found->len ? call.found->pdata[0] : NULL;
@@ -76,7 +82,8 @@ int image_alias_get(Daemon *d, const char *project, const char *name, const char
 	return 0;
 }
 
-/* Runs a change in the effective project. The target, when there is one, becomes a whole fingerprint. */
+/* Runs a change in the effective project. The target, when there is one, becomes a whole
+ * fingerprint. */
 static int change(Daemon *d, AliasCall *call, int (*fn)(Tx *, void *, Error **), Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
@@ -127,11 +134,14 @@ static int create_tx(Tx *tx, void *data, Error **err)
 	    "sssss", call->name, call->target, call->project, call->description, call->project);
 }
 
-int image_alias_create(Daemon *d, const char *project, const char *name, const char *target, const char *description, Error **err)
+int image_alias_create(Daemon *d, const char *project, const char *name, const char *target,
+    const char *description, Error **err)
 {
 	if (name_check_image_alias(name, err) < 0)
 		return -1;
-	AliasCall call = { .project = project, .name = name, .target = target, .description = description };
+	AliasCall call = {
+		.project = project, .name = name, .target = target, .description = description
+	};
 	return change(d, &call, create_tx, err);
 }
 
@@ -140,13 +150,18 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	AliasCall *call = data;
 	if (find_id(tx, call, err) < 0)
 		return -1;
-	return tx_exec(tx, err, "UPDATE images_aliases SET image_id = (" IMAGE_AND_PROJECT "), description = ? WHERE id = ?",
+	return tx_exec(tx, err,
+	    "UPDATE images_aliases SET image_id = (" IMAGE_AND_PROJECT
+	    "), description = ? WHERE id = ?",
 	    "sssi", call->target, call->project, call->description, call->id);
 }
 
-int image_alias_update(Daemon *d, const char *project, const char *name, const char *target, const char *description, Error **err)
+int image_alias_update(Daemon *d, const char *project, const char *name, const char *target,
+    const char *description, Error **err)
 {
-	AliasCall call = { .project = project, .name = name, .target = target, .description = description };
+	AliasCall call = {
+		.project = project, .name = name, .target = target, .description = description
+	};
 	return change(d, &call, update_tx, err);
 }
 
@@ -155,10 +170,12 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 	AliasCall *call = data;
 	if (find_id(tx, call, err) < 0)
 		return -1;
-	return tx_exec(tx, err, "UPDATE images_aliases SET name = ? WHERE id = ?", "si", call->new_name, call->id);
+	return tx_exec(tx, err, "UPDATE images_aliases SET name = ? WHERE id = ?", "si",
+	    call->new_name, call->id);
 }
 
-int image_alias_rename(Daemon *d, const char *project, const char *name, const char *new_name, Error **err)
+int image_alias_rename(
+    Daemon *d, const char *project, const char *name, const char *new_name, Error **err)
 {
 	if (name_check_image_alias(new_name, err) < 0)
 		return -1;

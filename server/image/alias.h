@@ -12,5 +12,6 @@ int image_alias_create(Daemon *d, const char *project, const char *name, const c
     const char *description, Error **err);
 int image_alias_update(Daemon *d, const char *project, const char *name, const char *target,
     const char *description, Error **err);
-int image_alias_rename(Daemon *d, const char *project, const char *name, const char *new_name, Error **err);
+int image_alias_rename(
+    Daemon *d, const char *project, const char *name, const char *new_name, Error **err);
 int image_alias_delete(Daemon *d, const char *project, const char *name, Error **err);

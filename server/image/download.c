@@ -213,9 +213,11 @@ static int fetch(Daemon *d, const ImageDownload *download, ImageRemote *remote,
 	int shared = share(d, download, &options, caller, arena, err);
 	if (shared < 0)
 		return -1;
-	if (!shared && (image_import_new(d, &import, err) < 0 || image_import_limit(import, download->project, err) < 0 ||
-			   image_remote_fetch(remote, found, import, err) < 0 ||
-			   image_import_finish(import, &options, arena, ret_image, err) < 0))
+	if (!shared &&
+	    (image_import_new(d, &import, err) < 0 ||
+		image_import_limit(import, download->project, err) < 0 ||
+		image_remote_fetch(remote, found, import, err) < 0 ||
+		image_import_finish(import, &options, arena, ret_image, err) < 0))
 		return -1;
 	g_autofree char *url = g_strdup_printf("/1.0/images/%s", found->fingerprint);
 	event_lifecycle(d->events, download->project, "image-created", url, NULL, caller);

@@ -6,13 +6,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int open_file(Daemon *d, const char *fingerprint, gboolean rootfs, ImageFile *ret, Error **err)
+static int open_file(
+    Daemon *d, const char *fingerprint, gboolean rootfs, ImageFile *ret, Error **err)
 {
 	g_autofree char *path = image_path(d, fingerprint, rootfs);
 	struct stat st;
 	ret->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the files of image \"%.12s\"", fingerprint);
+		return error_errno(err, ERROR_INTERNAL, errno,
+		    "Cannot read the files of image \"%.12s\"", fingerprint);
 	ret->size = (uint64_t)st.st_size;
 	return 0;
 }
@@ -45,7 +47,8 @@ static int send_parts(Request *rq, const ImageFile *files, Stream *stream, Error
 		head.part = (char *)files[i].part;
 		head.part_filename = (char *)files[i].filename;
 		head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)files[i].size);
-		if (stream_send(stream, &head, err) < 0 || stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
+		if (stream_send(stream, &head, err) < 0 ||
+		    stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -63,7 +66,8 @@ static int send_multipart(Request *rq, const ImageFiles *all, Stream *stream, Er
 {
 	const ImageFile *files = all->files;
 	char *heads[2], *end;
-	char *boundary = arena_printf(rq->arena, "%08x%08x%08x%08x", g_random_int(), g_random_int(), g_random_int(), g_random_int());
+	char *boundary = arena_printf(rq->arena, "%08x%08x%08x%08x", g_random_int(), g_random_int(),
+	    g_random_int(), g_random_int());
 	uint64_t length = 0;
 	for (int i = 0; i < 2; i++) {
 		heads[i] = image_files_head(all, (unsigned)i, boundary, rq->arena);
@@ -74,8 +78,10 @@ static int send_multipart(Request *rq, const ImageFiles *all, Stream *stream, Er
 	for (int i = 0; i < 2; i++) {
 		Pb__ImageFile message = PB__IMAGE_FILE__INIT;
 		if (i == 0)
-			message.content_type = arena_printf(rq->arena, "multipart/form-data; boundary=%s", boundary);
-		if (send_text(stream, &message, heads[i], err) < 0 || stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
+			message.content_type = arena_printf(
+			    rq->arena, "multipart/form-data; boundary=%s", boundary);
+		if (send_text(stream, &message, heads[i], err) < 0 ||
+		    stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
 			return -1;
 	}
 	Pb__ImageFile last = PB__IMAGE_FILE__INIT;
@@ -96,7 +102,8 @@ int image_files_open(Daemon *d, const Pb__Image *image, Arena *arena, ImageFiles
 		}
 		const char *extension = archive_kind_extension(archive_kind_of_fd(files[i].fd));
 		const char *prefix = ret->n == 2 && i == 0 ? "meta-" : "";
-		files[i].filename = arena_printf(arena, "%s%s%s", prefix, image->fingerprint, extension);
+		files[i].filename = arena_printf(
+		    arena, "%s%s%s", prefix, image->fingerprint, extension);
 	}
 	files[0].part = ret->n == 2 ? "metadata" : "";
 	files[1].part = machine ? "rootfs.img" : "rootfs";

@@ -7,7 +7,8 @@
 
 /* One of the one or two files of an image. */
 typedef struct ImageFile {
-	const char *part;     /* "" for a unified image, else "metadata", then "rootfs" or "rootfs.img" */
+	const char
+	    *part; /* "" for a unified image, else "metadata", then "rootfs" or "rootfs.img" */
 	const char *filename; /* that it is saved under */
 	int fd;
 	uint64_t size;
@@ -19,7 +20,8 @@ typedef struct ImageFiles {
 } ImageFiles;
 
 /* Names live in the arena. */
-int image_files_open(Daemon *d, const Pb__Image *image, Arena *arena, ImageFiles *ret_files, Error **err);
+int image_files_open(
+    Daemon *d, const Pb__Image *image, Arena *arena, ImageFiles *ret_files, Error **err);
 void image_files_close(ImageFiles *files);
 /* What stands before file number i in a multipart body. */
 char *image_files_head(const ImageFiles *files, unsigned i, const char *boundary, Arena *arena);

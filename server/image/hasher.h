@@ -1,6 +1,7 @@
 #pragma once
 /*
- * SHA-256 beside other work: bytes are copied into a few buffers and hashed on a thread of their own.
+ * SHA-256 beside other work: bytes are copied into a few buffers and hashed on a thread of their
+ * own.
  */
 #include "sdk/base/error.h"
 #include <stddef.h>

@@ -29,9 +29,12 @@ char *image_path(Daemon *d, const char *fingerprint, gboolean rootfs)
 	return g_strdup_printf("%s/images/%s%s", d->dir, fingerprint, rootfs ? ".rootfs" : "");
 }
 
-int image_get(Daemon *d, const char *project, const char *fingerprint, gboolean public_only, Arena *arena, Pb__Image **ret_image, Error **err)
+int image_get(Daemon *d, const char *project, const char *fingerprint, gboolean public_only,
+    Arena *arena, Pb__Image **ret_image, Error **err)
 {
-	ImageQuery query = { .project = project, .fingerprint = fingerprint, .public_only = public_only };
+	ImageQuery query = {
+		.project = project, .fingerprint = fingerprint, .public_only = public_only
+	};
 	Pb__Image **images;
 	size_t n;
 	if (name_check_fingerprint(fingerprint, NULL) < 0)
@@ -41,16 +44,19 @@ int image_get(Daemon *d, const char *project, const char *fingerprint, gboolean 
 	if (n == 0)
 		return error_set(err, ERROR_NOT_FOUND, "Image not found");
 	if (n > 1)
-		return error_set(err, ERROR_INVALID, "Partial fingerprint \"%s\" matches more than one image", fingerprint);
+		return error_set(err, ERROR_INVALID,
+		    "Partial fingerprint \"%s\" matches more than one image", fingerprint);
 	*ret_image = images[0];
 	return 0;
 }
 
-int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_alias, Arena *arena, Pb__Image **ret_image, Error **err)
+int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_alias, Arena *arena,
+    Pb__Image **ret_image, Error **err)
 {
 	Pb__ImageAliasesEntry *alias;
 	Error *inner = NULL;
-	if (image_alias_get(d, project, fingerprint_or_alias, NULL, FALSE, arena, &alias, &inner) == 0)
+	if (image_alias_get(d, project, fingerprint_or_alias, NULL, FALSE, arena, &alias, &inner) ==
+	    0)
 		return image_get(d, project, alias->target, FALSE, arena, ret_image, err);
 	if (inner->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, inner);
@@ -103,7 +109,8 @@ static int run(Daemon *d, RowCall *call, int (*fn)(Tx *, void *, Error **), Erro
 	return db_tx(d->db, fn, call, err);
 }
 
-int image_set_last_used(Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err)
+int image_set_last_used(
+    Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err)
 {
 	RowCall call = { .project = project, .fingerprint = fingerprint, .used_at = seconds };
 	return run(d, &call, touch_tx, err);
@@ -120,23 +127,29 @@ static int write_properties(Tx *tx, int64_t id, size_t n, const void *entries, E
 	if (tx_exec(tx, err, "DELETE FROM images_properties WHERE image_id = ?", "i", id) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (*e[i]->value && tx_exec(tx, err, "INSERT INTO images_properties (image_id, type, key, value) VALUES (?, 0, ?, ?)",
+		if (*e[i]->value &&
+		    tx_exec(tx, err,
+			"INSERT INTO images_properties (image_id, type, key, value) VALUES (?, 0, ?, ?)",
 			"iss", id, e[i]->key, e[i]->value) < 0)
 			return -1;
 	return 0;
 }
 
 /* Profiles of the project that the caller works in; they have a feature of their own. */
-static int write_profiles(Tx *tx, int64_t id, const char *project, size_t n, char **names, Error **err)
+static int write_profiles(
+    Tx *tx, int64_t id, const char *project, size_t n, char **names, Error **err)
 {
 	if (tx_exec(tx, err, "DELETE FROM images_profiles WHERE image_id = ?", "i", id) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		int64_t profile;
-		if (tx_int(tx, &profile, err, "SELECT f.id FROM profiles f JOIN projects p ON p.id = f.project_id WHERE f.name = ? AND p.name = ?",
+		if (tx_int(tx, &profile, err,
+			"SELECT f.id FROM profiles f JOIN projects p ON p.id = f.project_id WHERE f.name = ? AND p.name = ?",
 			"ss", names[i], project) < 0)
 			return error_prefix(err, "Profile \"%s\"", names[i]);
-		if (tx_exec(tx, err, "INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", "ii", id, profile) < 0)
+		if (tx_exec(tx, err,
+			"INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", "ii",
+			id, profile) < 0)
 			return -1;
 	}
 	return 0;
@@ -147,14 +160,17 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	RowCall *call = data;
 	const Pb__ImagePut *put = call->put;
 	if (find_id(tx, call, err) < 0 ||
-	    tx_exec(tx, err, "UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?", "iiti",
-		(int64_t)put->public_, (int64_t)put->auto_update, put->expires_at ? MAX((int64_t)put->expires_at->seconds, 0) : 0, call->id) < 0 ||
+	    tx_exec(tx, err,
+		"UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?",
+		"iiti", (int64_t)put->public_, (int64_t)put->auto_update,
+		put->expires_at ? MAX((int64_t)put->expires_at->seconds, 0) : 0, call->id) < 0 ||
 	    write_properties(tx, call->id, put->n_properties, put->properties, err) < 0)
 		return -1;
 	return write_profiles(tx, call->id, call->profiles, put->n_profiles, put->profiles, err);
 }
 
-int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err)
+int image_update(
+    Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err)
 {
 	RowCall call = { .project = project, .fingerprint = fingerprint, .put = put };
 	return run(d, &call, update_tx, err);
@@ -164,20 +180,25 @@ static int write_source(Tx *tx, int64_t id, const Pb__ImageSource *source, Error
 {
 	if (tx_exec(tx, err, "DELETE FROM images_source WHERE image_id = ?", "i", id) < 0)
 		return -1;
-	return !source ? 0 :
-			 tx_exec(tx, err, "INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
-			     "isiss", id, source->server, (int64_t)image_protocol_number(source->protocol), source->certificate, source->alias);
+	return !source ?
+	    0 :
+	    tx_exec(tx, err,
+		"INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
+		"isiss", id, source->server, (int64_t)image_protocol_number(source->protocol),
+		source->certificate, source->alias);
 }
 
 static int adopt_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (find_id(tx, call, err) < 0 || tx_exec(tx, err, "UPDATE images SET cached = 0 WHERE id = ?", "i", call->id) < 0)
+	if (find_id(tx, call, err) < 0 ||
+	    tx_exec(tx, err, "UPDATE images SET cached = 0 WHERE id = ?", "i", call->id) < 0)
 		return -1;
 	return write_source(tx, call->id, call->image->update_source, err);
 }
 
-int image_adopt(Daemon *d, const char *project, const char *fingerprint, const Pb__ImageSource *source, Error **err)
+int image_adopt(Daemon *d, const char *project, const char *fingerprint,
+    const Pb__ImageSource *source, Error **err)
 {
 	Pb__Image image = PB__IMAGE__INIT;
 	image.update_source = (Pb__ImageSource *)source;
@@ -190,22 +211,28 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	RowCall *call = data;
 	const Pb__Image *m = call->image;
 	int64_t project;
-	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s", call->project) < 0)
+	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s",
+		call->project) < 0)
 		return error_prefix(err, "Project \"%s\"", call->project);
 	if (tx_insert(tx, &call->id, err,
 		"INSERT INTO images (fingerprint, filename, size, public, auto_update, architecture, creation_date, expiry_date,"
 		" upload_date, cached, project_id, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		"ssiiiitttiii", m->fingerprint, m->filename, (int64_t)m->size, (int64_t)m->public_, (int64_t)m->auto_update,
-		(int64_t)image_architecture_id(m->architecture), m->created_at ? (int64_t)m->created_at->seconds : 0,
-		m->expires_at ? MAX((int64_t)m->expires_at->seconds, 0) : 0, now(), (int64_t)m->cached, project,
+		"ssiiiitttiii", m->fingerprint, m->filename, (int64_t)m->size, (int64_t)m->public_,
+		(int64_t)m->auto_update, (int64_t)image_architecture_id(m->architecture),
+		m->created_at ? (int64_t)m->created_at->seconds : 0,
+		m->expires_at ? MAX((int64_t)m->expires_at->seconds, 0) : 0, now(),
+		(int64_t)m->cached, project,
 		(int64_t)(strcmp(m->type, "virtual-machine") == 0)) < 0)
 		return -1;
-	if (tx_exec(tx, err, "INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", "i", call->id) < 0 ||
-	    write_source(tx, call->id, m->update_source, err) < 0 || write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
+	if (tx_exec(tx, err, "INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", "i",
+		call->id) < 0 ||
+	    write_source(tx, call->id, m->update_source, err) < 0 ||
+	    write_properties(tx, call->id, m->n_properties, m->properties, err) < 0)
 		return -1;
 	static char *default_profiles[] = { (char *)"default" };
-	return m->n_profiles ? write_profiles(tx, call->id, call->profiles, m->n_profiles, m->profiles, err)
-			     : write_profiles(tx, call->id, call->profiles, 1, default_profiles, err);
+	return m->n_profiles ?
+	    write_profiles(tx, call->id, call->profiles, m->n_profiles, m->profiles, err) :
+	    write_profiles(tx, call->id, call->profiles, 1, default_profiles, err);
 }
 
 int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error **err)
@@ -223,9 +250,11 @@ int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error *
 static int delete_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (find_id(tx, call, err) < 0 || tx_exec(tx, err, "DELETE FROM images WHERE id = ?", "i", call->id) < 0)
+	if (find_id(tx, call, err) < 0 ||
+	    tx_exec(tx, err, "DELETE FROM images WHERE id = ?", "i", call->id) < 0)
 		return -1;
-	return tx_int(tx, &call->left, err, "SELECT count(*) FROM images WHERE fingerprint = ?", "s", call->fingerprint);
+	return tx_int(tx, &call->left, err, "SELECT count(*) FROM images WHERE fingerprint = ?",
+	    "s", call->fingerprint);
 }
 
 static int remove_files(Daemon *d, const char *fingerprint, Error **err)

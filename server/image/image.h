@@ -24,8 +24,8 @@ typedef struct ImageQuery {
 } ImageQuery;
 
 /* Sorted by fingerprint. Five statements whatever the number. */
-int image_list(Daemon *d, const ImageQuery *query, Arena *arena, size_t *ret_n, Pb__Image ***ret_images,
-    Error **err);
+int image_list(Daemon *d, const ImageQuery *query, Arena *arena, size_t *ret_n,
+    Pb__Image ***ret_images, Error **err);
 /* By unique fingerprint prefix. ERROR_NOT_FOUND "Image not found"; a prefix that fits several is
  * ERROR_INVALID. */
 int image_get(Daemon *d, const char *project, const char *fingerprint, gboolean public_only,
@@ -36,18 +36,22 @@ int image_resolve(Daemon *d, const char *project, const char *fingerprint_or_ali
 /* An image was used to make an instance: last_used_at becomes now. */
 int image_touch(Daemon *d, const char *project, const char *fingerprint, Error **err);
 
-int image_set_last_used(Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err);
+int image_set_last_used(
+    Daemon *d, const char *project, const char *fingerprint, int64_t seconds, Error **err);
 
 /* What of an image may change; the lists and maps are replaced. */
-int image_update(Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err);
-/* The row, and with the last project's row the files and the unpacked copies. fingerprint is whole. */
+int image_update(
+    Daemon *d, const char *project, const char *fingerprint, const Pb__ImagePut *put, Error **err);
+/* The row, and with the last project's row the files and the unpacked copies. fingerprint is whole.
+ */
 int image_delete(Daemon *d, const char *project, const char *fingerprint, Error **err);
 
 /* A new row; files are in place already. `image` gives everything but its dates of use; profiles
  * empty means "default". ERROR_EXISTS "Image with same fingerprint already exists". */
 int image_insert(Daemon *d, const char *project, const Pb__Image *image, Error **err);
 /* A cached image was asked for by name: it stays, and is refreshed from `source`. */
-int image_adopt(Daemon *d, const char *project, const char *fingerprint, const Pb__ImageSource *source, Error **err);
+int image_adopt(Daemon *d, const char *project, const char *fingerprint,
+    const Pb__ImageSource *source, Error **err);
 /* Held while files of images come and go, so that a delete cannot meet an import of the same. */
 void image_files_lock(void);
 void image_files_unlock(void);

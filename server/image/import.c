@@ -28,7 +28,8 @@ int image_import_new(Daemon *d, ImageImport **ret_import, Error **err)
 {
 	g_autofree char *folder = g_build_filename(d->dir, "images", "import-XXXXXX", NULL);
 	if (!mkdtemp(folder))
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create a folder for the image");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create a folder for the image");
 	ImageImport *import = g_new0(ImageImport, 1);
 	import->daemon = d;
 	import->folder = g_steal_pointer(&folder);
@@ -47,7 +48,8 @@ int image_import_limit(ImageImport *import, const char *project, Error **err)
 static int check_budget(const ImageImport *import, uint64_t size, Error **err)
 {
 	if (import->budget >= 0 && size > (uint64_t)import->budget)
-		return error_set(err, ERROR_FORBIDDEN, "The image is larger than what the project's \"limits.disk\" leaves");
+		return error_set(err, ERROR_FORBIDDEN,
+		    "The image is larger than what the project's \"limits.disk\" leaves");
 	return 0;
 }
 
@@ -79,7 +81,8 @@ static int part_kind(const ImageImport *import, const char *part, PartKind *ret,
 	else if (import->part == PART_METADATA && strcmp(part, "rootfs.img") == 0)
 		*ret = PART_DISK;
 	else
-		return error_set(err, ERROR_INVALID, "Invalid multipart image: part \"%s\" is not expected here", part);
+		return error_set(err, ERROR_INVALID,
+		    "Invalid multipart image: part \"%s\" is not expected here", part);
 	return 0;
 }
 
@@ -107,7 +110,8 @@ int image_import_write(ImageImport *import, const void *data, size_t length, Err
 {
 	int fd = import->second_fd >= 0 ? import->second_fd : import->first_fd;
 	if (fd < 0)
-		return error_set(err, ERROR_INVALID, "Invalid image: content before its first part");
+		return error_set(
+		    err, ERROR_INVALID, "Invalid image: content before its first part");
 	if (check_budget(import, import->size + length, err) < 0)
 		return -1;
 	hasher_update(import->hasher, data, length);
@@ -122,7 +126,8 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 	g_autofree char *yaml = NULL;
 	size_t length;
 	Error *inner = NULL;
-	if (unpack_read_file(import->first_fd, "metadata.yaml", IMAGE_METADATA_MAX, &yaml, &length, &inner) < 0) {
+	if (unpack_read_file(import->first_fd, "metadata.yaml", IMAGE_METADATA_MAX, &yaml, &length,
+		&inner) < 0) {
 		/* What the uploader sent is wrong, not the path he asked for. */
 		if (inner->kind == ERROR_NOT_FOUND)
 			inner->kind = ERROR_INVALID;
@@ -132,13 +137,15 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 	if (image_metadata_parse(yaml, length, arena, ret, err) < 0)
 		return -1;
 	if (image_architecture_id((*ret)->architecture) == 0)
-		return error_set(err, ERROR_INVALID, "Architecture \"%s\" of the image is unknown", (*ret)->architecture);
+		return error_set(err, ERROR_INVALID, "Architecture \"%s\" of the image is unknown",
+		    (*ret)->architecture);
 	return 0;
 }
 
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -147,7 +154,8 @@ void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Are
 {
 	g_autoptr(Config) properties = config_from_map(image->n_properties, image->properties);
 	config_merge(properties, options->properties);
-	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
+	config_to_map(properties, arena, &pb__image__properties_entry__descriptor,
+	    &image->n_properties, &image->properties);
 	if (options->filename && *options->filename)
 		image->filename = arena_strdup(arena, options->filename);
 	if (options->expires_at)
@@ -160,31 +168,37 @@ void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Are
 	image->profiles = options->profiles;
 }
 
-static int describe(ImageImport *import, const ImageImportOptions *options, const char *fingerprint, Arena *arena, Pb__Image **ret, Error **err)
+static int describe(ImageImport *import, const ImageImportOptions *options, const char *fingerprint,
+    Arena *arena, Pb__Image **ret, Error **err)
 {
 	Pb__ImageMetadata *metadata;
 	ImageContent content = IMAGE_CONTENT_CONTAINER;
 	if (read_metadata(import, arena, &metadata, err) < 0)
 		return -1;
-	if (import->part == PART_UNIFIED && unpack_image_content(import->first_fd, &content, err) < 0)
+	if (import->part == PART_UNIFIED &&
+	    unpack_image_content(import->first_fd, &content, err) < 0)
 		return error_prefix(err, "Invalid image");
 	Pb__Image *image = arena_message(arena, Pb__Image, pb__image);
-	g_autoptr(Config) properties = config_from_map(metadata->n_properties, metadata->properties);
+	g_autoptr(Config) properties = config_from_map(
+	    metadata->n_properties, metadata->properties);
 	gboolean machine = import->part == PART_DISK || content == IMAGE_CONTENT_MACHINE;
 	image->type = arena_strdup(arena, machine ? "virtual-machine" : "container");
 	image->fingerprint = arena_strdup(arena, fingerprint);
 	image->filename = arena_strdup(arena, import->filename ? import->filename : "");
 	image->size = (int64_t)import->size;
-	image->architecture = arena_strdup(arena, image_architecture_name(image_architecture_id(metadata->architecture)));
+	image->architecture = arena_strdup(
+	    arena, image_architecture_name(image_architecture_id(metadata->architecture)));
 	image->created_at = timestamp(arena, metadata->creation_date);
 	image->expires_at = timestamp(arena, metadata->expiry_date);
-	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &image->n_properties, &image->properties);
+	config_to_map(properties, arena, &pb__image__properties_entry__descriptor,
+	    &image->n_properties, &image->properties);
 	image_import_apply(image, options, arena);
 	*ret = image;
 	return 0;
 }
 
-static int move_file(ImageImport *import, const char *name, const char *fingerprint, gboolean rootfs, Error **err)
+static int move_file(
+    ImageImport *import, const char *name, const char *fingerprint, gboolean rootfs, Error **err)
 {
 	g_autofree char *from = g_build_filename(import->folder, name, NULL);
 	g_autofree char *to = image_path(import->daemon, fingerprint, rootfs);
@@ -205,13 +219,16 @@ static int is_stored(Daemon *d, const char *fingerprint, Arena *arena, gboolean 
 	return 0;
 }
 
-static int store_locked(ImageImport *import, const char *project, const Pb__Image *image, Arena *arena, Error **err)
+static int store_locked(
+    ImageImport *import, const char *project, const Pb__Image *image, Arena *arena, Error **err)
 {
 	gboolean stored;
 	if (is_stored(import->daemon, image->fingerprint, arena, &stored, err) < 0)
 		return -1;
-	if (!stored && (move_file(import, "image", image->fingerprint, FALSE, err) < 0 ||
-			   (import->second_fd >= 0 && move_file(import, "rootfs", image->fingerprint, TRUE, err) < 0)))
+	if (!stored &&
+	    (move_file(import, "image", image->fingerprint, FALSE, err) < 0 ||
+		(import->second_fd >= 0 &&
+		    move_file(import, "rootfs", image->fingerprint, TRUE, err) < 0)))
 		goto undo;
 	if (image_insert(import->daemon, project, image, err) == 0)
 		return 0;
@@ -225,15 +242,21 @@ undo:
 	return -1;
 }
 
-int image_import_finish(ImageImport *import, const ImageImportOptions *options, Arena *arena, Pb__Image **ret_image, Error **err)
+int image_import_finish(ImageImport *import, const ImageImportOptions *options, Arena *arena,
+    Pb__Image **ret_image, Error **err)
 {
 	if (import->part == PART_NONE || import->part == PART_METADATA || import->size == 0)
-		return error_set(err, ERROR_INVALID, "Invalid image: %s", import->part == PART_METADATA ? "it has no root file system" : "it is empty");
-	if (image_import_limit(import, options->project, err) < 0 || check_budget(import, import->size, err) < 0)
+		return error_set(err, ERROR_INVALID, "Invalid image: %s",
+		    import->part == PART_METADATA ? "it has no root file system" : "it is empty");
+	if (image_import_limit(import, options->project, err) < 0 ||
+	    check_budget(import, import->size, err) < 0)
 		return -1;
 	g_autofree char *fingerprint = hasher_finish(import->hasher);
-	if (options->fingerprint && *options->fingerprint && strcmp(options->fingerprint, fingerprint) != 0)
-		return error_set(err, ERROR_INVALID, "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint, options->fingerprint);
+	if (options->fingerprint && *options->fingerprint &&
+	    strcmp(options->fingerprint, fingerprint) != 0)
+		return error_set(err, ERROR_INVALID,
+		    "Fingerprints don't match, got \"%s\" expected \"%s\"", fingerprint,
+		    options->fingerprint);
 	Pb__Image *image = NULL;
 	if (describe(import, options, fingerprint, arena, &image, err) < 0)
 		return -1;

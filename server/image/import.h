@@ -1,8 +1,8 @@
 #pragma once
 /*
  * One image on its way in: its file or two files are written to a temporary folder while a thread
- * hashes them, then checked, described by their metadata.yaml, moved to their place and given a row.
- * Freeing it before image_import_finish() has succeeded leaves nothing behind.
+ * hashes them, then checked, described by their metadata.yaml, moved to their place and given a
+ * row. Freeing it before image_import_finish() has succeeded leaves nothing behind.
  */
 #include "server/image/image.h"
 
@@ -26,7 +26,8 @@ typedef struct ImageImportOptions {
 void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena);
 
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err);
-/* While it arrives the image stays below what "limits.disk" of the project leaves; the end asks again. */
+/* While it arrives the image stays below what "limits.disk" of the project leaves; the end asks
+ * again. */
 int image_import_limit(ImageImport *import, const char *project, Error **err);
 void image_import_free(ImageImport *import);
 /* Begins the next file: "" for a unified image; "metadata", then "rootfs" or "rootfs.img". */

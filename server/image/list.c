@@ -35,7 +35,8 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	if (!seconds)
 		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -72,8 +73,8 @@ static void add_row(ListCall *call, Rows *rows)
 
 static int query(Tx *tx, ListCall *call, Rows **ret_rows, const char *sql, Error **err)
 {
-	return tx_query(tx, ret_rows, err, sql, "ssssi", call->project, call->project, call->pattern, call->pattern,
-	    (int64_t)call->query->public_only);
+	return tx_query(tx, ret_rows, err, sql, "ssssi", call->project, call->project,
+	    call->pattern, call->pattern, (int64_t)call->query->public_only);
 }
 
 static int load_images(Tx *tx, ListCall *call, Error **err)
@@ -82,7 +83,9 @@ static int load_images(Tx *tx, ListCall *call, Error **err)
 	if (query(tx, call, &rows,
 		"SELECT i.id, i.fingerprint, i.filename, i.size, i.public, i.auto_update, i.architecture, i.creation_date,"
 		" i.expiry_date, i.upload_date, i.last_use_date, i.cached, i.type, p.name"
-		" FROM images i JOIN projects p ON p.id = i.project_id" WHERE_IMAGE " ORDER BY i.fingerprint, p.name", err) < 0)
+		" FROM images i JOIN projects p ON p.id = i.project_id" WHERE_IMAGE
+		" ORDER BY i.fingerprint, p.name",
+		err) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0)
@@ -101,7 +104,8 @@ static int load_properties(Tx *tx, ListCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (query(tx, call, &rows,
 		"SELECT o.image_id, o.key, o.value FROM images_properties o JOIN images i ON i.id = o.image_id"
-		" JOIN projects p ON p.id = i.project_id" WHERE_IMAGE, err) < 0)
+		" JOIN projects p ON p.id = i.project_id" WHERE_IMAGE,
+		err) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -117,7 +121,8 @@ static int load_aliases(Tx *tx, ListCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (query(tx, call, &rows,
 		"SELECT o.image_id, o.name, coalesce(o.description, '') FROM images_aliases o JOIN images i ON i.id = o.image_id"
-		" JOIN projects p ON p.id = i.project_id" WHERE_IMAGE " ORDER BY o.name", err) < 0)
+		" JOIN projects p ON p.id = i.project_id" WHERE_IMAGE " ORDER BY o.name",
+		err) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -136,13 +141,16 @@ static int load_profiles(Tx *tx, ListCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (query(tx, call, &rows,
 		"SELECT o.image_id, f.name FROM images_profiles o JOIN profiles f ON f.id = o.profile_id"
-		" JOIN images i ON i.id = o.image_id JOIN projects p ON p.id = i.project_id" WHERE_IMAGE " ORDER BY o.rowid", err) < 0)
+		" JOIN images i ON i.id = o.image_id JOIN projects p ON p.id = i.project_id" WHERE_IMAGE
+		" ORDER BY o.rowid",
+		err) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		Listed *image = row_image(call, rows);
 		if (image)
-			g_ptr_array_add(image->profiles, arena_strdup(call->arena, rows_text(rows, 1)));
+			g_ptr_array_add(
+			    image->profiles, arena_strdup(call->arena, rows_text(rows, 1)));
 	}
 	return more;
 }
@@ -152,16 +160,19 @@ static int load_sources(Tx *tx, ListCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (query(tx, call, &rows,
 		"SELECT o.image_id, o.server, o.protocol, coalesce(o.certificate, ''), o.alias FROM images_source o"
-		" JOIN images i ON i.id = o.image_id JOIN projects p ON p.id = i.project_id" WHERE_IMAGE, err) < 0)
+		" JOIN images i ON i.id = o.image_id JOIN projects p ON p.id = i.project_id" WHERE_IMAGE,
+		err) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		Listed *image = row_image(call, rows);
 		if (!image)
 			continue;
-		Pb__ImageSource *source = arena_message(call->arena, Pb__ImageSource, pb__image_source);
+		Pb__ImageSource *source = arena_message(
+		    call->arena, Pb__ImageSource, pb__image_source);
 		source->server = arena_strdup(call->arena, rows_text(rows, 1));
-		source->protocol = arena_strdup(call->arena, image_protocol_name((int)rows_int(rows, 2)));
+		source->protocol = arena_strdup(
+		    call->arena, image_protocol_name((int)rows_int(rows, 2)));
 		source->certificate = arena_strdup(call->arena, rows_text(rows, 3));
 		source->alias = arena_strdup(call->arena, rows_text(rows, 4));
 		source->image_type = image->message->type;
@@ -179,29 +190,42 @@ static int list_tx(Tx *tx, void *data, Error **err)
 		return -1;
 	if (call->images->len == 0)
 		return 0;
-	return load_properties(tx, call, err) < 0 || load_aliases(tx, call, err) < 0 || load_profiles(tx, call, err) < 0 ||
-		load_sources(tx, call, err) < 0 ? -1 : 0;
+	return load_properties(tx, call, err) < 0 || load_aliases(tx, call, err) < 0 ||
+		load_profiles(tx, call, err) < 0 || load_sources(tx, call, err) < 0 ?
+	    -1 :
+	    0;
 }
 
 static void finish(Listed *image, Arena *arena)
 {
 	Pb__Image *m = image->message;
-	config_to_map(image->properties, arena, &pb__image__properties_entry__descriptor, &m->n_properties, &m->properties);
+	config_to_map(image->properties, arena, &pb__image__properties_entry__descriptor,
+	    &m->n_properties, &m->properties);
 	m->n_aliases = image->aliases->len;
-	m->aliases = arena_memdup(arena, image->aliases->pdata, image->aliases->len * sizeof(void *));
+	m->aliases = arena_memdup(
+	    arena, image->aliases->pdata, image->aliases->len * sizeof(void *));
 	m->n_profiles = image->profiles->len;
-	m->profiles = arena_memdup(arena, image->profiles->pdata, image->profiles->len * sizeof(void *));
+	m->profiles = arena_memdup(
+	    arena, image->profiles->pdata, image->profiles->len * sizeof(void *));
 }
 
-int image_list(Daemon *d, const ImageQuery *asked, Arena *arena, size_t *ret_n, Pb__Image ***ret_images, Error **err)
+int image_list(Daemon *d, const ImageQuery *asked, Arena *arena, size_t *ret_n,
+    Pb__Image ***ret_images, Error **err)
 {
 	g_autofree char *project = NULL;
-	if (asked->project && project_effective(d, asked->project, PROJECT_IMAGES, &project, err) < 0)
+	if (asked->project &&
+	    project_effective(d, asked->project, PROJECT_IMAGES, &project, err) < 0)
 		return -1;
-	g_autofree char *pattern = asked->fingerprint ? g_strconcat(asked->fingerprint, "%", NULL) : NULL;
+	g_autofree char *pattern = asked->fingerprint ? g_strconcat(asked->fingerprint, "%", NULL) :
+							NULL;
 	g_autoptr(GPtrArray) images = g_ptr_array_new_with_free_func(listed_free);
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
-	ListCall call = { .query = asked, .project = project, .pattern = pattern, .arena = arena, .images = images, .by_id = by_id };
+	ListCall call = { .query = asked,
+		.project = project,
+		.pattern = pattern,
+		.arena = arena,
+		.images = images,
+		.by_id = by_id };
 	if (db_read(d->db, list_tx, &call, err) < 0)
 		return -1;
 	*ret_n = images->len;

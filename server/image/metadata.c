@@ -12,16 +12,28 @@ static const struct {
 	int id;
 	const char *name, *alias;
 } architectures[] = {
-	{ 1, "i686", "i386" }, { 2, "x86_64", "amd64" }, { 3, "armv7l", "armhf" }, { 4, "aarch64", "arm64" },
-	{ 5, "ppc", "powerpc" }, { 6, "ppc64", "powerpc64" }, { 7, "ppc64le", "ppc64el" }, { 8, "s390x", "s390x" },
-	{ 9, "mips", "mipsel" }, { 10, "mips64", "mips64el" }, { 11, "riscv32", "riscv32" }, { 12, "riscv64", "riscv64" },
-	{ 13, "armv6l", "armel" }, { 14, "armv8l", "armv8l" }, { 15, "loongarch64", "loong64" },
+	{ 1, "i686", "i386" },
+	{ 2, "x86_64", "amd64" },
+	{ 3, "armv7l", "armhf" },
+	{ 4, "aarch64", "arm64" },
+	{ 5, "ppc", "powerpc" },
+	{ 6, "ppc64", "powerpc64" },
+	{ 7, "ppc64le", "ppc64el" },
+	{ 8, "s390x", "s390x" },
+	{ 9, "mips", "mipsel" },
+	{ 10, "mips64", "mips64el" },
+	{ 11, "riscv32", "riscv32" },
+	{ 12, "riscv64", "riscv64" },
+	{ 13, "armv6l", "armel" },
+	{ 14, "armv8l", "armv8l" },
+	{ 15, "loongarch64", "loong64" },
 };
 
 int image_architecture_id(const char *name)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(architectures); i++)
-		if (strcmp(architectures[i].name, name) == 0 || strcmp(architectures[i].alias, name) == 0)
+		if (strcmp(architectures[i].name, name) == 0 ||
+		    strcmp(architectures[i].alias, name) == 0)
 			return architectures[i].id;
 	return 0;
 }
@@ -55,12 +67,14 @@ static int read_number(const json_t *object, const char *field, int64_t *ret, Er
 	const json_t *value = json_object_get(object, field);
 	if (!value || json_is_null(value))
 		return 0;
-	if (!json_is_string(value) || units_parse_int(json_string_value(value), INT64_MIN, INT64_MAX, ret, NULL) < 0)
+	if (!json_is_string(value) ||
+	    units_parse_int(json_string_value(value), INT64_MIN, INT64_MAX, ret, NULL) < 0)
 		return wrong(err, field);
 	return 0;
 }
 
-static int read_properties(const json_t *object, Arena *arena, const ProtobufCMessageDescriptor *entry, size_t *ret_n, void *ret_entries, Error **err)
+static int read_properties(const json_t *object, Arena *arena,
+    const ProtobufCMessageDescriptor *entry, size_t *ret_n, void *ret_entries, Error **err)
 {
 	json_t *value = json_object_get(object, "properties");
 	if (!value || json_is_null(value))
@@ -81,7 +95,8 @@ static int read_properties(const json_t *object, Arena *arena, const ProtobufCMe
 	return 0;
 }
 
-static int read_when(const json_t *object, Arena *arena, Pb__ImageMetadataTemplate *out, Error **err)
+static int read_when(
+    const json_t *object, Arena *arena, Pb__ImageMetadataTemplate *out, Error **err)
 {
 	const json_t *value = json_object_get(object, "when");
 	if (!value || json_is_null(value))
@@ -99,14 +114,18 @@ static int read_when(const json_t *object, Arena *arena, Pb__ImageMetadataTempla
 	return 0;
 }
 
-static int read_template(const json_t *object, Arena *arena, Pb__ImageMetadataTemplate *out, Error **err)
+static int read_template(
+    const json_t *object, Arena *arena, Pb__ImageMetadataTemplate *out, Error **err)
 {
 	char *create_only = NULL;
 	if (!json_is_object(object))
 		return wrong(err, "templates");
-	if (read_when(object, arena, out, err) < 0 || read_text(object, "template", arena, &out->template_, err) < 0 ||
+	if (read_when(object, arena, out, err) < 0 ||
+	    read_text(object, "template", arena, &out->template_, err) < 0 ||
 	    read_text(object, "create_only", arena, &create_only, err) < 0 ||
-	    read_properties(object, arena, &pb__image_metadata_template__properties_entry__descriptor, &out->n_properties, &out->properties, err) < 0)
+	    read_properties(object, arena,
+		&pb__image_metadata_template__properties_entry__descriptor, &out->n_properties,
+		&out->properties, err) < 0)
 		return -1;
 	out->create_only = create_only && g_ascii_strcasecmp(create_only, "true") == 0;
 	return 0;
@@ -123,9 +142,11 @@ static int read_templates(const json_t *document, Arena *arena, Pb__ImageMetadat
 	const char *path;
 	json_t *item;
 	json_object_foreach(value, path, item) {
-		Pb__ImageMetadata__TemplatesEntry *entry = arena_message(arena, Pb__ImageMetadata__TemplatesEntry, pb__image_metadata__templates_entry);
+		Pb__ImageMetadata__TemplatesEntry *entry = arena_message(
+		    arena, Pb__ImageMetadata__TemplatesEntry, pb__image_metadata__templates_entry);
 		entry->key = arena_strdup(arena, path);
-		entry->value = arena_message(arena, Pb__ImageMetadataTemplate, pb__image_metadata_template);
+		entry->value = arena_message(
+		    arena, Pb__ImageMetadataTemplate, pb__image_metadata_template);
 		if (read_template(item, arena, entry->value, err) < 0)
 			return -1;
 		out->templates[out->n_templates++] = entry;
@@ -140,14 +161,17 @@ static int check_path(const char *path, Error **err)
 	g_auto(GStrv) parts = g_strsplit(path, "/", -1);
 	for (int i = 0; parts[i]; i++)
 		if (strcmp(parts[i], "..") == 0)
-			return error_set(err, ERROR_INVALID, "Template path \"%s\" leaves the root file system", path);
+			return error_set(err, ERROR_INVALID,
+			    "Template path \"%s\" leaves the root file system", path);
 	return 0;
 }
 
 int image_metadata_check_file(const char *file, Error **err)
 {
-	if (!*file || *file == '.' || strlen(file) > NAME_MAX || strchr(file, '/') || name_check_line(file, NULL) < 0)
-		return error_set(err, ERROR_INVALID, "Template file name \"%s\" is not valid", file);
+	if (!*file || *file == '.' || strlen(file) > NAME_MAX || strchr(file, '/') ||
+	    name_check_line(file, NULL) < 0)
+		return error_set(
+		    err, ERROR_INVALID, "Template file name \"%s\" is not valid", file);
 	return 0;
 }
 
@@ -169,13 +193,15 @@ static int fill(const json_t *document, Arena *arena, Pb__ImageMetadata *out, Er
 	if (read_text(document, "architecture", arena, &out->architecture, err) < 0 ||
 	    read_number(document, "creation_date", &out->creation_date, err) < 0 ||
 	    read_number(document, "expiry_date", &out->expiry_date, err) < 0 ||
-	    read_properties(document, arena, &pb__image_metadata__properties_entry__descriptor, &out->n_properties, &out->properties, err) < 0 ||
+	    read_properties(document, arena, &pb__image_metadata__properties_entry__descriptor,
+		&out->n_properties, &out->properties, err) < 0 ||
 	    read_templates(document, arena, out, err) < 0)
 		return -1;
 	return image_metadata_check(out, err);
 }
 
-int image_metadata_parse(const char *yaml, size_t length, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err)
+int image_metadata_parse(
+    const char *yaml, size_t length, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err)
 {
 	json_t *document;
 	if (length > IMAGE_METADATA_MAX)
@@ -217,10 +243,12 @@ char *image_metadata_write(const Pb__ImageMetadata *metadata)
 	json_object_set_new(document, "architecture", json_string(metadata->architecture));
 	json_object_set_new(document, "creation_date", json_integer(metadata->creation_date));
 	json_object_set_new(document, "expiry_date", json_integer(metadata->expiry_date));
-	json_object_set_new(document, "properties", map_to_json(metadata->n_properties, metadata->properties));
+	json_object_set_new(
+	    document, "properties", map_to_json(metadata->n_properties, metadata->properties));
 	for (size_t i = 0; i < metadata->n_templates; i++)
 		if (metadata->templates[i]->value)
-			json_object_set_new(templates, metadata->templates[i]->key, template_to_json(metadata->templates[i]->value));
+			json_object_set_new(templates, metadata->templates[i]->key,
+			    template_to_json(metadata->templates[i]->value));
 	json_object_set_new(document, "templates", templates);
 	char *text = yaml_write(document);
 	json_decref(document);

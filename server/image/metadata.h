@@ -1,7 +1,7 @@
 #pragma once
 /*
- * metadata.yaml of images and instances: read from strangers, so sizes, depth, types, template paths
- * and file names are checked here, once.
+ * metadata.yaml of images and instances: read from strangers, so sizes, depth, types, template
+ * paths and file names are checked here, once.
  */
 #include "sdk/base/arena.h"
 #include "sdk/base/error.h"
@@ -10,7 +10,8 @@
 enum { IMAGE_METADATA_MAX = 1024 * 1024 }; /* bytes */
 
 /* ERROR_INVALID says what is wrong. Unknown top-level keys are ignored. */
-int image_metadata_parse(const char *yaml, size_t length, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err);
+int image_metadata_parse(
+    const char *yaml, size_t length, Arena *arena, Pb__ImageMetadata **ret_metadata, Error **err);
 /* The same checks for metadata that came by other ways (PUT .../metadata). */
 int image_metadata_check(const Pb__ImageMetadata *metadata, Error **err);
 /* The name of a file in templates/: no folder, not hidden, one line. */

@@ -51,7 +51,8 @@ static char *parameter(const char *header, const char *name)
 	return NULL;
 }
 
-int multipart_new(const char *content_type, const MultipartSink *sink, Multipart **ret_multipart, Error **err)
+int multipart_new(
+    const char *content_type, const MultipartSink *sink, Multipart **ret_multipart, Error **err)
 {
 	g_autofree char *boundary = parameter(content_type, "boundary");
 	if (!boundary || !*boundary || strlen(boundary) > BOUNDARY_MAX || strpbrk(boundary, "\r\n"))
@@ -88,8 +89,9 @@ static int begin_part(Multipart *m, const char *head, Error **err)
 	g_auto(GStrv) lines = g_strsplit(head, "\r\n", -1);
 	g_autofree char *name = NULL, *filename = NULL;
 	for (int i = 0; lines[i]; i++)
-		if (g_ascii_strncasecmp(lines[i], "Content-Disposition:", strlen("Content-Disposition:")) == 0 && !name &&
-		    !filename) {
+		if (g_ascii_strncasecmp(
+			lines[i], "Content-Disposition:", strlen("Content-Disposition:")) == 0 &&
+		    !name && !filename) {
 			name = parameter(lines[i], "name");
 			filename = parameter(lines[i], "filename");
 		}
@@ -150,7 +152,9 @@ static ssize_t step_head(Multipart *m, const guint8 *bytes, size_t length, Error
 		return begin_part(m, "", err);
 	const guint8 *end = find(bytes, MIN(length, HEAD_MAX), "\r\n\r\n", 4);
 	if (!end)
-		return length < HEAD_MAX ? 0 : error_set(err, ERROR_INVALID, "A part's head in the multipart body is too long");
+		return length < HEAD_MAX ? 0 :
+					   error_set(err, ERROR_INVALID,
+					       "A part's head in the multipart body is too long");
 	if (memchr(bytes, 0, (size_t)(end - bytes)))
 		return error_set(err, ERROR_INVALID, "The multipart body is malformed");
 	g_autofree char *head = g_strndup((const char *)bytes, (gsize)(end - bytes));
@@ -189,8 +193,8 @@ static ssize_t consume(Multipart *m, const guint8 *bytes, size_t length, Error *
 
 int multipart_feed(Multipart *m, const void *bytes, size_t length, Error **err)
 {
-	/* What was held back is small: it is joined with as much as makes it whole, so that the rest of a
-	 * large piece is never copied. */
+	/* What was held back is small: it is joined with as much as makes it whole, so that the
+	 * rest of a large piece is never copied. */
 	const guint8 *p = bytes;
 	while (m->held->len > 0 && length > 0) {
 		size_t take = MIN(length, (size_t)HEAD_MAX + BOUNDARY_MAX);
@@ -219,5 +223,7 @@ int multipart_feed(Multipart *m, const void *bytes, size_t length, Error **err)
 
 int multipart_end(Multipart *m, Error **err)
 {
-	return m->state == STATE_EPILOGUE ? 0 : error_set(err, ERROR_INVALID, "The multipart body is cut short");
+	return m->state == STATE_EPILOGUE ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "The multipart body is cut short");
 }

@@ -16,7 +16,8 @@ typedef struct MultipartSink {
 } MultipartSink;
 
 /* content_type is the header's value with its boundary parameter: ERROR_INVALID without one. */
-int multipart_new(const char *content_type, const MultipartSink *sink, Multipart **ret_multipart, Error **err);
+int multipart_new(
+    const char *content_type, const MultipartSink *sink, Multipart **ret_multipart, Error **err);
 int multipart_feed(Multipart *multipart, const void *bytes, size_t length, Error **err);
 /* ERROR_INVALID when the last boundary has not come. */
 int multipart_end(Multipart *multipart, Error **err);

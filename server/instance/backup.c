@@ -18,10 +18,12 @@
 #include <string.h>
 #include <time.h>
 
-static void tell(Instance *i, const char *action, const char *name, const char *old_name, const Caller *caller)
+static void tell(
+    Instance *i, const char *action, const char *name, const char *old_name, const Caller *caller)
 {
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s/backups/%s", i->name, name);
-	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) : NULL;
+	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) :
+					      NULL;
 	event_lifecycle(i->daemon->events, i->project, action, url, context, caller);
 }
 
@@ -78,11 +80,13 @@ int instance_backup_next_name(Instance *i, char **ret_name, Error **err)
 
 static char *choose_compression(Instance *i, const InstanceBackupSpec *spec)
 {
-	return spec->compression && *spec->compression ? g_strdup(spec->compression)
-						       : project_setting(i->daemon, i->project, "backups.compression_algorithm");
+	return spec->compression && *spec->compression ?
+	    g_strdup(spec->compression) :
+	    project_setting(i->daemon, i->project, "backups.compression_algorithm");
 }
 
-static int list_snapshots(Instance *i, const InstanceBackupSpec *spec, GPtrArray **ret_list, Error **err)
+static int list_snapshots(
+    Instance *i, const InstanceBackupSpec *spec, GPtrArray **ret_list, Error **err)
 {
 	if (!spec->instance_only)
 		return instance_snapshot_list(i, ret_list, err);
@@ -90,37 +94,53 @@ static int list_snapshots(Instance *i, const InstanceBackupSpec *spec, GPtrArray
 	return 0;
 }
 
-static int pack_volume(Instance *i, Pool *pool, const GPtrArray *snapshots, Pack *sink, struct Operation *op, Error **err)
+static int pack_volume(Instance *i, Pool *pool, const GPtrArray *snapshots, Pack *sink,
+    struct Operation *op, Error **err)
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
-	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
+	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)snapshot_row_free);
 	for (guint n = 0; n < snapshots->len; n++) {
 		SnapshotRow *row = NULL;
-		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name, &row, err) < 0)
+		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name,
+			&row, err) < 0)
 			return -1;
 		g_ptr_array_add(rows, row);
 	}
-	VolumeArchive archive = { .pool = pool, .volume = volume, .snapshots = rows, .prefix = "backup/container",
-		.snapshots_prefix = "backup/snapshots", .root = TRUE, .op = op };
+	VolumeArchive archive = { .pool = pool,
+		.volume = volume,
+		.snapshots = rows,
+		.prefix = "backup/container",
+		.snapshots_prefix = "backup/snapshots",
+		.root = TRUE,
+		.op = op };
 	return volume_archive_pack(&archive, sink, err);
 }
 
 static int write_to_file(void *data, const void *bytes, size_t length, Error **err)
 {
-	return file_write_all(*(int *)data, bytes, length) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot write the backup");
+	return file_write_all(*(int *)data, bytes, length) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot write the backup");
 }
 
-static int pack(Instance *i, const InstanceBackupSpec *spec, int fd, struct Operation *op, Error **err)
+static int pack(
+    Instance *i, const InstanceBackupSpec *spec, int fd, struct Operation *op, Error **err)
 {
 	g_autoptr(Pack) sink = NULL;
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
 	g_autofree char *compression = choose_compression(i, spec);
 	g_autofree char *index = NULL;
-	PackOptions options = { .compression = compression, .sink = write_to_file, .data = &fd, .op = op, .stage = "create_backup",
+	PackOptions options = { .compression = compression,
+		.sink = write_to_file,
+		.data = &fd,
+		.op = op,
+		.stage = "create_backup",
 		.what = "Packing" };
 	if (instance_pool(i, &pool, err) < 0 || list_snapshots(i, spec, &snapshots, err) < 0 ||
-	    backup_index_write(i, pool, snapshots, &index, err) < 0 || pack_new(&options, &sink, err) < 0)
+	    backup_index_write(i, pool, snapshots, &index, err) < 0 ||
+	    pack_new(&options, &sink, err) < 0)
 		return -1;
 	if (pack_text(sink, "backup/index.yaml", index, err) < 0 ||
 	    pack_volume(i, pool, snapshots, sink, op, err) < 0)
@@ -129,7 +149,8 @@ static int pack(Instance *i, const InstanceBackupSpec *spec, int fd, struct Oper
 }
 
 /* Nothing may change while trees are read. */
-static int pack_still(Instance *i, const InstanceBackupSpec *spec, int fd, struct Operation *op, Error **err)
+static int pack_still(
+    Instance *i, const InstanceBackupSpec *spec, int fd, struct Operation *op, Error **err)
 {
 	gboolean freeze = instance_status(i) == INSTANCE_RUNNING;
 	backup_file_update(i);
@@ -140,10 +161,14 @@ static int pack_still(Instance *i, const InstanceBackupSpec *spec, int fd, struc
 }
 
 /* The file has no name before it is whole, and a row before it has a name. */
-static int publish(Instance *i, const InstanceBackupSpec *spec, int fd, const char *path, Error **err)
+static int publish(
+    Instance *i, const InstanceBackupSpec *spec, int fd, const char *path, Error **err)
 {
-	InstanceBackup row = { .instance_id = i->id, .name = (char *)spec->name, .created = time(NULL),
-		.expires = spec->expires, .instance_only = spec->instance_only };
+	InstanceBackup row = { .instance_id = i->id,
+		.name = (char *)spec->name,
+		.created = time(NULL),
+		.expires = spec->expires,
+		.instance_only = spec->instance_only };
 	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
 	if (fault_point("backup row", err) < 0 || backup_row_insert(i->daemon, &row, err) < 0)
 		return -1;
@@ -157,13 +182,14 @@ static int publish(Instance *i, const InstanceBackupSpec *spec, int fd, const ch
 	return -1;
 }
 
-static int create_locked(Instance *i, const InstanceBackupSpec *spec, struct Operation *op, Error **err)
+static int create_locked(
+    Instance *i, const InstanceBackupSpec *spec, struct Operation *op, Error **err)
 {
 	g_autofree char *directory = folder(i);
 	g_autofree char *path = NULL;
 	g_autoptr(GPtrArray) list = NULL;
-	if (project_allow_backup(i->daemon, i->project, err) < 0 || path_of(i, spec->name, &path, err) < 0 ||
-	    instance_backup_list(i, &list, err) < 0)
+	if (project_allow_backup(i->daemon, i->project, err) < 0 ||
+	    path_of(i, spec->name, &path, err) < 0 || instance_backup_list(i, &list, err) < 0)
 		return -1;
 	if (is_taken(list, spec->name))
 		return error_set(err, ERROR_EXISTS, "Backup \"%s\" already exists", spec->name);
@@ -175,7 +201,8 @@ static int create_locked(Instance *i, const InstanceBackupSpec *spec, struct Ope
 	return pack_still(i, spec, fd, op, err) < 0 ? -1 : publish(i, spec, fd, path, err);
 }
 
-int instance_backup_create(Instance *i, const InstanceBackupSpec *spec, struct Operation *op, const Caller *caller, Error **err)
+int instance_backup_create(Instance *i, const InstanceBackupSpec *spec, struct Operation *op,
+    const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
@@ -197,7 +224,8 @@ static int delete_locked(Instance *i, const char *name, Error **err)
 	if (instance_backup_find(i, name, &backup, err) < 0 || path_of(i, name, &path, err) < 0)
 		return -1;
 	if (unlinkat(AT_FDCWD, path, 0) < 0 && errno != ENOENT)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot delete the backup \"%s\"", name);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot delete the backup \"%s\"", name);
 	if (backup_row_delete(i->daemon, backup->id, err) < 0)
 		return -1;
 	g_autofree char *directory = folder(i);
@@ -224,14 +252,17 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 	if (instance_backup_find(i, name, &backup, err) < 0 || path_of(i, name, &path, err) < 0 ||
 	    path_of(i, new_name, &new_path, err) < 0)
 		return -1;
-	/* Both names have the file while the row changes: the start after a crash removes the wrong one. */
+	/* Both names have the file while the row changes: the start after a crash removes the wrong
+	 * one. */
 	g_autoptr(InstanceBackup) taken = NULL;
 	if (instance_backup_find(i, new_name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Backup \"%s\" already exists", new_name);
 	unlinkat(AT_FDCWD, new_path, 0);
 	if (linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot rename the backup \"%s\"", name);
-	if (fault_point("backup rename", err) < 0 || backup_row_rename(i->daemon, backup->id, new_name, err) < 0) {
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot rename the backup \"%s\"", name);
+	if (fault_point("backup rename", err) < 0 ||
+	    backup_row_rename(i->daemon, backup->id, new_name, err) < 0) {
 		unlinkat(AT_FDCWD, new_path, 0);
 		return -1;
 	}
@@ -239,7 +270,8 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 	return 0;
 }
 
-int instance_backup_rename(Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err)
+int instance_backup_rename(
+    Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
@@ -257,14 +289,17 @@ int instance_backup_open(Instance *i, const char *name, int *ret_fd, Error **err
 	if (instance_backup_find(i, name, &backup, err) < 0 || path_of(i, name, &path, err) < 0)
 		return -1;
 	*ret_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return *ret_fd < 0 ? error_errno(err, ERROR_INTERNAL, errno, "Cannot read the backup \"%s\"", name) : 0;
+	return *ret_fd < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot read the backup \"%s\"", name) :
+	    0;
 }
 
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	if (!seconds)
 		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -286,7 +321,8 @@ void instance_backups_rename(Instance *i, const char *old_file_name)
 		return;
 	file_remove_all(AT_FDCWD, to, NULL); /* of an instance that is no more */
 	if (rename(from, to) < 0 && errno != ENOENT)
-		log_warn("The instance's backups are not found under its new name", "instance", i->name, "err", g_strerror(errno));
+		log_warn("The instance's backups are not found under its new name", "instance",
+		    i->name, "err", g_strerror(errno));
 }
 
 void instance_backups_delete(Instance *i)
@@ -294,15 +330,17 @@ void instance_backups_delete(Instance *i)
 	g_autofree char *directory = folder(i);
 	g_autoptr(Error) error = NULL;
 	if (file_remove_all(AT_FDCWD, directory, &error) < 0)
-		log_warn("Backups of a deleted instance stay until the next start", "instance", i->name, "err", error->message);
+		log_warn("Backups of a deleted instance stay until the next start", "instance",
+		    i->name, "err", error->message);
 }
 
 /* ---- what a crash left, and what has expired ---- */
 
 static char *place_file_name(const BackupPlace *place)
 {
-	return strcmp(place->project, "default") == 0 ? g_strdup(place->instance)
-						      : g_strconcat(place->project, "_", place->instance, NULL);
+	return strcmp(place->project, "default") == 0 ?
+	    g_strdup(place->instance) :
+	    g_strconcat(place->project, "_", place->instance, NULL);
 }
 
 /* Rows without archive go; *ret_paths: those of the others, below backups/instances. */
@@ -311,12 +349,14 @@ static int repair_rows(Daemon *d, const GPtrArray *places, GHashTable *paths, Er
 	for (guint n = 0; n < places->len; n++) {
 		const BackupPlace *place = places->pdata[n];
 		g_autofree char *name = place_file_name(place);
-		g_autofree char *path = g_build_filename(d->dir, "backups", "instances", name, place->name, NULL);
+		g_autofree char *path = g_build_filename(
+		    d->dir, "backups", "instances", name, place->name, NULL);
 		if (g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
 			g_hash_table_add(paths, g_steal_pointer(&path));
 			continue;
 		}
-		log_info("Removing the row of a backup that is gone", "instance", place->instance, "backup", place->name);
+		log_info("Removing the row of a backup that is gone", "instance", place->instance,
+		    "backup", place->name);
 		if (backup_row_delete(d, place->id, err) < 0)
 			return -1;
 	}
@@ -381,7 +421,9 @@ static int run_expiry(struct Operation *op, void *data, Error **err)
 		    instance_get(d, place->project, place->instance, &i, NULL) < 0)
 			continue;
 		if (instance_backup_delete(i, place->name, operation_caller(op), err) < 0)
-			return error_prefix(err, "Cannot delete the expired backup \"%s\" of \"%s\"", place->name, place->instance);
+			return error_prefix(err,
+			    "Cannot delete the expired backup \"%s\" of \"%s\"", place->name,
+			    place->instance);
 	}
 	return 0;
 }

@@ -3,8 +3,8 @@
  * Backups of instances: one archive each (backup_index.h says what is in it), kept on the server as
  * INCUS_DIR/backups/instances/[PROJECT_]NAME/BACKUP with a row in instances_backups.
  *
- * The archive appears when it is whole and after its row; it goes before its row. At start rows without
- * archive and archives without row go.
+ * The archive appears when it is whole and after its row; it goes before its row. At start rows
+ * without archive and archives without row go.
  */
 #include "server/instance/instance.h"
 #include "server/rpc/request.h"
@@ -32,9 +32,11 @@ typedef struct InstanceBackupSpec {
 
 int instance_backup_next_name(Instance *i, char **ret_name, Error **err);
 /* A running instance stands still while it is packed. ERROR_EXISTS for a name that is taken. */
-int instance_backup_create(Instance *i, const InstanceBackupSpec *spec, struct Operation *op, const Caller *caller, Error **err);
+int instance_backup_create(Instance *i, const InstanceBackupSpec *spec, struct Operation *op,
+    const Caller *caller, Error **err);
 int instance_backup_delete(Instance *i, const char *name, const Caller *caller, Error **err);
-int instance_backup_rename(Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err);
+int instance_backup_rename(
+    Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err);
 /* The archive, to read; *ret_fd is the caller's. */
 int instance_backup_open(Instance *i, const char *name, int *ret_fd, Error **err);
 
@@ -44,7 +46,8 @@ int instance_backup_find(Instance *i, const char *name, InstanceBackup **ret_bac
 int instance_backup_list(Instance *i, GPtrArray **ret_backups, Error **err);
 
 struct Pb__InstanceBackup;
-void instance_backup_render(const InstanceBackup *backup, Arena *arena, struct Pb__InstanceBackup *out);
+void instance_backup_render(
+    const InstanceBackup *backup, Arena *arena, struct Pb__InstanceBackup *out);
 
 /* An instance that was renamed or moved takes its backups along; one that is deleted has none. */
 void instance_backups_rename(Instance *i, const char *old_file_name);
@@ -63,10 +66,11 @@ typedef struct InstanceArchive {
 	int fd;
 } InstanceArchive;
 
-/* The instance that the index describes, under another name and on another pool where these are given
+/* The instance that the index describes, under another name and on another pool where these are
+ * given
  * ("" or NULL: as it says; a pool that is not here gives way to that of the profiles). */
-int instance_restore(Daemon *d, const char *project, const char *name, const char *pool, const InstanceArchive *archive,
-    struct Operation *op, const Caller *caller, Error **err);
+int instance_restore(Daemon *d, const char *project, const char *name, const char *pool,
+    const InstanceArchive *archive, struct Operation *op, const Caller *caller, Error **err);
 /* What can be refused before the work begins. */
-int instance_restore_check(Daemon *d, const char *project, const char *name, const char *pool, const InstanceArchive *archive,
-    Error **err);
+int instance_restore_check(Daemon *d, const char *project, const char *name, const char *pool,
+    const InstanceArchive *archive, Error **err);

@@ -50,7 +50,8 @@ static json_t *devices_json(const Devices *devices)
 
 static json_t *time_json(int64_t seconds)
 {
-	g_autofree char *text = seconds ? units_format_time(seconds, 0) : g_strdup("0001-01-01T00:00:00Z");
+	g_autofree char *text = seconds ? units_format_time(seconds, 0) :
+					  g_strdup("0001-01-01T00:00:00Z");
 	return json_string(text);
 }
 
@@ -62,12 +63,14 @@ static json_t *instance_json(Instance *i, Arena *arena)
 	return message_json(message, without);
 }
 
-static json_t *snapshots_json(Instance *i, const GPtrArray *snapshots, const ProfileSet *set, Arena *arena)
+static json_t *snapshots_json(
+    Instance *i, const GPtrArray *snapshots, const ProfileSet *set, Arena *arena)
 {
 	static const char *const without[] = { NULL };
 	json_t *list = json_array();
 	for (guint n = 0; n < snapshots->len; n++) {
-		Pb__InstanceSnapshot *message = arena_message(arena, Pb__InstanceSnapshot, pb__instance_snapshot);
+		Pb__InstanceSnapshot *message = arena_message(
+		    arena, Pb__InstanceSnapshot, pb__instance_snapshot);
 		instance_snapshot_render(i, set, snapshots->pdata[n], arena, message);
 		json_array_append_new(list, message_json(message, without));
 	}
@@ -77,8 +80,9 @@ static json_t *snapshots_json(Instance *i, const GPtrArray *snapshots, const Pro
 static json_t *pool_json(Pool *pool)
 {
 	g_autoptr(Config) config = pool_config(pool);
-	return json_pack("{s:o, s:s, s:s, s:s, s:[], s:s}", "config", config_json(config), "description", "", "name",
-	    pool_name(pool), "driver", pool_driver(pool), "used_by", "status", pool_status(pool));
+	return json_pack("{s:o, s:s, s:s, s:s, s:[], s:s}", "config", config_json(config),
+	    "description", "", "name", pool_name(pool), "driver", pool_driver(pool), "used_by",
+	    "status", pool_status(pool));
 }
 
 static int profiles_json(Instance *i, json_t **ret, Error **err)
@@ -89,8 +93,10 @@ static int profiles_json(Instance *i, json_t **ret, Error **err)
 		g_autoptr(Profile) profile = NULL;
 		if (profile_get(i->daemon, i->project, names[n], FALSE, &profile, err) < 0)
 			return -1;
-		json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:s, s:[]}", "config", config_json(profile->config),
-		    "description", profile->description, "devices", devices_json(profile->devices), "name", profile->name, "used_by"));
+		json_array_append_new(list,
+		    json_pack("{s:o, s:s, s:o, s:s, s:[]}", "config", config_json(profile->config),
+			"description", profile->description, "devices",
+			devices_json(profile->devices), "name", profile->name, "used_by"));
 	}
 	return 0;
 }
@@ -98,7 +104,9 @@ static int profiles_json(Instance *i, json_t **ret, Error **err)
 static int volume_json(Instance *i, Pool *pool, Arena *arena, json_t **ret, Error **err)
 {
 	static const char *const without[] = { "used_by", NULL };
-	VolumeQuery query = { .project = i->project, .type = instance_type_name(i->type), .name = i->name };
+	VolumeQuery query = {
+		.project = i->project, .type = instance_type_name(i->type), .name = i->name
+	};
 	Pb__StorageVolume **volumes;
 	size_t n;
 	if (volume_describe(pool, &query, arena, &n, &volumes, err) < 0)
@@ -110,23 +118,28 @@ static int volume_json(Instance *i, Pool *pool, Arena *arena, json_t **ret, Erro
 	return 0;
 }
 
-static int volume_snapshots_json(Instance *i, Pool *pool, const GPtrArray *snapshots, json_t **ret, Error **err)
+static int volume_snapshots_json(
+    Instance *i, Pool *pool, const GPtrArray *snapshots, json_t **ret, Error **err)
 {
-	g_autoptr(Volume) volume = volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
+	g_autoptr(Volume) volume = volume_new(pool,
+	    i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
 	json_t *list = *ret = json_array();
 	for (guint n = 0; n < snapshots->len; n++) {
 		g_autoptr(SnapshotRow) row = NULL;
-		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name, &row, err) < 0)
+		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name,
+			&row, err) < 0)
 			return -1;
-		json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
-		    "expires_at", time_json(row->expires), "name", row->name, "config",
-		    row->config ? config_json(row->config) : json_object(), "content_type", "filesystem",
-		    "created_at", time_json(row->created)));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
+			"expires_at", time_json(row->expires), "name", row->name, "config",
+			row->config ? config_json(row->config) : json_object(), "content_type",
+			"filesystem", "created_at", time_json(row->created)));
 	}
 	return 0;
 }
 
-static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snapshots, Arena *arena, Error **err)
+static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snapshots, Arena *arena,
+    Error **err)
 {
 	g_autoptr(ProfileSet) set = NULL;
 	json_t *part = NULL;
@@ -156,17 +169,19 @@ static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, Err
 	return NULL;
 }
 
-int backup_index_write(Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err)
+int backup_index_write(
+    Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err)
 {
 	json_t *config = describe(i, pool, snapshots, err);
 	if (!config)
 		return -1;
 	json_t *names = json_array();
 	for (guint n = 0; n < snapshots->len; n++)
-		json_array_append_new(names, json_string(((InstanceSnapshot *)snapshots->pdata[n])->name));
-	json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o}", "name", i->name, "backend", pool_driver(pool),
-	    "pool", pool_name(pool), "snapshots", names, "optimized", 0, "optimized_header", 0, "type",
-	    instance_type_name(i->type), "config", config);
+		json_array_append_new(
+		    names, json_string(((InstanceSnapshot *)snapshots->pdata[n])->name));
+	json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o}", "name", i->name,
+	    "backend", pool_driver(pool), "pool", pool_name(pool), "snapshots", names, "optimized",
+	    0, "optimized_header", 0, "type", instance_type_name(i->type), "config", config);
 	*ret_yaml = yaml_write(document);
 	json_decref(document);
 	return 0;
@@ -178,7 +193,8 @@ int backup_index_write(Instance *i, Pool *pool, const GPtrArray *snapshots, char
 static int replace_file(int directory, const char *text, Error **err)
 {
 	unlinkat(directory, "backup.yaml.new", 0);
-	autofd int fd = openat(directory, "backup.yaml.new", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
+	autofd int fd = openat(directory, "backup.yaml.new",
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
 	if (fd < 0 || file_write_all(fd, text, strlen(text)) < 0 ||
 	    renameat(directory, "backup.yaml.new", directory, "backup.yaml") < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"backup.yaml\"");
@@ -207,12 +223,16 @@ static int write_file(Instance *i, Error **err)
 	if (pool_instance_mount(pool, i->project, i->name, type, &path, err) < 0)
 		return -1;
 	int result = write_below(path, yaml, err);
-	return pool_instance_unmount(pool, i->project, i->name, type, result == 0 ? err : NULL) < 0 ? -1 : result;
+	return pool_instance_unmount(pool, i->project, i->name, type, result == 0 ? err : NULL) <
+		0 ?
+	    -1 :
+	    result;
 }
 
 void backup_file_update(Instance *i)
 {
 	g_autoptr(Error) error = NULL;
 	if (write_file(i, &error) < 0)
-		log_warn("Cannot write the instance's backup.yaml", "instance", i->name, "project", i->project, "err", error->message);
+		log_warn("Cannot write the instance's backup.yaml", "instance", i->name, "project",
+		    i->project, "err", error->message);
 }

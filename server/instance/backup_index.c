@@ -104,7 +104,8 @@ static int read_devices(const json_t *object, Devices **ret, Error **err)
 		const DeviceType *type;
 		if (name_check_device(name, err) < 0)
 			return error_prefix(err, "Backup index: device \"%s\"", name);
-		if (read_config(map, name, &device, err) < 0 || device_type_find(device, &type, err) < 0)
+		if (read_config(map, name, &device, err) < 0 ||
+		    device_type_find(device, &type, err) < 0)
 			return -1;
 		devices_set(devices, name, device);
 	}
@@ -131,12 +132,12 @@ static int read_profiles(const json_t *object, char ***ret, Error **err)
 
 /* ---- keys ---- */
 
-/* Of an instance's own notes those that say who it is and what it was made from; the rest is about a host and a
- * run that are not here. */
+/* Of an instance's own notes those that say who it is and what it was made from; the rest is about
+ * a host and a run that are not here. */
 static gboolean may_stay(const char *key)
 {
-	static const char *const whole[] = { "volatile.apply_template", "volatile.base_image", "volatile.cloud-init.instance-id",
-		"volatile.uuid", "volatile.uuid.generation" };
+	static const char *const whole[] = { "volatile.apply_template", "volatile.base_image",
+		"volatile.cloud-init.instance-id", "volatile.uuid", "volatile.uuid.generation" };
 	if (!g_str_has_prefix(key, "volatile."))
 		return TRUE;
 	for (size_t n = 0; n < G_N_ELEMENTS(whole); n++)
@@ -169,10 +170,13 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 		return wrong(err, "snapshots");
 	const char *slash = strrchr(own, '/'); /* "c1/s1" of old versions */
 	if (strcmp(slash ? slash + 1 : own, name) != 0)
-		return error_set(err, ERROR_INVALID, "Backup index: snapshots \"%s\" and \"%s\" contradict each other", name, own);
+		return error_set(err, ERROR_INVALID,
+		    "Backup index: snapshots \"%s\" and \"%s\" contradict each other", name, own);
 	s->name = g_strdup(name);
-	if (read_text(object, "description", &s->description, err) < 0 || read_time(object, "created_at", &s->created, err) < 0 ||
-	    read_time(object, "expires_at", &s->expires, err) < 0 || read_instance_config(object, index->type, &s->config, err) < 0 ||
+	if (read_text(object, "description", &s->description, err) < 0 ||
+	    read_time(object, "created_at", &s->created, err) < 0 ||
+	    read_time(object, "expires_at", &s->expires, err) < 0 ||
+	    read_instance_config(object, index->type, &s->config, err) < 0 ||
 	    read_devices(object, &s->devices, err) < 0)
 		return -1;
 	g_ptr_array_add(index->snapshots, g_steal_pointer(&s));
@@ -182,7 +186,8 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 static const json_t *named(const json_t *list, const char *name)
 {
 	for (size_t n = 0; n < json_array_size(list); n++) {
-		const char *own = json_string_value(json_object_get(json_array_get(list, n), "name"));
+		const char *own = json_string_value(
+		    json_object_get(json_array_get(list, n), "name"));
 		const char *slash = own ? strrchr(own, '/') : NULL;
 		if (g_strcmp0(slash ? slash + 1 : own, name) == 0)
 			return json_array_get(list, n);
@@ -191,7 +196,8 @@ static const json_t *named(const json_t *list, const char *name)
 }
 
 /* Old versions say nothing of the volume's: then it is as the instance's. */
-static int read_volume_row(const json_t *list, BackupIndex *index, const InstanceSnapshot *s, Error **err)
+static int read_volume_row(
+    const json_t *list, BackupIndex *index, const InstanceSnapshot *s, Error **err)
 {
 	const json_t *object = named(list, s->name);
 	g_autoptr(SnapshotRow) row = g_new0(SnapshotRow, 1);
@@ -205,26 +211,33 @@ static int read_volume_row(const json_t *list, BackupIndex *index, const Instanc
 	return 0;
 }
 
-static int read_snapshots(const json_t *names, const json_t *config, BackupIndex *index, Error **err)
+static int read_snapshots(
+    const json_t *names, const json_t *config, BackupIndex *index, Error **err)
 {
 	const json_t *list = json_object_get(config, "snapshots");
 	g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-	if ((names && !json_is_array(names) && !json_is_null(names)) || json_array_size(names) > SNAPSHOTS_MAX)
+	if ((names && !json_is_array(names) && !json_is_null(names)) ||
+	    json_array_size(names) > SNAPSHOTS_MAX)
 		return wrong(err, "snapshots");
 	for (size_t n = 0; n < json_array_size(names); n++) {
 		const char *name = json_string_value(json_array_get(names, n));
 		if (name_check_snapshot(name, err) < 0)
 			return error_prefix(err, "Backup index: snapshot");
 		if (!g_hash_table_add(seen, (void *)name))
-			return error_set(err, ERROR_INVALID, "Backup index: snapshot \"%s\" is there twice", name);
-		const json_t *object = json_array_size(list) == json_array_size(names) ? json_array_get(list, n) : NULL;
+			return error_set(err, ERROR_INVALID,
+			    "Backup index: snapshot \"%s\" is there twice", name);
+		const json_t *object = json_array_size(list) == json_array_size(names) ?
+		    json_array_get(list, n) :
+		    NULL;
 		if (read_snapshot(object, index, name, err) < 0 ||
 		    read_volume_row(json_object_get(config, "volume_snapshots"), index,
 			index->snapshots->pdata[n], err) < 0)
 			return -1;
 	}
-	return json_array_size(list) == json_array_size(names) ? 0 :
-	    error_set(err, ERROR_INVALID, "Backup index: the two lists of snapshots contradict each other");
+	return json_array_size(list) == json_array_size(names) ?
+	    0 :
+	    error_set(err, ERROR_INVALID,
+		"Backup index: the two lists of snapshots contradict each other");
 }
 
 static int read_instance(const json_t *config, BackupIndex *index, Error **err)
@@ -236,12 +249,18 @@ static int read_instance(const json_t *config, BackupIndex *index, Error **err)
 	if (!json_is_object(object) || read_text(object, "name", &name, err) < 0)
 		return wrong(err, "container");
 	if (strcmp(name, index->name) != 0)
-		return error_set(err, ERROR_INVALID, "Backup index: names \"%s\" and \"%s\" contradict each other", index->name, name);
+		return error_set(err, ERROR_INVALID,
+		    "Backup index: names \"%s\" and \"%s\" contradict each other", index->name,
+		    name);
 	return read_text(object, "architecture", &index->architecture, err) < 0 ||
-	    read_text(object, "description", &index->description, err) < 0 ||
-	    read_bool(object, "ephemeral", &index->ephemeral, err) < 0 || read_time(object, "created_at", &index->created, err) < 0 ||
-	    read_instance_config(object, index->type, &index->config, err) < 0 || read_devices(object, &index->devices, err) < 0 ||
-	    read_profiles(object, &index->profiles, err) < 0 ? -1 : 0;
+		read_text(object, "description", &index->description, err) < 0 ||
+		read_bool(object, "ephemeral", &index->ephemeral, err) < 0 ||
+		read_time(object, "created_at", &index->created, err) < 0 ||
+		read_instance_config(object, index->type, &index->config, err) < 0 ||
+		read_devices(object, &index->devices, err) < 0 ||
+		read_profiles(object, &index->profiles, err) < 0 ?
+	    -1 :
+	    0;
 }
 
 /* Of the volume's keys only the user's own: those of another driver mean nothing here. */
@@ -267,16 +286,21 @@ static int read_head(const json_t *document, BackupIndex *index, Error **err)
 	g_autofree char *type = NULL;
 	if (!json_is_object(document))
 		return error_set(err, ERROR_INVALID, "Backup index is not a map");
-	if (read_text(document, "name", &index->name, err) < 0 || read_text(document, "pool", &index->pool, err) < 0 ||
-	    read_text(document, "backend", &index->driver, err) < 0 || read_bool(document, "optimized", &index->optimized, err) < 0 ||
+	if (read_text(document, "name", &index->name, err) < 0 ||
+	    read_text(document, "pool", &index->pool, err) < 0 ||
+	    read_text(document, "backend", &index->driver, err) < 0 ||
+	    read_bool(document, "optimized", &index->optimized, err) < 0 ||
 	    read_text(document, "type", &type, err) < 0)
 		return -1;
-	if (name_check_instance(index->name, err) < 0 || (*index->pool && name_check_pool(index->pool, err) < 0))
+	if (name_check_instance(index->name, err) < 0 ||
+	    (*index->pool && name_check_pool(index->pool, err) < 0))
 		return error_prefix(err, "Backup index");
 	if (strcmp(type, "virtual-machine") == 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Backup holds a virtual machine, which this version has not");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Backup holds a virtual machine, which this version has not");
 	if (*type && strcmp(type, "container") != 0)
-		return error_set(err, ERROR_INVALID, "Backup holds a \"%s\", not an instance", type);
+		return error_set(
+		    err, ERROR_INVALID, "Backup holds a \"%s\", not an instance", type);
 	index->type = INSTANCE_CONTAINER;
 	return 0;
 }
@@ -289,7 +313,9 @@ static int read_all(const json_t *document, BackupIndex *index, Error **err)
 	if (!json_is_object(config))
 		return error_set(err, ERROR_INVALID, "Backup index does not describe its instance");
 	return read_instance(config, index, err) < 0 ||
-	    read_snapshots(json_object_get(document, "snapshots"), config, index, err) < 0 ? -1 : read_volume(config, index, err);
+		read_snapshots(json_object_get(document, "snapshots"), config, index, err) < 0 ?
+	    -1 :
+	    read_volume(config, index, err);
 }
 
 int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err)
@@ -312,7 +338,8 @@ int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err)
 	g_autofree char *yaml = NULL;
 	size_t length;
 	Error *inner = NULL;
-	if (unpack_read_file(archive_fd, "backup/index.yaml", INDEX_MAX, &yaml, &length, &inner) < 0) {
+	if (unpack_read_file(archive_fd, "backup/index.yaml", INDEX_MAX, &yaml, &length, &inner) <
+	    0) {
 		/* What was sent is wrong, not the path that was asked for. */
 		if (inner->kind == ERROR_NOT_FOUND)
 			inner->kind = ERROR_INVALID;

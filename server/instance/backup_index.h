@@ -1,8 +1,8 @@
 #pragma once
 /*
- * What a backup says about the instance in it: backup/index.yaml of an archive, and backup.yaml in an
- * instance's volume, which is the part `config` of it. Written and read as Incus does. What is read is a
- * stranger's: every name and key is checked here.
+ * What a backup says about the instance in it: backup/index.yaml of an archive, and backup.yaml in
+ * an instance's volume, which is the part `config` of it. Written and read as Incus does. What is
+ * read is a stranger's: every name and key is checked here.
  */
 #include "server/instance/instance.h"
 #include "server/instance/snapshot.h"
@@ -32,7 +32,8 @@ int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err);
 int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
 
 /* Text for the archive of an instance with these snapshots (InstanceSnapshot *); g_free. */
-int backup_index_write(Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err);
-/* backup.yaml in the instance's (locked) volume is made anew: with it the instance can be found again when
- * the database is lost. A failure is logged: the instance itself is as it should be. */
+int backup_index_write(
+    Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err);
+/* backup.yaml in the instance's (locked) volume is made anew: with it the instance can be found
+ * again when the database is lost. A failure is logged: the instance itself is as it should be. */
 void backup_file_update(Instance *i);

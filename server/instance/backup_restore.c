@@ -37,7 +37,8 @@ static void forget_identity(Config *config)
 }
 
 /* The pool that is asked for, else the backup's, else what the profiles say. */
-static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index, const Devices *expanded, char **ret_pool, Error **err)
+static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index,
+    const Devices *expanded, char **ret_pool, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	Config *root = NULL;
@@ -55,7 +56,9 @@ static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index, c
 			return 0;
 		}
 	}
-	return error_set(err, ERROR_NOT_FOUND, "Storage pool \"%s\" of the backup is not here, and no profile names another", index->pool);
+	return error_set(err, ERROR_NOT_FOUND,
+	    "Storage pool \"%s\" of the backup is not here, and no profile names another",
+	    index->pool);
 }
 
 static void add_root(Devices *devices, const char *pool)
@@ -72,12 +75,14 @@ static void add_root(Devices *devices, const char *pool)
 	devices_set(devices, name, root);
 }
 
-static int plan_devices(Daemon *d, const char *project, const char *pool, const BackupIndex *index, Plan *plan, Error **err)
+static int plan_devices(Daemon *d, const char *project, const char *pool, const BackupIndex *index,
+    Plan *plan, Error **err)
 {
 	g_autoptr(Config) config = NULL;
 	g_autoptr(GHashTable) expanded = NULL;
 	plan->devices = devices_copy(index->devices);
-	if (row_expand(d, project, index->profiles, index->config, index->devices, NULL, &config, &expanded, err) < 0 ||
+	if (row_expand(d, project, index->profiles, index->config, index->devices, NULL, &config,
+		&expanded, err) < 0 ||
 	    choose_pool(d, pool, index, expanded, &plan->pool, err) < 0)
 		return -1;
 	if (device_root_disk(expanded, NULL, NULL, NULL) < 0)
@@ -87,33 +92,43 @@ static int plan_devices(Daemon *d, const char *project, const char *pool, const 
 	return 0;
 }
 
-static int make_plan(Daemon *d, const char *project, const char *name, const char *pool, const InstanceArchive *archive,
-    const Caller *caller, Plan *plan, Error **err)
+static int make_plan(Daemon *d, const char *project, const char *name, const char *pool,
+    const InstanceArchive *archive, const Caller *caller, Plan *plan, Error **err)
 {
 	const BackupIndex *index = archive->index;
 	if (index->optimized)
-		return error_set(err, ERROR_UNSUPPORTED, "Backup is in the own format of storage driver \"%s\", which this version"
-		    " does not read: export it without --optimized-storage", index->driver);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Backup is in the own format of storage driver \"%s\", which this version"
+		    " does not read: export it without --optimized-storage",
+		    index->driver);
 	plan->config = config_copy(index->config);
 	if (strcmp(name, index->name) != 0)
 		forget_identity(plan->config);
 	if (plan_devices(d, project, pool, index, plan, err) < 0)
 		return -1;
-	plan->spec = (InstanceSpec){ .project = project, .name = name, .type = index->type, .architecture = index->architecture,
-		.description = index->description, .ephemeral = index->ephemeral, .config = plan->config, .devices = plan->devices,
-		.profiles = index->profiles, .archive = archive, .caller = caller };
+	plan->spec = (InstanceSpec){ .project = project,
+		.name = name,
+		.type = index->type,
+		.architecture = index->architecture,
+		.description = index->description,
+		.ephemeral = index->ephemeral,
+		.config = plan->config,
+		.devices = plan->devices,
+		.profiles = index->profiles,
+		.archive = archive,
+		.caller = caller };
 	return instance_create_check(d, &plan->spec, err);
 }
 
-int instance_restore_check(Daemon *d, const char *project, const char *name, const char *pool, const InstanceArchive *archive,
-    Error **err)
+int instance_restore_check(Daemon *d, const char *project, const char *name, const char *pool,
+    const InstanceArchive *archive, Error **err)
 {
 	g_auto(Plan) plan = { 0 };
 	return make_plan(d, project, name, pool, archive, NULL, &plan, err);
 }
 
-int instance_restore(Daemon *d, const char *project, const char *name, const char *pool, const InstanceArchive *archive,
-    struct Operation *op, const Caller *caller, Error **err)
+int instance_restore(Daemon *d, const char *project, const char *name, const char *pool,
+    const InstanceArchive *archive, struct Operation *op, const Caller *caller, Error **err)
 {
 	g_auto(Plan) plan = { 0 };
 	return make_plan(d, project, name, pool, archive, caller, &plan, err) < 0 ? -1 :
@@ -137,13 +152,21 @@ static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots,
 	return 0;
 }
 
-int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_t size, struct Operation *op, Error **err)
+int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_t size,
+    struct Operation *op, Error **err)
 {
 	const BackupIndex *index = archive->index;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
-	VolumeArchive unpack = { .pool = pool, .volume = volume, .snapshots = index->volume_rows, .prefix = "backup/container",
-		.snapshots_prefix = "backup/snapshots", .root = TRUE, .op = op, .description = index->volume_description,
-		.config = index->volume_config, .limit = (uint64_t)size };
+	VolumeArchive unpack = { .pool = pool,
+		.volume = volume,
+		.snapshots = index->volume_rows,
+		.prefix = "backup/container",
+		.snapshots_prefix = "backup/snapshots",
+		.root = TRUE,
+		.op = op,
+		.description = index->volume_description,
+		.config = index->volume_config,
+		.limit = (uint64_t)size };
 	if (volume_archive_unpack(&unpack, archive->fd, err) < 0)
 		return -1;
 	if (insert_snapshots(i, pool, index->snapshots, err) == 0)

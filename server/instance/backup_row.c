@@ -51,7 +51,8 @@ static int list_tx(Tx *tx, void *data, Error **err)
 
 static int load(Instance *i, const char *name, GPtrArray **ret_list, Error **err)
 {
-	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_backup_free);
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)instance_backup_free);
 	ListCall call = { .instance = i->id, .name = name, .list = list };
 	if (db_read(i->daemon->db, list_tx, &call, err) < 0)
 		return -1;
@@ -82,7 +83,8 @@ static int all_tx(Tx *tx, void *data, Error **err)
 	g_ptr_array_set_size(list, 0);
 	if (tx_query(tx, &rows, err,
 		"SELECT p.name, i.name, b.name, b.id, b.expiry_date FROM instances_backups AS b"
-		" JOIN instances AS i ON i.id = b.instance_id JOIN projects AS p ON p.id = i.project_id", "") < 0)
+		" JOIN instances AS i ON i.id = b.instance_id JOIN projects AS p ON p.id = i.project_id",
+		"") < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -112,7 +114,8 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	return tx_insert(tx, &b->id, err,
 	    "INSERT INTO instances_backups (instance_id, name, creation_date, expiry_date, container_only, optimized_storage)"
 	    " VALUES (?, ?, ?, ?, ?, ?)",
-	    "isttii", b->instance_id, b->name, b->created, b->expires, (int64_t)b->instance_only, (int64_t)b->optimized);
+	    "isttii", b->instance_id, b->name, b->created, b->expires, (int64_t)b->instance_only,
+	    (int64_t)b->optimized);
 }
 
 static int say_exists(int result, Error *inner, const char *name, Error **err)
@@ -134,7 +137,8 @@ int backup_row_insert(Daemon *d, InstanceBackup *backup, Error **err)
 
 static int delete_tx(Tx *tx, void *data, Error **err)
 {
-	return tx_exec(tx, err, "DELETE FROM instances_backups WHERE id = ?", "i", *(int64_t *)data);
+	return tx_exec(
+	    tx, err, "DELETE FROM instances_backups WHERE id = ?", "i", *(int64_t *)data);
 }
 
 int backup_row_delete(Daemon *d, int64_t id, Error **err)
@@ -150,7 +154,8 @@ typedef struct RenameCall {
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	const RenameCall *call = data;
-	return tx_exec(tx, err, "UPDATE instances_backups SET name = ? WHERE id = ?", "si", call->name, call->id);
+	return tx_exec(tx, err, "UPDATE instances_backups SET name = ? WHERE id = ?", "si",
+	    call->name, call->id);
 }
 
 int backup_row_rename(Daemon *d, int64_t id, const char *name, Error **err)

@@ -26,7 +26,8 @@ static void read_mounts(Layout *layout)
 			g_auto(GStrv) option = g_strsplit(field[3], ",", -1);
 			for (char **o = option; *o; o++)
 				if (!g_hash_table_contains(layout->v1, *o))
-					g_hash_table_insert(layout->v1, g_strdup(*o), g_strdup(field[1]));
+					g_hash_table_insert(
+					    layout->v1, g_strdup(*o), g_strdup(field[1]));
 		}
 	}
 }
@@ -37,9 +38,11 @@ static const Layout *cgroup_layout(void)
 	static Layout layout;
 	if (g_once_init_enter(&once)) {
 		layout.v1 = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-		layout.v2_controllers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+		layout.v2_controllers = g_hash_table_new_full(
+		    g_str_hash, g_str_equal, g_free, NULL);
 		read_mounts(&layout);
-		g_autofree char *path = g_build_filename(layout.v2 ? layout.v2 : "/nonexistent", "cgroup.controllers", NULL);
+		g_autofree char *path = g_build_filename(
+		    layout.v2 ? layout.v2 : "/nonexistent", "cgroup.controllers", NULL);
 		g_autofree char *text = NULL;
 		if (g_file_get_contents(path, &text, NULL, NULL)) {
 			g_auto(GStrv) names = g_strsplit_set(text, " \n", -1);
@@ -97,21 +100,25 @@ int64_t cgroup_read_number(const char *controller, const char *group, const char
 	return g_str_has_prefix(text, "max") ? G_MAXINT64 : g_ascii_strtoll(text, NULL, 10);
 }
 
-int cgroup_write(const char *controller, const char *group, const char *file, const char *value, Error **err)
+int cgroup_write(
+    const char *controller, const char *group, const char *file, const char *value, Error **err)
 {
 	g_autofree char *path = cgroup_file(controller, group, file);
 	if (!path)
-		return error_set(err, ERROR_UNSUPPORTED, "This host has no \"%s\" cgroup controller", controller);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "This host has no \"%s\" cgroup controller", controller);
 	autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\" to \"%s\"", value, path);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot write \"%s\" to \"%s\"", value, path);
 	return 0;
 }
 
 GArray *cgroup_cpus(void)
 {
 	gboolean v1 = cgroup_version("cpuset") == CGROUP_V1;
-	g_autofree char *text = cgroup_read("cpuset", "", v1 ? "cpuset.effective_cpus" : "cpuset.cpus.effective");
+	g_autofree char *text = cgroup_read(
+	    "cpuset", "", v1 ? "cpuset.effective_cpus" : "cpuset.cpus.effective");
 	GArray *cpus = NULL;
 	if (!text && !g_file_get_contents("/sys/devices/system/cpu/online", &text, NULL, NULL))
 		text = g_strdup("0");

@@ -9,8 +9,8 @@
 
 typedef enum CgroupVersion { CGROUP_NONE, CGROUP_V1, CGROUP_V2 } CgroupVersion;
 
-/* Which hierarchy has the controller ("memory", "cpu", "cpuset", "pids", "freezer", "cpuacct", ...);
- * CGROUP_NONE when the host lacks it. v2 has "freezer" and "cpuacct" always. */
+/* Which hierarchy has the controller ("memory", "cpu", "cpuset", "pids", "freezer", "cpuacct",
+ * ...); CGROUP_NONE when the host lacks it. v2 has "freezer" and "cpuacct" always. */
 CgroupVersion cgroup_version(const char *controller);
 /* Absolute path of a file of the group; NULL when the host lacks the controller. */
 char *cgroup_file(const char *controller, const char *group, const char *file);
@@ -18,7 +18,8 @@ char *cgroup_file(const char *controller, const char *group, const char *file);
 char *cgroup_read(const char *controller, const char *group, const char *file);
 /* -1 when it cannot be read; G_MAXINT64 for "max". */
 int64_t cgroup_read_number(const char *controller, const char *group, const char *file);
-int cgroup_write(const char *controller, const char *group, const char *file, const char *value, Error **err);
+int cgroup_write(
+    const char *controller, const char *group, const char *file, const char *value, Error **err);
 /* CPUs that containers may use: cpuset of the root group. Elements are unsigned. */
 GArray *cgroup_cpus(void);
 /* The empty groups that liblxc leaves in the roots ("lxc.pivot"); while no container runs. */

@@ -108,7 +108,8 @@ static Channel *claim(Channels *channels, const char *secret, Stream *stream, Er
 		error_set(err, ERROR_FORBIDDEN, "not authorized");
 	} else if (channel->was_connected || channels->closed) {
 		channel = NULL;
-		error_set(err, ERROR_INVALID, "This websocket is connected already or its operation has ended");
+		error_set(err, ERROR_INVALID,
+		    "This websocket is connected already or its operation has ended");
 	} else {
 		channel->was_connected = TRUE;
 		channels->serving++;

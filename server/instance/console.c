@@ -85,7 +85,8 @@ int console_log_clear(Instance *instance, Error **err)
 		g_autoptr(Packet) answer = NULL;
 		Packet *packet = request(instance, SPAWN_CONSOLE_LOG);
 		packet->n[0] = 1;
-		if (spawner_call(instance_daemon(instance)->spawner, packet, NULL, &answer, err) < 0)
+		if (spawner_call(instance_daemon(instance)->spawner, packet, NULL, &answer, err) <
+		    0)
 			return error_prefix(err, "Failed to clear the console's log");
 	}
 	autofd int fd = log_file_open(instance, O_WRONLY | O_TRUNC);

@@ -10,7 +10,8 @@
 
 static Volume *root_of(const Instance *i, const Pool *pool)
 {
-	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
+	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER,
+	    i->project, i->name);
 }
 
 /* ---- what a copy starts from ---- */
@@ -32,14 +33,18 @@ static Config *copied_config(const Config *config)
 	return copy;
 }
 
-int instance_copy_base(const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err)
+int instance_copy_base(
+    const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err)
 {
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
-	if (origin->snapshot && instance_snapshot_find(origin->source, origin->snapshot, &snapshot, err) < 0)
+	if (origin->snapshot &&
+	    instance_snapshot_find(origin->source, origin->snapshot, &snapshot, err) < 0)
 		return -1;
-	g_autoptr(Config) config = snapshot ? config_copy(snapshot->config) : instance_config(origin->source);
+	g_autoptr(Config) config = snapshot ? config_copy(snapshot->config) :
+					      instance_config(origin->source);
 	*ret_config = copied_config(config);
-	*ret_devices = snapshot ? devices_copy(snapshot->devices) : instance_devices(origin->source);
+	*ret_devices = snapshot ? devices_copy(snapshot->devices) :
+				  instance_devices(origin->source);
 	return 0;
 }
 
@@ -67,7 +72,8 @@ void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *p
 	Config *root;
 	if (device_root_disk(devices, NULL, &root, NULL) == 0)
 		config_set(root, "pool", pool);
-	else if (device_root_disk(expanded, &name, &root, NULL) == 0 && g_strcmp0(config_get(root, "pool"), pool) != 0) {
+	else if (device_root_disk(expanded, &name, &root, NULL) == 0 &&
+	    g_strcmp0(config_get(root, "pool"), pool) != 0) {
 		g_autoptr(Config) own = config_copy(root);
 		config_set(own, "pool", pool);
 		devices_set(devices, name, own);
@@ -99,13 +105,21 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 {
 	g_autoptr(Pool) from_pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
-	if (instance_pool(origin->source, &from_pool, err) < 0 || snapshots_of(origin, &snapshots, err) < 0)
+	if (instance_pool(origin->source, &from_pool, err) < 0 ||
+	    snapshots_of(origin, &snapshots, err) < 0)
 		return -1;
 	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
-	g_autoptr(Volume) from = origin->snapshot ? volume_snapshot(from_pool, whole, origin->snapshot) : root_of(origin->source, from_pool);
+	g_autoptr(Volume) from = origin->snapshot ?
+	    volume_snapshot(from_pool, whole, origin->snapshot) :
+	    root_of(origin->source, from_pool);
 	g_autoptr(Volume) to = root_of(i, pool);
 	g_autoptr(GPtrArray) names = names_of(snapshots);
-	VolumeCopy copy = { .from_pool = from_pool, .from = from, .to_pool = pool, .to = to, .snapshots = names, .description = "",
+	VolumeCopy copy = { .from_pool = from_pool,
+		.from = from,
+		.to_pool = pool,
+		.to = to,
+		.snapshots = names,
+		.description = "",
 		.op = op };
 	if (volume_copy(&copy, err) < 0)
 		return -1;
@@ -119,7 +133,8 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 static gboolean must_freeze(const InstanceOrigin *origin)
 {
 	g_autoptr(Pool) pool = NULL;
-	return !origin->snapshot && !origin->allow_inconsistent && instance_status(origin->source) == INSTANCE_RUNNING &&
+	return !origin->snapshot && !origin->allow_inconsistent &&
+	    instance_status(origin->source) == INSTANCE_RUNNING &&
 	    instance_pool(origin->source, &pool, NULL) == 0 && !pool_snapshots_at_once(pool);
 }
 
@@ -142,7 +157,8 @@ static void release(const InstanceOrigin *origin, gboolean frozen)
 	instance_unlock(origin->source);
 }
 
-int instance_copy(Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
+int instance_copy(
+    Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
 {
 	gboolean frozen;
 	if (hold(spec->origin, &frozen, err) < 0)
@@ -193,16 +209,25 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 	g_autoptr(GPtrArray) there = NULL;
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Cannot refresh a running instance");
-	if (instance_pool(origin->source, &from_pool, err) < 0 || instance_pool(i, &pool, err) < 0 ||
-	    snapshots_of(origin, &wanted, err) < 0 || instance_snapshot_list(i, &there, err) < 0)
+	if (instance_pool(origin->source, &from_pool, err) < 0 ||
+	    instance_pool(i, &pool, err) < 0 || snapshots_of(origin, &wanted, err) < 0 ||
+	    instance_snapshot_list(i, &there, err) < 0)
 		return -1;
 	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
-	g_autoptr(Volume) from = origin->snapshot ? volume_snapshot(from_pool, whole, origin->snapshot) : root_of(origin->source, from_pool);
+	g_autoptr(Volume) from = origin->snapshot ?
+	    volume_snapshot(from_pool, whole, origin->snapshot) :
+	    root_of(origin->source, from_pool);
 	g_autoptr(Volume) to = root_of(i, pool);
-	g_autoptr(GPtrArray) gone = origin->instance_only ? g_ptr_array_new() : stale(there, wanted);
+	g_autoptr(GPtrArray) gone = origin->instance_only ? g_ptr_array_new() :
+							    stale(there, wanted);
 	g_autoptr(GPtrArray) fresh = missing(there, wanted);
 	g_autoptr(GPtrArray) names = names_of(fresh);
-	VolumeCopy copy = { .from_pool = from_pool, .from = from, .to_pool = pool, .to = to, .snapshots = names, .op = op };
+	VolumeCopy copy = { .from_pool = from_pool,
+		.from = from,
+		.to_pool = pool,
+		.to = to,
+		.snapshots = names,
+		.op = op };
 	if (volume_refresh(&copy, gone, err) < 0)
 		return -1;
 	for (guint n = 0; n < gone->len; n++)
@@ -211,7 +236,8 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 	return insert_snapshots(i, pool, fresh, err);
 }
 
-int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *op, const Caller *caller, Error **err)
+int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *op,
+    const Caller *caller, Error **err)
 {
 	gboolean frozen;
 	if (target == origin->source)

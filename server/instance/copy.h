@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Copies of instances on this server, across pools and projects, and moves, which are copies that take the
- * original's place. Other servers are the migration's.
+ * Copies of instances on this server, across pools and projects, and moves, which are copies that
+ * take the original's place. Other servers are the migration's.
  */
 #include "server/instance/flow.h"
 
@@ -15,16 +15,20 @@ typedef struct InstanceOrigin {
 	gboolean allow_inconsistent;  /* do not stop its tasks while trees are copied */
 } InstanceOrigin;
 
-/* The keys and devices that a copy starts from: those of the source (or its snapshot) without what is the
- * source's alone (volatile keys but the image it is from). New objects. */
-int instance_copy_base(const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err);
-/* As instance_create(); spec->origin says what of. A running source stands still while trees are copied. */
-int instance_copy(Daemon *d, const InstanceSpec *spec, struct Operation *op, Instance **ret_instance, Error **err);
+/* The keys and devices that a copy starts from: those of the source (or its snapshot) without what
+ * is the source's alone (volatile keys but the image it is from). New objects. */
+int instance_copy_base(
+    const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err);
+/* As instance_create(); spec->origin says what of. A running source stands still while trees are
+ * copied. */
+int instance_copy(Daemon *d, const InstanceSpec *spec, struct Operation *op,
+    Instance **ret_instance, Error **err);
 /* Brings a stopped copy up to date: root data, and snapshots that are new, gone or other ones. */
-int instance_refresh(Instance *target, const InstanceOrigin *origin, struct Operation *op, const Caller *caller, Error **err);
+int instance_refresh(Instance *target, const InstanceOrigin *origin, struct Operation *op,
+    const Caller *caller, Error **err);
 
-/* Another name, pool or project (NULL: as it is) for a stopped instance, with its snapshots. profiles NULL:
- * the same names, which the project must have. */
+/* Another name, pool or project (NULL: as it is) for a stopped instance, with its snapshots.
+ * profiles NULL: the same names, which the project must have. */
 typedef struct InstanceMove {
 	const char *name, *pool, *project;
 	char *const *profiles;
@@ -32,9 +36,12 @@ typedef struct InstanceMove {
 } InstanceMove;
 /* At start: volumes of moves that were cut short. */
 int instance_move_repair(Daemon *d, Error **err);
-int instance_move(Instance *i, const InstanceMove *move, struct Operation *op, const Caller *caller, Error **err);
+int instance_move(
+    Instance *i, const InstanceMove *move, struct Operation *op, const Caller *caller, Error **err);
 
-/* For create.c: the volume of the (new, locked) instance in `pool`, with the rows of its snapshots. */
+/* For create.c: the volume of the (new, locked) instance in `pool`, with the rows of its snapshots.
+ */
 /* The root disk of `devices` gets this pool: its own, or one laid over that of `expanded`. */
 void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *pool);
-int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, struct Operation *op, Error **err);
+int copy_root(
+    Instance *i, Pool *pool, const InstanceOrigin *origin, struct Operation *op, Error **err);

@@ -17,21 +17,28 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-static int expand_spec(Daemon *d, const InstanceSpec *spec, Config **ret_config, Devices **ret_devices, Error **err)
+static int expand_spec(
+    Daemon *d, const InstanceSpec *spec, Config **ret_config, Devices **ret_devices, Error **err)
 {
-	return row_expand(d, spec->project, spec->profiles, spec->config, spec->devices, NULL, ret_config, ret_devices, err);
+	return row_expand(d, spec->project, spec->profiles, spec->config, spec->devices, NULL,
+	    ret_config, ret_devices, err);
 }
 
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
-    const Devices *devices, Error **err)
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
+    const Config *config, const Devices *devices, Error **err)
 {
-	DeviceHost host = { .daemon = d, .project = project, .instance = name, .type = instance_type_name(type),
-		.config = config, .devices = devices };
+	DeviceHost host = { .daemon = d,
+		.project = project,
+		.instance = name,
+		.type = instance_type_name(type),
+		.config = config,
+		.devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
-	    device_validate_all(&host, devices, err) < 0 || idmap_for(config, NULL, NULL, err) < 0 ||
-	    lxc_config_check(d, config, err) < 0)
+	    device_validate_all(&host, devices, err) < 0 ||
+	    idmap_for(config, NULL, NULL, err) < 0 || lxc_config_check(d, config, err) < 0)
 		return -1;
-	return project_allow_instance(d, project, name, instance_type_name(type), config, devices, err);
+	return project_allow_instance(
+	    d, project, name, instance_type_name(type), config, devices, err);
 }
 
 int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
@@ -41,11 +48,13 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 	if (name_check_instance(spec->name, err) < 0)
 		return error_prefix(err, "Invalid instance name \"%s\"", spec->name);
 	if (spec->type != INSTANCE_CONTAINER)
-		return error_set(err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
 	for (int n = 0; spec->profiles && spec->profiles[n]; n++)
 		for (int k = 0; k < n; k++)
 			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
-				return error_set(err, ERROR_INVALID, "Duplicate profile \"%s\" found in request", spec->profiles[n]);
+				return error_set(err, ERROR_INVALID,
+				    "Duplicate profile \"%s\" found in request", spec->profiles[n]);
 	if (key_check_instance(instance_type_name(spec->type), spec->config, FALSE, err) < 0 ||
 	    project_allow_volatile(d, spec->project, spec->config, NULL, err) < 0 ||
 	    expand_spec(d, spec, &config, &devices, err) < 0)
@@ -65,7 +74,9 @@ static void add_devices(Instance *i, gboolean add, Error **err, int *result)
 		if (device_type_find(config, &type, NULL) < 0)
 			continue;
 		if (add && type->add)
-			*result = fault_point("device add", err) < 0 ? -1 : type->add(&host, name, config, err);
+			*result = fault_point("device add", err) < 0 ?
+			    -1 :
+			    type->add(&host, name, config, err);
 		else if (!add && type->remove)
 			type->remove(&host, name, config);
 	}
@@ -91,7 +102,8 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
-	if (!spec->archive || !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
+	if (!spec->archive ||
+	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
 		config_set(config, "volatile.uuid", uuid);
 		config_set(config, "volatile.uuid.generation", uuid);
 	}
@@ -114,13 +126,15 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	i->ephemeral = spec->ephemeral;
 	struct utsname host;
 	uname(&host);
-	const char *architecture = spec->architecture && *spec->architecture ? spec->architecture : host.machine;
+	const char *architecture = spec->architecture && *spec->architecture ? spec->architecture :
+									       host.machine;
 	i->architecture = image_architecture_id(architecture);
 	if (!i->architecture)
 		return error_set(err, ERROR_INVALID, "Unknown architecture \"%s\"", architecture);
 	g_clear_pointer(&i->expanded, g_hash_table_unref);
 	g_clear_pointer(&i->expanded_devices, g_hash_table_unref);
-	if (row_expand(i->daemon, i->project, i->profiles, i->config, i->devices, NULL, &i->expanded, &i->expanded_devices, err) < 0) {
+	if (row_expand(i->daemon, i->project, i->profiles, i->config, i->devices, NULL,
+		&i->expanded, &i->expanded_devices, err) < 0) {
 		i->expanded = config_new();
 		i->expanded_devices = devices_new();
 		return -1;
@@ -157,8 +171,9 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
 	int result = spec->archive ? restore_root(i, pool, spec->archive, bytes, op, err) :
-	    spec->image ? pool_instance_create_from_image(pool, i->project, i->name, type, spec->image, initial, op, err) :
-	    pool_instance_create(pool, i->project, i->name, type, initial, err);
+	    spec->image		   ? pool_instance_create_from_image(
+					 pool, i->project, i->name, type, spec->image, initial, op, err) :
+			  pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;
 	if (size && pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
@@ -169,7 +184,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 }
 
 /* The row first, the volume second: a row without a volume is what the next start removes. */
-int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
+int instance_create(
+    Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
 {
 	if (instance_create_check(d, spec, err) < 0)
 		return -1;
@@ -198,7 +214,8 @@ int instance_create(Daemon *d, const InstanceSpec *spec, Operation *op, Instance
 	g_mutex_unlock(&i->change);
 	if (result < 0)
 		return -1;
-	g_autofree char *context = g_strdup_printf("{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
+	g_autofree char *context = g_strdup_printf(
+	    "{\"type\":\"%s\",\"location\":\"none\"}", instance_type_name(i->type));
 	instance_event(i, "instance-created", context, spec->caller);
 	snapshot_schedule_changed(i);
 	if (ret_instance)
@@ -223,8 +240,9 @@ static int delete_locked(Instance *i, Error **err)
 		error_free(error);
 	}
 	const char *type = instance_type_name(i->type);
-	if (pool ? pool_instance_delete_with(pool, i->project, i->name, type, row_delete_in, i, err) < 0 :
-	    row_delete(i, err) < 0)
+	if (pool ? pool_instance_delete_with(
+		       pool, i->project, i->name, type, row_delete_in, i, err) < 0 :
+		   row_delete(i, err) < 0)
 		return -1;
 	int ignored = 0;
 	add_devices(i, FALSE, NULL, &ignored);
@@ -261,8 +279,10 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	int ignored = 0;
 	if (table_rename(i, name, err) < 0)
 		return -1;
-	/* A crash between the two is found at the next start: the volume's row has the new name then. */
-	if (instance_volatile_set(i, "rename", name, err) < 0 || pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
+	/* A crash between the two is found at the next start: the volume's row has the new name
+	 * then. */
+	if (instance_volatile_set(i, "rename", name, err) < 0 ||
+	    pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
 		instance_volatile_set(i, "rename", NULL, NULL);
 		table_rename(i, old, NULL);
 		return -1;
@@ -282,7 +302,8 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	g_autoptr(Error) error = NULL;
 	add_devices(i, TRUE, &error, &ignored);
 	if (ignored < 0)
-		log_warn("A device does not know the new name", "instance", name, "err", error->message);
+		log_warn(
+		    "A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
 	instance_backups_rename(i, old_file_name);
 	backup_file_update(i);
@@ -310,14 +331,18 @@ static int check_rebuild(Instance *i, Error **err)
 	g_autoptr(GPtrArray) snapshots = NULL;
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
-	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0 ||
+	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded,
+		i->expanded_devices, err) < 0 ||
 	    instance_snapshot_list(i, &snapshots, err) < 0)
 		return -1;
-	return snapshots->len ? error_set(err, ERROR_INVALID, "Cannot rebuild instance with snapshots") : 0;
+	return snapshots->len ?
+	    error_set(err, ERROR_INVALID, "Cannot rebuild instance with snapshots") :
+	    0;
 }
 
 /* Keys of another image; *ret_old are those from before. */
-static void change_image_keys(Instance *i, const char *image, const Config *properties, Config **ret_old)
+static void change_image_keys(
+    Instance *i, const char *image, const Config *properties, Config **ret_old)
 {
 	GHashTableIter iter;
 	void *key;
@@ -351,12 +376,15 @@ static int set_root_size(Instance *i, Pool *pool, Error **err)
 	const char *size = config_get(root, "size");
 	if (!size)
 		return 0;
-	return units_parse_bytes(size, &bytes, err) < 0 ? -1 :
-	    pool_instance_set_size(pool, i->project, i->name, instance_type_name(i->type), bytes, err);
+	return units_parse_bytes(size, &bytes, err) < 0 ?
+	    -1 :
+	    pool_instance_set_size(
+		pool, i->project, i->name, instance_type_name(i->type), bytes, err);
 }
 
 /* The keys first: they are what can be put back. */
-static int rebuild_locked(Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
+static int rebuild_locked(
+    Instance *i, const char *image, const Config *properties, Operation *op, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Config) old = NULL;
@@ -364,7 +392,8 @@ static int rebuild_locked(Instance *i, const char *image, const Config *properti
 		return -1;
 	change_image_keys(i, image, properties, &old);
 	if (row_update(i, err) < 0 ||
-	    pool_instance_rebuild(pool, i->project, i->name, instance_type_name(i->type), image, op, err) < 0) {
+	    pool_instance_rebuild(
+		pool, i->project, i->name, instance_type_name(i->type), image, op, err) < 0) {
 		restore_keys(i, old);
 		return -1;
 	}

@@ -23,7 +23,8 @@ static void put_default(GHashTable *environment, const char *key, const char *va
 
 char **exec_environment(Instance *instance, const Pb__InstanceExecPost *post)
 {
-	g_autoptr(GHashTable) environment = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	g_autoptr(GHashTable) environment = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, g_free);
 	g_autoptr(Config) config = instance_expanded_config(instance);
 	GHashTableIter iter;
 	gpointer key, value;
@@ -31,12 +32,13 @@ char **exec_environment(Instance *instance, const Pb__InstanceExecPost *post)
 	g_hash_table_iter_init(&iter, config);
 	while (g_hash_table_iter_next(&iter, &key, &value))
 		if (g_str_has_prefix(key, "environment."))
-			g_hash_table_insert(environment, g_strdup((char *)key + strlen("environment.")),
-			    g_strdup(value));
+			g_hash_table_insert(environment,
+			    g_strdup((char *)key + strlen("environment.")), g_strdup(value));
 	for (size_t i = 0; i < post->n_environment; i++)
 		g_hash_table_insert(environment, g_strdup(post->environment[i]->key),
 		    g_strdup(post->environment[i]->value));
-	put_default(environment, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	put_default(
+	    environment, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	put_default(environment, "LANG", "C.UTF-8");
 	if (post->user == 0) {
 		put_default(environment, "HOME", "/root");
@@ -56,10 +58,12 @@ static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **e
 	if (!post || !post->n_command || !*post->command[0])
 		return error_set(err, ERROR_INVALID, "No command was given");
 	if (post->n_command > ARGUMENTS_MAX || post->n_environment > ARGUMENTS_MAX)
-		return error_set(err, ERROR_INVALID, "More than %d arguments or variables", ARGUMENTS_MAX);
+		return error_set(
+		    err, ERROR_INVALID, "More than %d arguments or variables", ARGUMENTS_MAX);
 	for (size_t i = 0; i < post->n_environment; i++)
 		if (!*post->environment[i]->key || strchr(post->environment[i]->key, '='))
-			return error_set(err, ERROR_INVALID, "Bad name of an environment variable \"%s\"",
+			return error_set(err, ERROR_INVALID,
+			    "Bad name of an environment variable \"%s\"",
 			    post->environment[i]->key);
 	if (status == INSTANCE_FROZEN)
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
@@ -122,7 +126,8 @@ static void set_nonblocking(int fd)
 int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *output_fds,
     ExecProcess *ret_process, Error **err)
 {
-	autofd int in_read = -1, in_write = -1, out_read = -1, out_write = -1, err_read = -1, err_write = -1;
+	autofd int in_read = -1, in_write = -1, out_read = -1, out_write = -1, err_read = -1,
+		   err_write = -1;
 	if (check(instance, post, err) < 0)
 		return -1;
 	if (!post->interactive && output_fds) {
@@ -138,8 +143,8 @@ int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *
 	int fds[] = {in_read, out_write, err_write};
 	SpawnerCall call = {.ret_socket = &socket};
 	g_autoptr(Packet) answer = NULL;
-	if (spawner_call(instance_daemon(instance)->spawner, build_request(instance, post, fds), &call,
-	        &answer, err) < 0)
+	if (spawner_call(instance_daemon(instance)->spawner, build_request(instance, post, fds),
+		&call, &answer, err) < 0)
 		return error_prefix(err, "Failed to run the command");
 	ret_process->pid = (pid_t)answer->n[0];
 	ret_process->socket = socket;
@@ -241,7 +246,8 @@ static void pump_one(Pump *pump, int index, gboolean to_end)
 			pump->open[index] = FALSE;
 			return;
 		}
-		if (!pump->sink_gone && pump->sink(pump->data, index + 1, pump->buffer, (size_t)n) < 0) {
+		if (!pump->sink_gone &&
+		    pump->sink(pump->data, index + 1, pump->buffer, (size_t)n) < 0) {
 			pump->sink_gone = TRUE;
 			exec_signal(pump->process, SIGKILL);
 		}
@@ -264,7 +270,8 @@ int exec_pump(ExecProcess *process, ExecSink sink, void *data, int *ret_code, Er
 		if (poll(polls, 3, -1) < 0) {
 			if (errno == EINTR)
 				continue;
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to wait for the command");
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Failed to wait for the command");
 		}
 		gboolean ended = polls[2].revents != 0;
 		for (int i = 0; i < 2; i++)

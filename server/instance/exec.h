@@ -1,8 +1,8 @@
 #pragma once
 /*
  * Running a command inside a running instance: a process with its streams, whatever the door. How
- * clients are attached is exec_session.h (WebSockets of an operation) and server/api/exec.c (one gRPC
- * stream). The spawner starts the command and tells its status.
+ * clients are attached is exec_session.h (WebSockets of an operation) and server/api/exec.c (one
+ * gRPC stream). The spawner starts the command and tells its status.
  */
 #include "server/instance/instance.h"
 #include "incus/v1/exec.pb-c.h"
@@ -19,9 +19,9 @@ typedef struct ExecProcess {
 
 #define EXEC_PROCESS_INIT {.pidfd = -1, .socket = -1, .input = -1, .output = -1, .error = -1}
 
-/* Starts it. Refused unless the instance runs and is not frozen (ERROR_INVALID). A command that does
- * not exist starts and ends with status 127, as from a shell. Output goes to output_fds (stdout,
- * stderr) when given (record-output), else to pipes or the pty. */
+/* Starts it. Refused unless the instance runs and is not frozen (ERROR_INVALID). A command that
+ * does not exist starts and ends with status 127, as from a shell. Output goes to output_fds
+ * (stdout, stderr) when given (record-output), else to pipes or the pty. */
 int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *output_fds,
     ExecProcess *ret_process, Error **err);
 void exec_process_close(ExecProcess *process);

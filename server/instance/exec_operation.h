@@ -9,8 +9,8 @@
  * metadata.fds or NULL. As operation_create() otherwise. */
 int exec_operation_create(Request *rq, Instance *instance, const Pb__InstanceExecPost *post,
     OperationSpec *spec, const char *secrets, Operation **ret_op, Pb__Operation *out, Error **err);
-/* For a command whose streams the caller's own thread serves: started, may be cancelled (which kills
- * the command), and ended by exec_operation_end(). */
+/* For a command whose streams the caller's own thread serves: started, may be cancelled (which
+ * kills the command), and ended by exec_operation_end(). */
 int exec_operation_begin(Request *rq, Instance *instance, const Pb__InstanceExecPost *post,
     const ExecProcess *process, Operation **ret_op, Error **err);
 /* result -1: `error` (kept) tells why; else the command's exit code. */

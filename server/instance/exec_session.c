@@ -107,7 +107,8 @@ static void handle_control(Session *session, const char *text, size_t length)
 	const char *command = json_string_value(json_object_get(root, "command"));
 	if (command && g_str_equal(command, "window-resize")) {
 		json_t *args = json_object_get(root, "args");
-		exec_resize(&session->process, json_number(args, "width"), json_number(args, "height"));
+		exec_resize(
+		    &session->process, json_number(args, "width"), json_number(args, "height"));
 	} else if (command && g_str_equal(command, "signal")) {
 		exec_signal(&session->process, json_number(root, "signal"));
 	}
@@ -141,7 +142,8 @@ static void serve(void *data, const char *name, Stream *stream)
 	wait_ended(session);
 }
 
-static int connect_channel(Operation *op, void *data, const char *secret, Stream *stream, Error **err)
+static int connect_channel(
+    Operation *op, void *data, const char *secret, Stream *stream, Error **err)
 {
 	Session *session = data;
 	return channels_connect(session->channels, secret, stream, serve, session, err);
@@ -174,7 +176,8 @@ static void end_channels(Session *session)
 	guint64 one = 1;
 	if (write(session->stop_fd, &one, sizeof(one)) < 0)
 		g_warn_if_reached();
-	for (gsize i = session->process.pty ? 0 : 1; i < G_N_ELEMENTS(outputs) && session->channels; i++) {
+	for (gsize i = session->process.pty ? 0 : 1; i < G_N_ELEMENTS(outputs) && session->channels;
+	     i++) {
 		Stream *stream = channels_stream(session->channels, outputs[i]);
 		if (stream && (session->process.pty ? i == 0 : TRUE)) {
 			channel_send_barrier(stream);
@@ -235,8 +238,10 @@ static int run(Operation *op, void *data, Error **err)
 	int code = -1;
 	int result = 0;
 	if (session->channels &&
-	    !channels_wait(session->channels, pty ? pty_channels : pipe_required, CONNECT_TIMEOUT_MS))
-		result = error_set(err, ERROR_TIMEOUT, "Timed out waiting for websockets to connect");
+	    !channels_wait(
+		session->channels, pty ? pty_channels : pipe_required, CONNECT_TIMEOUT_MS))
+		result = error_set(
+		    err, ERROR_TIMEOUT, "Timed out waiting for websockets to connect");
 	if (result == 0)
 		result = start_process(session, op, err);
 	if (result == 0) {
@@ -271,8 +276,8 @@ static Pb__InstanceExecPost *copy_post(const Pb__InstanceExecPost *post, Arena *
 	size_t size = protobuf_c_message_get_packed_size(&post->base);
 	g_autofree uint8_t *bytes = g_malloc(size + 1);
 	protobuf_c_message_pack(&post->base, bytes);
-	return (Pb__InstanceExecPost *)protobuf_c_message_unpack(&pb__instance_exec_post__descriptor,
-	    arena_allocator(arena), size, bytes);
+	return (Pb__InstanceExecPost *)protobuf_c_message_unpack(
+	    &pb__instance_exec_post__descriptor, arena_allocator(arena), size, bytes);
 }
 
 static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **err)
@@ -305,7 +310,8 @@ int exec_session_create(Request *rq, Instance *instance, const Pb__InstanceExecP
 	g_cond_init(&session->changed);
 	if (post->wait_for_websocket)
 		session->channels = channels_new(post->interactive ? pty_channels : pipe_channels);
-	g_autofree char *secrets = session->channels ? channels_secrets_json(session->channels) : NULL;
+	g_autofree char *secrets = session->channels ? channels_secrets_json(session->channels) :
+						       NULL;
 	OperationSpec spec = {
 	    .op_class = session->channels ? OPERATION_WEBSOCKET : OPERATION_TASK,
 	    .run = run,

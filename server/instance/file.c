@@ -28,7 +28,8 @@ static Packet *enter(Instance *i, FileSession *s, Error **err)
 	}
 	g_autoptr(Config) config = instance_expanded_config(i);
 	g_autofree char *idmap = NULL;
-	if (idmap_for(config, NULL, &idmap, err) < 0 || instance_folder_open(i, &s->folder, err) < 0) {
+	if (idmap_for(config, NULL, &idmap, err) < 0 ||
+	    instance_folder_open(i, &s->folder, err) < 0) {
 		packet_free(rq);
 		return NULL;
 	}
@@ -42,7 +43,8 @@ static Packet *enter(Instance *i, FileSession *s, Error **err)
 static int session_open(Instance *i, int sftp, FileSession **ret_session, Error **err)
 {
 	if (i->type != INSTANCE_CONTAINER)
-		return error_set(err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
 	g_autoptr(FileSession) s = g_new0(FileSession, 1);
 	s->socket = -1;
 	s->instance = instance_ref(i);
@@ -97,9 +99,11 @@ static int receive(FileSession *s, const char *path, Error **err)
 	if (got < 0)
 		return -1;
 	if (got == 0)
-		return error_set(err, ERROR_INTERNAL, "The instance's file system did not answer for \"%s\"", path);
+		return error_set(err, ERROR_INTERNAL,
+		    "The instance's file system did not answer for \"%s\"", path);
 	if (s->packet->error)
-		return error_set(err, kind_of(s->packet->error), "\"%s\": %s", path, g_strerror(s->packet->error));
+		return error_set(err, kind_of(s->packet->error), "\"%s\": %s", path,
+		    g_strerror(s->packet->error));
 	return 0;
 }
 
@@ -109,7 +113,8 @@ static int ask(FileSession *s, Packet *rq, const char *path, Error **err)
 	int error = errno;
 	packet_free(rq);
 	if (sent < 0)
-		return error_errno(err, error == EMSGSIZE ? ERROR_INVALID : ERROR_INTERNAL, error, "Cannot ask for \"%s\"", path);
+		return error_errno(err, error == EMSGSIZE ? ERROR_INVALID : ERROR_INTERNAL, error,
+		    "Cannot ask for \"%s\"", path);
 	return receive(s, path, err);
 }
 
@@ -125,8 +130,12 @@ static Packet *request(FileOp op, const char *path, const FileOwner *owner)
 
 static void read_attributes(const Packet *p, FileAttributes *ret)
 {
-	*ret = (FileAttributes){ .mode = (mode_t)p->n[0], .uid = (uint32_t)p->n[1], .gid = (uint32_t)p->n[2],
-		.size = p->n[3], .modified = p->n[4], .modified_ns = p->n[6] };
+	*ret = (FileAttributes){ .mode = (mode_t)p->n[0],
+		.uid = (uint32_t)p->n[1],
+		.gid = (uint32_t)p->n[2],
+		.size = p->n[3],
+		.modified = p->n[4],
+		.modified_ns = p->n[6] };
 }
 
 int file_stat(FileSession *s, const char *path, gboolean follow, FileAttributes *ret, Error **err)
@@ -191,7 +200,8 @@ int file_mkdir(FileSession *s, const char *path, const FileOwner *owner, Error *
 	return ask(s, request(FILE_MKDIR, path, owner), path, err);
 }
 
-int file_symlink(FileSession *s, const char *target, const char *path, const FileOwner *owner, Error **err)
+int file_symlink(
+    FileSession *s, const char *target, const char *path, const FileOwner *owner, Error **err)
 {
 	Packet *rq = request(FILE_SYMLINK, target, owner);
 	packet_add(rq, path);

@@ -29,13 +29,15 @@ typedef struct InstanceSpec {
 
 /* Checks what can be checked before anything is made: names, keys, devices, profiles, root disk. */
 int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err);
-/* Makes rows, root volume and volatile keys. ERROR_EXISTS when the name is taken. ret may be NULL. */
-int instance_create(Daemon *d, const InstanceSpec *spec, struct Operation *op, Instance **ret_instance, Error **err);
+/* Makes rows, root volume and volatile keys. ERROR_EXISTS when the name is taken. ret may be NULL.
+ */
+int instance_create(Daemon *d, const InstanceSpec *spec, struct Operation *op,
+    Instance **ret_instance, Error **err);
 int instance_delete(Instance *i, const Caller *caller, Error **err);
 int instance_rename(Instance *i, const char *name, const Caller *caller, Error **err);
 /* A fresh root file system: image fingerprint or NULL for an empty one. */
-int instance_rebuild(Instance *i, const char *image, const Config *image_properties, struct Operation *op,
-    const Caller *caller, Error **err);
+int instance_rebuild(Instance *i, const char *image, const Config *image_properties,
+    struct Operation *op, const Caller *caller, Error **err);
 
 int instance_start(Instance *i, const Caller *caller, Error **err);
 /* timeout_s below 1: wait for ever; force: at once. A stopped instance is ERROR_INVALID. */

@@ -19,7 +19,8 @@ int instance_folder_open(Instance *i, InstanceFolder **ret_folder, Error **err)
 	folder->instance = instance_ref(i);
 	folder->name = i->name;
 	if (instance_pool(i, &pool, err) < 0 ||
-	    pool_instance_mount(pool, i->project, folder->name, instance_type_name(i->type), &folder->path, err) < 0)
+	    pool_instance_mount(pool, i->project, folder->name, instance_type_name(i->type),
+		&folder->path, err) < 0)
 		return -1;
 	folder->pool = g_steal_pointer(&pool);
 	folder->fd = file_open_directory(folder->path, err);
@@ -36,7 +37,8 @@ void instance_folder_close(InstanceFolder *folder)
 	Instance *i = folder->instance;
 	own_close_fd(&folder->fd);
 	if (folder->pool)
-		pool_instance_unmount(folder->pool, i->project, folder->name, instance_type_name(i->type), NULL);
+		pool_instance_unmount(
+		    folder->pool, i->project, folder->name, instance_type_name(i->type), NULL);
 	pool_unref(folder->pool);
 	instance_unref(i);
 	g_free(folder->path);

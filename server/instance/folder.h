@@ -1,8 +1,8 @@
 #pragma once
 /*
- * An instance's own folder in its pool (rootfs/, metadata.yaml, templates/, exec-output/), mounted as
- * long as it is held. Everything in it came from an image or was written by somebody: names in it are
- * opened through sdk/base/file.h beneath the folder's descriptor, never by path.
+ * An instance's own folder in its pool (rootfs/, metadata.yaml, templates/, exec-output/), mounted
+ * as long as it is held. Everything in it came from an image or was written by somebody: names in
+ * it are opened through sdk/base/file.h beneath the folder's descriptor, never by path.
  */
 #include "server/instance/instance.h"
 

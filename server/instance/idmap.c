@@ -21,10 +21,12 @@ static int host_range(const char *file, uint32_t *ret_base, uint32_t *ret_count,
 		g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 		for (char **line = lines; *line; line++) {
 			g_auto(GStrv) field = g_strsplit(g_strstrip(*line), ":", 4);
-			if (g_strv_length(field) != 3 || (strcmp(field[0], "root") != 0 && strcmp(field[0], "0") != 0))
+			if (g_strv_length(field) != 3 ||
+			    (strcmp(field[0], "root") != 0 && strcmp(field[0], "0") != 0))
 				continue;
 			any = TRUE;
-			guint64 n = g_ascii_strtoull(field[2], NULL, 10), from = g_ascii_strtoull(field[1], NULL, 10);
+			guint64 n = g_ascii_strtoull(field[2], NULL, 10),
+				from = g_ascii_strtoull(field[1], NULL, 10);
 			if (n > count && from > 0 && from + n <= G_MAXUINT32) {
 				base = (uint32_t)from;
 				count = (uint32_t)n;
@@ -34,21 +36,26 @@ static int host_range(const char *file, uint32_t *ret_base, uint32_t *ret_count,
 	if (!any)
 		count = DEFAULT_COUNT;
 	if (count < SMALLEST)
-		return error_set(err, ERROR_INTERNAL, "%s gives root no range of at least %d ids", file, SMALLEST);
+		return error_set(err, ERROR_INTERNAL, "%s gives root no range of at least %d ids",
+		    file, SMALLEST);
 	*ret_base = base;
 	*ret_count = count;
 	return 0;
 }
 
-static void add_range(GArray *ranges, gboolean uid, gboolean gid, uint32_t inside, uint32_t outside, uint32_t count)
+static void add_range(
+    GArray *ranges, gboolean uid, gboolean gid, uint32_t inside, uint32_t outside, uint32_t count)
 {
-	IdRange range = { .is_uid = uid, .is_gid = gid, .inside = inside, .outside = outside, .count = count };
+	IdRange range = {
+		.is_uid = uid, .is_gid = gid, .inside = inside, .outside = outside, .count = count
+	};
 	if (count)
 		g_array_append_val(ranges, range);
 }
 
 /* Cuts [inside, inside+count) out of the ranges of one kind and puts `outside` there. */
-static void replace_range(GArray *ranges, gboolean uid, uint32_t inside, uint32_t outside, uint32_t count)
+static void replace_range(
+    GArray *ranges, gboolean uid, uint32_t inside, uint32_t outside, uint32_t count)
 {
 	g_autoptr(GArray) old = g_array_copy(ranges);
 	g_array_set_size(ranges, 0);
@@ -63,7 +70,8 @@ static void replace_range(GArray *ranges, gboolean uid, uint32_t inside, uint32_
 		if (r.inside < inside)
 			add_range(ranges, uid, !uid, r.inside, r.outside, inside - r.inside);
 		if (r_end > end)
-			add_range(ranges, uid, !uid, (uint32_t)end, r.outside + (uint32_t)(end - r.inside), (uint32_t)(r_end - end));
+			add_range(ranges, uid, !uid, (uint32_t)end,
+			    r.outside + (uint32_t)(end - r.inside), (uint32_t)(r_end - end));
 	}
 	add_range(ranges, uid, !uid, inside, outside, count);
 }
@@ -76,9 +84,10 @@ static int check_host_ids(const GArray *ranges, Error **err)
 		for (guint m = n + 1; m < ranges->len; m++) {
 			const IdRange *b = &g_array_index(ranges, IdRange, m);
 			gboolean same_kind = (a->is_uid && b->is_uid) || (a->is_gid && b->is_gid);
-			if (same_kind && a->outside < (uint64_t)b->outside + b->count && b->outside < (uint64_t)a->outside + a->count)
-				return error_set(err, ERROR_INVALID, "raw.idmap maps host id %u twice",
-				    MAX(a->outside, b->outside));
+			if (same_kind && a->outside < (uint64_t)b->outside + b->count &&
+			    b->outside < (uint64_t)a->outside + a->count)
+				return error_set(err, ERROR_INVALID,
+				    "raw.idmap maps host id %u twice", MAX(a->outside, b->outside));
 		}
 	}
 	return 0;
@@ -105,9 +114,11 @@ static char *idmap_text(const GArray *ranges)
 	for (guint n = 0; n < ranges->len; n++) {
 		const IdRange *r = &g_array_index(ranges, IdRange, n);
 		if (r->is_uid)
-			g_string_append_printf(text, "u %u %u %u\n", r->inside, r->outside, r->count);
+			g_string_append_printf(
+			    text, "u %u %u %u\n", r->inside, r->outside, r->count);
 		if (r->is_gid)
-			g_string_append_printf(text, "g %u %u %u\n", r->inside, r->outside, r->count);
+			g_string_append_printf(
+			    text, "g %u %u %u\n", r->inside, r->outside, r->count);
 	}
 	return g_string_free(text, FALSE);
 }
@@ -124,7 +135,8 @@ static int own_range(const Config *expanded, const char *base, HostRange *range,
 	if (size && units_parse_int(size, 1, G_MAXUINT32, &count, err) < 0)
 		return error_prefix(err, "Invalid value for config option \"security.idmap.size\"");
 	if (count > range->count)
-		return error_set(err, ERROR_INVALID, "Not enough uid/gid available for the container");
+		return error_set(
+		    err, ERROR_INVALID, "Not enough uid/gid available for the container");
 	if (!base)
 		return 0;
 	if (units_parse_int(base, 0, G_MAXUINT32, &from, err) < 0)
@@ -132,7 +144,8 @@ static int own_range(const Config *expanded, const char *base, HostRange *range,
 	/* Outside are the host's own users, and those of other instances' managers. */
 	if (from < range->from || from + count > (int64_t)range->from + range->count)
 		return error_set(err, ERROR_INVALID,
-		    "The id map from %" G_GINT64_FORMAT " on (%" G_GINT64_FORMAT " ids) leaves the range %u to %u that the host gives",
+		    "The id map from %" G_GINT64_FORMAT " on (%" G_GINT64_FORMAT
+		    " ids) leaves the range %u to %u that the host gives",
 		    from, count, range->from, range->from + range->count - 1);
 	*range = (HostRange){ (uint32_t)from, (uint32_t)count };
 	return 0;
@@ -155,11 +168,13 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 		const char *base = chosen_base(expanded);
 		if (host_range("/etc/subuid", &uids.from, &uids.count, err) < 0 ||
 		    host_range("/etc/subgid", &gids.from, &gids.count, err) < 0 ||
-		    own_range(expanded, base, &uids, err) < 0 || own_range(expanded, base, &gids, err) < 0)
+		    own_range(expanded, base, &uids, err) < 0 ||
+		    own_range(expanded, base, &gids, err) < 0)
 			return -1;
 		add_range(ranges, TRUE, FALSE, 0, uids.from, uids.count);
 		add_range(ranges, FALSE, TRUE, 0, gids.from, gids.count);
-		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0 || check_host_ids(ranges, err) < 0)
+		if (apply_raw(ranges, config_get(expanded, "raw.idmap"), err) < 0 ||
+		    check_host_ids(ranges, err) < 0)
 			return -1;
 	}
 	if (ret_text)
@@ -172,10 +187,12 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 /* Adds what the kernel says of one kind of id. */
 static int read_map(pid_t pid, gboolean users, GArray *ranges, Error **err)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/%s", (int)pid, users ? "uid_map" : "gid_map");
+	g_autofree char *path = g_strdup_printf(
+	    "/proc/%d/%s", (int)pid, users ? "uid_map" : "gid_map");
 	g_autofree char *text = NULL;
 	if (!g_file_get_contents(path, &text, NULL, NULL))
-		return error_set(err, ERROR_INTERNAL, "Cannot read the id map of the running instance");
+		return error_set(
+		    err, ERROR_INTERNAL, "Cannot read the id map of the running instance");
 	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line; line++) {
 		unsigned int inside, outside, count;
@@ -196,9 +213,11 @@ int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **er
 	}
 	g_autofree char *space = g_strdup_printf("/proc/%d/ns/user", (int)r->init);
 	if (stat("/proc/self/ns/user", &own) < 0 || stat(space, &its) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the id map of the running instance");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the id map of the running instance");
 	/* Privileged: it has no map of its own. */
-	if (own.st_ino != its.st_ino && (read_map(r->init, TRUE, ranges, err) < 0 || read_map(r->init, FALSE, ranges, err) < 0))
+	if (own.st_ino != its.st_ino &&
+	    (read_map(r->init, TRUE, ranges, err) < 0 || read_map(r->init, FALSE, ranges, err) < 0))
 		return -1;
 	if (ret_text)
 		*ret_text = idmap_text(ranges);
@@ -207,21 +226,25 @@ int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **er
 	return 0;
 }
 
-/* A range that no other isolated instance has; the first one is left to the instances that share. */
+/* A range that no other isolated instance has; the first one is left to the instances that share.
+ */
 static int64_t free_base(Instance *i, int64_t size)
 {
 	g_autoptr(GPtrArray) all = instance_list(i->daemon, NULL);
 	uint32_t base = DEFAULT_BASE, count = DEFAULT_COUNT;
 	if (host_range("/etc/subuid", &base, &count, NULL) < 0)
 		return 0;
-	for (int64_t from = (int64_t)base + SMALLEST; from + size <= (int64_t)base + count; from += SMALLEST) {
+	for (int64_t from = (int64_t)base + SMALLEST; from + size <= (int64_t)base + count;
+	     from += SMALLEST) {
 		gboolean taken = FALSE;
 		for (guint n = 0; !taken && n < all->len; n++) {
 			g_autofree char *other = instance_volatile_get(all->pdata[n], "idmap.base");
-			g_autofree char *length = instance_expanded_get(all->pdata[n], "security.idmap.size");
+			g_autofree char *length = instance_expanded_get(
+			    all->pdata[n], "security.idmap.size");
 			int64_t at = other ? g_ascii_strtoll(other, NULL, 10) : 0;
 			int64_t span = length ? g_ascii_strtoll(length, NULL, 10) : SMALLEST;
-			taken = all->pdata[n] != i && at > 0 && from < at + span && at < from + size;
+			taken = all->pdata[n] != i && at > 0 && from < at + span &&
+			    at < from + size;
 		}
 		if (!taken)
 			return from;
@@ -232,16 +255,19 @@ static int64_t free_base(Instance *i, int64_t size)
 int idmap_choose(Instance *i, Error **err)
 {
 	g_autoptr(Config) expanded = instance_expanded_config(i);
-	gboolean isolated = config_true(expanded, "security.idmap.isolated") && !config_true(expanded, "security.privileged");
+	gboolean isolated = config_true(expanded, "security.idmap.isolated") &&
+	    !config_true(expanded, "security.privileged");
 	if (!isolated || config_get(expanded, "security.idmap.base"))
-		return instance_volatile_set(i, "idmap.base", isolated ? config_get(expanded, "security.idmap.base") : "0", err);
+		return instance_volatile_set(i, "idmap.base",
+		    isolated ? config_get(expanded, "security.idmap.base") : "0", err);
 	const char *now = config_get(expanded, "volatile.idmap.base");
 	if (now && strcmp(now, "0") != 0)
 		return 0;
 	const char *size = config_get(expanded, "security.idmap.size");
 	int64_t base = free_base(i, size ? g_ascii_strtoll(size, NULL, 10) : SMALLEST);
 	if (!base)
-		return error_set(err, ERROR_INTERNAL, "Not enough uid/gid available for the container");
+		return error_set(
+		    err, ERROR_INTERNAL, "Not enough uid/gid available for the container");
 	g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, base);
 	return instance_volatile_set(i, "idmap.base", text, err);
 }
@@ -251,8 +277,10 @@ char *idmap_json(const GArray *ranges)
 	GString *text = g_string_new("[");
 	for (guint n = 0; n < ranges->len; n++) {
 		const IdRange *r = &g_array_index(ranges, IdRange, n);
-		g_string_append_printf(text, "%s{\"Isuid\":%s,\"Isgid\":%s,\"Hostid\":%u,\"Nsid\":%u,\"Maprange\":%u}",
-		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false", r->outside, r->inside, r->count);
+		g_string_append_printf(text,
+		    "%s{\"Isuid\":%s,\"Isgid\":%s,\"Hostid\":%u,\"Nsid\":%u,\"Maprange\":%u}",
+		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false",
+		    r->outside, r->inside, r->count);
 	}
 	return g_string_free(g_string_append_c(text, ']'), FALSE);
 }
@@ -275,6 +303,7 @@ int idmap_own(const char *directory, const GArray *ranges, Error **err)
 	if (fd < 0 || fstat(fd, &st) < 0 ||
 	    (st.st_uid != uid && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0) ||
 	    ((st.st_mode & 07777) != 0100 && chmod(directory, 0100) < 0))
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot set the owner of \"%s\"", directory);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot set the owner of \"%s\"", directory);
 	return 0;
 }

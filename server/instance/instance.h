@@ -2,11 +2,12 @@
 /*
  * Instances: the table of all of them, held in memory as the database has them, each with one lock
  * and its running state. Flows (create, start, stop, ...) are in the files beside this one:
- * create.h, power.h, update.h, state.h, exec.h, console.h, file.h. Not for wire formats: handlers in server/api do that.
+ * create.h, power.h, update.h, state.h, exec.h, console.h, file.h. Not for wire formats: handlers
+ * in server/api do that.
  *
- * Locks: the table's lock guards membership only and is never held while an instance's is waited for.
- * An instance has two: `change` (one flow at a time; held for the flow's length) and a short one for
- * its fields. Getters copy under the short lock, so they never wait for a flow.
+ * Locks: the table's lock guards membership only and is never held while an instance's is waited
+ * for. An instance has two: `change` (one flow at a time; held for the flow's length) and a short
+ * one for its fields. Getters copy under the short lock, so they never wait for a flow.
  */
 #include "sdk/base/arena.h"
 #include "sdk/base/error.h"
@@ -22,21 +23,28 @@ struct Caller;
 
 typedef enum InstanceType { INSTANCE_CONTAINER = 0, INSTANCE_MACHINE = 1 } InstanceType;
 typedef enum InstanceStatus {
-	INSTANCE_STOPPED = 102, INSTANCE_RUNNING = 103, INSTANCE_STARTING = 106, INSTANCE_STOPPING = 107,
-	INSTANCE_FROZEN = 110, INSTANCE_ERROR = 112,
+	INSTANCE_STOPPED = 102,
+	INSTANCE_RUNNING = 103,
+	INSTANCE_STARTING = 106,
+	INSTANCE_STOPPING = 107,
+	INSTANCE_FROZEN = 110,
+	INSTANCE_ERROR = 112,
 } InstanceStatus; /* values are Incus's status codes */
 
 /* Loads all rows, removes half-made instances, finds running containers again and watches them.
  * After pool_table_start and network_table_start. */
 int instance_table_start(Daemon *d, Error **err);
 void instance_table_stop(Daemon *d); /* containers go on */
-/* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready. */
+/* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready.
+ */
 void instance_autostart(Daemon *d);
-/* Stops every running instance (boot.stop.priority, boot.host_shutdown_timeout) and notes that they ran. */
+/* Stops every running instance (boot.stop.priority, boot.host_shutdown_timeout) and notes that they
+ * ran. */
 void instance_shutdown_all(Daemon *d);
 
 /* ERROR_NOT_FOUND "Instance not found". */
-int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err);
+int instance_get(
+    Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err);
 /* New references (Instance *), sorted by project and name; project NULL: all. */
 GPtrArray *instance_list(Daemon *d, const char *project);
 Instance *instance_ref(Instance *instance);
@@ -59,7 +67,8 @@ char *instance_file_name(const Instance *instance);
 char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
 /* INCUS_DIR/run: what liblxc takes for its own folder. Images do not reach it. */
 char *instance_lxcpath(const Daemon *d);
-/* "/lxc.payload.c1": the running container's control group in every hierarchy; "" when it is not known. */
+/* "/lxc.payload.c1": the running container's control group in every hierarchy; "" when it is not
+ * known. */
 char *instance_cgroup(Instance *instance);
 char *instance_log_path(Instance *instance);       /* logs/[PROJECT_]NAME */
 
@@ -71,22 +80,24 @@ Devices *instance_expanded_devices(Instance *instance);
 char **instance_profiles(Instance *instance);      /* g_strfreev */
 /* One expanded value, g_free; NULL when unset. */
 char *instance_expanded_get(Instance *instance, const char *key);
-/* `key` without "volatile."; get gives a copy or NULL. set goes to memory and database; NULL removes. */
+/* `key` without "volatile."; get gives a copy or NULL. set goes to memory and database; NULL
+ * removes. */
 char *instance_volatile_get(Instance *instance, const char *key);
 int instance_volatile_set(Instance *instance, const char *key, const char *value, Error **err);
 
 /* After a profile was changed in the database (api/profile.c): expands every
- * instance using it again and applies the difference live. Failures of single instances are collected
- * in one error; the profile stays changed. check first, with the new content, before storing:
- * refuses what an instance using it could not carry (root disk missing, bad devices). */
+ * instance using it again and applies the difference live. Failures of single instances are
+ * collected in one error; the profile stays changed. check first, with the new content, before
+ * storing: refuses what an instance using it could not carry (root disk missing, bad devices). */
 int instance_profile_changed(Daemon *d, const char *project, const char *profile, Error **err);
 /* After it was renamed there: who has it knows it by its new name. */
-void instance_profile_renamed(Daemon *d, const char *project, const char *profile, const char *new_name);
-int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
-    const Devices *devices, Error **err);
+void instance_profile_renamed(
+    Daemon *d, const char *project, const char *profile, const char *new_name);
+int instance_profile_check(Daemon *d, const char *project, const char *profile,
+    const Config *config, const Devices *devices, Error **err);
 
-/* Sends a lifecycle event of the instance, or of what is below it ("/logs/lxc.log"). context_json: an
- * object or NULL; caller NULL: the daemon itself. */
+/* Sends a lifecycle event of the instance, or of what is below it ("/logs/lxc.log"). context_json:
+ * an object or NULL; caller NULL: the daemon itself. */
 void instance_event(Instance *instance, const char *action, const char *context_json,
     const struct Caller *caller);
 void instance_event_below(Instance *instance, const char *below, const char *action,

@@ -30,10 +30,13 @@ static void settings_clear(Settings *s)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Settings, settings_clear)
 
-static Setting *put(Settings *s, const char *controller, const char *v1, const char *none_v1, const char *v2, const char *none_v2)
+static Setting *put(Settings *s, const char *controller, const char *v1, const char *none_v1,
+    const char *v2, const char *none_v2)
 {
 	Setting *item = &s->item[s->n++];
-	*item = (Setting){ .controller = controller, .v1 = v1, .none_v1 = none_v1, .v2 = v2, .none_v2 = none_v2 };
+	*item = (Setting){
+		.controller = controller, .v1 = v1, .none_v1 = none_v1, .v2 = v2, .none_v2 = none_v2
+	};
 	return item;
 }
 
@@ -42,7 +45,8 @@ static char *number(int64_t value)
 	return g_strdup_printf("%" G_GINT64_FORMAT, value);
 }
 
-/* Live changes go through this order: without the swap limit first, the memory limit could not rise. */
+/* Live changes go through this order: without the swap limit first, the memory limit could not
+ * rise. */
 static int settings_memory(Settings *s, const Config *c, Error **err)
 {
 	const char *limit = config_get(c, "limits.memory");
@@ -65,7 +69,8 @@ static int settings_memory(Settings *s, const Config *c, Error **err)
 		Setting *never = put(s, "memory", "memory.swappiness", "60", NULL, NULL);
 		never->value_v1 = g_strdup("0");
 		if (limit && !soft)
-			put(s, "memory", "memory.memsw.limit_in_bytes", "-1", NULL, NULL)->value_v1 = number(bytes);
+			put(s, "memory", "memory.memsw.limit_in_bytes", "-1", NULL, NULL)
+			    ->value_v1 = number(bytes);
 	} else {
 		put(s, "memory", "memory.swappiness", "60", NULL, NULL);
 	}
@@ -82,8 +87,10 @@ static int settings_cpu(Settings *s, const Config *c, Error **err)
 	if (allowance && g_str_has_suffix(allowance, "%")) {
 		if (units_parse_percent(allowance, 100000, &percent, err) < 0)
 			return error_prefix(err, "Invalid limits.cpu.allowance");
-	} else if (allowance && (sscanf(allowance, "%ums/%ums", &quota, &period) != 2 || !period || !quota)) {
-		return error_set(err, ERROR_INVALID, "Invalid limits.cpu.allowance: \"%s\"", allowance);
+	} else if (allowance &&
+	    (sscanf(allowance, "%ums/%ums", &quota, &period) != 2 || !period || !quota)) {
+		return error_set(
+		    err, ERROR_INVALID, "Invalid limits.cpu.allowance: \"%s\"", allowance);
 	}
 	Setting *share = put(s, "cpu", "cpu.shares", "1024", "cpu.weight", "100");
 	Setting *cycle = put(s, "cpu", "cpu.cfs_period_us", "100000", NULL, NULL);
@@ -135,7 +142,9 @@ static int cpu_limit(const char *text, unsigned *ret_count, GArray **ret_set, Er
 		*ret_count = (unsigned)count;
 		return 0;
 	}
-	return units_parse_cpuset(text, ret_set, err) < 0 ? error_prefix(err, "Invalid limits.cpu") : 0;
+	return units_parse_cpuset(text, ret_set, err) < 0 ?
+	    error_prefix(err, "Invalid limits.cpu") :
+	    0;
 }
 
 int limits_lxc(const Config *c, GPtrArray *pairs, Error **err)
@@ -143,14 +152,16 @@ int limits_lxc(const Config *c, GPtrArray *pairs, Error **err)
 	g_auto(Settings) s = { 0 };
 	unsigned count;
 	g_autoptr(GArray) set = NULL;
-	if (settings_for(c, &s, err) < 0 || cpu_limit(config_get(c, "limits.cpu"), &count, &set, err) < 0)
+	if (settings_for(c, &s, err) < 0 ||
+	    cpu_limit(config_get(c, "limits.cpu"), &count, &set, err) < 0)
 		return -1;
 	for (guint n = 0; n < s.n; n++) {
 		const char *file, *none, *value = current(&s.item[n], &file, &none);
 		CgroupVersion version = cgroup_version(s.item[n].controller);
 		if (!value || !file || version == CGROUP_NONE)
 			continue;
-		g_ptr_array_add(pairs, g_strconcat(version == CGROUP_V2 ? "lxc.cgroup2." : "lxc.cgroup.", file, NULL));
+		g_ptr_array_add(pairs,
+		    g_strconcat(version == CGROUP_V2 ? "lxc.cgroup2." : "lxc.cgroup.", file, NULL));
 		g_ptr_array_add(pairs, g_strdup(value));
 	}
 	return 0;
@@ -166,20 +177,26 @@ int limits_apply(Instance *i, const Config *before, const Config *after, Error *
 	if (settings_for(before, &old, NULL) < 0 || settings_for(after, &new, err) < 0)
 		return -1;
 	gboolean memory = FALSE;
-	static const char *const keys[] = { "limits.memory", "limits.memory.enforce", "limits.memory.swap" };
+	static const char *const keys[] = { "limits.memory", "limits.memory.enforce",
+		"limits.memory.swap" };
 	for (guint n = 0; n < G_N_ELEMENTS(keys); n++)
 		memory |= g_strcmp0(config_get(before, keys[n]), config_get(after, keys[n])) != 0;
 	for (guint n = 0; n < new.n; n++) {
 		const Setting *item = &new.item[n];
 		const char *file, *none, *value = current(item, &file, &none), *was = NULL;
 		if (n < old.n)
-			was = cgroup_version(item->controller) == CGROUP_V2 ? old.item[n].value_v2 : old.item[n].value_v1;
-		gboolean changed = strcmp(item->controller, "memory") == 0 ? memory : g_strcmp0(value, was) != 0;
-		g_autofree char *path = file ? cgroup_file(item->controller, r->cgroup, file) : NULL;
+			was = cgroup_version(item->controller) == CGROUP_V2 ? old.item[n].value_v2 :
+									      old.item[n].value_v1;
+		gboolean changed = strcmp(item->controller, "memory") == 0 ?
+		    memory :
+		    g_strcmp0(value, was) != 0;
+		g_autofree char *path = file ? cgroup_file(item->controller, r->cgroup, file) :
+					       NULL;
 		if (!changed || !path || (access(path, F_OK) < 0 && !value))
 			continue;
 		Error *error = NULL;
-		if (cgroup_write(item->controller, r->cgroup, file, value ? value : none, &error) == 0)
+		if (cgroup_write(item->controller, r->cgroup, file, value ? value : none, &error) ==
+		    0)
 			continue;
 		if (value)
 			return error_propagate(err, error);
@@ -199,7 +216,8 @@ typedef struct Load {
 static int compare_load(const void *a, const void *b)
 {
 	const Load *x = a, *y = b;
-	return x->used != y->used ? (x->used < y->used ? -1 : 1) : (x->cpu < y->cpu ? -1 : x->cpu > y->cpu);
+	return x->used != y->used ? (x->used < y->used ? -1 : 1) :
+				    (x->cpu < y->cpu ? -1 : x->cpu > y->cpu);
 }
 
 static int compare_cpu(const void *a, const void *b)
@@ -216,7 +234,8 @@ static void set_cpus(Instance *i, const GArray *cpus)
 	g_autofree char *text = units_format_cpuset(cpus);
 	g_autofree char *now = cgroup_read("cpuset", r->cgroup, "cpuset.cpus");
 	Error *error = NULL;
-	if (g_strcmp0(now, text) == 0 || cgroup_write("cpuset", r->cgroup, "cpuset.cpus", text, &error) == 0)
+	if (g_strcmp0(now, text) == 0 ||
+	    cgroup_write("cpuset", r->cgroup, "cpuset.cpus", text, &error) == 0)
 		return;
 	log_warn("CPUs are not assigned", "instance", i->name, "err", error->message);
 	error_free(error);
@@ -254,12 +273,14 @@ void limits_balance(Daemon *d)
 		Load one = { .cpu = g_array_index(cpus, unsigned, n) };
 		g_array_append_val(load, one);
 	}
-	for (int pass = 0; pass < 2; pass++) { /* pinned ones first, then the counted ones around them */
+	for (int pass = 0; pass < 2;
+	     pass++) { /* pinned ones first, then the counted ones around them */
 		for (guint n = 0; n < all->len; n++) {
 			unsigned count;
 			g_autoptr(GArray) set = NULL;
 			g_autofree char *text = instance_expanded_get(all->pdata[n], "limits.cpu");
-			if (!instance_running(all->pdata[n]) || cpu_limit(text, &count, &set, NULL) < 0)
+			if (!instance_running(all->pdata[n]) ||
+			    cpu_limit(text, &count, &set, NULL) < 0)
 				continue;
 			if (pass == 0 && set) {
 				set_cpus(all->pdata[n], set);

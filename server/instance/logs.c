@@ -44,8 +44,9 @@ static int find_known(LogsKind kind, const char *name)
 	for (gsize i = 0; i < G_N_ELEMENTS(known); i++) {
 		if (known[i].kind != kind)
 			continue;
-		if (known[i].suffix ? g_str_has_prefix(name, known[i].prefix) && g_str_has_suffix(name, known[i].suffix)
-				    : strcmp(name, known[i].prefix) == 0)
+		if (known[i].suffix ? g_str_has_prefix(name, known[i].prefix) &&
+			    g_str_has_suffix(name, known[i].suffix) :
+				      strcmp(name, known[i].prefix) == 0)
 			return (int)i;
 	}
 	return -1;
@@ -59,8 +60,8 @@ static int refuse_name(LogsKind kind, const char *name, Error **err)
 
 static int output_open(Logs *logs, Error **err)
 {
-	logs->fd = file_open_beneath(instance_folder_fd(logs->folder), OUTPUT, O_RDONLY | O_DIRECTORY, 0,
-	    FILE_LINKS_NONE, err);
+	logs->fd = file_open_beneath(instance_folder_fd(logs->folder), OUTPUT,
+	    O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 	return logs->fd < 0 ? -1 : 0;
 }
 
@@ -144,7 +145,8 @@ int logs_file_delete(Logs *logs, const char *name, Error **err)
 	if (row < 0)
 		return refuse_name(logs->kind, name, err);
 	if (known[row].keep)
-		return error_set(err, ERROR_INVALID, "Only log files excluding qemu.log and lxc.log may be deleted");
+		return error_set(err, ERROR_INVALID,
+		    "Only log files excluding qemu.log and lxc.log may be deleted");
 	if (logs->fd < 0)
 		return missing(name, err);
 	if (unlinkat(logs->fd, name, 0) == 0)
@@ -158,12 +160,15 @@ int logs_file_create(Logs *logs, const char *name, int *ret_fd, Error **err)
 {
 	if (find_known(logs->kind, name) < 0)
 		return refuse_name(logs->kind, name, err);
-	if (logs->fd < 0 && (file_mkdir_beneath(instance_folder_fd(logs->folder), OUTPUT, 0700, FALSE, err) < 0 ||
-	        output_open(logs, err) < 0))
+	if (logs->fd < 0 &&
+	    (file_mkdir_beneath(instance_folder_fd(logs->folder), OUTPUT, 0700, FALSE, err) < 0 ||
+		output_open(logs, err) < 0))
 		return -1;
-	int fd = file_openat(logs->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, FILE_LINKS_NONE);
+	int fd = file_openat(
+	    logs->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, FILE_LINKS_NONE);
 	if (fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make the log file \"%s\"", name);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot make the log file \"%s\"", name);
 	*ret_fd = fd;
 	return 0;
 }

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * The files that an instance leaves behind for its administrator: its logs in INCUS_DIR/logs/NAME, and
- * the recorded output of commands in the folder exec-output/ of its volume. Only file names that this
- * daemon (or one that ran here before) gives are shown; the console's log is console.h.
+ * The files that an instance leaves behind for its administrator: its logs in INCUS_DIR/logs/NAME,
+ * and the recorded output of commands in the folder exec-output/ of its volume. Only file names
+ * that this daemon (or one that ran here before) gives are shown; the console's log is console.h.
  */
 #include "server/instance/instance.h"
 

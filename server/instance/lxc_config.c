@@ -23,17 +23,21 @@ static void add_entry(GPtrArray *pairs, const char *source, const char *entry)
 
 static void add_mounts(GPtrArray *pairs, const Config *c)
 {
-	add(pairs, "lxc.mount.auto", config_true(c, "security.privileged") ? "proc:mixed sys:mixed" : "proc:rw sys:rw");
+	add(pairs, "lxc.mount.auto",
+	    config_true(c, "security.privileged") ? "proc:mixed sys:mixed" : "proc:rw sys:rw");
 	add_entry(pairs, NULL, "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0");
 	add_entry(pairs, "/dev/fuse", "/dev/fuse dev/fuse none bind,create=file,optional 0 0");
-	add_entry(pairs, "/dev/net/tun", "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0");
+	add_entry(
+	    pairs, "/dev/net/tun", "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0");
 	add_entry(pairs, "/proc/sys/fs/binfmt_misc",
 	    "/proc/sys/fs/binfmt_misc proc/sys/fs/binfmt_misc none rbind,optional 0 0");
-	static const char *const host[] = { "sys/firmware/efi/efivars", "sys/fs/fuse/connections", "sys/fs/pstore",
-		"sys/kernel/config", "sys/kernel/debug", "sys/kernel/security", "sys/kernel/tracing" };
+	static const char *const host[] = { "sys/firmware/efi/efivars", "sys/fs/fuse/connections",
+		"sys/fs/pstore", "sys/kernel/config", "sys/kernel/debug", "sys/kernel/security",
+		"sys/kernel/tracing" };
 	for (guint n = 0; n < G_N_ELEMENTS(host); n++) {
 		g_autofree char *source = g_strconcat("/", host[n], NULL);
-		g_autofree char *entry = g_strdup_printf("%s %s none rbind,optional 0 0", source, host[n]);
+		g_autofree char *entry = g_strdup_printf(
+		    "%s %s none rbind,optional 0 0", source, host[n]);
 		add_entry(pairs, source, entry);
 	}
 	if (config_true(c, "security.nesting")) {
@@ -46,11 +50,14 @@ static void add_mounts(GPtrArray *pairs, const Config *c)
 static void add_privileged(GPtrArray *pairs)
 {
 	add(pairs, "lxc.cap.drop", "sys_time sys_module sys_rawio mac_admin mac_override");
-	static const char *const allowed[] = { "b *:* m", "c *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm",
-		"c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 10:200 rwm", "c 10:229 rwm", "c 136:* rwm" };
+	static const char *const allowed[] = { "b *:* m", "c *:* m", "c 1:3 rwm", "c 1:5 rwm",
+		"c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm",
+		"c 10:200 rwm", "c 10:229 rwm", "c 136:* rwm" };
 	CgroupVersion version = cgroup_version("devices");
-	const char *deny = version == CGROUP_V1 ? "lxc.cgroup.devices.deny" : "lxc.cgroup2.devices.deny";
-	const char *allow = version == CGROUP_V1 ? "lxc.cgroup.devices.allow" : "lxc.cgroup2.devices.allow";
+	const char *deny = version == CGROUP_V1 ? "lxc.cgroup.devices.deny" :
+						  "lxc.cgroup2.devices.deny";
+	const char *allow = version == CGROUP_V1 ? "lxc.cgroup.devices.allow" :
+						   "lxc.cgroup2.devices.allow";
 	add(pairs, deny, "a");
 	for (guint n = 0; n < G_N_ELEMENTS(allowed); n++)
 		add(pairs, allow, allowed[n]);
@@ -99,8 +106,10 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	g_autofree char *console = g_build_filename(logs, "console.log", NULL);
 	g_autofree char *directory = runtime_directory(i);
 	g_autofree char *quoted = g_shell_quote(directory);
-	/* Says why the container ended, and by failing keeps liblxc from restarting it without its devices. */
-	g_autofree char *hook = g_strdup_printf("/bin/sh -c 'echo \"$LXC_TARGET\" >\"$0/stopped\"; exit 1' %s", quoted);
+	/* Says why the container ended, and by failing keeps liblxc from restarting it without its
+	 * devices. */
+	g_autofree char *hook = g_strdup_printf(
+	    "/bin/sh -c 'echo \"$LXC_TARGET\" >\"$0/stopped\"; exit 1' %s", quoted);
 	g_autofree char *seccomp = NULL, *label = NULL;
 	if (file_mkdir_all(logs, 0755, err) < 0)
 		return -1;
@@ -127,7 +136,8 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	else
 		add_privileged(pairs);
 	if (!config_get(c, "environment.PATH"))
-		add(pairs, "lxc.environment", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+		add(pairs, "lxc.environment",
+		    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	add(pairs, "lxc.environment", "container=lxc");
 	if (seccomp_write(i, c, &seccomp, err) < 0)
 		return -1;

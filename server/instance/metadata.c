@@ -15,7 +15,8 @@ int metadata_load(int folder_fd, Arena *arena, Pb__ImageMetadata **ret_metadata,
 	g_autofree char *yaml = NULL;
 	size_t length = 0;
 	Error *error = NULL;
-	if (file_read(folder_fd, METADATA, FILE_LINKS_NONE, IMAGE_METADATA_MAX, &yaml, &length, &error) == 0)
+	if (file_read(folder_fd, METADATA, FILE_LINKS_NONE, IMAGE_METADATA_MAX, &yaml, &length,
+		&error) == 0)
 		return image_metadata_parse(yaml, length, arena, ret_metadata, err);
 	if (error->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, error);
@@ -30,7 +31,8 @@ int metadata_store(int folder_fd, const Pb__ImageMetadata *metadata, Error **err
 	g_autofree char *yaml = image_metadata_write(metadata);
 	size_t length = strlen(yaml);
 	if (length > IMAGE_METADATA_MAX)
-		return error_set(err, ERROR_TOO_LARGE, "More than %d bytes of metadata", IMAGE_METADATA_MAX);
+		return error_set(
+		    err, ERROR_TOO_LARGE, "More than %d bytes of metadata", IMAGE_METADATA_MAX);
 	return file_write_atomic(folder_fd, METADATA, yaml, length, 0644, err);
 }
 
@@ -68,7 +70,8 @@ static int templates_open(int folder_fd, gboolean make, Error **err)
 {
 	if (make && file_mkdir_beneath(folder_fd, TEMPLATES, 0755, FALSE, err) < 0)
 		return -1;
-	return file_open_beneath(folder_fd, TEMPLATES, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
+	return file_open_beneath(
+	    folder_fd, TEMPLATES, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 }
 
 int template_list(int folder_fd, GPtrArray **ret_names, Error **err)
@@ -101,8 +104,10 @@ int template_open(int folder_fd, const char *name, int *ret_fd, uint64_t *ret_si
 		return -1;
 	autofd int templates = templates_open(folder_fd, FALSE, &error);
 	/* O_NONBLOCK: a FIFO that an image brought must not hang us. */
-	autofd int fd = templates < 0 ? -1 :
-	    file_open_beneath(templates, name, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, FILE_LINKS_NONE, &error);
+	autofd int fd = templates < 0 ?
+	    -1 :
+	    file_open_beneath(
+		templates, name, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, FILE_LINKS_NONE, &error);
 	if (fd < 0)
 		return name_missing(name, error, err);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
@@ -141,8 +146,9 @@ static int delete_locked(Instance *i, const char *name, Error **err)
 		return name_missing(name, error, err);
 	if (unlinkat(templates, name, 0) == 0)
 		return 0;
-	return errno == ENOENT ? error_set(err, ERROR_NOT_FOUND, "template \"%s\" not found", name)
-			       : error_errno(err, ERROR_INTERNAL, errno, "Cannot delete template \"%s\"", name);
+	return errno == ENOENT ?
+	    error_set(err, ERROR_NOT_FOUND, "template \"%s\" not found", name) :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot delete template \"%s\"", name);
 }
 
 int template_delete(Instance *i, const char *name, Error **err)

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * What an instance keeps of its image: metadata.yaml and the files in templates/. Rendering them into the
- * root file system is template_apply.c's.
+ * What an instance keeps of its image: metadata.yaml and the files in templates/. Rendering them
+ * into the root file system is template_apply.c's.
  */
 #include "incus/v1/image.pb-c.h"
 #include "server/instance/folder.h"
@@ -21,5 +21,6 @@ int metadata_change(Instance *instance, MetadataChange change, void *data, Error
 /* Template files by name; ERROR_INVALID for a name that is no plain file name. */
 int template_list(int folder_fd, GPtrArray **ret_names, Error **err);
 int template_open(int folder_fd, const char *name, int *ret_fd, uint64_t *ret_size, Error **err);
-int template_write(Instance *instance, const char *name, const void *text, size_t length, Error **err);
+int template_write(
+    Instance *instance, const char *name, const void *text, size_t length, Error **err);
 int template_delete(Instance *instance, const char *name, Error **err);

@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* VOLUME_MOVING is set on the old and on the new root volume while one takes the other's place. At start, of a
- * marked volume and its instance: the one that is the instance's root stays, the other goes. */
+/* VOLUME_MOVING is set on the old and on the new root volume while one takes the other's place. At
+ * start, of a marked volume and its instance: the one that is the instance's root stays, the other
+ * goes. */
 typedef struct Plan {
 	const char *name, *project; /* where to */
 	Pool *from_pool, *pool;
@@ -48,19 +49,22 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 	g_autoptr(Config) expanded = NULL;
 	g_autoptr(GHashTable) devices = NULL;
 	plan->name = move->name && *move->name ? move->name : i->name;
-	plan->project = move->project && *move->project ? g_intern_string(move->project) : i->project;
+	plan->project = move->project && *move->project ? g_intern_string(move->project) :
+							  i->project;
 	plan->instance_only = move->instance_only;
 	plan->devices = instance_devices(i);
 	plan->profiles = move->profiles ? g_strdupv((char **)move->profiles) : instance_profiles(i);
 	if (name_check_instance(plan->name, err) < 0)
 		return error_prefix(err, "Invalid instance name \"%s\"", plan->name);
 	if (instance_pool(i, &plan->from_pool, err) < 0 ||
-	    pool_get(i->daemon, move->pool && *move->pool ? move->pool : pool_name(plan->from_pool), &plan->pool, err) < 0)
+	    pool_get(i->daemon, move->pool && *move->pool ? move->pool : pool_name(plan->from_pool),
+		&plan->pool, err) < 0)
 		return -1;
 	copy_set_root_pool(plan->devices, old, pool_name(plan->pool));
 	plan->from = volume_new(plan->from_pool, kind(i), i->project, i->name);
 	plan->to = volume_new(plan->pool, kind(i), plan->project, plan->name);
-	if (row_expand(i->daemon, plan->project, plan->profiles, config, plan->devices, NULL, &expanded, &devices, err) < 0)
+	if (row_expand(i->daemon, plan->project, plan->profiles, config, plan->devices, NULL,
+		&expanded, &devices, err) < 0)
 		return -1;
 	/* In its own project it is still the one that is there. */
 	const char *name = plan->project == i->project ? i->name : plan->name;
@@ -80,8 +84,13 @@ static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error 
 	for (guint n = 0; n < snapshots->len && !plan->instance_only; n++)
 		g_ptr_array_add(names, ((InstanceSnapshot *)snapshots->pdata[n])->name);
 	g_autoptr(Config) marked = NULL;
-	VolumeCopy copy = { .from_pool = plan->from_pool, .from = plan->from, .to_pool = plan->pool, .to = plan->to,
-		.snapshots = names, .description = "", .op = op };
+	VolumeCopy copy = { .from_pool = plan->from_pool,
+		.from = plan->from,
+		.to_pool = plan->pool,
+		.to = plan->to,
+		.snapshots = names,
+		.description = "",
+		.op = op };
 	if (volume_copy_config(&copy, &marked, err) < 0)
 		return -1;
 	config_set(marked, VOLUME_MOVING, "true");
@@ -90,7 +99,8 @@ static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error 
 		return -1;
 	if (volume_row_set(plan->from_pool, plan->from, VOLUME_MOVING, "true", err) == 0)
 		return 0;
-	pool_instance_delete(plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
+	pool_instance_delete(
+	    plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
 	return -1;
 }
 
@@ -102,7 +112,8 @@ static void undo_data(Instance *i, const Plan *plan)
 		volume_rename(plan->pool, plan->to, plan->from, NULL);
 		return;
 	}
-	pool_instance_delete(plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
+	pool_instance_delete(
+	    plan->pool, plan->project, plan->name, instance_type_name(i->type), NULL);
 	volume_row_set(plan->from_pool, plan->from, VOLUME_MOVING, NULL, NULL);
 }
 
@@ -113,23 +124,29 @@ static void forget_snapshots(Instance *i)
 	g_autoptr(Error) error = NULL;
 	int result = instance_snapshot_list(i, &snapshots, &error);
 	for (guint n = 0; result == 0 && n < snapshots->len; n++)
-		result = snapshot_forget(i->daemon, ((InstanceSnapshot *)snapshots->pdata[n])->id, &error);
+		result = snapshot_forget(
+		    i->daemon, ((InstanceSnapshot *)snapshots->pdata[n])->id, &error);
 	if (result < 0)
-		log_warn("Snapshots that were left behind stay until the next start", "instance", i->name, "err", error->message);
+		log_warn("Snapshots that were left behind stay until the next start", "instance",
+		    i->name, "err", error->message);
 }
 
-static void finish_data(Instance *i, const Plan *plan, const char *old_project, const char *old_name)
+static void finish_data(
+    Instance *i, const Plan *plan, const char *old_project, const char *old_name)
 {
 	Error *error = NULL;
 	if (plan->from_pool == plan->pool)
 		return;
 	if (plan->instance_only)
 		forget_snapshots(i);
-	if (pool_instance_delete(plan->from_pool, old_project, old_name, instance_type_name(i->type), &error) < 0)
-		log_warn("The old root volume stays until the next start", "instance", i->name, "err", error->message);
+	if (pool_instance_delete(
+		plan->from_pool, old_project, old_name, instance_type_name(i->type), &error) < 0)
+		log_warn("The old root volume stays until the next start", "instance", i->name,
+		    "err", error->message);
 	else
 		volume_row_set(plan->pool, plan->to, VOLUME_MOVING, NULL, NULL);
-	/* Deleting took the link in containers/ away, which was the new one's too when the name is the same. */
+	/* Deleting took the link in containers/ away, which was the new one's too when the name is
+	 * the same. */
 	volume_link(plan->pool, plan->to, NULL);
 	error_free(error);
 }
@@ -146,7 +163,8 @@ static void swap_fields(Instance *i, Plan *plan)
 	plan->profiles = profiles;
 }
 
-static int move_row(Instance *i, Plan *plan, const char *old_project, const char *old_name, Error **err)
+static int move_row(
+    Instance *i, Plan *plan, const char *old_project, const char *old_name, Error **err)
 {
 	if (table_move(i, plan->project, plan->name, err) < 0)
 		return -1;
@@ -167,7 +185,8 @@ static int move_locked(Instance *i, const InstanceMove *move, struct Operation *
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be moved");
 	if (make_plan(i, move, &plan, err) < 0)
 		return -1;
-	if (plan.from_pool == plan.pool && plan.project == old_project && strcmp(plan.name, old_name) == 0)
+	if (plan.from_pool == plan.pool && plan.project == old_project &&
+	    strcmp(plan.name, old_name) == 0)
 		return error_set(err, ERROR_INVALID, "The instance is already there");
 	if (move_data(i, &plan, op, err) < 0)
 		return -1;
@@ -182,7 +201,8 @@ static int move_locked(Instance *i, const InstanceMove *move, struct Operation *
 	return instance_reexpand(i, err);
 }
 
-int instance_move(Instance *i, const InstanceMove *move, struct Operation *op, const Caller *caller, Error **err)
+int instance_move(
+    Instance *i, const InstanceMove *move, struct Operation *op, const Caller *caller, Error **err)
 {
 	const char *old = i->name;
 	if (instance_lock(i, err) < 0)
@@ -197,7 +217,8 @@ int instance_move(Instance *i, const InstanceMove *move, struct Operation *op, c
 	if (result < 0)
 		return -1;
 	g_autofree char *context = g_strdup_printf("{\"old_name\":\"%s\"}", old);
-	instance_event(i, strcmp(old, i->name) != 0 ? "instance-renamed" : "instance-updated", context, caller);
+	instance_event(i, strcmp(old, i->name) != 0 ? "instance-renamed" : "instance-updated",
+	    context, caller);
 	return 0;
 }
 
@@ -225,7 +246,9 @@ static int marked_tx(Tx *tx, void *data, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT o.name, p.name, v.name, v.type FROM storage_volumes_config AS c"
 		" JOIN storage_volumes AS v ON v.id = c.storage_volume_id JOIN projects AS p ON p.id = v.project_id"
-		" JOIN storage_pools AS o ON o.id = v.storage_pool_id WHERE c.key = '" VOLUME_MOVING "' AND v.type IN (0, 3)", "") < 0)
+		" JOIN storage_pools AS o ON o.id = v.storage_pool_id WHERE c.key = '" VOLUME_MOVING
+		"' AND v.type IN (0, 3)",
+		"") < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -266,7 +289,8 @@ int instance_move_repair(Daemon *d, Error **err)
 	for (guint n = 0; n < list->len; n++) {
 		g_autoptr(Error) error = NULL;
 		if (settle(d, list->pdata[n], &error) < 0)
-			log_error("An interrupted move is not cleaned up", "volume", ((Marked *)list->pdata[n])->name, "err", error->message);
+			log_error("An interrupted move is not cleaned up", "volume",
+			    ((Marked *)list->pdata[n])->name, "err", error->message);
 	}
 	return 0;
 }

@@ -26,7 +26,9 @@ InstanceStatus instance_status(Instance *i)
 	if (!r)
 		return INSTANCE_STOPPED;
 	gboolean v1 = cgroup_version("freezer") == CGROUP_V1;
-	g_autofree char *state = *r->cgroup ? cgroup_read("freezer", r->cgroup, v1 ? "freezer.state" : "cgroup.freeze") : NULL;
+	g_autofree char *state = *r->cgroup ?
+	    cgroup_read("freezer", r->cgroup, v1 ? "freezer.state" : "cgroup.freeze") :
+	    NULL;
 	gboolean frozen = state && (v1 ? strcmp(state, "THAWED") != 0 : strcmp(state, "1") == 0);
 	return frozen ? INSTANCE_FROZEN : INSTANCE_RUNNING;
 }
@@ -73,12 +75,14 @@ static int start_one(const DeviceHost *host, const char *name, DeviceStart *out,
 	Config *config = devices_get(host->devices, name);
 	if (device_type_find(config, &type, err) < 0)
 		return -1;
-	if (type->start && (fault_point("device start", err) < 0 || type->start(host, name, config, out, err) < 0))
+	if (type->start &&
+	    (fault_point("device start", err) < 0 || type->start(host, name, config, out, err) < 0))
 		return error_prefix(err, "Failed to start device \"%s\"", name);
 	return 0;
 }
 
-/* All or none: one that was not started must not be stopped, for what it counts may be another's. */
+/* All or none: one that was not started must not be stopped, for what it counts may be another's.
+ */
 static int start_devices(const DeviceHost *host, DeviceStart *out, Error **err)
 {
 	guint n;
@@ -102,7 +106,8 @@ static void devices_started(const DeviceHost *host)
 		Config *config = devices_get(host->devices, names[k]);
 		if (device_type_find(config, &type, NULL) == 0 && type->started &&
 		    type->started(host, names[k], config, &error) < 0)
-			log_warn("Device is not fully started", "instance", host->instance, "device", names[k], "err", error->message);
+			log_warn("Device is not fully started", "instance", host->instance,
+			    "device", names[k], "err", error->message);
 		g_clear_pointer(&error, error_free);
 	}
 }
@@ -151,7 +156,8 @@ static void write_config_copy(Instance *i, GPtrArray *pairs)
 	g_autofree char *path = g_build_filename(logs, "lxc.conf", NULL);
 	g_autoptr(GString) text = g_string_new(NULL);
 	for (guint n = 0; n + 1 < pairs->len; n += 2)
-		g_string_append_printf(text, "%s = %s\n", (char *)pairs->pdata[n], (char *)pairs->pdata[n + 1]);
+		g_string_append_printf(
+		    text, "%s = %s\n", (char *)pairs->pdata[n], (char *)pairs->pdata[n + 1]);
 	file_write_plain(path, text->str, 0640, NULL);
 }
 
@@ -219,7 +225,8 @@ static int new_ids(Instance *i, Error **err)
 	static const char *const keys[] = { "uuid", "uuid.generation", "cloud-init.instance-id" };
 	for (guint n = 0; n < G_N_ELEMENTS(keys); n++) {
 		g_autofree char *now = instance_volatile_get(i, keys[n]);
-		g_autofree char *uuid = n == 1 ? instance_volatile_get(i, "uuid") : g_uuid_string_random();
+		g_autofree char *uuid = n == 1 ? instance_volatile_get(i, "uuid") :
+						 g_uuid_string_random();
 		if (!now && instance_volatile_set(i, keys[n], uuid, err) < 0)
 			return -1;
 	}
@@ -239,7 +246,9 @@ static int note_idmap(Instance *i, const StartPlan *plan, Error **err)
 static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 {
 	g_autofree char *pending = instance_volatile_get(i, "apply_template");
-	if (pending && (template_apply(i, plan->path, pending, err) < 0 || instance_volatile_set(i, "apply_template", NULL, err) < 0))
+	if (pending &&
+	    (template_apply(i, plan->path, pending, err) < 0 ||
+		instance_volatile_set(i, "apply_template", NULL, err) < 0))
 		return -1;
 	return template_apply(i, plan->path, "start", err);
 }
@@ -253,7 +262,8 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
 	if (instance_pool(i, &plan->pool, err) < 0 ||
-	    pool_instance_mount(plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
+	    pool_instance_mount(
+		plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
 	plan->mounted = TRUE;
 	if (idmap_own(plan->path, plan->idmap, err) < 0 ||
@@ -282,7 +292,8 @@ static void undo_start(Instance *i, StartPlan *plan)
 	if (plan->devices_up)
 		stop_devices(&plan->host);
 	if (plan->mounted)
-		pool_instance_unmount(plan->pool, i->project, i->name, instance_type_name(i->type), NULL);
+		pool_instance_unmount(
+		    plan->pool, i->project, i->name, instance_type_name(i->type), NULL);
 	seccomp_remove(i);
 	apparmor_unload(i);
 	runtime_directory_remove(i);
@@ -315,10 +326,13 @@ int power_start_locked(Instance *i, Error **err)
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "The instance is already running");
 	if (i->type != INSTANCE_CONTAINER)
-		return error_set(err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
-	g_auto(StartPlan) plan = { .devices = { .lxc_config = g_ptr_array_new_with_free_func(g_free),
-		.mounts = g_ptr_array_new_with_free_func((GDestroyNotify)device_mount_free) },
-		.pairs = g_ptr_array_new_with_free_func(g_free) };
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+	g_auto(StartPlan) plan = {
+		.devices = { .lxc_config = g_ptr_array_new_with_free_func(g_free),
+		    .mounts = g_ptr_array_new_with_free_func((GDestroyNotify)device_mount_free) },
+		.pairs = g_ptr_array_new_with_free_func(g_free)
+	};
 	Runtime *r = NULL;
 	volatile_defer(i);
 	set_transition(i, INSTANCE_STARTING);
@@ -341,7 +355,8 @@ int power_start_locked(Instance *i, Error **err)
 	set_transition(i, 0);
 	Error *error = NULL;
 	if (volatile_flush(i, result == 0, &error) < 0)
-		log_error("Volatile keys are not stored", "instance", i->name, "err", error->message);
+		log_error(
+		    "Volatile keys are not stored", "instance", i->name, "err", error->message);
 	g_clear_pointer(&error, error_free);
 	if (result == 0)
 		limits_balance(i->daemon);
@@ -350,7 +365,8 @@ int power_start_locked(Instance *i, Error **err)
 
 /* Stopping. */
 
-/* SIGRTMIN+3 is what systemd calls halt; it blocks that signal to read it from a file descriptor. */
+/* SIGRTMIN+3 is what systemd calls halt; it blocks that signal to read it from a file descriptor.
+ */
 static int halt_signal(Instance *i, pid_t init)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)init);
@@ -358,8 +374,12 @@ static int halt_signal(Instance *i, pid_t init)
 	g_autofree char *raw = instance_expanded_get(i, "raw.lxc");
 	const char *said = raw ? strstr(raw, "lxc.signal.halt") : NULL;
 	if (said && (said = strchr(said, '='))) {
-		static const struct { const char *name; int number; } names[] = { { "SIGPWR", SIGPWR }, { "SIGTERM", SIGTERM },
-			{ "SIGINT", SIGINT }, { "SIGKILL", SIGKILL }, { "SIGUSR1", SIGUSR1 }, { "SIGUSR2", SIGUSR2 }, { "SIGHUP", SIGHUP } };
+		static const struct {
+			const char *name;
+			int number;
+		} names[] = { { "SIGPWR", SIGPWR }, { "SIGTERM", SIGTERM }, { "SIGINT", SIGINT },
+			{ "SIGKILL", SIGKILL }, { "SIGUSR1", SIGUSR1 }, { "SIGUSR2", SIGUSR2 },
+			{ "SIGHUP", SIGHUP } };
 		while (*++said == ' ')
 			;
 		for (guint n = 0; n < G_N_ELEMENTS(names); n++)
@@ -369,7 +389,9 @@ static int halt_signal(Instance *i, pid_t init)
 		if (number > 0 && number < NSIG)
 			return number;
 	}
-	const char *blocked = g_file_get_contents(path, &text, NULL, NULL) ? strstr(text, "SigBlk:") : NULL;
+	const char *blocked = g_file_get_contents(path, &text, NULL, NULL) ?
+	    strstr(text, "SigBlk:") :
+	    NULL;
 	guint64 mask = blocked ? g_ascii_strtoull(blocked + 7, NULL, 16) : 0;
 	return mask & (G_GUINT64_CONSTANT(1) << (SIGRTMIN + 3 - 1)) ? SIGRTMIN + 3 : SIGPWR;
 }
@@ -404,7 +426,8 @@ static void stopped(Instance *i, const char *power)
 	instance_volatile_set(i, "last_state.power", power, NULL);
 	instance_volatile_set(i, "last_state.ready", NULL, NULL);
 	if (volatile_flush(i, FALSE, &error) < 0)
-		log_error("Volatile keys are not stored", "instance", i->name, "err", error->message);
+		log_error(
+		    "Volatile keys are not stored", "instance", i->name, "err", error->message);
 	g_clear_pointer(&error, error_free);
 	limits_balance(i->daemon);
 }
@@ -493,7 +516,8 @@ int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *c
 int power_freeze_locked(Instance *i, gboolean frozen, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	return r ? thaw(r, frozen, err) : error_set(err, ERROR_INVALID, "The instance isn't running");
+	return r ? thaw(r, frozen, err) :
+		   error_set(err, ERROR_INVALID, "The instance isn't running");
 }
 
 static int set_frozen(Instance *i, gboolean frozen, const Caller *caller, Error **err)
@@ -505,7 +529,8 @@ static int set_frozen(Instance *i, gboolean frozen, const Caller *caller, Error 
 	if (!r)
 		result = error_set(err, ERROR_INVALID, "The instance isn't running");
 	else if ((instance_status(i) == INSTANCE_FROZEN) == frozen)
-		result = error_set(err, ERROR_INVALID, frozen ? "The instance is already frozen" : "The instance is already running");
+		result = error_set(err, ERROR_INVALID,
+		    frozen ? "The instance is already frozen" : "The instance is already running");
 	else
 		result = thaw(r, frozen, err);
 	instance_unlock(i);
@@ -550,11 +575,13 @@ void power_ended(Instance *i, Runtime *r)
 	int result = reboot ? power_start_locked(i, &error) : 0;
 	instance_unlock(i);
 	if (result < 0)
-		log_error("Instance does not start again", "instance", i->name, "err", error->message);
+		log_error(
+		    "Instance does not start again", "instance", i->name, "err", error->message);
 	else
 		instance_event(i, reboot ? "instance-restarted" : "instance-shutdown", NULL, NULL);
 	if (!reboot && i->ephemeral && instance_delete(i, NULL, &error) < 0)
-		log_error("Ephemeral instance is not deleted", "instance", i->name, "err", error->message);
+		log_error("Ephemeral instance is not deleted", "instance", i->name, "err",
+		    error->message);
 	g_clear_pointer(&error, error_free);
 }
 
@@ -569,7 +596,8 @@ static int64_t number_of(Instance *i, const char *key, int64_t otherwise)
 static int compare_autostart(const void *a, const void *b)
 {
 	Instance *x = *(Instance *const *)a, *y = *(Instance *const *)b;
-	int64_t p = number_of(x, "boot.autostart.priority", 0), q = number_of(y, "boot.autostart.priority", 0);
+	int64_t p = number_of(x, "boot.autostart.priority", 0),
+		q = number_of(y, "boot.autostart.priority", 0);
 	return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
 }
 
@@ -582,13 +610,15 @@ void instance_autostart(Daemon *d)
 		Error *error = NULL;
 		g_autoptr(Config) config = instance_expanded_config(i);
 		g_autofree char *power = instance_volatile_get(i, "last_state.power");
-		gboolean was_running = g_strcmp0(power, "RUNNING") == 0 && !config_false(config, "boot.autostart");
+		gboolean was_running = g_strcmp0(power, "RUNNING") == 0 &&
+		    !config_false(config, "boot.autostart");
 		if (instance_running(i) || !(config_true(config, "boot.autostart") || was_running))
 			continue;
 		if (instance_start(i, NULL, &error) < 0)
-			log_error("Instance does not start", "instance", i->name, "err", error->message);
-		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id, i->project,
-		    error ? error->message : NULL);
+			log_error(
+			    "Instance does not start", "instance", i->name, "err", error->message);
+		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id,
+		    i->project, error ? error->message : NULL);
 		g_clear_pointer(&error, error_free);
 		int64_t delay = number_of(i, "boot.autostart.delay", 0);
 		if (delay > 0)
@@ -599,7 +629,8 @@ void instance_autostart(Daemon *d)
 static int compare_shutdown(const void *a, const void *b)
 {
 	Instance *x = *(Instance *const *)a, *y = *(Instance *const *)b;
-	int64_t p = number_of(x, "boot.stop.priority", 0), q = number_of(y, "boot.stop.priority", 0);
+	int64_t p = number_of(x, "boot.stop.priority", 0),
+		q = number_of(y, "boot.stop.priority", 0);
 	return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
 }
 
@@ -628,7 +659,9 @@ void instance_shutdown_all(Daemon *d)
 	for (guint n = 0; n < all->len;) {
 		int64_t priority = number_of(all->pdata[n], "boot.stop.priority", 0);
 		GThreadPool *pool = g_thread_pool_new(shut_down_one, NULL, 16, FALSE, NULL);
-		for (; n < all->len && number_of(all->pdata[n], "boot.stop.priority", 0) == priority; n++)
+		for (;
+		     n < all->len && number_of(all->pdata[n], "boot.stop.priority", 0) == priority;
+		     n++)
 			if (instance_running(all->pdata[n]))
 				g_thread_pool_push(pool, all->pdata[n], NULL);
 		g_thread_pool_free(pool, FALSE, TRUE);

@@ -63,20 +63,23 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
-/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool` (NULL: stay). */
+/* The row as the fields now say, name and project too; the root disks of its snapshots get `pool`
+ * (NULL: stay). */
 int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
 int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
-/* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is missing.
- * `project` is the instance's. replaced (may be NULL) stands for one profile with other content. */
+/* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is
+ * missing. `project` is the instance's. replaced (may be NULL) stands for one profile with other
+ * content. */
 typedef struct ProfileReplacement {
 	const char *name;
 	const Config *config;
 	const Devices *devices;
 } ProfileReplacement;
-int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
-    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err);
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles,
+    const Config *config, const Devices *devices, Config **ret_config, Devices **ret_devices,
+    Error **err);
 int row_expand(Daemon *d, const char *project, char *const *profiles, const Config *config,
     const Devices *devices, const ProfileReplacement *replaced, Config **ret_config,
     Devices **ret_devices, Error **err);
@@ -105,12 +108,14 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
 /* create.c: keys, devices, id map and project limits of an expanded configuration. */
-int instance_check(Daemon *d, const char *project, const char *name, InstanceType type, const Config *config,
-    const Devices *devices, Error **err);
-/* backup_restore.c: the root volume with its snapshots and their rows; size: bytes it may have, 0 any. */
+int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
+    const Config *config, const Devices *devices, Error **err);
+/* backup_restore.c: the root volume with its snapshots and their rows; size: bytes it may have, 0
+ * any. */
 struct InstanceArchive;
 struct Operation;
-int restore_root(Instance *i, Pool *pool, const struct InstanceArchive *archive, int64_t size, struct Operation *op, Error **err);
+int restore_root(Instance *i, Pool *pool, const struct InstanceArchive *archive, int64_t size,
+    struct Operation *op, Error **err);
 /* update.c */
 struct InstanceChange;
 int instance_update_locked(Instance *i, const struct InstanceChange *change, Error **err);
@@ -138,10 +143,13 @@ void watcher_add(InstanceTable *table, Instance *i, Runtime *r);
 struct InstanceSnapshotSpec;
 /* snapshot_tasks.c: the schedule of an instance may be another one now. */
 void snapshot_schedule_changed(Instance *i);
-/* @startup of snapshots.schedule; under `change`. Failures are logged: they keep nothing from starting. */
+/* @startup of snapshots.schedule; under `change`. Failures are logged: they keep nothing from
+ * starting. */
 void snapshot_at_startup(Instance *i);
-/* snapshot.c: instance_snapshot_create() under `change`, without its event; *ret_name is for g_free. */
-int snapshot_create_locked(Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
+/* snapshot.c: instance_snapshot_create() under `change`, without its event; *ret_name is for
+ * g_free. */
+int snapshot_create_locked(
+    Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
 void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 
 /* power.c */
@@ -168,7 +176,8 @@ int idmap_own(const char *directory, const GArray *ranges, Error **err);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
-int lxc_config_build(Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
+int lxc_config_build(
+    Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
 /* Asks liblxc whether it takes raw.lxc. */
 int lxc_config_check(Daemon *d, const Config *expanded, Error **err);
 
@@ -177,7 +186,8 @@ int seccomp_write(Instance *i, const Config *expanded, char **ret_path, Error **
 void seccomp_remove(Instance *i);
 
 /* apparmor.c */
-/* Loads the profile; *ret_label is what liblxc is told ("unconfined" on a host without AppArmor). */
+/* Loads the profile; *ret_label is what liblxc is told ("unconfined" on a host without AppArmor).
+ */
 int apparmor_load(Instance *i, const Config *expanded, char **ret_label, Error **err);
 /* Replaces the running container's profile where the change concerns it. */
 int apparmor_reload(Instance *i, const Config *before, const Config *after, Error **err);

@@ -20,15 +20,19 @@ int instance_publish_check(Instance *i, const InstancePublish *publish, Error **
 {
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
 	if (i->type != INSTANCE_CONTAINER)
-		return error_set(err, ERROR_UNSUPPORTED, "Virtual machines cannot be published in this version");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Virtual machines cannot be published in this version");
 	if (publish->snapshot)
 		return instance_snapshot_find(i, publish->snapshot, &snapshot, err);
-	return instance_running(i) ? error_set(err, ERROR_INVALID, "Cannot export a running instance as an image") : 0;
+	return instance_running(i) ?
+	    error_set(err, ERROR_INVALID, "Cannot export a running instance as an image") :
+	    0;
 }
 
 /* ---- what goes into metadata.yaml ---- */
 
-static int describe(const Instance *i, const InstancePublish *publish, int folder, Arena *arena, char **ret_yaml, Error **err)
+static int describe(const Instance *i, const InstancePublish *publish, int folder, Arena *arena,
+    char **ret_yaml, Error **err)
 {
 	Pb__ImageMetadata *metadata;
 	Error *missing = NULL;
@@ -42,8 +46,9 @@ static int describe(const Instance *i, const InstancePublish *publish, int folde
 	if (image_architecture_id(metadata->architecture) == 0)
 		metadata->architecture = (char *)image_architecture_name((int)i->architecture);
 	if (publish->properties && g_hash_table_size((GHashTable *)publish->properties) > 0)
-		config_to_map(publish->properties, arena, &pb__image_metadata__properties_entry__descriptor,
-		    &metadata->n_properties, &metadata->properties);
+		config_to_map(publish->properties, arena,
+		    &pb__image_metadata__properties_entry__descriptor, &metadata->n_properties,
+		    &metadata->properties);
 	if (publish->expires_at)
 		metadata->expiry_date = publish->expires_at;
 	*ret_yaml = image_metadata_write(metadata);
@@ -55,7 +60,8 @@ static int describe(const Instance *i, const InstancePublish *publish, int folde
 static int pack_part(Pack *pack, int folder, const char *name, gboolean needed, Error **err)
 {
 	Error *missing = NULL;
-	autofd int fd = file_open_beneath(folder, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, &missing);
+	autofd int fd = file_open_beneath(
+	    folder, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, &missing);
 	if (fd >= 0)
 		return pack_tree(pack, name, fd, err);
 	if (needed || missing->kind != ERROR_NOT_FOUND)
@@ -66,7 +72,8 @@ static int pack_part(Pack *pack, int folder, const char *name, gboolean needed, 
 
 static int pack_instance(Pack *pack, int folder, const char *metadata, Error **err)
 {
-	if (pack_text(pack, "metadata.yaml", metadata, err) < 0 || pack_part(pack, folder, "templates", FALSE, err) < 0 ||
+	if (pack_text(pack, "metadata.yaml", metadata, err) < 0 ||
+	    pack_part(pack, folder, "templates", FALSE, err) < 0 ||
 	    pack_part(pack, folder, "rootfs", TRUE, err) < 0)
 		return -1;
 	return pack_finish(pack, err);
@@ -77,8 +84,8 @@ static int store(void *import, const void *bytes, size_t length, Error **err)
 	return image_import_write(import, bytes, length, err);
 }
 
-static int publish_folder(Instance *i, const InstancePublish *publish, const char *path, Operation *op, Arena *arena,
-    Pb__Image **ret_image, Error **err)
+static int publish_folder(Instance *i, const InstancePublish *publish, const char *path,
+    Operation *op, Arena *arena, Pb__Image **ret_image, Error **err)
 {
 	g_autoptr(ImageImport) import = NULL;
 	g_autoptr(Pack) pack = NULL;
@@ -88,33 +95,42 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 	    project_setting(i->daemon, publish->project, "images.compression_algorithm");
 	autofd int folder = file_open_directory(path, err);
 	if (folder < 0 || describe(i, publish, folder, arena, &metadata, err) < 0 ||
-	    image_import_new(i->daemon, &import, err) < 0 || image_import_limit(import, publish->project, err) < 0 ||
+	    image_import_new(i->daemon, &import, err) < 0 ||
+	    image_import_limit(import, publish->project, err) < 0 ||
 	    image_import_part(import, "", publish->filename, err) < 0)
 		return -1;
-	PackOptions options = { .compression = compression ? compression : "zstd", .sink = store, .data = import, .op = op,
-		.stage = STAGE, .what = "Image pack" };
+	PackOptions options = { .compression = compression ? compression : "zstd",
+		.sink = store,
+		.data = import,
+		.op = op,
+		.stage = STAGE,
+		.what = "Image pack" };
 	if (pack_new(&options, &pack, err) < 0 || pack_instance(pack, folder, metadata, err) < 0)
 		return -1;
-	ImageImportOptions stored = { .project = publish->project, .filename = publish->filename, .public = publish->public,
+	ImageImportOptions stored = { .project = publish->project,
+		.filename = publish->filename,
+		.public = publish->public,
 		.profiles = publish->profiles };
 	return image_import_finish(import, &stored, arena, ret_image, err);
 }
 
 /* ---- where its files are ---- */
 
-static int publish_snapshot(Instance *i, const InstancePublish *publish, Pool *pool, Operation *op, Arena *arena,
-    Pb__Image **ret_image, Error **err)
+static int publish_snapshot(Instance *i, const InstancePublish *publish, Pool *pool, Operation *op,
+    Arena *arena, Pb__Image **ret_image, Error **err)
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	g_autofree char *path = NULL;
 	if (snapshot_mount(pool, volume, publish->snapshot, &path, err) < 0)
 		return -1;
 	int result = publish_folder(i, publish, path, op, arena, ret_image, err);
-	return snapshot_unmount(pool, volume, publish->snapshot, result == 0 ? err : NULL) < 0 ? -1 : result;
+	return snapshot_unmount(pool, volume, publish->snapshot, result == 0 ? err : NULL) < 0 ?
+	    -1 :
+	    result;
 }
 
-static int publish_locked(Instance *i, const InstancePublish *publish, Operation *op, Arena *arena, Pb__Image **ret_image,
-    Error **err)
+static int publish_locked(Instance *i, const InstancePublish *publish, Operation *op, Arena *arena,
+    Pb__Image **ret_image, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(InstanceFolder) folder = NULL;
@@ -127,7 +143,8 @@ static int publish_locked(Instance *i, const InstancePublish *publish, Operation
 	return publish_folder(i, publish, instance_folder_path(folder), op, arena, ret_image, err);
 }
 
-int instance_publish(Instance *i, const InstancePublish *publish, Operation *op, Arena *arena, Pb__Image **ret_image, Error **err)
+int instance_publish(Instance *i, const InstancePublish *publish, Operation *op, Arena *arena,
+    Pb__Image **ret_image, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;

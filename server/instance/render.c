@@ -9,7 +9,8 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	if (!seconds)
 		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -40,15 +41,18 @@ RenderParts render_parts(char *const *fields, size_t n)
 static void render_maps(const Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out)
 {
 	if (parts & RENDER_CONFIG)
-		config_to_map(i->config, arena, &pb__instance__config_entry__descriptor, &out->n_config, &out->config);
+		config_to_map(i->config, arena, &pb__instance__config_entry__descriptor,
+		    &out->n_config, &out->config);
 	if (parts & RENDER_DEVICES)
-		devices_to_map(i->devices, arena, &pb__instance__devices_entry__descriptor, &out->n_devices, &out->devices);
+		devices_to_map(i->devices, arena, &pb__instance__devices_entry__descriptor,
+		    &out->n_devices, &out->devices);
 	if (parts & RENDER_EXPANDED_CONFIG)
-		config_to_map(i->expanded, arena, &pb__instance__expanded_config_entry__descriptor, &out->n_expanded_config,
-		    &out->expanded_config);
+		config_to_map(i->expanded, arena, &pb__instance__expanded_config_entry__descriptor,
+		    &out->n_expanded_config, &out->expanded_config);
 	if (parts & RENDER_EXPANDED_DEVICES)
-		devices_to_map(i->expanded_devices, arena, &pb__instance__expanded_devices_entry__descriptor,
-		    &out->n_expanded_devices, &out->expanded_devices);
+		devices_to_map(i->expanded_devices, arena,
+		    &pb__instance__expanded_devices_entry__descriptor, &out->n_expanded_devices,
+		    &out->expanded_devices);
 	if (!(parts & RENDER_PROFILES))
 		return;
 	out->n_profiles = g_strv_length(i->profiles);
@@ -68,7 +72,8 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->description = arena_strdup(arena, i->description);
 	out->created_at = timestamp(arena, i->created);
 	/* Never used is 1970 here, and not the year 1 that absent times are. */
-	out->last_used_at = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	out->last_used_at = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	out->last_used_at->seconds = i->last_used;
 	out->name = (char *)i->name;
 	out->project = (char *)i->project;

@@ -17,7 +17,8 @@ static Config *device_slot(Devices *devices, const char *name, int64_t type)
 }
 
 /* Columns: owner id, device name, type code, key (or NULL), value. */
-static int read_devices(Tx *tx, const char *sql, Devices *(*find)(void *data, int64_t owner), void *data, Error **err)
+static int read_devices(
+    Tx *tx, const char *sql, Devices *(*find)(void *data, int64_t owner), void *data, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err, sql, "") < 0)
@@ -84,7 +85,8 @@ static int read_profile_rows(Tx *tx, ProfileSet *set, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-	        "SELECT f.id, p.name, f.name FROM profiles AS f JOIN projects AS p ON p.id = f.project_id", "") < 0)
+		"SELECT f.id, p.name, f.name FROM profiles AS f JOIN projects AS p ON p.id = f.project_id",
+		"") < 0)
 		return -1;
 	int got;
 	while ((got = rows_next(rows, err)) > 0) {
@@ -121,8 +123,9 @@ static int read_profiles(Tx *tx, ProfileSet *set, Error **err)
 		return -1;
 	g_autoptr(Rows) features = NULL;
 	if (tx_query(tx, &features, err,
-	        "SELECT name FROM projects WHERE name <> 'default' AND id NOT IN (SELECT project_id FROM"
-	        " projects_config WHERE key = 'features.profiles' AND value IN ('true', '1', 'yes', 'on'))", "") < 0)
+		"SELECT name FROM projects WHERE name <> 'default' AND id NOT IN (SELECT project_id FROM"
+		" projects_config WHERE key = 'features.profiles' AND value IN ('true', '1', 'yes', 'on'))",
+		"") < 0)
 		return -1;
 	while ((got = rows_next(features, err)) > 0)
 		g_hash_table_add(set->shared, g_strdup(rows_text(features, 0)));
@@ -130,7 +133,8 @@ static int read_profiles(Tx *tx, ProfileSet *set, Error **err)
 		return -1;
 	return read_devices(tx,
 	    "SELECT d.profile_id, d.name, d.type, c.key, c.value FROM profiles_devices AS d"
-	    " LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id", profile_devices, set, err);
+	    " LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id",
+	    profile_devices, set, err);
 }
 
 static void overlay_config(Config *into, const Config *from)
@@ -151,8 +155,9 @@ static void overlay_devices(Devices *into, const Devices *from)
 		devices_set(into, key, value);
 }
 
-static int expand(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
-    const Devices *devices, const ProfileReplacement *replaced, Config **ret_config, Devices **ret_devices, Error **err)
+static int expand(const ProfileSet *set, const char *project, char *const *profiles,
+    const Config *config, const Devices *devices, const ProfileReplacement *replaced,
+    Config **ret_config, Devices **ret_devices, Error **err)
 {
 	const char *home = g_hash_table_contains(set->shared, project) ? "default" : project;
 	g_autoptr(Config) all = config_new();
@@ -162,7 +167,8 @@ static int expand(const ProfileSet *set, const char *project, char *const *profi
 		Profile *p = g_hash_table_lookup(set->by_name, key);
 		gboolean swap = replaced && strcmp(replaced->name, *profiles) == 0;
 		if (!p && !swap)
-			return error_set(err, ERROR_INVALID, "Requested profile \"%s\" doesn't exist", *profiles);
+			return error_set(err, ERROR_INVALID,
+			    "Requested profile \"%s\" doesn't exist", *profiles);
 		overlay_config(all, swap ? replaced->config : p->config);
 		overlay_devices(every, swap ? replaced->devices : p->devices);
 	}
@@ -196,8 +202,9 @@ void profile_set_free(ProfileSet *set)
 	g_free(set);
 }
 
-int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles, const Config *config,
-    const Devices *devices, Config **ret_config, Devices **ret_devices, Error **err)
+int row_expand_from(const ProfileSet *set, const char *project, char *const *profiles,
+    const Config *config, const Devices *devices, Config **ret_config, Devices **ret_devices,
+    Error **err)
 {
 	return expand(set, project, profiles, config, devices, NULL, ret_config, ret_devices, err);
 }
@@ -210,7 +217,8 @@ int row_expand(Daemon *d, const char *project, char *const *profiles, const Conf
 	profile_set_init(&set);
 	int result = db_read(d->db, read_profiles_tx, &set, err);
 	if (result == 0)
-		result = expand(&set, project, profiles, config, devices, replaced, ret_config, ret_devices, err);
+		result = expand(&set, project, profiles, config, devices, replaced, ret_config,
+		    ret_devices, err);
 	profile_set_clear(&set);
 	return result;
 }
@@ -235,8 +243,9 @@ static int load_instances(Tx *tx, Load *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-	        "SELECT i.id, p.name, i.name, i.architecture, i.type, i.ephemeral, i.stateful, i.description,"
-	        " i.creation_date, i.last_use_date FROM instances AS i JOIN projects AS p ON p.id = i.project_id", "") < 0)
+		"SELECT i.id, p.name, i.name, i.architecture, i.type, i.ephemeral, i.stateful, i.description,"
+		" i.creation_date, i.last_use_date FROM instances AS i JOIN projects AS p ON p.id = i.project_id",
+		"") < 0)
 		return -1;
 	int got;
 	while ((got = rows_next(rows, err)) > 0) {
@@ -259,7 +268,8 @@ static int load_instances(Tx *tx, Load *load, Error **err)
 static int load_config(Tx *tx, Load *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, "SELECT instance_id, key, value FROM instances_config", "") < 0)
+	if (tx_query(tx, &rows, err, "SELECT instance_id, key, value FROM instances_config", "") <
+	    0)
 		return -1;
 	int got;
 	while ((got = rows_next(rows, err)) > 0) {
@@ -275,8 +285,9 @@ static int load_applied(Tx *tx, Load *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-	        "SELECT ip.instance_id, f.name FROM instances_profiles AS ip"
-	        " JOIN profiles AS f ON f.id = ip.profile_id ORDER BY ip.instance_id, ip.apply_order", "") < 0)
+		"SELECT ip.instance_id, f.name FROM instances_profiles AS ip"
+		" JOIN profiles AS f ON f.id = ip.profile_id ORDER BY ip.instance_id, ip.apply_order",
+		"") < 0)
 		return -1;
 	int got;
 	while ((got = rows_next(rows, err)) > 0) {
@@ -297,12 +308,13 @@ static int load_all(Tx *tx, void *data, Error **err)
 	Load *load = data;
 	g_hash_table_remove_all(load->by_id);
 	g_ptr_array_set_size(load->list, 0);
-	if (load_instances(tx, load, err) < 0 || load_config(tx, load, err) < 0 || load_applied(tx, load, err) < 0 ||
-	    read_profiles(tx, &load->profiles, err) < 0)
+	if (load_instances(tx, load, err) < 0 || load_config(tx, load, err) < 0 ||
+	    load_applied(tx, load, err) < 0 || read_profiles(tx, &load->profiles, err) < 0)
 		return -1;
 	return read_devices(tx,
 	    "SELECT d.instance_id, d.name, d.type, c.key, c.value FROM instances_devices AS d"
-	    " LEFT JOIN instances_devices_config AS c ON c.instance_device_id = d.id", instance_devices_of, load, err);
+	    " LEFT JOIN instances_devices_config AS c ON c.instance_device_id = d.id",
+	    instance_devices_of, load, err);
 }
 
 int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err)
@@ -316,7 +328,8 @@ int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err)
 		Instance *i = list->pdata[n];
 		Config *config = NULL;
 		Devices *devices = NULL;
-		result = expand(&load.profiles, i->project, i->profiles, i->config, i->devices, NULL, &config, &devices, err);
+		result = expand(&load.profiles, i->project, i->profiles, i->config, i->devices,
+		    NULL, &config, &devices, err);
 		if (result < 0)
 			break;
 		g_hash_table_unref(i->expanded);
@@ -345,9 +358,11 @@ static int write_devices(Tx *tx, int64_t id, const Devices *devices, Error **err
 		g_autoptr(Config) config = config_copy(value);
 		int64_t type = MAX(device_type_number(config_get(config, "type")), 0);
 		config_set(config, "type", NULL);
-		if (tx_insert(tx, &device, err, "INSERT INTO instances_devices (instance_id, name, type) VALUES (?, ?, ?)",
-		        "isi", id, (const char *)name, type) < 0 ||
-		    tx_config_replace(tx, "instances_devices_config", "instance_device_id", device, config, err) < 0)
+		if (tx_insert(tx, &device, err,
+			"INSERT INTO instances_devices (instance_id, name, type) VALUES (?, ?, ?)",
+			"isi", id, (const char *)name, type) < 0 ||
+		    tx_config_replace(tx, "instances_devices_config", "instance_device_id", device,
+			config, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -355,19 +370,21 @@ static int write_devices(Tx *tx, int64_t id, const Devices *devices, Error **err
 
 static int write_profiles(Tx *tx, const Instance *i, Error **err)
 {
-	if (tx_exec(tx, err, "DELETE FROM instances_profiles WHERE instance_id = ?", "i", i->id) < 0)
+	if (tx_exec(tx, err, "DELETE FROM instances_profiles WHERE instance_id = ?", "i", i->id) <
+	    0)
 		return -1;
 	for (int n = 0; i->profiles[n]; n++) {
 		if (tx_exec(tx, err,
-		        "INSERT INTO instances_profiles (instance_id, profile_id, apply_order) SELECT ?, f.id, ?"
-		        " FROM profiles AS f JOIN projects AS p ON p.id = f.project_id WHERE f.name = ? AND p.name ="
-		        " (CASE WHEN EXISTS (SELECT 1 FROM projects_config AS c JOIN projects AS q ON q.id = c.project_id"
-		        " WHERE q.name = ? AND c.key = 'features.profiles' AND c.value IN ('true', '1', 'yes', 'on'))"
-		        " THEN ? ELSE 'default' END)",
-		        "iisss", i->id, (int64_t)n + 1, i->profiles[n], i->project, i->project) < 0)
+			"INSERT INTO instances_profiles (instance_id, profile_id, apply_order) SELECT ?, f.id, ?"
+			" FROM profiles AS f JOIN projects AS p ON p.id = f.project_id WHERE f.name = ? AND p.name ="
+			" (CASE WHEN EXISTS (SELECT 1 FROM projects_config AS c JOIN projects AS q ON q.id = c.project_id"
+			" WHERE q.name = ? AND c.key = 'features.profiles' AND c.value IN ('true', '1', 'yes', 'on'))"
+			" THEN ? ELSE 'default' END)",
+			"iisss", i->id, (int64_t)n + 1, i->profiles[n], i->project, i->project) < 0)
 			return -1;
 		if (tx_changes(tx) != 1) /* deleted or renamed since it was looked at */
-			return error_set(err, ERROR_INVALID, "Requested profile \"%s\" doesn't exist", i->profiles[n]);
+			return error_set(err, ERROR_INVALID,
+			    "Requested profile \"%s\" doesn't exist", i->profiles[n]);
 	}
 	return 0;
 }
@@ -376,13 +393,14 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 {
 	Instance *i = data;
 	int64_t project;
-	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s", i->project) < 0)
+	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s", i->project) <
+	    0)
 		return error_prefix(err, "Project \"%s\"", i->project);
 	if (tx_insert(tx, &i->id, err,
-	        "INSERT INTO instances (node_id, name, architecture, type, ephemeral, creation_date, stateful,"
-	        " description, project_id) VALUES (1, ?, ?, ?, ?, ?, 0, ?, ?)",
-	        "siiitsi", i->name, i->architecture, (int64_t)i->type, (int64_t)i->ephemeral, i->created,
-	        i->description, project) < 0)
+		"INSERT INTO instances (node_id, name, architecture, type, ephemeral, creation_date, stateful,"
+		" description, project_id) VALUES (1, ?, ?, ?, ?, ?, 0, ?, ?)",
+		"siiitsi", i->name, i->architecture, (int64_t)i->type, (int64_t)i->ephemeral,
+		i->created, i->description, project) < 0)
 		return -1;
 	if (tx_config_replace(tx, "instances_config", "instance_id", i->id, i->config, err) < 0 ||
 	    write_devices(tx, i->id, i->devices, err) < 0 || write_profiles(tx, i, err) < 0)
@@ -398,8 +416,9 @@ int row_insert(Instance *i, Error **err)
 
 static int store(Tx *tx, const Instance *i, Error **err)
 {
-	if (tx_exec(tx, err, "UPDATE instances SET architecture = ?, ephemeral = ?, description = ? WHERE id = ?",
-	        "iisi", i->architecture, (int64_t)i->ephemeral, i->description, i->id) < 0 ||
+	if (tx_exec(tx, err,
+		"UPDATE instances SET architecture = ?, ephemeral = ?, description = ? WHERE id = ?",
+		"iisi", i->architecture, (int64_t)i->ephemeral, i->description, i->id) < 0 ||
 	    tx_config_replace(tx, "instances_config", "instance_id", i->id, i->config, err) < 0 ||
 	    write_devices(tx, i->id, i->devices, err) < 0)
 		return -1;
@@ -425,7 +444,8 @@ typedef struct Rename {
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	Rename *r = data;
-	return tx_exec(tx, err, "UPDATE instances SET name = ? WHERE id = ?", "si", r->name, r->i->id);
+	return tx_exec(
+	    tx, err, "UPDATE instances SET name = ? WHERE id = ?", "si", r->name, r->i->id);
 }
 
 int row_rename(Instance *i, const char *name, Error **err)
@@ -444,17 +464,22 @@ static int move_tx(Tx *tx, void *data, Error **err)
 	const Move *move = data;
 	const Instance *i = move->i;
 	int64_t from, to;
-	if (tx_int(tx, &from, err, "SELECT project_id FROM instances WHERE id = ?", "i", i->id) < 0 ||
+	if (tx_int(tx, &from, err, "SELECT project_id FROM instances WHERE id = ?", "i", i->id) <
+		0 ||
 	    tx_int(tx, &to, err, "SELECT id FROM projects WHERE name = ?", "s", i->project) < 0)
 		return -1;
-	if (tx_exec(tx, err, "UPDATE instances SET name = ?, project_id = ? WHERE id = ?", "sii", i->name, to, i->id) < 0 ||
+	if (tx_exec(tx, err, "UPDATE instances SET name = ?, project_id = ? WHERE id = ?", "sii",
+		i->name, to, i->id) < 0 ||
 	    store(tx, i, err) < 0 || project_verify_instance(tx, i->id, from != to, err) < 0)
 		return -1;
-	return !move->pool ? 0 : tx_exec(tx, err,
+	return !move->pool ?
+	    0 :
+	    tx_exec(tx, err,
 		"UPDATE instances_snapshots_devices_config SET value = ? WHERE key = 'pool' AND instance_snapshot_device_id IN"
 		" (SELECT d.id FROM instances_snapshots_devices AS d JOIN instances_snapshots AS s ON s.id = d.instance_snapshot_id"
 		" JOIN instances_snapshots_devices_config AS c ON c.instance_snapshot_device_id = d.id"
-		" WHERE s.instance_id = ? AND d.type = 2 AND c.key = 'path' AND c.value = '/')", "si", move->pool, i->id);
+		" WHERE s.instance_id = ? AND d.type = 2 AND c.key = 'path' AND c.value = '/')",
+		"si", move->pool, i->id);
 }
 
 int row_move(Instance *i, const char *pool, Error **err)
@@ -487,7 +512,9 @@ static int config_tx(Tx *tx, void *data, Error **err)
 	ConfigWrite *w = data;
 	GHashTableIter iter;
 	void *key;
-	if (w->used_now && tx_exec(tx, err, "UPDATE instances SET last_use_date = ? WHERE id = ?", "ti", w->now, w->i->id) < 0)
+	if (w->used_now &&
+	    tx_exec(tx, err, "UPDATE instances SET last_use_date = ? WHERE id = ?", "ti", w->now,
+		w->i->id) < 0)
 		return -1;
 	if (!w->keys)
 		return 0;
@@ -495,10 +522,12 @@ static int config_tx(Tx *tx, void *data, Error **err)
 	while (g_hash_table_iter_next(&iter, &key, NULL)) {
 		const char *value = config_get(w->config, key);
 		int result = value ?
-		    tx_exec(tx, err, "INSERT OR REPLACE INTO instances_config (instance_id, key, value) VALUES (?, ?, ?)",
-		        "iss", w->i->id, (const char *)key, value) :
-		    tx_exec(tx, err, "DELETE FROM instances_config WHERE instance_id = ? AND key = ?", "is", w->i->id,
-		        (const char *)key);
+		    tx_exec(tx, err,
+			"INSERT OR REPLACE INTO instances_config (instance_id, key, value) VALUES (?, ?, ?)",
+			"iss", w->i->id, (const char *)key, value) :
+		    tx_exec(tx, err,
+			"DELETE FROM instances_config WHERE instance_id = ? AND key = ?", "is",
+			w->i->id, (const char *)key);
 		if (result < 0)
 			return -1;
 	}
@@ -508,7 +537,9 @@ static int config_tx(Tx *tx, void *data, Error **err)
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err)
 {
 	g_autoptr(Config) config = instance_config(i);
-	ConfigWrite w = { .i = i, .keys = keys, .config = config, .used_now = used_now, .now = time(NULL) };
+	ConfigWrite w = {
+		.i = i, .keys = keys, .config = config, .used_now = used_now, .now = time(NULL)
+	};
 	if (used_now)
 		i->last_used = w.now;
 	return db_tx(i->daemon->db, config_tx, &w, err);

@@ -112,7 +112,9 @@ static Runtime *read_state(Daemon *d, const char *directory)
 	g_autoptr(Runtime) r = runtime_new();
 	long long init, monitor, init_start, monitor_start;
 	int used = 0;
-	if (sscanf(text, "%lld %lld %lld %lld %n", &init, &monitor, &init_start, &monitor_start, &used) != 4 || !used)
+	if (sscanf(text, "%lld %lld %lld %lld %n", &init, &monitor, &init_start, &monitor_start,
+		&used) != 4 ||
+	    !used)
 		return NULL;
 	r->init = (pid_t)init;
 	r->monitor = (pid_t)monitor;
@@ -175,7 +177,8 @@ static gboolean wait_fd(int fd, int timeout_ms)
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	gint64 end = g_get_monotonic_time() + timeout_ms * (gint64)1000;
 	for (;;) {
-		gint64 left = timeout_ms < 0 ? -1 : MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
+		gint64 left = timeout_ms < 0 ? -1 :
+					       MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
 		int ready = poll(&p, 1, (int)left);
 		if (ready < 0 && errno == EINTR)
 			continue;

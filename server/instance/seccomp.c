@@ -7,8 +7,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* What no container should do even where the kernel would let it: other kernels, file handles past the
- * mount tree, modules, and lazy unmounts that strand a parent's files. */
+/* What no container should do even where the kernel would let it: other kernels, file handles past
+ * the mount tree, modules, and lazy unmounts that strand a parent's files. */
 static const char default_deny[] =
 	"reject_force_umount\n"
 	"kexec_load errno 38\n"
@@ -46,8 +46,10 @@ static char *policy(const Config *c)
 		return g_strconcat("2\nallowlist\n[all]\n", allow, "\n", NULL);
 	GString *text = g_string_new("2\ndenylist\n");
 	gboolean any = FALSE;
-	const char *deny_default = either(c, "security.syscalls.deny_default", "security.syscalls.blacklist_default");
-	const char *deny_compat = either(c, "security.syscalls.deny_compat", "security.syscalls.blacklist_compat");
+	const char *deny_default = either(
+	    c, "security.syscalls.deny_default", "security.syscalls.blacklist_default");
+	const char *deny_compat = either(
+	    c, "security.syscalls.deny_compat", "security.syscalls.blacklist_compat");
 	const char *deny = either(c, "security.syscalls.deny", "security.syscalls.blacklist");
 	g_string_append(text, "[all]\n");
 	g_autoptr(Config) probe = config_new();

@@ -6,5 +6,6 @@
 #include "sdk/base/error.h"
 #include "sdk/base/map.h"
 
-/* Sets limits.cpu, limits.cpu.allowance and limits.memory where `config` has no value of its own. */
+/* Sets limits.cpu, limits.cpu.allowance and limits.memory where `config` has no value of its own.
+ */
 int instance_size_apply(const char *size, Config *config, Error **err);

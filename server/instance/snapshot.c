@@ -18,20 +18,24 @@ static int root_volume(Instance *i, Pool **ret_pool, Volume **ret_volume, Error 
 {
 	if (instance_pool(i, ret_pool, err) < 0)
 		return -1;
-	*ret_volume = volume_new(*ret_pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
+	*ret_volume = volume_new(*ret_pool,
+	    i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
 	return 0;
 }
 
-static void tell(Instance *i, const char *action, const char *name, const char *old_name, const Caller *caller)
+static void tell(
+    Instance *i, const char *action, const char *name, const char *old_name, const Caller *caller)
 {
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s/snapshots/%s", i->name, name);
-	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) : NULL;
+	g_autofree char *context = old_name ? g_strdup_printf("{\"old_name\":\"%s\"}", old_name) :
+					      NULL;
 	event_lifecycle(i->daemon->events, i->project, action, url, context, caller);
 }
 
 /* ---- create ---- */
 
-static int choose_expiry(Instance *i, const InstanceSnapshotSpec *spec, int64_t now, int64_t *ret_expires, Error **err)
+static int choose_expiry(
+    Instance *i, const InstanceSnapshotSpec *spec, int64_t now, int64_t *ret_expires, Error **err)
 {
 	g_autofree char *age = instance_expanded_get(i, "snapshots.expiry");
 	*ret_expires = spec->expires;
@@ -40,7 +44,8 @@ static int choose_expiry(Instance *i, const InstanceSnapshotSpec *spec, int64_t 
 	return units_parse_expiry(age, now, ret_expires, err);
 }
 
-static int describe(Instance *i, const InstanceSnapshotSpec *spec, InstanceSnapshot **ret_snapshot, Error **err)
+static int describe(
+    Instance *i, const InstanceSnapshotSpec *spec, InstanceSnapshot **ret_snapshot, Error **err)
 {
 	g_autoptr(InstanceSnapshot) s = g_new0(InstanceSnapshot, 1);
 	s->instance_id = i->id;
@@ -49,7 +54,8 @@ static int describe(Instance *i, const InstanceSnapshotSpec *spec, InstanceSnaps
 	s->devices = instance_devices(i);
 	s->description = g_strdup(spec->description ? spec->description : "");
 	if (spec->stateful)
-		return error_set(err, ERROR_UNSUPPORTED, "Stateful snapshots are not available in this version: leave \"stateful\" out");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Stateful snapshots are not available in this version: leave \"stateful\" out");
 	if (choose_expiry(i, spec, s->created, &s->expires, err) < 0)
 		return -1;
 	if (spec->name && *spec->name) {
@@ -64,7 +70,8 @@ static int describe(Instance *i, const InstanceSnapshotSpec *spec, InstanceSnaps
 }
 
 /* Where trees are copied, nothing may change them meanwhile. */
-static int take(Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
+static int take(
+    Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
 	gboolean freeze = instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
 	if (freeze && power_freeze_locked(i, TRUE, err) < 0)
@@ -75,13 +82,15 @@ static int take(Instance *i, Pool *pool, const Volume *volume, const InstanceSna
 	return result;
 }
 
-int snapshot_create_locked(Instance *i, const InstanceSnapshotSpec *spec, char **ret_name, Error **err)
+int snapshot_create_locked(
+    Instance *i, const InstanceSnapshotSpec *spec, char **ret_name, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(InstanceSnapshot) s = NULL;
-	if (project_allow_snapshot(i->daemon, i->project, err) < 0 || root_volume(i, &pool, &volume, err) < 0 ||
-	    describe(i, spec, &s, err) < 0 || snapshot_insert(i->daemon, s, err) < 0)
+	if (project_allow_snapshot(i->daemon, i->project, err) < 0 ||
+	    root_volume(i, &pool, &volume, err) < 0 || describe(i, spec, &s, err) < 0 ||
+	    snapshot_insert(i->daemon, s, err) < 0)
 		return -1;
 	if (take(i, pool, volume, s, err) < 0) {
 		snapshot_forget(i->daemon, s->id, NULL);
@@ -97,7 +106,8 @@ void snapshot_tell_created(Instance *i, const char *name, const Caller *caller)
 	tell(i, "instance-snapshot-created", name, NULL, caller);
 }
 
-int instance_snapshot_create(Instance *i, const InstanceSnapshotSpec *spec, const Caller *caller, Error **err)
+int instance_snapshot_create(
+    Instance *i, const InstanceSnapshotSpec *spec, const Caller *caller, Error **err)
 {
 	g_autofree char *name = NULL;
 	if (instance_lock(i, err) < 0)
@@ -145,7 +155,8 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 	g_autoptr(InstanceSnapshot) s = NULL;
 	if (name_check_snapshot(new_name, err) < 0)
 		return error_prefix(err, "Invalid snapshot name");
-	if (instance_snapshot_find(i, name, &s, err) < 0 || root_volume(i, &pool, &volume, err) < 0 ||
+	if (instance_snapshot_find(i, name, &s, err) < 0 ||
+	    root_volume(i, &pool, &volume, err) < 0 ||
 	    snapshot_rename(pool, volume, name, new_name, err) < 0)
 		return -1;
 	if (snapshot_set_name(i->daemon, s->id, new_name, err) == 0)
@@ -154,7 +165,8 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 	return -1;
 }
 
-int instance_snapshot_rename(Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err)
+int instance_snapshot_rename(
+    Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
@@ -172,13 +184,15 @@ static int set_expiry_locked(Instance *i, const char *name, int64_t expires, Err
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(InstanceSnapshot) s = NULL;
-	if (instance_snapshot_find(i, name, &s, err) < 0 || root_volume(i, &pool, &volume, err) < 0 ||
+	if (instance_snapshot_find(i, name, &s, err) < 0 ||
+	    root_volume(i, &pool, &volume, err) < 0 ||
 	    snapshot_row_update(pool, volume, name, s->description, expires, err) < 0)
 		return -1;
 	return snapshot_set_expiry(i->daemon, s->id, expires, err);
 }
 
-int instance_snapshot_set_expiry(Instance *i, const char *name, int64_t expires, const Caller *caller, Error **err)
+int instance_snapshot_set_expiry(
+    Instance *i, const char *name, int64_t expires, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
@@ -196,7 +210,8 @@ int instance_snapshot_set_expiry(Instance *i, const char *name, int64_t expires,
 /* Keys of the snapshot, but who the instance is and whether it ran stay. */
 static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 {
-	static const char *const kept[] = { "volatile.uuid", "volatile.last_state.power", "volatile.last_state.ready" };
+	static const char *const kept[] = { "volatile.uuid", "volatile.last_state.power",
+		"volatile.last_state.ready" };
 	g_autoptr(Config) now = instance_config(i);
 	g_autofree char *generation = g_uuid_string_random();
 	Config *config = config_copy(s->config);
@@ -206,7 +221,8 @@ static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 	return config;
 }
 
-static int restore_data(Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
+static int restore_data(
+    Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
 	g_autoptr(Config) config = restored_config(i, s);
 	InstanceChange change = { .config = config, .devices = s->devices, .ephemeral = -1 };
@@ -271,7 +287,8 @@ static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
 	if (!seconds)
 		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -281,28 +298,33 @@ int64_t instance_snapshot_size(Instance *i, const char *name)
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
 	int64_t used = -1;
-	if (root_volume(i, &pool, &volume, NULL) < 0 || snapshot_usage(pool, volume, name, &used, NULL) < 0)
+	if (root_volume(i, &pool, &volume, NULL) < 0 ||
+	    snapshot_usage(pool, volume, name, &used, NULL) < 0)
 		return -1;
 	return used;
 }
 
-void instance_snapshot_render(Instance *i, const ProfileSet *set, const InstanceSnapshot *s, Arena *arena,
-    Pb__InstanceSnapshot *out)
+void instance_snapshot_render(Instance *i, const ProfileSet *set, const InstanceSnapshot *s,
+    Arena *arena, Pb__InstanceSnapshot *out)
 {
 	g_autoptr(Config) config = NULL;
 	g_autoptr(GHashTable) devices = NULL;
 	g_auto(GStrv) profiles = instance_profiles(i);
-	if (row_expand_from(set, i->project, profiles, s->config, s->devices, &config, &devices, NULL) < 0) {
+	if (row_expand_from(
+		set, i->project, profiles, s->config, s->devices, &config, &devices, NULL) < 0) {
 		config = config_copy(s->config);
 		devices = devices_copy(s->devices);
 	}
 	out->name = arena_strdup(arena, s->name);
 	out->architecture = (char *)image_architecture_name((int)i->architecture);
-	config_to_map(s->config, arena, &pb__instance_snapshot__config_entry__descriptor, &out->n_config, &out->config);
-	devices_to_map(s->devices, arena, &pb__instance_snapshot__devices_entry__descriptor, &out->n_devices, &out->devices);
-	config_to_map(config, arena, &pb__instance_snapshot__expanded_config_entry__descriptor, &out->n_expanded_config, &out->expanded_config);
-	devices_to_map(devices, arena, &pb__instance_snapshot__expanded_devices_entry__descriptor, &out->n_expanded_devices,
-	    &out->expanded_devices);
+	config_to_map(s->config, arena, &pb__instance_snapshot__config_entry__descriptor,
+	    &out->n_config, &out->config);
+	devices_to_map(s->devices, arena, &pb__instance_snapshot__devices_entry__descriptor,
+	    &out->n_devices, &out->devices);
+	config_to_map(config, arena, &pb__instance_snapshot__expanded_config_entry__descriptor,
+	    &out->n_expanded_config, &out->expanded_config);
+	devices_to_map(devices, arena, &pb__instance_snapshot__expanded_devices_entry__descriptor,
+	    &out->n_expanded_devices, &out->expanded_devices);
 	out->n_profiles = g_strv_length(profiles);
 	out->profiles = arena_alloc(arena, (out->n_profiles + 1) * sizeof(char *));
 	for (size_t n = 0; n < out->n_profiles; n++)

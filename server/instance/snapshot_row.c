@@ -32,7 +32,8 @@ static int load_rows(Tx *tx, LoadCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
 		"SELECT s.id, s.instance_id, s.name, s.description, s.creation_date, s.expiry_date, s.stateful"
-		" FROM instances_snapshots AS s" CHOSEN " ORDER BY s.creation_date, s.id", "iiss", CHOSEN_ARGUMENTS) < 0)
+		" FROM instances_snapshots AS s" CHOSEN " ORDER BY s.creation_date, s.id",
+		"iiss", CHOSEN_ARGUMENTS) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -57,7 +58,8 @@ static int load_config(Tx *tx, LoadCall *call, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
 		"SELECT c.instance_snapshot_id, c.key, c.value FROM instances_snapshots_config AS c"
-		" JOIN instances_snapshots AS s ON s.id = c.instance_snapshot_id" CHOSEN, "iiss", CHOSEN_ARGUMENTS) < 0)
+		" JOIN instances_snapshots AS s ON s.id = c.instance_snapshot_id" CHOSEN,
+		"iiss", CHOSEN_ARGUMENTS) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -90,7 +92,8 @@ static int load_devices(Tx *tx, LoadCall *call, Error **err)
 			devices_set(s->devices, rows_text(rows, 1), fresh);
 		}
 		if (!rows_null(rows, 3))
-			config_set(devices_get(s->devices, rows_text(rows, 1)), rows_text(rows, 3), rows_text(rows, 4));
+			config_set(devices_get(s->devices, rows_text(rows, 1)), rows_text(rows, 3),
+			    rows_text(rows, 4));
 	}
 	return more;
 }
@@ -109,7 +112,8 @@ static int load_tx(Tx *tx, void *data, Error **err)
 
 static int load(Daemon *d, int64_t instance, const char *name, GPtrArray **ret_list, Error **err)
 {
-	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)instance_snapshot_free);
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	LoadCall call = { .instance = instance, .name = name, .list = list, .by_id = by_id };
 	if (db_read(d->db, load_tx, &call, err) < 0)
@@ -123,7 +127,8 @@ int instance_snapshot_list(Instance *i, GPtrArray **ret_snapshots, Error **err)
 	return load(i->daemon, i->id, NULL, ret_snapshots, err);
 }
 
-int instance_snapshot_find(Instance *i, const char *name, InstanceSnapshot **ret_snapshot, Error **err)
+int instance_snapshot_find(
+    Instance *i, const char *name, InstanceSnapshot **ret_snapshot, Error **err)
 {
 	g_autoptr(GPtrArray) list = NULL;
 	if (load(i->daemon, i->id, name, &list, err) < 0)
@@ -139,14 +144,17 @@ int instance_snapshot_list_all(Daemon *d, GHashTable **ret_by_instance, Error **
 	g_autoptr(GPtrArray) list = NULL;
 	if (load(d, -1, NULL, &list, err) < 0)
 		return -1;
-	g_autoptr(GHashTable) all = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+	g_autoptr(GHashTable) all = g_hash_table_new_full(
+	    g_int64_hash, g_int64_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
 	g_ptr_array_set_free_func(list, NULL);
 	for (guint n = 0; n < list->len; n++) {
 		InstanceSnapshot *s = list->pdata[n];
 		GPtrArray *own = g_hash_table_lookup(all, &s->instance_id);
 		if (!own) {
-			own = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
-			g_hash_table_insert(all, g_memdup2(&s->instance_id, sizeof(s->instance_id)), own);
+			own = g_ptr_array_new_with_free_func(
+			    (GDestroyNotify)instance_snapshot_free);
+			g_hash_table_insert(
+			    all, g_memdup2(&s->instance_id, sizeof(s->instance_id)), own);
 		}
 		g_ptr_array_add(own, s);
 	}
@@ -159,19 +167,23 @@ static int count_tx(Tx *tx, void *data, Error **err)
 	GHashTable *counts = data;
 	g_autoptr(Rows) rows = NULL;
 	g_hash_table_remove_all(counts);
-	if (tx_query(tx, &rows, err, "SELECT instance_id, count(*) FROM instances_snapshots GROUP BY instance_id", "") < 0)
+	if (tx_query(tx, &rows, err,
+		"SELECT instance_id, count(*) FROM instances_snapshots GROUP BY instance_id",
+		"") < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		int64_t id = rows_int(rows, 0);
-		g_hash_table_insert(counts, g_memdup2(&id, sizeof(id)), GUINT_TO_POINTER((guint)rows_int(rows, 1)));
+		g_hash_table_insert(
+		    counts, g_memdup2(&id, sizeof(id)), GUINT_TO_POINTER((guint)rows_int(rows, 1)));
 	}
 	return more;
 }
 
 int instance_snapshot_count_all(Daemon *d, GHashTable **ret_by_instance, Error **err)
 {
-	g_autoptr(GHashTable) counts = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	g_autoptr(GHashTable) counts = g_hash_table_new_full(
+	    g_int64_hash, g_int64_equal, g_free, NULL);
 	if (db_read(d->db, count_tx, counts, err) < 0)
 		return -1;
 	*ret_by_instance = g_steal_pointer(&counts);
@@ -184,11 +196,14 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	if (tx_insert(tx, &s->id, err,
 		"INSERT INTO instances_snapshots (instance_id, name, creation_date, stateful, description, expiry_date)"
 		" VALUES (?, ?, ?, ?, ?, ?)",
-		"istist", s->instance_id, s->name, s->created, (int64_t)s->stateful, s->description, s->expires) < 0)
+		"istist", s->instance_id, s->name, s->created, (int64_t)s->stateful, s->description,
+		s->expires) < 0)
 		return -1;
-	return tx_config_replace(tx, "instances_snapshots_config", "instance_snapshot_id", s->id, s->config, err) < 0 ? -1 :
-	    devices_replace(tx, "instances_snapshots", "instance_snapshot_id", "instance_snapshot_device_id", s->id,
-		s->devices, err);
+	return tx_config_replace(tx, "instances_snapshots_config", "instance_snapshot_id", s->id,
+		   s->config, err) < 0 ?
+	    -1 :
+	    devices_replace(tx, "instances_snapshots", "instance_snapshot_id",
+		"instance_snapshot_device_id", s->id, s->devices, err);
 }
 
 /* Whoever deletes it then may have to wake earlier. */
@@ -213,7 +228,8 @@ int snapshot_insert(Daemon *d, InstanceSnapshot *s, Error **err)
 
 static int delete_tx(Tx *tx, void *data, Error **err)
 {
-	return tx_exec(tx, err, "DELETE FROM instances_snapshots WHERE id = ?", "i", *(int64_t *)data);
+	return tx_exec(
+	    tx, err, "DELETE FROM instances_snapshots WHERE id = ?", "i", *(int64_t *)data);
 }
 
 int snapshot_forget(Daemon *d, int64_t id, Error **err)
@@ -229,9 +245,11 @@ typedef struct ChangeCall {
 static int change_tx(Tx *tx, void *data, Error **err)
 {
 	const ChangeCall *call = data;
-	return call->name
-	    ? tx_exec(tx, err, "UPDATE instances_snapshots SET name = ? WHERE id = ?", "si", call->name, call->id)
-	    : tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "ti", call->expires, call->id);
+	return call->name ?
+	    tx_exec(tx, err, "UPDATE instances_snapshots SET name = ? WHERE id = ?", "si",
+		call->name, call->id) :
+	    tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "ti",
+		call->expires, call->id);
 }
 
 int snapshot_set_name(Daemon *d, int64_t id, const char *name, Error **err)
@@ -249,7 +267,8 @@ int snapshot_set_expiry(Daemon *d, int64_t id, int64_t expires, Error **err)
 	return 0;
 }
 
-/* Volumes of instances have the instance's name, project and kind (0 container, 3 virtual machine). */
+/* Volumes of instances have the instance's name, project and kind (0 container, 3 virtual machine).
+ */
 static int repair_tx(Tx *tx, void *data, Error **err)
 {
 	return tx_exec(tx, err,
@@ -257,7 +276,8 @@ static int repair_tx(Tx *tx, void *data, Error **err)
 	    " JOIN storage_volumes AS v ON v.project_id = i.project_id AND v.name = i.name"
 	    " AND v.type = (CASE i.type WHEN 1 THEN 3 ELSE 0 END)"
 	    " JOIN storage_volumes_snapshots AS s ON s.storage_volume_id = v.id"
-	    " WHERE i.id = instances_snapshots.instance_id AND s.name = instances_snapshots.name)", "");
+	    " WHERE i.id = instances_snapshots.instance_id AND s.name = instances_snapshots.name)",
+	    "");
 }
 
 int instance_snapshot_repair(Daemon *d, Error **err)
@@ -271,7 +291,8 @@ static int expiring_tx(Tx *tx, void *data, Error **err)
 	g_autoptr(Rows) rows = NULL;
 	g_ptr_array_set_size(list, 0);
 	if (tx_query(tx, &rows, err,
-		"SELECT id, instance_id, name, expiry_date FROM instances_snapshots WHERE expiry_date IS NOT NULL", "") < 0)
+		"SELECT id, instance_id, name, expiry_date FROM instances_snapshots WHERE expiry_date IS NOT NULL",
+		"") < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -279,7 +300,9 @@ static int expiring_tx(Tx *tx, void *data, Error **err)
 		if (expires <= 0)
 			continue;
 		InstanceSnapshot *s = g_new0(InstanceSnapshot, 1);
-		*s = (InstanceSnapshot){ .id = rows_int(rows, 0), .instance_id = rows_int(rows, 1), .name = g_strdup(rows_text(rows, 2)),
+		*s = (InstanceSnapshot){ .id = rows_int(rows, 0),
+			.instance_id = rows_int(rows, 1),
+			.name = g_strdup(rows_text(rows, 2)),
 			.expires = expires };
 		g_ptr_array_add(list, s);
 	}
@@ -288,7 +311,8 @@ static int expiring_tx(Tx *tx, void *data, Error **err)
 
 int instance_snapshot_expiring(Daemon *d, GPtrArray **ret_snapshots, Error **err)
 {
-	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)instance_snapshot_free);
 	if (db_read(d->db, expiring_tx, list, err) < 0)
 		return -1;
 	*ret_snapshots = g_steal_pointer(&list);

@@ -1,5 +1,6 @@
 #pragma once
-/* Writing the rows of instances' snapshots, for the files of this folder. Reading is in snapshot.h. */
+/* Writing the rows of instances' snapshots, for the files of this folder. Reading is in snapshot.h.
+ */
 #include "server/instance/snapshot.h"
 
 int snapshot_insert(Daemon *d, InstanceSnapshot *snapshot, Error **err); /* sets id */

@@ -11,8 +11,8 @@
 /* A clock that went back further than this was wrong before. */
 enum { CLOCK_SLACK = 3600 };
 
-/* Every moment up to this one has had its snapshots. A daemon that starts takes none for the time before:
- * so no restart takes one twice. Only the schedule's job reads and writes it. */
+/* Every moment up to this one has had its snapshots. A daemon that starts takes none for the time
+ * before: so no restart takes one twice. Only the schedule's job reads and writes it. */
 static int64_t taken_until;
 
 /* ---- what has a schedule ---- */
@@ -50,7 +50,8 @@ static void add_instances(Daemon *d, GPtrArray *owners)
 {
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
 	for (guint n = 0; n < all->len; n++) {
-		g_autofree char *schedule = instance_expanded_get(all->pdata[n], "snapshots.schedule");
+		g_autofree char *schedule = instance_expanded_get(
+		    all->pdata[n], "snapshots.schedule");
 		Owner *owner = owner_new(schedule);
 		if (!owner)
 			continue;
@@ -69,7 +70,8 @@ static void add_volumes(Pool *pool, GPtrArray *owners)
 	if (volume_describe(pool, &query, arena, &count, &volumes, &error) < 0)
 		log_warn("Cannot list volumes", "pool", pool_name(pool), "err", error->message);
 	for (size_t n = 0; !error && n < count; n++) {
-		g_autoptr(Config) config = config_from_map(volumes[n]->n_config, volumes[n]->config);
+		g_autoptr(Config) config = config_from_map(
+		    volumes[n]->n_config, volumes[n]->config);
 		Owner *owner = owner_new(config_get(config, "snapshots.schedule"));
 		if (!owner)
 			continue;
@@ -116,15 +118,19 @@ static int take_volume(Owner *owner, Error **err)
 	if (custom_snapshot_create(owner->pool, owner->project, owner->name, &spec, &name, err) < 0)
 		return -1;
 	g_autofree char *volume = g_uri_escape_string(owner->name, NULL, FALSE);
-	g_autofree char *url = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom/%s/snapshots/%s", pool_name(owner->pool), volume, name);
-	event_lifecycle(pool_daemon(owner->pool)->events, owner->project, "storage-volume-snapshot-created", url, NULL, NULL);
+	g_autofree char *url = g_strdup_printf(
+	    "/1.0/storage-pools/%s/volumes/custom/%s/snapshots/%s", pool_name(owner->pool), volume,
+	    name);
+	event_lifecycle(pool_daemon(owner->pool)->events, owner->project,
+	    "storage-volume-snapshot-created", url, NULL, NULL);
 	return 0;
 }
 
 static int take_instance(Owner *owner, Error **err)
 {
 	InstanceSnapshotSpec spec = { 0 };
-	g_autofree char *stopped = instance_expanded_get(owner->instance, "snapshots.schedule.stopped");
+	g_autofree char *stopped = instance_expanded_get(
+	    owner->instance, "snapshots.schedule.stopped");
 	if (!instance_running(owner->instance) && g_strcmp0(stopped, "true") != 0)
 		return 0;
 	return instance_snapshot_create(owner->instance, &spec, NULL, err);
@@ -141,8 +147,10 @@ static int run_schedule(Operation *op, void *data, Error **err)
 		if (cron_next(owner->cron, taken_until) > now)
 			continue;
 		/* One that fails does not keep the others from theirs. */
-		if ((owner->instance ? take_instance(owner, &error) : take_volume(owner, &error)) < 0)
-			log_warn("Scheduled snapshot not taken", "of", owner->instance ? instance_name(owner->instance) : owner->name, "err",
+		if ((owner->instance ? take_instance(owner, &error) : take_volume(owner, &error)) <
+		    0)
+			log_warn("Scheduled snapshot not taken", "of",
+			    owner->instance ? instance_name(owner->instance) : owner->name, "err",
 			    error->message);
 	}
 	taken_until = now;
@@ -166,7 +174,8 @@ void snapshot_at_startup(Instance *i)
 	if (!schedule || cron_parse(schedule, &cron, NULL) < 0 || !cron_at_startup(cron))
 		return;
 	if (snapshot_create_locked(i, &spec, &name, &error) < 0)
-		log_warn("Snapshot at startup not taken", "instance", i->name, "err", error->message);
+		log_warn(
+		    "Snapshot at startup not taken", "instance", i->name, "err", error->message);
 	else
 		snapshot_tell_created(i, name, NULL);
 }
@@ -186,7 +195,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Expiring, expiring_clear)
 
 static int expiring_load(Daemon *d, Expiring *ret, Error **err)
 {
-	return instance_snapshot_expiring(d, &ret->instances, err) < 0 ? -1 : snapshot_row_expiring(d, &ret->volumes, err);
+	return instance_snapshot_expiring(d, &ret->instances, err) < 0 ?
+	    -1 :
+	    snapshot_row_expiring(d, &ret->volumes, err);
 }
 
 static gint64 expiry_due(Daemon *d, gint64 now_us)
@@ -216,15 +227,18 @@ static int expire_instance(const GPtrArray *all, const InstanceSnapshot *s, Erro
 static int expire_volume(Daemon *d, const ExpiringSnapshot *s, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
-	if (pool_get(d, s->pool, &pool, err) < 0 || custom_snapshot_delete(pool, s->project, s->volume, s->name, err) < 0)
+	if (pool_get(d, s->pool, &pool, err) < 0 ||
+	    custom_snapshot_delete(pool, s->project, s->volume, s->name, err) < 0)
 		return -1;
 	g_autofree char *volume = g_uri_escape_string(s->volume, NULL, FALSE);
-	g_autofree char *url = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom/%s/snapshots/%s", s->pool, volume, s->name);
+	g_autofree char *url = g_strdup_printf(
+	    "/1.0/storage-pools/%s/volumes/custom/%s/snapshots/%s", s->pool, volume, s->name);
 	event_lifecycle(d->events, s->project, "storage-volume-snapshot-deleted", url, NULL, NULL);
 	return 0;
 }
 
-/* Gone already is as good; the first other failure is kept, and makes the job rest before it tries again. */
+/* Gone already is as good; the first other failure is kept, and makes the job rest before it tries
+ * again. */
 static void note(Error *error, const char *of, const char *name, Error **first)
 {
 	if (!error || error->kind == ERROR_NOT_FOUND || *first) {
@@ -244,7 +258,8 @@ static int run_expiry(Operation *op, void *data, Error **err)
 	Error *first = NULL;
 	if (expiring_load(d, &expiring, err) < 0)
 		return -1;
-	for (guint n = 0; n < expiring.instances->len && !g_atomic_int_get(&d->shutting_down); n++) {
+	for (guint n = 0; n < expiring.instances->len && !g_atomic_int_get(&d->shutting_down);
+	     n++) {
 		const InstanceSnapshot *s = expiring.instances->pdata[n];
 		Error *error = NULL;
 		if (s->expires <= now && expire_instance(all, s, &error) < 0)
@@ -261,8 +276,10 @@ static int run_expiry(Operation *op, void *data, Error **err)
 
 int snapshot_tasks_start(Daemon *d, Error **err)
 {
-	static const ScheduleJob schedule = { "Creating scheduled snapshots", schedule_due, run_schedule };
-	static const ScheduleJob expiry = { "Cleaning up expired snapshots", expiry_due, run_expiry };
+	static const ScheduleJob schedule = { "Creating scheduled snapshots", schedule_due,
+		run_schedule };
+	static const ScheduleJob expiry = { "Cleaning up expired snapshots", expiry_due,
+		run_expiry };
 	taken_until = time(NULL);
 	schedule_add(d, &schedule);
 	schedule_add(d, &expiry);

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Snapshots that come and go by themselves, of instances and of custom volumes: snapshots.schedule and
- * snapshots.expiry.
+ * Snapshots that come and go by themselves, of instances and of custom volumes: snapshots.schedule
+ * and snapshots.expiry.
  */
 #include "server/daemon.h"
 

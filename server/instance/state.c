@@ -12,7 +12,9 @@ static int64_t read_cpu(const Runtime *r)
 	if (cgroup_version("cpuacct") == CGROUP_V1)
 		return cgroup_read_number("cpuacct", r->cgroup, "cpuacct.usage");
 	g_autofree char *stat = cgroup_read("cpuacct", r->cgroup, "cpu.stat");
-	return stat && g_str_has_prefix(stat, "usage_usec ") ? g_ascii_strtoll(stat + 11, NULL, 10) * 1000 : -1;
+	return stat && g_str_has_prefix(stat, "usage_usec ") ?
+	    g_ascii_strtoll(stat + 11, NULL, 10) * 1000 :
+	    -1;
 }
 
 static int64_t total_memory(void)
@@ -23,18 +25,27 @@ static int64_t total_memory(void)
 static void read_memory(Instance *i, const Runtime *r, Pb__InstanceStateMemory *out)
 {
 	gboolean v1 = cgroup_version("memory") == CGROUP_V1;
-	out->usage = MAX(0, cgroup_read_number("memory", r->cgroup, v1 ? "memory.usage_in_bytes" : "memory.current"));
-	out->usage_peak = MAX(0, cgroup_read_number("memory", r->cgroup, v1 ? "memory.max_usage_in_bytes" : "memory.peak"));
-	int64_t limit = cgroup_read_number("memory", r->cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
+	out->usage = MAX(0,
+	    cgroup_read_number(
+		"memory", r->cgroup, v1 ? "memory.usage_in_bytes" : "memory.current"));
+	out->usage_peak = MAX(0,
+	    cgroup_read_number(
+		"memory", r->cgroup, v1 ? "memory.max_usage_in_bytes" : "memory.peak"));
+	int64_t limit = cgroup_read_number(
+	    "memory", r->cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
 	out->total = limit > 0 && limit < total_memory() ? limit : total_memory();
 	if (v1) {
-		int64_t both = cgroup_read_number("memory", r->cgroup, "memory.memsw.usage_in_bytes");
-		int64_t peak = cgroup_read_number("memory", r->cgroup, "memory.memsw.max_usage_in_bytes");
+		int64_t both = cgroup_read_number(
+		    "memory", r->cgroup, "memory.memsw.usage_in_bytes");
+		int64_t peak = cgroup_read_number(
+		    "memory", r->cgroup, "memory.memsw.max_usage_in_bytes");
 		out->swap_usage = MAX(0, both - out->usage);
 		out->swap_usage_peak = MAX(0, peak - out->usage_peak);
 	} else {
-		out->swap_usage = MAX(0, cgroup_read_number("memory", r->cgroup, "memory.swap.current"));
-		out->swap_usage_peak = MAX(0, cgroup_read_number("memory", r->cgroup, "memory.swap.peak"));
+		out->swap_usage = MAX(
+		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.current"));
+		out->swap_usage_peak = MAX(
+		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.peak"));
 	}
 }
 
@@ -63,18 +74,21 @@ static char *host_name_of(const Config *volatiles, const Devices *devices, const
 
 static Pb__InstanceStateNetwork *render_link(const Link *link, const char *host_name, Arena *arena)
 {
-	Pb__InstanceStateNetwork *n = arena_message(arena, Pb__InstanceStateNetwork, pb__instance_state_network);
+	Pb__InstanceStateNetwork *n = arena_message(
+	    arena, Pb__InstanceStateNetwork, pb__instance_state_network);
 	n->addresses = arena_alloc(arena, (link->n_addresses + 1) * sizeof(void *));
 	for (unsigned k = 0; k < link->n_addresses; k++) {
 		const LinkAddress *a = &link->addresses[k];
-		Pb__InstanceStateNetworkAddress *out = arena_message(arena, Pb__InstanceStateNetworkAddress, pb__instance_state_network_address);
+		Pb__InstanceStateNetworkAddress *out = arena_message(
+		    arena, Pb__InstanceStateNetworkAddress, pb__instance_state_network_address);
 		out->family = (char *)(a->family == AF_INET ? "inet" : "inet6");
 		out->address = arena_strdup(arena, a->text);
 		out->netmask = arena_printf(arena, "%d", a->prefix);
 		out->scope = (char *)a->scope;
 		n->addresses[n->n_addresses++] = out;
 	}
-	Pb__InstanceStateNetworkCounters *c = arena_message(arena, Pb__InstanceStateNetworkCounters, pb__instance_state_network_counters);
+	Pb__InstanceStateNetworkCounters *c = arena_message(
+	    arena, Pb__InstanceStateNetworkCounters, pb__instance_state_network_counters);
 	c->bytes_received = (int64_t)link->counters.rx_bytes;
 	c->bytes_sent = (int64_t)link->counters.tx_bytes;
 	c->packets_received = (int64_t)link->counters.rx_packets;
@@ -84,7 +98,8 @@ static Pb__InstanceStateNetwork *render_link(const Link *link, const char *host_
 	c->packets_dropped_inbound = (int64_t)link->counters.rx_dropped;
 	c->packets_dropped_outbound = (int64_t)link->counters.tx_dropped;
 	n->counters = c;
-	n->hwaddr = arena_strdup(arena, link->arp_type == 772 /* ARPHRD_LOOPBACK */ ? "" : link->address);
+	n->hwaddr = arena_strdup(
+	    arena, link->arp_type == 772 /* ARPHRD_LOOPBACK */ ? "" : link->address);
 	n->host_name = arena_strdup(arena, host_name);
 	n->mtu = link->mtu;
 	n->state = (char *)(link->flags & IFF_UP ? "up" : "down");
@@ -107,7 +122,8 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 	out->network = arena_alloc(arena, (list->n_links + 1) * sizeof(void *));
 	for (unsigned n = 0; n < list->n_links; n++) {
 		g_autofree char *host = host_name_of(config, devices, &list->links[n]);
-		Pb__InstanceState__NetworkEntry *entry = arena_message(arena, Pb__InstanceState__NetworkEntry, pb__instance_state__network_entry);
+		Pb__InstanceState__NetworkEntry *entry = arena_message(
+		    arena, Pb__InstanceState__NetworkEntry, pb__instance_state__network_entry);
 		entry->key = arena_strdup(arena, list->links[n].name);
 		entry->value = render_link(&list->links[n], host, arena);
 		out->network[out->n_network++] = entry;
@@ -122,11 +138,15 @@ static void read_disk(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceS
 	const char *name;
 	Config *root;
 	int64_t used = -1, total = 0;
-	if (device_root_disk(devices, &name, &root, NULL) < 0 || pool_get(i->daemon, config_get(root, "pool"), &pool, NULL) < 0 ||
+	if (device_root_disk(devices, &name, &root, NULL) < 0 ||
+	    pool_get(i->daemon, config_get(root, "pool"), &pool, NULL) < 0 ||
 	    (depth == STATE_ROW && pool_usage_walks(pool)) ||
-	    pool_instance_usage(pool, i->project, i->name, instance_type_name(i->type), &used, &total, NULL) < 0 || used < 0)
+	    pool_instance_usage(
+		pool, i->project, i->name, instance_type_name(i->type), &used, &total, NULL) < 0 ||
+	    used < 0)
 		return;
-	Pb__InstanceState__DiskEntry *entry = arena_message(arena, Pb__InstanceState__DiskEntry, pb__instance_state__disk_entry);
+	Pb__InstanceState__DiskEntry *entry = arena_message(
+	    arena, Pb__InstanceState__DiskEntry, pb__instance_state__disk_entry);
 	entry->key = arena_strdup(arena, name);
 	entry->value = arena_message(arena, Pb__InstanceStateDisk, pb__instance_state_disk);
 	entry->value->usage = used;
@@ -148,7 +168,9 @@ void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceSta
 	if (!r)
 		return;
 	out->pid = r->init;
-	out->processes = cgroup_version("pids") != CGROUP_NONE ? cgroup_read_number("pids", r->cgroup, "pids.current") : -1;
+	out->processes = cgroup_version("pids") != CGROUP_NONE ?
+	    cgroup_read_number("pids", r->cgroup, "pids.current") :
+	    -1;
 	out->cpu->usage = read_cpu(r);
 	read_memory(i, r, out->memory);
 	read_network(i, r, arena, out);

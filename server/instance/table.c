@@ -67,7 +67,8 @@ int instance_lock(Instance *i, Error **err)
 int instance_trylock(Instance *i, Error **err)
 {
 	if (!g_mutex_trylock(&i->change))
-		return error_set(err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
+		return error_set(
+		    err, ERROR_BUSY, "Instance \"%s\" is busy with another change", i->name);
 	if (!i->gone)
 		return 0;
 	g_mutex_unlock(&i->change);
@@ -108,7 +109,8 @@ int table_move(Instance *i, const char *project, const char *name, Error **err)
 	g_autofree char *from = table_key(i->project, i->name);
 	g_autofree char *to = table_key(project, name);
 	g_mutex_lock(&table->lock);
-	gboolean same = strcmp(from, to) == 0, taken = !same && g_hash_table_contains(table->by_name, to);
+	gboolean same = strcmp(from, to) == 0,
+		 taken = !same && g_hash_table_contains(table->by_name, to);
 	if (!taken && !same) {
 		g_hash_table_insert(table->by_name, g_steal_pointer(&to), instance_ref(i));
 		g_hash_table_remove(table->by_name, from);
@@ -134,7 +136,8 @@ void table_show(Instance *i)
 	g_mutex_unlock(&table->lock);
 }
 
-int instance_get(Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
+int instance_get(
+    Daemon *d, const char *project, const char *name, Instance **ret_instance, Error **err)
 {
 	g_autofree char *key = table_key(project, name);
 	g_mutex_lock(&d->instances->lock);
@@ -225,7 +228,8 @@ static char *below(const char *directory, const char *folder, const Instance *i)
 
 char *instance_path(Instance *i)
 {
-	return below(i->daemon->dir, i->type == INSTANCE_MACHINE ? "virtual-machines" : "containers", i);
+	return below(
+	    i->daemon->dir, i->type == INSTANCE_MACHINE ? "virtual-machines" : "containers", i);
 }
 
 char *instance_log_path(Instance *i)
@@ -234,13 +238,13 @@ char *instance_log_path(Instance *i)
 }
 
 /* Copies made under the short lock. */
-#define GETTER(type, name, field, copy)                                                                 \
-	type name(Instance *i)                                                                          \
-	{                                                                                               \
-		g_mutex_lock(&i->lock);                                                                 \
-		type value = copy(i->field);                                                            \
-		g_mutex_unlock(&i->lock);                                                               \
-		return value;                                                                           \
+#define GETTER(type, name, field, copy)                                                            \
+	type name(Instance *i)                                                                     \
+	{                                                                                          \
+		g_mutex_lock(&i->lock);                                                            \
+		type value = copy(i->field);                                                       \
+		g_mutex_unlock(&i->lock);                                                          \
+		return value;                                                                      \
 	}
 GETTER(Config *, instance_config, config, config_copy)
 GETTER(Config *, instance_expanded_config, expanded, config_copy)
@@ -314,8 +318,8 @@ int volatile_sync(Instance *i, Error **err)
 	return 0;
 }
 
-void instance_event_below(Instance *i, const char *below, const char *action, const char *context_json,
-    const Caller *caller)
+void instance_event_below(Instance *i, const char *below, const char *action,
+    const char *context_json, const Caller *caller)
 {
 	g_autofree char *source = g_strconcat("/1.0/instances/", i->name, below, NULL);
 	event_lifecycle(i->daemon->events, i->project, action, source, context_json, caller);
@@ -332,10 +336,12 @@ static const char *host_volatile_get(const DeviceHost *host, const char *key)
 {
 	Instance *i = host->instance_private;
 	g_autofree char *value = instance_volatile_get(i, key);
-	return value ? g_intern_string(value) : NULL; /* few and repeated: hwaddr, interface names */
+	return value ? g_intern_string(value) :
+		       NULL; /* few and repeated: hwaddr, interface names */
 }
 
-static int host_volatile_set(const DeviceHost *host, const char *key, const char *value, Error **err)
+static int host_volatile_set(
+    const DeviceHost *host, const char *key, const char *value, Error **err)
 {
 	return instance_volatile_set(host->instance_private, key, value, err);
 }
@@ -384,7 +390,8 @@ void instance_host_clear(DeviceHost *host)
 
 /* Start and stop of the table itself. */
 
-/* An instance without a root volume is one whose creation or deletion was cut short: gone with it. */
+/* An instance without a root volume is one whose creation or deletion was cut short: gone with it.
+ */
 static gboolean half_made(Instance *i, GHashTable *volumes)
 {
 	g_autofree char *key = g_strdup_printf("%s/%s/%d", i->project, i->name,
@@ -413,7 +420,8 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 	Error *error = NULL;
 	Runtime *runtime = NULL;
 	if (runtime_adopt(i, &runtime, &error) < 0) {
-		log_warn("Instance's running state is not known", "instance", i->name, "err", error->message);
+		log_warn("Instance's running state is not known", "instance", i->name, "err",
+		    error->message);
 		g_clear_pointer(&error, error_free);
 	}
 	g_autofree char *renaming = instance_volatile_get(i, "rename");
@@ -426,9 +434,11 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 	if (renaming)
 		instance_volatile_set(i, "rename", NULL, NULL);
 	if (half_made(i, volumes)) {
-		log_info("Removing a half-made instance", "instance", i->name, "project", i->project);
+		log_info(
+		    "Removing a half-made instance", "instance", i->name, "project", i->project);
 		if (row_delete(i, &error) < 0)
-			log_error("Half-made instance stays", "instance", i->name, "err", error->message);
+			log_error(
+			    "Half-made instance stays", "instance", i->name, "err", error->message);
 		g_clear_pointer(&error, error_free);
 		runtime_unref(runtime);
 		return;
@@ -437,7 +447,8 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 	if (runtime) {
 		g_autoptr(Pool) pool = NULL;
 		if (instance_pool(i, &pool, NULL) == 0)
-			pool_instance_mount(pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
+			pool_instance_mount(
+			    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
 		runtime_publish(i, runtime);
 	}
 }
@@ -461,10 +472,12 @@ static void remove_orphans(InstanceTable *table)
 int instance_table_start(Daemon *d, Error **err)
 {
 	g_autoptr(GPtrArray) all = NULL;
-	g_autoptr(GHashTable) volumes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_autoptr(GHashTable) volumes = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, NULL);
 	InstanceTable *table = g_new0(InstanceTable, 1);
 	table->daemon = d;
-	table->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)instance_unref);
+	table->by_name = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, (GDestroyNotify)instance_unref);
 	g_mutex_init(&table->lock);
 	d->instances = table;
 	g_autofree char *run = g_build_filename(d->dir, "run", NULL);

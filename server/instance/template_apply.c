@@ -1,4 +1,5 @@
-/* Renders the templates that an instance's metadata.yaml names into its (stopped) root file system. */
+/* Renders the templates that an instance's metadata.yaml names into its (stopped) root file system.
+ */
 #include "server/image/metadata.h"
 #include "server/instance/file.h"
 #include "server/instance/metadata.h"
@@ -35,13 +36,16 @@ static json_t *json_of_config(const Config *config)
 	return object;
 }
 
-static json_t *context_of(Instance *i, const char *trigger, const char *path, const Pb__ImageMetadataTemplate *t)
+static json_t *context_of(
+    Instance *i, const char *trigger, const char *path, const Pb__ImageMetadataTemplate *t)
 {
 	g_autoptr(Config) config = instance_expanded_config(i);
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
-	json_t *instance = json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", i->name, "type", instance_type_name(i->type),
-	    "architecture", image_architecture_name((int)i->architecture), "privileged",
-	    config_true(config, "security.privileged") ? "true" : "false", "ephemeral", i->ephemeral ? "true" : "false");
+	json_t *instance = json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", i->name, "type",
+	    instance_type_name(i->type), "architecture",
+	    image_architecture_name((int)i->architecture), "privileged",
+	    config_true(config, "security.privileged") ? "true" : "false", "ephemeral",
+	    i->ephemeral ? "true" : "false");
 	json_t *every = json_object(), *properties = json_object();
 	GHashTableIter iter;
 	void *name, *device;
@@ -49,9 +53,11 @@ static json_t *context_of(Instance *i, const char *trigger, const char *path, co
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		json_object_set_new(every, name, json_of_config(device));
 	for (size_t n = 0; n < t->n_properties; n++)
-		json_object_set_new(properties, t->properties[n]->key, json_string(t->properties[n]->value));
-	return json_pack("{s:s,s:s,s:O,s:o,s:o,s:o,s:o}", "trigger", trigger, "path", path, "container", instance,
-	    "instance", instance, "config", json_of_config(config), "devices", every, "properties", properties);
+		json_object_set_new(
+		    properties, t->properties[n]->key, json_string(t->properties[n]->value));
+	return json_pack("{s:s,s:s,s:O,s:o,s:o,s:o,s:o}", "trigger", trigger, "path", path,
+	    "container", instance, "instance", instance, "config", json_of_config(config),
+	    "devices", every, "properties", properties);
 }
 
 static gboolean wanted(const Pb__ImageMetadataTemplate *t, const char *trigger)
@@ -62,12 +68,13 @@ static gboolean wanted(const Pb__ImageMetadataTemplate *t, const char *trigger)
 	return FALSE;
 }
 
-static int render(Instance *i, int templates, const char *path, const char *trigger, const Pb__ImageMetadataTemplate *t,
-    GString *out, Error **err)
+static int render(Instance *i, int templates, const char *path, const char *trigger,
+    const Pb__ImageMetadataTemplate *t, GString *out, Error **err)
 {
 	g_autofree char *source = NULL;
 	size_t length = 0;
-	if (file_read(templates, t->template_, FILE_LINKS_NONE, TEMPLATE_MAX, &source, &length, err) < 0)
+	if (file_read(
+		templates, t->template_, FILE_LINKS_NONE, TEMPLATE_MAX, &source, &length, err) < 0)
 		return error_prefix(err, "Cannot read template \"%s\"", t->template_);
 	json_t *context = context_of(i, trigger, path, t);
 	int result = template_render(source, length, context, out, err);
@@ -75,8 +82,8 @@ static int render(Instance *i, int templates, const char *path, const char *trig
 	return result < 0 ? error_prefix(err, "Failed to render template \"%s\"", t->template_) : 0;
 }
 
-static int apply_one(Instance *i, FileSession *session, int templates, const char *path, const char *trigger,
-    const Pb__ImageMetadataTemplate *t, Error **err)
+static int apply_one(Instance *i, FileSession *session, int templates, const char *path,
+    const char *trigger, const Pb__ImageMetadataTemplate *t, Error **err)
 {
 	FileAttributes there;
 	g_autofree char *absolute = *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
@@ -90,7 +97,8 @@ static int apply_one(Instance *i, FileSession *session, int templates, const cha
 	if (file_replace(session, absolute, &keep, &fd, err) < 0)
 		return error_prefix(err, "Cannot write template \"%s\"", path);
 	if (file_write_all(fd, text->str, text->len) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write template \"%s\"", path);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot write template \"%s\"", path);
 	return 0;
 }
 
@@ -108,11 +116,14 @@ int template_apply(Instance *i, const char *directory, const char *trigger, Erro
 			continue;
 		if (!session) {
 			autofd int dir = file_open_directory(directory, err);
-			templates = dir < 0 ? -1 : file_open_beneath(dir, "templates", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
+			templates = dir < 0 ? -1 :
+					      file_open_beneath(dir, "templates",
+						  O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 			if (templates < 0 || file_session_open(i, &session, err) < 0)
 				return -1;
 		}
-		if (apply_one(i, session, templates, metadata->templates[n]->key, trigger, t, err) < 0)
+		if (apply_one(i, session, templates, metadata->templates[n]->key, trigger, t, err) <
+		    0)
 			return -1;
 	}
 	return 0;

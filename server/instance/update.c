@@ -23,7 +23,8 @@ int instance_reexpand(Instance *i, Error **err)
 {
 	Config *config;
 	Devices *devices;
-	if (row_expand(i->daemon, i->project, i->profiles, i->config, i->devices, NULL, &config, &devices, err) < 0)
+	if (row_expand(i->daemon, i->project, i->profiles, i->config, i->devices, NULL, &config,
+		&devices, err) < 0)
 		return -1;
 	swap_expanded(i, config, devices);
 	return 0;
@@ -56,7 +57,8 @@ static int remove_device(const DeviceStep *s, const char *name, gboolean gone, E
 		return 0;
 	if (s->running) {
 		if (!type->detach)
-			return error_set(err, ERROR_INVALID, "Device \"%s\" cannot be removed while the instance is running", name);
+			return error_set(err, ERROR_INVALID,
+			    "Device \"%s\" cannot be removed while the instance is running", name);
 		if (type->detach(s->host, name, config, err) < 0)
 			return error_prefix(err, "Failed to remove device \"%s\"", name);
 	}
@@ -76,8 +78,11 @@ static int add_device(const DeviceStep *s, const char *name, Error **err)
 	if (!s->running)
 		return 0;
 	if (!type->attach)
-		return error_set(err, ERROR_INVALID, "Device \"%s\" cannot be added while the instance is running", name);
-	return type->attach(s->host, name, config, err) < 0 ? error_prefix(err, "Failed to add device \"%s\"", name) : 0;
+		return error_set(err, ERROR_INVALID,
+		    "Device \"%s\" cannot be added while the instance is running", name);
+	return type->attach(s->host, name, config, err) < 0 ?
+	    error_prefix(err, "Failed to add device \"%s\"", name) :
+	    0;
 }
 
 static int change_device(const DeviceStep *s, const char *name, Error **err)
@@ -85,7 +90,8 @@ static int change_device(const DeviceStep *s, const char *name, Error **err)
 	const DeviceType *type;
 	const Config *old = devices_get(s->before, name), *new = devices_get(s->after, name);
 	gboolean same_type = g_strcmp0(config_get(old, "type"), config_get(new, "type")) == 0;
-	if (same_type && device_type_find(new, &type, NULL) == 0 && type->can_update && type->can_update(name, old, new))
+	if (same_type && device_type_find(new, &type, NULL) == 0 && type->can_update &&
+	    type->can_update(name, old, new))
 		return type->update ? type->update(s->host, name, old, new, err) : 0;
 	if (remove_device(s, name, !same_type, err) < 0)
 		return -1;
@@ -101,7 +107,9 @@ static int apply_devices(Instance *i, const Devices *before, const Devices *afte
 	if (instance_idmap(i, &idmap, NULL, err) < 0)
 		return -1;
 	instance_host(i, &host, idmap);
-	DeviceStep step = { .host = &host, .before = before, .after = after, .running = host.running };
+	DeviceStep step = {
+		.host = &host, .before = before, .after = after, .running = host.running
+	};
 	g_autofree const char **old = device_sorted(before, &n_old);
 	g_autofree const char **new = device_sorted(after, &n_new);
 	int result = 0;
@@ -130,9 +138,14 @@ typedef struct Saved {
 
 static Saved save(Instance *i)
 {
-	return (Saved){ .config = instance_config(i), .expanded = instance_expanded_config(i), .devices = instance_devices(i),
-		.expanded_devices = instance_expanded_devices(i), .profiles = instance_profiles(i),
-		.description = g_strdup(i->description), .ephemeral = i->ephemeral, .architecture = i->architecture };
+	return (Saved){ .config = instance_config(i),
+		.expanded = instance_expanded_config(i),
+		.devices = instance_devices(i),
+		.expanded_devices = instance_expanded_devices(i),
+		.profiles = instance_profiles(i),
+		.description = g_strdup(i->description),
+		.ephemeral = i->ephemeral,
+		.architecture = i->architecture };
 }
 
 static void saved_clear(Saved *s)
@@ -182,9 +195,12 @@ static Config *new_config(const Config *wanted)
 
 static int set_fields(Instance *i, const InstanceChange *change, Error **err)
 {
-	int64_t architecture = change->architecture && *change->architecture ? image_architecture_id(change->architecture) : i->architecture;
+	int64_t architecture = change->architecture && *change->architecture ?
+	    image_architecture_id(change->architecture) :
+	    i->architecture;
 	if (!architecture)
-		return error_set(err, ERROR_INVALID, "Unknown architecture \"%s\"", change->architecture);
+		return error_set(
+		    err, ERROR_INVALID, "Unknown architecture \"%s\"", change->architecture);
 	g_mutex_lock(&i->lock);
 	if (change->config) {
 		g_hash_table_unref(i->config);
@@ -214,14 +230,16 @@ static int check_profiles(char *const *profiles, Error **err)
 	for (int n = 0; profiles && profiles[n]; n++)
 		for (int k = 0; k < n; k++)
 			if (strcmp(profiles[n], profiles[k]) == 0)
-				return error_set(err, ERROR_INVALID, "Duplicate profile \"%s\" found in request", profiles[n]);
+				return error_set(err, ERROR_INVALID,
+				    "Duplicate profile \"%s\" found in request", profiles[n]);
 	return 0;
 }
 
 static int check_root_stays(const Devices *before, const Devices *after, Error **err)
 {
 	Config *old, *new;
-	if (device_root_disk(before, NULL, &old, NULL) < 0 || device_root_disk(after, NULL, &new, NULL) < 0)
+	if (device_root_disk(before, NULL, &old, NULL) < 0 ||
+	    device_root_disk(after, NULL, &new, NULL) < 0)
 		return 0;
 	if (g_strcmp0(config_get(old, "pool"), config_get(new, "pool")) != 0)
 		return error_set(err, ERROR_INVALID,
@@ -241,8 +259,11 @@ static int check_initial_stays(const Devices *before, const Devices *after, Erro
 	while (g_hash_table_iter_next(&iter, &key, &value)) {
 		if (!g_str_has_prefix(key, "initial."))
 			continue;
-		if (device_root_disk(before, NULL, &old, NULL) < 0 || g_strcmp0(config_get(old, key), value) != 0)
-			return error_set(err, ERROR_INVALID, "\"%s\" cannot be set or changed once the instance is there", (char *)key);
+		if (device_root_disk(before, NULL, &old, NULL) < 0 ||
+		    g_strcmp0(config_get(old, key), value) != 0)
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" cannot be set or changed once the instance is there",
+			    (char *)key);
 	}
 	return 0;
 }
@@ -264,9 +285,11 @@ static int note_next_idmap(Instance *i, Error **err)
 static int carry_out(Instance *i, const Saved *before, Error **err)
 {
 	gboolean running = instance_running(i);
-	if (instance_reexpand(i, err) < 0 || check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
+	if (instance_reexpand(i, err) < 0 ||
+	    check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
 	    check_initial_stays(before->devices, i->devices, err) < 0 ||
-	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
+	    instance_check(
+		i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
 	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
 	    limits_apply(i, before->expanded, i->expanded, err) < 0))
@@ -284,7 +307,8 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 {
 	if (change->check && change->check(i, change->data, err) < 0)
 		return -1;
-	if (change->config && key_check_instance(instance_type_name(i->type), change->config, FALSE, err) < 0)
+	if (change->config &&
+	    key_check_instance(instance_type_name(i->type), change->config, FALSE, err) < 0)
 		return -1;
 	if (check_profiles(change->profiles, err) < 0)
 		return -1;
@@ -327,7 +351,8 @@ static gboolean uses_profile(Instance *i, const char *project, const char *profi
 	g_autofree char *home = NULL;
 	g_auto(GStrv) profiles = instance_profiles(i);
 	return g_strv_contains((const char *const *)profiles, profile) &&
-	       project_effective(i->daemon, i->project, PROJECT_PROFILES, &home, NULL) == 0 && strcmp(home, project) == 0;
+	    project_effective(i->daemon, i->project, PROJECT_PROFILES, &home, NULL) == 0 &&
+	    strcmp(home, project) == 0;
 }
 
 int instance_profile_changed(Daemon *d, const char *project, const char *profile, Error **err)
@@ -342,7 +367,8 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 		g_auto(Saved) before = save(i);
 		volatile_defer(i);
 		if (carry_out(i, &before, &error) < 0) {
-			g_string_append_printf(failures, "%s%s: %s", failures->len ? "; " : "", i->name, error->message);
+			g_string_append_printf(failures, "%s%s: %s", failures->len ? "; " : "",
+			    i->name, error->message);
 			g_clear_pointer(&error, error_free);
 		}
 		volatile_flush(i, FALSE, NULL);
@@ -350,11 +376,14 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 		instance_unlock(i);
 	}
 	if (failures->len)
-		return error_set(err, ERROR_INVALID, "The following instances failed to update (profile change still saved): %s", failures->str);
+		return error_set(err, ERROR_INVALID,
+		    "The following instances failed to update (profile change still saved): %s",
+		    failures->str);
 	return 0;
 }
 
-void instance_profile_renamed(Daemon *d, const char *project, const char *profile, const char *new_name)
+void instance_profile_renamed(
+    Daemon *d, const char *project, const char *profile, const char *new_name)
 {
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
 	for (guint n = 0; n < all->len; n++) {
@@ -380,14 +409,15 @@ static int check_with(Instance *i, const ProfileReplacement *replaced, Error **e
 	g_auto(GStrv) profiles = instance_profiles(i);
 	g_autoptr(Config) expanded = NULL;
 	g_autoptr(GHashTable) every = NULL;
-	if (row_expand(i->daemon, i->project, profiles, local, own, replaced, &expanded, &every, err) < 0 ||
+	if (row_expand(i->daemon, i->project, profiles, local, own, replaced, &expanded, &every,
+		err) < 0 ||
 	    check_root_stays(now, every, err) < 0)
 		return -1;
 	return instance_check(i->daemon, i->project, i->name, i->type, expanded, every, err);
 }
 
-int instance_profile_check(Daemon *d, const char *project, const char *profile, const Config *config,
-    const Devices *devices, Error **err)
+int instance_profile_check(Daemon *d, const char *project, const char *profile,
+    const Config *config, const Devices *devices, Error **err)
 {
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
 	g_autoptr(GString) refusals = g_string_new(NULL);
@@ -398,11 +428,13 @@ int instance_profile_check(Daemon *d, const char *project, const char *profile, 
 		g_autoptr(Error) error = NULL;
 		if (!uses_profile(i, project, profile) || check_with(i, &replaced, &error) == 0)
 			continue;
-		g_string_append_printf(refusals, "%s - Project: %s, Instance: %s: %s", refusals->len ? "\n" : "", i->project, i->name,
-		    error->message);
+		g_string_append_printf(refusals, "%s - Project: %s, Instance: %s: %s",
+		    refusals->len ? "\n" : "", i->project, i->name, error->message);
 		kind = error->kind;
 	}
 	if (!refusals->len)
 		return 0;
-	return error_set(err, kind, "The following instances cannot have the profile like this (nothing is changed):\n%s", refusals->str);
+	return error_set(err, kind,
+	    "The following instances cannot have the profile like this (nothing is changed):\n%s",
+	    refusals->str);
 }

@@ -12,7 +12,8 @@ typedef struct VolumeRename {
 
 static gboolean names_volume(const Config *device, const char *pool, const char *name)
 {
-	return g_strcmp0(config_get(device, "type"), "disk") == 0 && g_strcmp0(config_get(device, "pool"), pool) == 0 &&
+	return g_strcmp0(config_get(device, "type"), "disk") == 0 &&
+	    g_strcmp0(config_get(device, "pool"), pool) == 0 &&
 	    g_strcmp0(config_get(device, "source"), name) == 0;
 }
 
@@ -27,8 +28,10 @@ static gboolean device_names(const Devices *devices, const char *pool, const cha
 	return FALSE;
 }
 
-/* What an instance's devices call `name` is that of the project which holds the volumes of its own. */
-static int uses(Instance *i, const char *pool, const char *project, const char *name, gboolean *ret_uses, Error **err)
+/* What an instance's devices call `name` is that of the project which holds the volumes of its own.
+ */
+static int uses(Instance *i, const char *pool, const char *project, const char *name,
+    gboolean *ret_uses, Error **err)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
 	g_autofree char *effective = NULL;
@@ -41,7 +44,8 @@ static int uses(Instance *i, const char *pool, const char *project, const char *
 	return 0;
 }
 
-static int find_users(Daemon *d, const char *pool, const char *project, const char *name, GPtrArray **ret_users, Error **err)
+static int find_users(Daemon *d, const char *pool, const char *project, const char *name,
+    GPtrArray **ret_users, Error **err)
 {
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
 	g_autoptr(GPtrArray) users = g_ptr_array_new_with_free_func((GDestroyNotify)instance_unref);
@@ -56,7 +60,8 @@ static int find_users(Daemon *d, const char *pool, const char *project, const ch
 	return 0;
 }
 
-int volume_users_check(Daemon *d, const char *pool, const char *project, const char *name, const char *message, Error **err)
+int volume_users_check(Daemon *d, const char *pool, const char *project, const char *name,
+    const char *message, Error **err)
 {
 	g_autoptr(GPtrArray) users = NULL;
 	if (find_users(d, pool, project, name, &users, err) < 0)
@@ -82,7 +87,9 @@ static int hold_one(Instance *i, GPtrArray *held, Error **err)
 	if (instance_trylock(i, err) < 0)
 		return -1;
 	g_ptr_array_add(held, instance_ref(i));
-	return instance_running(i) ? error_set(err, ERROR_INVALID, "Volume is still in use by running instances") : 0;
+	return instance_running(i) ?
+	    error_set(err, ERROR_INVALID, "Volume is still in use by running instances") :
+	    0;
 }
 
 /* The instances that have it, each with its flow lock held. */
@@ -107,18 +114,25 @@ typedef struct DeviceTable {
 	const char *find, *set;
 } DeviceTable;
 
-#define DEVICES(owner, owners) \
-	{ "SELECT d.id FROM " owners "_devices d JOIN " owners " i ON i.id = d." owner "_id" \
-	  " JOIN projects p ON p.id = i.project_id" \
-	  " JOIN " owners "_devices_config o ON o." owner "_device_id = d.id AND o.key = 'pool' AND o.value = ?" \
-	  " JOIN " owners "_devices_config s ON s." owner "_device_id = d.id AND s.key = 'source' AND s.value = ?" \
-	  " LEFT JOIN projects_config f ON f.project_id = p.id AND f.key = 'features.storage.volumes'" \
-	  " WHERE CASE WHEN lower(coalesce(f.value, '')) = 'true' THEN p.name ELSE 'default' END = ?", \
-	  "UPDATE " owners "_devices_config SET value = ? WHERE " owner "_device_id = ? AND key = ?" }
+#define DEVICES(owner, owners)                                                                               \
+	{                                                                                                    \
+		"SELECT d.id FROM " owners "_devices d JOIN " owners " i ON i.id = d." owner "_id"           \
+		" JOIN projects p ON p.id = i.project_id"                                                    \
+		" JOIN " owners "_devices_config o ON o." owner                                              \
+		"_device_id = d.id AND o.key = 'pool' AND o.value = ?"                                       \
+		" JOIN " owners "_devices_config s ON s." owner                                              \
+		"_device_id = d.id AND s.key = 'source' AND s.value = ?"                                     \
+		" LEFT JOIN projects_config f ON f.project_id = p.id AND f.key = 'features.storage.volumes'" \
+		" WHERE CASE WHEN lower(coalesce(f.value, '')) = 'true' THEN p.name ELSE 'default' END = ?", \
+		    "UPDATE " owners "_devices_config SET value = ? WHERE " owner                            \
+		    "_device_id = ? AND key = ?"                                                             \
+	}
 
-static const DeviceTable tables[] = { DEVICES("instance", "instances"), DEVICES("profile", "profiles") };
+static const DeviceTable tables[] = { DEVICES("instance", "instances"),
+	DEVICES("profile", "profiles") };
 
-static int find_devices(Tx *tx, const DeviceTable *table, const VolumeRename *to, GArray *ids, Error **err)
+static int find_devices(
+    Tx *tx, const DeviceTable *table, const VolumeRename *to, GArray *ids, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err, table->find, "sss", to->pool, to->name, to->project) < 0)
@@ -171,15 +185,19 @@ static void follow(const GPtrArray *users, const VolumeRename *to)
 		change_devices(i->devices, to);
 		g_mutex_unlock(&i->lock);
 		if (instance_reexpand(i, &error) < 0)
-			log_warn("An instance does not know its volume's new name", "instance", i->name, "err", error->message);
+			log_warn("An instance does not know its volume's new name", "instance",
+			    i->name, "err", error->message);
 	}
 }
 
 int volume_move_used(const CustomCopy *move, Error **err)
 {
 	Daemon *d = pool_daemon(move->from_pool);
-	VolumeRename to = { .project = move->from_project, .pool = pool_name(move->from_pool), .name = move->from_name,
-		.new_pool = pool_name(move->to_pool), .new_name = move->name };
+	VolumeRename to = { .project = move->from_project,
+		.pool = pool_name(move->from_pool),
+		.name = move->from_name,
+		.new_pool = pool_name(move->to_pool),
+		.new_name = move->name };
 	GPtrArray *users;
 	if (strcmp(move->project, move->from_project) != 0 &&
 	    custom_check_unused(move->from_pool, move->from_project, move->from_name, err) < 0)

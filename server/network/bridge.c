@@ -19,8 +19,10 @@ gboolean bridge_have_ipv6(void)
 	return access("/proc/sys/net/ipv6/conf/all/forwarding", F_OK) == 0;
 }
 
-/* Kernel settings are best effort: a host that forbids them still gets its bridge, and a warning. */
-static void set_kernel(const char *network, const char *value, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* Kernel settings are best effort: a host that forbids them still gets its bridge, and a warning.
+ */
+static void set_kernel(const char *network, const char *value, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static void set_kernel(const char *network, const char *value, const char *format, ...)
 {
@@ -36,8 +38,8 @@ static void set_kernel(const char *network, const char *value, const char *forma
 		return;
 	autofd int out = open(path, O_WRONLY | O_CLOEXEC);
 	if (out < 0 || write(out, value, strlen(value)) < 0)
-		log_warn("Kernel setting could not be changed", "network", network, "setting", name, "value",
-		    value, "err", g_strerror(errno));
+		log_warn("Kernel setting could not be changed", "network", network, "setting", name,
+		    "value", value, "err", g_strerror(errno));
 }
 
 static int apply_link(const BridgeSetup *setup, Error **err)
@@ -54,7 +56,8 @@ static int apply_link(const BridgeSetup *setup, Error **err)
 	if (netlink_get(setup->name, &link, err) < 0)
 		return -1;
 	if (strcmp(link.kind, "bridge") != 0)
-		return error_set(err, ERROR_INVALID, "Network interface \"%s\" exists already and is no bridge", setup->name);
+		return error_set(err, ERROR_INVALID,
+		    "Network interface \"%s\" exists already and is no bridge", setup->name);
 	if (link.mtu == change.mtu)
 		change.mtu = 0;
 	if (change.address && g_ascii_strcasecmp(link.address, change.address) == 0)
@@ -113,10 +116,12 @@ static int apply_addresses(const BridgeSetup *setup, Error **err)
 static int apply_routes(const BridgeSetup *setup, const char *key, Error **err)
 {
 	g_auto(GStrv) wanted = subnet_split_list(config_get(setup->config, key));
-	g_auto(GStrv) old = subnet_split_list(setup->old_config ? config_get(setup->old_config, key) : NULL);
+	g_auto(GStrv)
+	    old = subnet_split_list(setup->old_config ? config_get(setup->old_config, key) : NULL);
 	for (char **cidr = old; *cidr; cidr++) {
 		LinkRoute route = {.link = setup->name, .cidr = *cidr, .protocol = RTPROT_STATIC};
-		if (!g_strv_contains((const char *const *)wanted, *cidr) && netlink_route_delete(&route, err) < 0)
+		if (!g_strv_contains((const char *const *)wanted, *cidr) &&
+		    netlink_route_delete(&route, err) < 0)
 			return -1;
 	}
 	for (char **cidr = wanted; *cidr; cidr++) {
@@ -127,13 +132,15 @@ static int apply_routes(const BridgeSetup *setup, const char *key, Error **err)
 	return 0;
 }
 
-static int attach_external(const BridgeSetup *setup, const LinkList *list, const char *name, Error **err)
+static int attach_external(
+    const BridgeSetup *setup, const LinkList *list, const char *name, Error **err)
 {
 	const Link *link = link_list_find(list, name);
 	const Link *bridge = link_list_find(list, setup->name);
 	LinkChange change = LINK_CHANGE_NONE;
 	if (!link) {
-		log_warn("External interface is missing", "network", setup->name, "interface", name);
+		log_warn(
+		    "External interface is missing", "network", setup->name, "interface", name);
 		return 0;
 	}
 	if (bridge && link->master == bridge->index)
@@ -141,7 +148,8 @@ static int attach_external(const BridgeSetup *setup, const LinkList *list, const
 	for (unsigned i = 0; i < link->n_addresses; i++)
 		if (strcmp(link->addresses[i].scope, "global") == 0)
 			return error_set(err, ERROR_INVALID,
-			    "Network interface \"%s\" has addresses; only unconfigured interfaces can be bridged", name);
+			    "Network interface \"%s\" has addresses; only unconfigured interfaces can be bridged",
+			    name);
 	change.master = setup->name;
 	change.up = 1;
 	return netlink_change(name, &change, err);
@@ -151,7 +159,8 @@ static int apply_external(const BridgeSetup *setup, Error **err)
 {
 	const char *key = "bridge.external_interfaces";
 	g_auto(GStrv) wanted = subnet_split_list(config_get(setup->config, key));
-	g_auto(GStrv) old = subnet_split_list(setup->old_config ? config_get(setup->old_config, key) : NULL);
+	g_auto(GStrv)
+	    old = subnet_split_list(setup->old_config ? config_get(setup->old_config, key) : NULL);
 	if (!*wanted && !*old)
 		return 0;
 	g_autoptr(LinkList) list = NULL;
@@ -160,7 +169,8 @@ static int apply_external(const BridgeSetup *setup, Error **err)
 	for (char **name = old; *name; name++) {
 		LinkChange release = LINK_CHANGE_NONE;
 		release.master = "";
-		if (!g_strv_contains((const char *const *)wanted, *name) && link_list_find(list, *name))
+		if (!g_strv_contains((const char *const *)wanted, *name) &&
+		    link_list_find(list, *name))
 			netlink_change(*name, &release, NULL);
 	}
 	for (char **name = wanted; *name; name++)
@@ -174,7 +184,8 @@ static Config *effective_config(const BridgeSetup *setup)
 {
 	Config *config = config_copy(setup->config);
 	if (!bridge_have_ipv6() && bridge_config_address(config, "ipv6")) {
-		log_warn("This kernel has no IPv6; the network goes without", "network", setup->name);
+		log_warn(
+		    "This kernel has no IPv6; the network goes without", "network", setup->name);
 		config_set(config, "ipv6.address", "none");
 	}
 	return config;
@@ -184,7 +195,9 @@ static int apply_services(const BridgeSetup *setup, Error **err)
 {
 	g_autoptr(Config) config = effective_config(setup);
 	const char *user = dnsmasq_user(setup->directory);
-	DnsmasqSetup dnsmasq = {.bridge = setup->name, .directory = setup->directory, .config = config, .user = user};
+	DnsmasqSetup dnsmasq = {
+		.bridge = setup->name, .directory = setup->directory, .config = config, .user = user
+	};
 	if (firewall_network_apply(setup->name, config, err) < 0)
 		return -1;
 	return dnsmasq_apply(&dnsmasq, err);
@@ -205,7 +218,8 @@ int bridge_apply(const BridgeSetup *setup, Error **err)
 void bridge_remove(const BridgeSetup *setup)
 {
 	g_autoptr(Error) rules = NULL, link = NULL;
-	g_auto(GStrv) external = subnet_split_list(config_get(setup->config, "bridge.external_interfaces"));
+	g_auto(GStrv)
+	    external = subnet_split_list(config_get(setup->config, "bridge.external_interfaces"));
 	dnsmasq_stop(setup->directory);
 	if (firewall_network_remove(setup->name, &rules) < 0)
 		log_warn("Firewall rules stay", "network", setup->name, "err", rules->message);

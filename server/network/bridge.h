@@ -1,8 +1,8 @@
 #pragma once
 /*
  * The host side of a managed bridge: interface, addresses, routes, kernel settings, firewall and
- * dnsmasq, made to look like a configuration. Applying is idempotent, so it serves creation, change,
- * start of the daemon and repair alike. The caller holds the table's change lock.
+ * dnsmasq, made to look like a configuration. Applying is idempotent, so it serves creation,
+ * change, start of the daemon and repair alike. The caller holds the table's change lock.
  */
 #include "sdk/base/error.h"
 #include "sdk/base/map.h"

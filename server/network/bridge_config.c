@@ -43,7 +43,8 @@ static int check_driver(const char *value, Error **err)
 	if (check_word(value, words, err) < 0)
 		return -1;
 	if (strcmp(value, "native") != 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Open vSwitch bridges are not built into this server");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Open vSwitch bridges are not built into this server");
 	return 0;
 }
 
@@ -59,12 +60,15 @@ static int check_address(const char *value, int family, Error **err)
 	Subnet subnet;
 	if (strcmp(value, "none") == 0 || strcmp(value, "auto") == 0)
 		return 0;
-	if (!strchr(value, '/') || subnet_parse(value, &subnet, NULL) < 0 || subnet.family != family)
-		return error_set(err, ERROR_INVALID, "Not an %s address with a prefix length: \"%s\"",
+	if (!strchr(value, '/') || subnet_parse(value, &subnet, NULL) < 0 ||
+	    subnet.family != family)
+		return error_set(err, ERROR_INVALID,
+		    "Not an %s address with a prefix length: \"%s\"",
 		    family == AF_INET ? "IPv4" : "IPv6", value);
 	g_autofree char *network = subnet_network_text(&subnet);
 	if (strcmp(network, value) == 0 && subnet.prefix < subnet_size(&subnet) * 8 - 1)
-		return error_set(err, ERROR_INVALID, "Not a usable address but a whole subnet: \"%s\"", value);
+		return error_set(
+		    err, ERROR_INVALID, "Not a usable address but a whole subnet: \"%s\"", value);
 	return 0;
 }
 
@@ -119,7 +123,8 @@ static int check_domain(const char *value, Error **err)
 {
 	g_auto(GStrv) labels = g_strsplit(value, ".", -1);
 	for (char **label = labels; *label; label++) {
-		size_t good = strspn(*label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+		size_t good = strspn(
+		    *label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
 		if (good == 0 || good > 63 || (*label)[good] || (*label)[0] == '-')
 			return error_set(err, ERROR_INVALID, "Not a domain name: \"%s\"", value);
 	}
@@ -139,7 +144,8 @@ static int check_expiry(const char *value, Error **err)
 	if (strcmp(value, "infinite") == 0 ||
 	    (digits > 0 && digits < 10 && (!*unit || (strchr("smhdw", *unit) && !unit[1]))))
 		return 0;
-	return error_set(err, ERROR_INVALID, "Not a lease time (like \"30m\", \"1h\", \"infinite\"): \"%s\"", value);
+	return error_set(err, ERROR_INVALID,
+	    "Not a lease time (like \"30m\", \"1h\", \"infinite\"): \"%s\"", value);
 }
 
 /* Lines are wanted here; other control characters are not. */
@@ -209,7 +215,8 @@ static const Option *find_option(const char *name)
 		const char *known = options[i].name;
 		size_t length = strlen(known);
 		gboolean prefix = known[length - 1] == '.';
-		if (prefix ? strncmp(name, known, length) == 0 && name[length] : strcmp(name, known) == 0)
+		if (prefix ? strncmp(name, known, length) == 0 && name[length] :
+			     strcmp(name, known) == 0)
 			return &options[i];
 	}
 	return NULL;
@@ -252,8 +259,8 @@ static int check_inside(const Subnet *subnet, const char *key, const char *addre
 	if (subnet_contains(subnet, &one))
 		return 0;
 	g_autofree char *network = subnet_network_text(subnet);
-	return error_set(err, ERROR_INVALID, "Invalid value for network option \"%s\": %s is not in %s", key,
-	    address, network);
+	return error_set(err, ERROR_INVALID,
+	    "Invalid value for network option \"%s\": %s is not in %s", key, address, network);
 }
 
 /* Both ends of every range are addresses of the subnet. */
@@ -283,7 +290,8 @@ static int check_ipv6_prefix(const Config *config, Error **err)
 	const char *cidr = bridge_config_address(config, "ipv6");
 	if (!cidr || strcmp(cidr, "auto") == 0 || subnet_parse(cidr, &subnet, NULL) < 0)
 		return 0;
-	if (subnet.prefix > 64 && !config_true(config, "ipv6.dhcp.stateful") && !config_false(config, "ipv6.dhcp"))
+	if (subnet.prefix > 64 && !config_true(config, "ipv6.dhcp.stateful") &&
+	    !config_false(config, "ipv6.dhcp"))
 		return error_set(err, ERROR_INVALID,
 		    "IPv6 subnet \"%s\" is smaller than /64: set \"ipv6.dhcp.stateful\" to true or \"ipv6.dhcp\" to false",
 		    cidr);
@@ -297,14 +305,18 @@ int bridge_config_check(const Config *config, Error **err)
 	for (guint i = 0; i < n; i++)
 		if (check_key(names[i], config_get(config, names[i]), err) < 0)
 			return -1;
-	if (check_ranges_inside(config, "ipv4", err) < 0 || check_ranges_inside(config, "ipv6", err) < 0)
+	if (check_ranges_inside(config, "ipv4", err) < 0 ||
+	    check_ranges_inside(config, "ipv6", err) < 0)
 		return -1;
-	if (bridge_config_mtu(config) && bridge_config_mtu(config) < 1280 && bridge_config_address(config, "ipv6"))
-		return error_set(err, ERROR_INVALID, "IPv6 needs a \"bridge.mtu\" of at least 1280");
+	if (bridge_config_mtu(config) && bridge_config_mtu(config) < 1280 &&
+	    bridge_config_address(config, "ipv6"))
+		return error_set(
+		    err, ERROR_INVALID, "IPv6 needs a \"bridge.mtu\" of at least 1280");
 	return check_ipv6_prefix(config, err);
 }
 
-static void family_defaults(Config *config, const char *address_key, const char *nat_key, gboolean available)
+static void family_defaults(
+    Config *config, const char *address_key, const char *nat_key, gboolean available)
 {
 	if (!config_get(config, address_key))
 		config_set(config, address_key, available ? "auto" : "none");

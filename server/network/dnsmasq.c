@@ -126,7 +126,8 @@ static int write_raw(const DnsmasqSetup *setup, gboolean *ret_changed, Error **e
 	return file_write_atomic(AT_FDCWD, path, wanted, strlen(wanted), 0644, err);
 }
 
-/* dnsmasq goes into the background by itself once it serves, so the end of this call is readiness. */
+/* dnsmasq goes into the background by itself once it serves, so the end of this call is readiness.
+ */
 static int start(const GPtrArray *argv, Error **err)
 {
 	g_autofree char *program = g_find_program_in_path("dnsmasq");

@@ -78,7 +78,8 @@ static void add_ipv4(GPtrArray *argv, const Config *config)
 	add(argv, "--dhcp-range=%s,%s%s", first, last, tail);
 }
 
-static void add_ipv6_range(GPtrArray *argv, const Config *config, const Subnet *subnet, const char *bridge)
+static void add_ipv6_range(
+    GPtrArray *argv, const Config *config, const Subnet *subnet, const char *bridge)
 {
 	if (config_false(config, "ipv6.dhcp")) {
 		add(argv, "--dhcp-range=::,constructor:%s,ra-only", bridge);
@@ -165,7 +166,8 @@ GPtrArray *dnsmasq_command(const DnsmasqSetup *setup)
 
 int dnsmasq_host_line(const DnsmasqHost *host, char **ret_line, Error **err)
 {
-	if (name_check_mac(host->hwaddr, err) < 0 || (host->ipv4 && name_check_ipv4(host->ipv4, err) < 0) ||
+	if (name_check_mac(host->hwaddr, err) < 0 ||
+	    (host->ipv4 && name_check_ipv4(host->ipv4, err) < 0) ||
 	    (host->ipv6 && name_check_ipv6(host->ipv6, err) < 0) ||
 	    (host->hostname && name_check_hostname(host->hostname, err) < 0))
 		return -1;
@@ -208,7 +210,8 @@ GPtrArray *dnsmasq_leases_parse(const char *text)
 	GPtrArray *leases = g_ptr_array_new_with_free_func((GDestroyNotify)dnsmasq_lease_free);
 	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line; line++) {
-		/* expiry, MAC or IAID, address, name or "*", client id; "duid ..." is the server's own. */
+		/* expiry, MAC or IAID, address, name or "*", client id; "duid ..." is the server's
+		 * own. */
 		g_auto(GStrv) fields = g_strsplit(*line, " ", -1);
 		if (g_strv_length(fields) < 5 || name_check_ip(fields[2], NULL) < 0)
 			continue;

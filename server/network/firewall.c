@@ -31,7 +31,8 @@ static int run(const char *rules, Error **err)
 /* Declares a chain that is empty afterwards, whatever was there. `hook` NULL only empties it. */
 static void reset_chain(GString *s, const char *family, const char *chain, const char *hook)
 {
-	g_string_append_printf(s, "add chain %s incus %s { %s; policy accept; }\n", family, chain, hook);
+	g_string_append_printf(
+	    s, "add chain %s incus %s { %s; policy accept; }\n", family, chain, hook);
 	g_string_append_printf(s, "flush chain %s incus %s\n", family, chain);
 }
 
@@ -76,14 +77,14 @@ typedef struct Family {
 } Family;
 
 static const Family families[] = {
-    {"ipv4", "ipv4", "ip",
-	"icmp type { destination-unreachable, time-exceeded, parameter-problem, echo-request }", "udp dport 67",
-	"udp sport 67"},
-    {"ipv6", "ipv6", "ip6",
-	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
-	"echo-request, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, "
-	"mld2-listener-report }",
-	"udp dport 547", "udp sport 547"},
+	{ "ipv4", "ipv4", "ip",
+	    "icmp type { destination-unreachable, time-exceeded, parameter-problem, echo-request }",
+	    "udp dport 67", "udp sport 67" },
+	{ "ipv6", "ipv6", "ip6",
+	    "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
+	    "echo-request, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, "
+	    "mld2-listener-report }",
+	    "udp dport 547", "udp sport 547" },
 };
 
 static const char *family_get(const Config *config, const Family *family, const char *key)
@@ -98,7 +99,8 @@ static gboolean family_off(const Config *config, const Family *family, const cha
 	return config_false(config, full);
 }
 
-static void service_rules(GString *s, const char *bridge, const Config *config, const Family *family)
+static void service_rules(
+    GString *s, const char *bridge, const Config *config, const Family *family)
 {
 	const char *nf = family->nfproto;
 	rule(s, "in", bridge, "iifname \"%s\" meta nfproto %s tcp dport 53 accept", bridge, nf);
@@ -109,33 +111,44 @@ static void service_rules(GString *s, const char *bridge, const Config *config, 
 	rule(s, "out", bridge, "oifname \"%s\" %s accept", bridge, family->icmp);
 	if (family_off(config, family, "dhcp"))
 		return;
-	rule(s, "in", bridge, "iifname \"%s\" meta nfproto %s %s accept", bridge, nf, family->dhcp_in);
-	rule(s, "out", bridge, "oifname \"%s\" meta nfproto %s %s accept", bridge, nf, family->dhcp_out);
+	rule(s, "in", bridge, "iifname \"%s\" meta nfproto %s %s accept", bridge, nf,
+	    family->dhcp_in);
+	rule(s, "out", bridge, "oifname \"%s\" meta nfproto %s %s accept", bridge, nf,
+	    family->dhcp_out);
 }
 
-/* Nobody outside may claim to be of this network, and nobody inside may be 127.0.0.1 or the like. */
+/* Nobody outside may claim to be of this network, and nobody inside may be 127.0.0.1 or the like.
+ */
 static void spoof_rules(GString *s, const char *bridge, const Family *family, const char *network)
 {
-	rule(s, "fwd", bridge, "iifname != \"%s\" oifname \"%s\" %s saddr %s drop", bridge, bridge, family->ip,
-	    network);
+	rule(s, "fwd", bridge, "iifname != \"%s\" oifname \"%s\" %s saddr %s drop", bridge, bridge,
+	    family->ip, network);
 	rule(s, "in", bridge, "iifname \"%s\" %s saddr %s drop", bridge, family->ip,
 	    strcmp(family->key, "ipv4") == 0 ? "127.0.0.0/8" : "::1");
 }
 
-static void forward_rules(GString *s, const char *bridge, const Config *config, const Family *family)
+static void forward_rules(
+    GString *s, const char *bridge, const Config *config, const Family *family)
 {
 	const char *verdict = family_off(config, family, "routing") ? "reject" : "accept";
-	rule(s, "fwd", bridge, "meta nfproto %s oifname \"%s\" %s", family->nfproto, bridge, verdict);
-	rule(s, "fwd", bridge, "meta nfproto %s iifname \"%s\" %s", family->nfproto, bridge, verdict);
+	rule(s, "fwd", bridge, "meta nfproto %s oifname \"%s\" %s", family->nfproto, bridge,
+	    verdict);
+	rule(s, "fwd", bridge, "meta nfproto %s iifname \"%s\" %s", family->nfproto, bridge,
+	    verdict);
 }
 
-static void nat_rule(GString *s, const char *bridge, const Config *config, const Family *family, const char *network)
+static void nat_rule(
+    GString *s, const char *bridge, const Config *config, const Family *family, const char *network)
 {
 	const char *address = family_get(config, family, "nat.address");
-	const char *chain = g_strcmp0(family_get(config, family, "nat.order"), "after") == 0 ? "pstrt-after" : "pstrt";
-	g_autofree char *target = address && *address ? g_strdup_printf("snat %s to %s", family->ip, address) :
-							g_strdup("masquerade");
-	rule(s, chain, bridge, "%s saddr %s %s daddr != %s %s", family->ip, network, family->ip, network, target);
+	const char *chain = g_strcmp0(family_get(config, family, "nat.order"), "after") == 0 ?
+	    "pstrt-after" :
+	    "pstrt";
+	g_autofree char *target = address && *address ?
+	    g_strdup_printf("snat %s to %s", family->ip, address) :
+	    g_strdup("masquerade");
+	rule(s, chain, bridge, "%s saddr %s %s daddr != %s %s", family->ip, network, family->ip,
+	    network, target);
 }
 
 static void family_rules(GString *s, const char *bridge, const Config *config, const Family *family)
@@ -223,13 +236,15 @@ static void mac_rules(GString *s, const char *head, const FirewallFilter *f)
 	*out = '\0';
 	g_string_append_printf(s, "%s ether saddr != %s drop\n", head, f->hwaddr);
 	g_string_append_printf(s, "%s arp saddr ether != %s drop\n", head, f->hwaddr);
-	g_string_append_printf(s, "%s icmpv6 type nd-neighbor-advert @nh,528,48 != 0x%s drop\n", head, hex);
+	g_string_append_printf(
+	    s, "%s icmpv6 type nd-neighbor-advert @nh,528,48 != 0x%s drop\n", head, hex);
 }
 
 static void ipv4_rules(GString *s, const char *head, const FirewallFilter *f)
 {
 	if (!f->ipv4_addresses || !*f->ipv4_addresses) {
-		g_string_append_printf(s, "%s ether type arp drop\n%s ether type ip drop\n", head, head);
+		g_string_append_printf(
+		    s, "%s ether type arp drop\n%s ether type ip drop\n", head, head);
 		return;
 	}
 	g_autofree char *set = address_set(f->ipv4_addresses);
@@ -249,22 +264,26 @@ static void ipv6_rules(GString *s, const char *head, const FirewallFilter *f)
 	}
 	g_autofree char *set = address_set(f->ipv6_addresses);
 	/* Duplicate address detection and router solicitation come from :: */
-	g_string_append_printf(s, "%s ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, "
-				  "mld2-listener-report } accept\n", head);
+	g_string_append_printf(s,
+	    "%s ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, "
+	    "mld2-listener-report } accept\n",
+	    head);
 	g_string_append_printf(s, "%s ip6 saddr != %s drop\n", head, set);
 }
 
 static void direction_rules(GString *s, const char *direction, const FirewallFilter *f)
 {
 	g_autofree char *chain = filter_chain(direction, f->instance, f->device);
-	g_autofree char *head = g_strdup_printf("add rule bridge incus %s iifname \"%s\"", chain, f->host_name);
+	g_autofree char *head = g_strdup_printf(
+	    "add rule bridge incus %s iifname \"%s\"", chain, f->host_name);
 	if (f->mac)
 		mac_rules(s, head, f);
 	if (f->ipv4)
 		ipv4_rules(s, head, f);
 	if (f->ipv6)
 		ipv6_rules(s, head, f);
-	/* Filtering by address lets nothing else through: no other protocol can carry a spoofed one. */
+	/* Filtering by address lets nothing else through: no other protocol can carry a spoofed
+	 * one. */
 	if (f->ipv4 && f->ipv6)
 		g_string_append_printf(s, "%s ether type != { arp, ip, ip6 } drop\n", head);
 }
@@ -273,7 +292,8 @@ char *firewall_filter_rules(const FirewallFilter *filter)
 {
 	GString *s = g_string_new("add table bridge incus\n");
 	for (size_t i = 0; i < G_N_ELEMENTS(filter_hooks); i++) {
-		g_autofree char *chain = filter_chain(filter_hooks[i].prefix, filter->instance, filter->device);
+		g_autofree char *chain = filter_chain(
+		    filter_hooks[i].prefix, filter->instance, filter->device);
 		reset_chain(s, "bridge", chain, filter_hooks[i].hook);
 		direction_rules(s, filter_hooks[i].prefix, filter);
 	}
@@ -282,7 +302,8 @@ char *firewall_filter_rules(const FirewallFilter *filter)
 
 int firewall_filter_apply(const FirewallFilter *filter, Error **err)
 {
-	if (name_check_interface(filter->host_name, err) < 0 || name_check_mac(filter->hwaddr, err) < 0)
+	if (name_check_interface(filter->host_name, err) < 0 ||
+	    name_check_mac(filter->hwaddr, err) < 0)
 		return -1;
 	g_autofree char *rules = firewall_filter_rules(filter);
 	return run(rules, err);
@@ -302,7 +323,8 @@ int firewall_limit(const char *host_name, uint64_t bits_per_second, Error **err)
 {
 	if (name_check_interface(host_name, err) < 0)
 		return -1;
-	g_autofree char *hook = g_strdup_printf("type filter hook ingress device \"%s\" priority -500", host_name);
+	g_autofree char *hook = g_strdup_printf(
+	    "type filter hook ingress device \"%s\" priority -500", host_name);
 	g_autofree char *chain = g_strdup_printf("limit.%s", host_name);
 	g_autoptr(GString) s = g_string_new("add table netdev incus\n");
 	uint64_t rate = MAX(bits_per_second / 8, 1);

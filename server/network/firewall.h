@@ -16,7 +16,8 @@ typedef struct FirewallFilter {
 	const char *const *ipv4_addresses, *const *ipv6_addresses;
 } FirewallFilter;
 
-/* Rules of a bridge with this configuration, as text for nft; for tests and firewall_network_apply. */
+/* Rules of a bridge with this configuration, as text for nft; for tests and firewall_network_apply.
+ */
 char *firewall_network_rules(const char *bridge, const Config *config);
 char *firewall_filter_rules(const FirewallFilter *filter);
 

@@ -39,7 +39,8 @@ void network_unref(Network *network)
 	g_free(network);
 }
 
-/* Locally administered by Xen's prefix, which Incus took over; the rest is this server's and row's. */
+/* Locally administered by Xen's prefix, which Incus took over; the rest is this server's and row's.
+ */
 char *network_stable_mac(const Daemon *d, int64_t id)
 {
 	g_autofree char *seed = g_strdup_printf("%s/%" G_GINT64_FORMAT,
@@ -53,8 +54,10 @@ void network_setup(Network *network, NetworkSetup *ret_setup)
 	ret_setup->config = network_config(network);
 	ret_setup->directory = network_directory(network);
 	ret_setup->hwaddr = network_stable_mac(network->daemon, network->id);
-	ret_setup->bridge = (BridgeSetup){.name = network_name(network), .directory = ret_setup->directory,
-	    .hwaddr = ret_setup->hwaddr, .config = ret_setup->config};
+	ret_setup->bridge = (BridgeSetup){ .name = network_name(network),
+		.directory = ret_setup->directory,
+		.hwaddr = ret_setup->hwaddr,
+		.config = ret_setup->config };
 }
 
 void network_setup_clear(NetworkSetup *setup)
@@ -74,7 +77,8 @@ static void bring_up(Network *network)
 		bridge_remove(&setup.bridge);
 		if (file_remove_all(AT_FDCWD, setup.directory, &err) < 0 ||
 		    network_row_delete(network->daemon, network->id, &err) < 0)
-			log_warn("Half-made network stays", "network", network->name, "err", err->message);
+			log_warn("Half-made network stays", "network", network->name, "err",
+			    err->message);
 	} else if (bridge_apply(&setup.bridge, &err) < 0) {
 		network->state = NETWORK_ERRORED;
 		log_error("Network failed to start", "network", network->name, "err", err->message);
@@ -82,8 +86,8 @@ static void bring_up(Network *network)
 		network->state = NETWORK_CREATED;
 	}
 	if (network->state != NETWORK_PENDING)
-		warning_report(network->daemon, WARNING_NETWORK_UNAVAILABLE, WARNING_ENTITY_NETWORK, network->id,
-		    network->project, err ? err->message : NULL);
+		warning_report(network->daemon, WARNING_NETWORK_UNAVAILABLE, WARNING_ENTITY_NETWORK,
+		    network->id, network->project, err ? err->message : NULL);
 	network_setup_clear(&setup);
 }
 
@@ -147,7 +151,8 @@ void network_change_unlock(Daemon *d)
 	g_mutex_unlock(&d->networks->change);
 }
 
-int network_get(Daemon *d, const char *project, const char *name, Network **ret_network, Error **err)
+int network_get(
+    Daemon *d, const char *project, const char *name, Network **ret_network, Error **err)
 {
 	g_autofree char *effective = NULL;
 	if (project_effective(d, project, PROJECT_NETWORKS, &effective, err) < 0)

@@ -65,7 +65,8 @@ int network_leases(Network *network, const char *project, GPtrArray **ret_leases
 int network_filter_set(Network *network, const NetworkNic *nic, Error **err);
 void network_filter_remove(const NetworkNic *nic);
 
-/* Changes of networks go one at a time: hold this around check-and-change. Readers never wait for it. */
+/* Changes of networks go one at a time: hold this around check-and-change. Readers never wait for
+ * it. */
 void network_change_lock(Daemon *d);
 void network_change_unlock(Daemon *d);
 
@@ -78,7 +79,8 @@ typedef struct NetworkSpec {
 /* Each with the change lock held; each leaves host and database as they were when it fails. */
 int network_create(Daemon *d, const NetworkSpec *spec, Error **err);
 /* Takes the whole new configuration; description NULL leaves it. */
-int network_update(Daemon *d, Network *network, const char *description, const Config *config, Error **err);
+int network_update(
+    Daemon *d, Network *network, const char *description, const Config *config, Error **err);
 int network_rename(Daemon *d, Network *network, const char *new_name, Error **err);
 int network_delete(Daemon *d, Network *network, Error **err);
 

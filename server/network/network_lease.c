@@ -13,7 +13,8 @@
 /* "PROJECT_NAME", "NAME" in project default: as files and chains of instances are named. */
 static char *full_name(const char *project, const char *instance)
 {
-	return strcmp(project, "default") == 0 ? g_strdup(instance) : g_strdup_printf("%s_%s", project, instance);
+	return strcmp(project, "default") == 0 ? g_strdup(instance) :
+						 g_strdup_printf("%s_%s", project, instance);
 }
 
 /* File name of an entry; device names may hold "/", which becomes "-" ("-" becomes "--"). */
@@ -44,9 +45,13 @@ static int check_family(const Config *config, const char *family, const char *ad
 	if (!address)
 		return 0;
 	if (!cidr || subnet_parse(cidr, &subnet, NULL) < 0)
-		return error_set(err, ERROR_INVALID, "Cannot specify \"%s.address\" when the network has no %s.address", family, family);
+		return error_set(err, ERROR_INVALID,
+		    "Cannot specify \"%s.address\" when the network has no %s.address", family,
+		    family);
 	if (config_false(config, dhcp))
-		return error_set(err, ERROR_INVALID, "Cannot specify \"%s.address\" when \"%s\" is disabled on the network", family, dhcp);
+		return error_set(err, ERROR_INVALID,
+		    "Cannot specify \"%s.address\" when \"%s\" is disabled on the network", family,
+		    dhcp);
 	if (strcmp(family, "ipv6") == 0 && !config_true(config, "ipv6.dhcp.stateful"))
 		return error_set(err, ERROR_INVALID,
 		    "Cannot specify \"ipv6.address\" when \"ipv6.dhcp.stateful\" is disabled on the network");
@@ -54,16 +59,18 @@ static int check_family(const Config *config, const char *family, const char *ad
 		return -1;
 	g_autofree char *own = subnet_address_text(&subnet);
 	if (!subnet_contains(&subnet, &one))
-		return error_set(err, ERROR_INVALID, "Device IP address \"%s\" not within network subnet \"%s\"", address, cidr);
+		return error_set(err, ERROR_INVALID,
+		    "Device IP address \"%s\" not within network subnet \"%s\"", address, cidr);
 	if (strcmp(own, address) == 0)
-		return error_set(err, ERROR_INVALID, "IP address \"%s\" is that of the network itself", address);
+		return error_set(
+		    err, ERROR_INVALID, "IP address \"%s\" is that of the network itself", address);
 	return 0;
 }
 
 static gboolean is_self(const NetworkUse *use, const NetworkNic *nic)
 {
-	return strcmp(use->project, nic->project) == 0 && strcmp(use->instance, nic->instance) == 0 &&
-	    strcmp(use->device, nic->device) == 0;
+	return strcmp(use->project, nic->project) == 0 &&
+	    strcmp(use->instance, nic->instance) == 0 && strcmp(use->device, nic->device) == 0;
 }
 
 /* No other instance on this network may hold the address. */
@@ -80,9 +87,12 @@ static int check_unique(Network *network, const NetworkNic *nic, Error **err)
 		if (!use->instance || is_self(use, nic) ||
 		    !network_use_matches(use, network->project, network_name(network)))
 			continue;
-		const char *const theirs[] = {config_get(use->config, "ipv4.address"), config_get(use->config, "ipv6.address")};
-		if ((ipv4 && g_strcmp0(theirs[0], ipv4) == 0) || (ipv6 && g_strcmp0(theirs[1], ipv6) == 0))
-			return error_set(err, ERROR_INVALID, "IP address \"%s\" is already defined on instance \"%s\"",
+		const char *const theirs[] = { config_get(use->config, "ipv4.address"),
+			config_get(use->config, "ipv6.address") };
+		if ((ipv4 && g_strcmp0(theirs[0], ipv4) == 0) ||
+		    (ipv6 && g_strcmp0(theirs[1], ipv6) == 0))
+			return error_set(err, ERROR_INVALID,
+			    "IP address \"%s\" is already defined on instance \"%s\"",
 			    ipv4 && g_strcmp0(theirs[0], ipv4) == 0 ? ipv4 : ipv6, use->instance);
 	}
 	return 0;
@@ -94,10 +104,14 @@ int network_lease_update(Network *network, const NetworkNic *nic, Error **err)
 	const char *ipv4 = real_address(nic->ipv4), *ipv6 = real_address(nic->ipv6);
 	const char *mode = config_get(config, "dns.mode");
 	g_autofree char *line = NULL;
-	if (check_family(config, "ipv4", ipv4, err) < 0 || check_family(config, "ipv6", ipv6, err) < 0)
+	if (check_family(config, "ipv4", ipv4, err) < 0 ||
+	    check_family(config, "ipv6", ipv6, err) < 0)
 		return -1;
 	gboolean named = !mode || strcmp(mode, "managed") == 0;
-	DnsmasqHost host = {.hwaddr = nic->hwaddr, .ipv4 = ipv4, .ipv6 = ipv6, .hostname = named ? nic->instance : NULL};
+	DnsmasqHost host = { .hwaddr = nic->hwaddr,
+		.ipv4 = ipv4,
+		.ipv6 = ipv6,
+		.hostname = named ? nic->instance : NULL };
 	if (check_unique(network, nic, err) < 0 || dnsmasq_host_line(&host, &line, err) < 0)
 		return -1;
 	g_autofree char *directory = network_directory(network);
@@ -126,8 +140,8 @@ static void lease_free(NetworkLease *lease)
 	g_free(lease);
 }
 
-static void add_lease(GPtrArray *list, const char *project, const char *hostname, const char *hwaddr,
-    const char *address, const char *type)
+static void add_lease(GPtrArray *list, const char *project, const char *hostname,
+    const char *hwaddr, const char *address, const char *type)
 {
 	for (guint i = 0; i < list->len; i++)
 		if (strcmp(((NetworkLease *)g_ptr_array_index(list, i))->address, address) == 0)
@@ -166,7 +180,8 @@ static void add_static(const NetworkUse *use, const Config *config, GPtrArray *l
 		add_lease(list, use->project, use->instance, use->hwaddr, ipv4, "static");
 	if (ipv6)
 		add_lease(list, use->project, use->instance, use->hwaddr, ipv6, "static");
-	else if (cidr && use->hwaddr && !config_true(config, "ipv6.dhcp.stateful") && subnet_parse(cidr, &subnet, NULL) == 0) {
+	else if (cidr && use->hwaddr && !config_true(config, "ipv6.dhcp.stateful") &&
+	    subnet_parse(cidr, &subnet, NULL) == 0) {
 		g_autofree char *own = subnet_eui64_text(&subnet, use->hwaddr);
 		if (own)
 			add_lease(list, use->project, use->instance, use->hwaddr, own, "dynamic");
@@ -207,12 +222,14 @@ int network_leases(Network *network, const char *project, GPtrArray **ret_leases
 	g_autoptr(Config) config = network_config(network);
 	g_autofree char *directory = network_directory(network);
 	g_autoptr(GPtrArray) uses = NULL, given = NULL;
-	if (network_uses_load(network->daemon->db, &uses, err) < 0 || dnsmasq_leases(directory, &given, err) < 0)
+	if (network_uses_load(network->daemon->db, &uses, err) < 0 ||
+	    dnsmasq_leases(directory, &given, err) < 0)
 		return -1;
 	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)lease_free);
 	for (guint i = uses->len; i-- > 0;) {
 		const NetworkUse *use = g_ptr_array_index(uses, i);
-		if (!use->instance || !network_use_matches(use, network->project, network_name(network)))
+		if (!use->instance ||
+		    !network_use_matches(use, network->project, network_name(network)))
 			g_ptr_array_remove_index(uses, i);
 	}
 	add_gateways(network, config, list);
@@ -221,8 +238,9 @@ int network_leases(Network *network, const char *project, GPtrArray **ret_leases
 	for (guint i = 0; i < given->len; i++) {
 		const DnsmasqLease *lease = g_ptr_array_index(given, i);
 		const NetworkUse *use = use_by_mac(uses, lease->hwaddr);
-		add_lease(list, use ? use->project : "default", use ? use->instance : lease->hostname, lease->hwaddr,
-		    lease->address, "dynamic");
+		add_lease(list, use ? use->project : "default",
+		    use ? use->instance : lease->hostname, lease->hwaddr, lease->address,
+		    "dynamic");
 	}
 	keep_project(list, project);
 	g_ptr_array_sort(list, by_address);
@@ -239,7 +257,8 @@ static char *leased_address(Network *network, const char *hwaddr, gboolean ipv6)
 		return NULL;
 	for (guint i = 0; i < given->len; i++) {
 		const DnsmasqLease *lease = g_ptr_array_index(given, i);
-		if (g_ascii_strcasecmp(lease->hwaddr, hwaddr) == 0 && (strchr(lease->address, ':') != NULL) == ipv6)
+		if (g_ascii_strcasecmp(lease->hwaddr, hwaddr) == 0 &&
+		    (strchr(lease->address, ':') != NULL) == ipv6)
 			return g_strdup(lease->address);
 	}
 	return NULL;
@@ -267,7 +286,8 @@ static char *pick_ipv4(Network *network, const NetworkNic *nic, const Config *co
 		g_autofree char *address = subnet_host_text(&subnet, 2 + (start + i) % hosts);
 		gboolean taken = FALSE;
 		for (guint j = 0; j < leases->len && !taken; j++)
-			taken = strcmp(((NetworkLease *)g_ptr_array_index(leases, j))->address, address) == 0;
+			taken = strcmp(((NetworkLease *)g_ptr_array_index(leases, j))->address,
+				    address) == 0;
 		if (!taken)
 			return g_steal_pointer(&address);
 	}
@@ -287,12 +307,15 @@ static char *pick_ipv6(Network *network, const NetworkNic *nic, const Config *co
 int network_filter_set(Network *network, const NetworkNic *nic, Error **err)
 {
 	g_autoptr(Config) config = network ? network_config(network) : config_new();
-	g_autofree char *ipv4 = g_strdup(real_address(nic->ipv4)), *ipv6 = g_strdup(real_address(nic->ipv6));
+	g_autofree char *ipv4 = g_strdup(real_address(nic->ipv4)),
+			*ipv6 = g_strdup(real_address(nic->ipv6));
 	g_autofree char *instance = full_name(nic->project, nic->instance);
-	if (nic->ipv4_filtering && !nic->ipv4 && network && (ipv4 = pick_ipv4(network, nic, config))) {
+	if (nic->ipv4_filtering && !nic->ipv4 && network &&
+	    (ipv4 = pick_ipv4(network, nic, config))) {
 		NetworkNic fixed = *nic;
 		fixed.ipv4 = ipv4;
-		if (!config_false(config, "ipv4.dhcp") && network_lease_update(network, &fixed, err) < 0)
+		if (!config_false(config, "ipv4.dhcp") &&
+		    network_lease_update(network, &fixed, err) < 0)
 			return -1;
 	}
 	if (nic->ipv6_filtering && !nic->ipv6 && network)
@@ -300,10 +323,15 @@ int network_filter_set(Network *network, const NetworkNic *nic, Error **err)
 	const char *const ipv4_list[] = {ipv4, NULL};
 	/* Neighbour discovery speaks from the link-local address. */
 	const char *const ipv6_list[] = {ipv6, ipv6 ? "fe80::/10" : NULL, NULL};
-	FirewallFilter filter = {.instance = instance, .device = nic->device, .host_name = nic->host_name,
-	    .hwaddr = nic->hwaddr, .mac = nic->mac_filtering || nic->ipv4_filtering || nic->ipv6_filtering,
-	    .ipv4 = nic->ipv4_filtering, .ipv6 = nic->ipv6_filtering, .ipv4_addresses = ipv4_list,
-	    .ipv6_addresses = ipv6_list};
+	FirewallFilter filter = { .instance = instance,
+		.device = nic->device,
+		.host_name = nic->host_name,
+		.hwaddr = nic->hwaddr,
+		.mac = nic->mac_filtering || nic->ipv4_filtering || nic->ipv6_filtering,
+		.ipv4 = nic->ipv4_filtering,
+		.ipv6 = nic->ipv6_filtering,
+		.ipv4_addresses = ipv4_list,
+		.ipv6_addresses = ipv6_list };
 	return firewall_filter_apply(&filter, err);
 }
 
@@ -312,5 +340,6 @@ void network_filter_remove(const NetworkNic *nic)
 	g_autoptr(Error) err = NULL;
 	g_autofree char *instance = full_name(nic->project, nic->instance);
 	if (firewall_filter_remove(instance, nic->device, &err) < 0)
-		log_warn("Filter of a nic stays", "instance", instance, "device", nic->device, "err", err->message);
+		log_warn("Filter of a nic stays", "instance", instance, "device", nic->device,
+		    "err", err->message);
 }

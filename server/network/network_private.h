@@ -4,7 +4,11 @@
 #include "server/network/bridge.h"
 #include "server/network/network.h"
 
-typedef enum NetworkState { NETWORK_PENDING = 0, NETWORK_CREATED = 1, NETWORK_ERRORED = 2 } NetworkState;
+typedef enum NetworkState {
+	NETWORK_PENDING = 0,
+	NETWORK_CREATED = 1,
+	NETWORK_ERRORED = 2
+} NetworkState;
 
 /* Fields after `lock` are read and written under it; those before do not change. */
 struct Network {
@@ -27,7 +31,8 @@ struct NetworkTable {
 	GPtrArray *networks; /* Network, owned */
 };
 
-Network *network_new(Daemon *d, int64_t id, const char *project, const char *name, const char *type);
+Network *network_new(
+    Daemon *d, int64_t id, const char *project, const char *name, const char *type);
 /* What to give to bridge_apply; strings live until network_setup_clear. */
 typedef struct NetworkSetup {
 	BridgeSetup bridge;
@@ -45,7 +50,8 @@ const char *network_type_name(int64_t number);
 /* Rows. */
 int network_rows_load(Daemon *d, GPtrArray *networks, Error **err);
 int network_row_insert(Daemon *d, Network *network, Error **err); /* sets the id; state Pending */
-int network_row_update(Daemon *d, Network *network, const char *description, const Config *config, Error **err);
+int network_row_update(
+    Daemon *d, Network *network, const char *description, const Config *config, Error **err);
 int network_row_set_state(Daemon *d, int64_t id, NetworkState state, Error **err);
 int network_row_rename(Daemon *d, int64_t id, const char *name, Error **err);
 int network_row_delete(Daemon *d, int64_t id, Error **err);

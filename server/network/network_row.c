@@ -42,7 +42,8 @@ static Network *find_row(GPtrArray *networks, int64_t id)
 static int load_configs(Tx *tx, GPtrArray *networks, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
-	int more = tx_query(tx, &rows, err, "SELECT network_id, key, value FROM networks_config", "");
+	int more = tx_query(
+	    tx, &rows, err, "SELECT network_id, key, value FROM networks_config", "");
 	while (more >= 0 && (more = rows_next(rows, err)) > 0) {
 		Network *network = find_row(networks, rows_int(rows, 0));
 		if (network)
@@ -81,14 +82,16 @@ static int insert(Tx *tx, void *data, Error **err)
 	Job *job = data;
 	Network *network = job->network;
 	int64_t project;
-	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s", network->project) < 0)
+	if (tx_int(tx, &project, err, "SELECT id FROM projects WHERE name = ?", "s",
+		network->project) < 0)
 		return error_prefix(err, "Project \"%s\"", network->project);
 	if (tx_insert(tx, &network->id, err,
-		"INSERT INTO networks (project_id, name, description, state, type) VALUES (?, ?, ?, ?, ?)", "issii",
-		project, network->name, network->description, (int64_t)NETWORK_PENDING,
+		"INSERT INTO networks (project_id, name, description, state, type) VALUES (?, ?, ?, ?, ?)",
+		"issii", project, network->name, network->description, (int64_t)NETWORK_PENDING,
 		(int64_t)network_type_number(network->type)) < 0)
 		return -1;
-	if (tx_config_replace(tx, "networks_config", "network_id", network->id, network->config, err) < 0)
+	if (tx_config_replace(
+		tx, "networks_config", "network_id", network->id, network->config, err) < 0)
 		return -1;
 	return project_verify_network(tx, project, err);
 }
@@ -102,27 +105,31 @@ static int update(Tx *tx, void *data, Error **err)
 {
 	Job *job = data;
 	if (job->text &&
-	    tx_exec(tx, err, "UPDATE networks SET description = ? WHERE id = ?", "si", job->text, job->id) < 0)
+	    tx_exec(tx, err, "UPDATE networks SET description = ? WHERE id = ?", "si", job->text,
+		job->id) < 0)
 		return -1;
 	return tx_config_replace(tx, "networks_config", "network_id", job->id, job->config, err);
 }
 
-int network_row_update(Daemon *d, Network *network, const char *description, const Config *config, Error **err)
+int network_row_update(
+    Daemon *d, Network *network, const char *description, const Config *config, Error **err)
 {
-	return db_tx(d->db, update, &(Job){.id = network->id, .text = description, .config = config}, err);
+	return db_tx(
+	    d->db, update, &(Job){ .id = network->id, .text = description, .config = config }, err);
 }
 
 static int set_state(Tx *tx, void *data, Error **err)
 {
 	Job *job = data;
-	if (tx_exec(tx, err, "UPDATE networks SET state = ? WHERE id = ?", "ii", job->number, job->id) < 0)
+	if (tx_exec(tx, err, "UPDATE networks SET state = ? WHERE id = ?", "ii", job->number,
+		job->id) < 0)
 		return -1;
 	/* Standalone servers have one node; its row says the same. */
 	if (tx_exec(tx, err, "DELETE FROM networks_nodes WHERE network_id = ?", "i", job->id) < 0)
 		return -1;
 	return tx_exec(tx, err,
-	    "INSERT INTO networks_nodes (network_id, node_id, state) SELECT ?, id, ? FROM nodes", "ii", job->id,
-	    job->number);
+	    "INSERT INTO networks_nodes (network_id, node_id, state) SELECT ?, id, ? FROM nodes",
+	    "ii", job->id, job->number);
 }
 
 int network_row_set_state(Daemon *d, int64_t id, NetworkState state, Error **err)
@@ -133,7 +140,8 @@ int network_row_set_state(Daemon *d, int64_t id, NetworkState state, Error **err
 static int rename_row(Tx *tx, void *data, Error **err)
 {
 	Job *job = data;
-	return tx_exec(tx, err, "UPDATE networks SET name = ? WHERE id = ?", "si", job->text, job->id);
+	return tx_exec(
+	    tx, err, "UPDATE networks SET name = ? WHERE id = ?", "si", job->text, job->id);
 }
 
 int network_row_rename(Daemon *d, int64_t id, const char *name, Error **err)

@@ -22,7 +22,8 @@ static void fill_addresses(const Link *link, Arena *arena, Pb__NetworkState *out
 	out->addresses = arena_alloc(arena, (link->n_addresses + 1) * sizeof *out->addresses);
 	for (unsigned i = 0; i < link->n_addresses; i++) {
 		const LinkAddress *a = &link->addresses[i];
-		Pb__NetworkStateAddress *item = arena_message(arena, Pb__NetworkStateAddress, pb__network_state_address);
+		Pb__NetworkStateAddress *item = arena_message(
+		    arena, Pb__NetworkStateAddress, pb__network_state_address);
 		item->family = a->family == AF_INET ? (char *)"inet" : (char *)"inet6";
 		item->address = arena_strdup(arena, a->text);
 		item->netmask = arena_printf(arena, "%d", a->prefix);
@@ -41,7 +42,8 @@ static void fill_counters(const Link *link, Arena *arena, Pb__NetworkState *out)
 }
 
 /* Names of the links whose master is `master`. */
-static void fill_ports(const LinkList *list, int master, Arena *arena, size_t *ret_n, char ***ret_names)
+static void fill_ports(
+    const LinkList *list, int master, Arena *arena, size_t *ret_n, char ***ret_names)
 {
 	size_t n = 0;
 	char **names = arena_alloc(arena, (list->n_links + 1) * sizeof *names);
@@ -54,7 +56,8 @@ static void fill_ports(const LinkList *list, int master, Arena *arena, size_t *r
 
 static void fill_bridge(const LinkList *list, const Link *link, Arena *arena, Pb__NetworkState *out)
 {
-	Pb__NetworkStateBridge *b = arena_message(arena, Pb__NetworkStateBridge, pb__network_state_bridge);
+	Pb__NetworkStateBridge *b = arena_message(
+	    arena, Pb__NetworkStateBridge, pb__network_state_bridge);
 	b->id = arena_strdup(arena, link->bridge_id);
 	b->stp = link->stp;
 	b->forward_delay = link->forward_delay;
@@ -72,12 +75,15 @@ static const char *name_at(const char *const *names, size_t n, unsigned at)
 static void fill_bond(const LinkList *list, const Link *link, Arena *arena, Pb__NetworkState *out)
 {
 	/* Positions are the kernel's numbers (linux/if_bonding.h). */
-	static const char *const modes[] = {"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad",
-	    "balance-tlb", "balance-alb"};
-	static const char *const policies[] = {"layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"};
-	Pb__NetworkStateBond *b = arena_message(arena, Pb__NetworkStateBond, pb__network_state_bond);
+	static const char *const modes[] = { "balance-rr", "active-backup", "balance-xor",
+		"broadcast", "802.3ad", "balance-tlb", "balance-alb" };
+	static const char *const policies[] = { "layer2", "layer3+4", "layer2+3", "encap2+3",
+		"encap3+4", "vlan+srcmac" };
+	Pb__NetworkStateBond *b = arena_message(
+	    arena, Pb__NetworkStateBond, pb__network_state_bond);
 	b->mode = arena_strdup(arena, name_at(modes, G_N_ELEMENTS(modes), link->bond_mode));
-	b->transmit_policy = arena_strdup(arena, name_at(policies, G_N_ELEMENTS(policies), link->bond_transmit_policy));
+	b->transmit_policy = arena_strdup(
+	    arena, name_at(policies, G_N_ELEMENTS(policies), link->bond_transmit_policy));
 	b->up_delay = link->bond_up_delay;
 	b->down_delay = link->bond_down_delay;
 	b->mii_frequency = link->bond_mii_frequency;

@@ -110,14 +110,15 @@ static gboolean is_taken(const Subnet *wanted, const GPtrArray *taken)
 {
 	for (guint i = 0; taken && i < taken->len; i++) {
 		Subnet other;
-		if (subnet_parse(g_ptr_array_index(taken, i), &other, NULL) == 0 && other.prefix > 0 &&
-		    subnet_overlaps(wanted, &other))
+		if (subnet_parse(g_ptr_array_index(taken, i), &other, NULL) == 0 &&
+		    other.prefix > 0 && subnet_overlaps(wanted, &other))
 			return TRUE;
 	}
 	return FALSE;
 }
 
-static int pick(Subnet *s, size_t random_at, size_t random_size, const GPtrArray *taken, char **ret_cidr, Error **err)
+static int pick(Subnet *s, size_t random_at, size_t random_size, const GPtrArray *taken,
+    char **ret_cidr, Error **err)
 {
 	for (int i = 0; i < PICK_TRIES; i++) {
 		if (getrandom(s->address + random_at, random_size, 0) != (ssize_t)random_size)
@@ -128,7 +129,8 @@ static int pick(Subnet *s, size_t random_at, size_t random_size, const GPtrArray
 		*ret_cidr = g_strdup_printf("%s/%u", address, s->prefix);
 		return 0;
 	}
-	return error_set(err, ERROR_INTERNAL, "Failed to find an unused subnet; set the address by hand");
+	return error_set(
+	    err, ERROR_INTERNAL, "Failed to find an unused subnet; set the address by hand");
 }
 
 int subnet_pick_ipv4(const GPtrArray *taken, char **ret_cidr, Error **err)

@@ -1,6 +1,7 @@
 #pragma once
 /*
- * Arithmetic on IP addresses and subnets, and the choice of a free one. Plain values; no host access.
+ * Arithmetic on IP addresses and subnets, and the choice of a free one. Plain values; no host
+ * access.
  */
 #include "sdk/base/error.h"
 #include <glib.h>
@@ -26,8 +27,8 @@ char *subnet_host_text(const Subnet *subnet, int64_t n);
 /* The address a host with this MAC gives itself in a /64; NULL for other prefixes. To free. */
 char *subnet_eui64_text(const Subnet *subnet, const char *mac);
 
-/* A random 10.x.y.1/24 and fd42:x:y:z::1/64 that overlap nothing in `taken` (CIDR texts; those of the
- * other family and unreadable ones are passed over). To free. */
+/* A random 10.x.y.1/24 and fd42:x:y:z::1/64 that overlap nothing in `taken` (CIDR texts; those of
+ * the other family and unreadable ones are passed over). To free. */
 int subnet_pick_ipv4(const GPtrArray *taken, char **ret_cidr, Error **err);
 int subnet_pick_ipv6(const GPtrArray *taken, char **ret_cidr, Error **err);
 

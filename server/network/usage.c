@@ -107,7 +107,8 @@ static int load_devices(Tx *tx, const char *sql, GHashTable *table, Error **err)
 	int more = tx_query(tx, &rows, err, sql, "i", (int64_t)DEVICE_NIC);
 	while (more >= 0 && (more = rows_next(rows, err)) > 0) {
 		int64_t owner = rows_int(rows, 0);
-		if (!last || last->owner != owner || strcmp(last->device, rows_text(rows, 1)) != 0) {
+		if (!last || last->owner != owner ||
+		    strcmp(last->device, rows_text(rows, 1)) != 0) {
 			last = g_new0(Row, 1);
 			last->owner = owner;
 			last->device = g_strdup(rows_text(rows, 1));
@@ -130,7 +131,8 @@ static int load_assigned(Tx *tx, Load *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	int more = tx_query(tx, &rows, err,
-	    "SELECT instance_id, profile_id FROM instances_profiles ORDER BY instance_id, apply_order", "");
+	    "SELECT instance_id, profile_id FROM instances_profiles ORDER BY instance_id, apply_order",
+	    "");
 	while (more >= 0 && (more = rows_next(rows, err)) > 0) {
 		int64_t instance = rows_int(rows, 0), profile = rows_int(rows, 1);
 		GArray *list = g_hash_table_lookup(load->assigned, &instance);
@@ -147,13 +149,15 @@ static int load_hwaddrs(Tx *tx, Load *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	int more = tx_query(tx, &rows, err,
-	    "SELECT instance_id, key, value FROM instances_config WHERE key LIKE 'volatile.%.hwaddr'", "");
+	    "SELECT instance_id, key, value FROM instances_config WHERE key LIKE 'volatile.%.hwaddr'",
+	    "");
 	while (more >= 0 && (more = rows_next(rows, err)) > 0) {
 		const char *key = rows_text(rows, 1);
 		size_t head = strlen("volatile."), tail = strlen(".hwaddr");
 		int device = (int)(strlen(key) - head - tail);
 		g_hash_table_insert(load->hwaddrs,
-		    g_strdup_printf("%" G_GINT64_FORMAT "/%.*s", rows_int(rows, 0), device, key + head),
+		    g_strdup_printf(
+			"%" G_GINT64_FORMAT "/%.*s", rows_int(rows, 0), device, key + head),
 		    g_strdup(rows_text(rows, 2)));
 	}
 	return more;
@@ -244,7 +248,8 @@ static void add_instance(const Load *load, const Owner *owner, GPtrArray *uses)
 		if (row->type != DEVICE_NIC)
 			continue;
 		NetworkUse *use = use_new(load, owner, row);
-		g_autofree char *key = g_strdup_printf("%" G_GINT64_FORMAT "/%s", owner->id, row->device);
+		g_autofree char *key = g_strdup_printf(
+		    "%" G_GINT64_FORMAT "/%s", owner->id, row->device);
 		const char *set = config_get(row->config, "hwaddr");
 		use->instance = g_strdup(owner->name);
 		use->hwaddr = g_strdup(set ? set : g_hash_table_lookup(load->hwaddrs, key));
@@ -286,7 +291,8 @@ gboolean network_use_matches(const NetworkUse *use, const char *project, const c
 	const char *network = config_get(use->config, "network");
 	const char *parent = config_get(use->config, "parent");
 	if (network)
-		return project && strcmp(use->network_project, project) == 0 && strcmp(network, name) == 0;
+		return project && strcmp(use->network_project, project) == 0 &&
+		    strcmp(network, name) == 0;
 	return g_strcmp0(parent, name) == 0;
 }
 

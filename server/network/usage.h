@@ -18,7 +18,8 @@ typedef struct NetworkUse {
 
 /* Array of NetworkUse *, instances first, each in order of project and name. */
 int network_uses_load(Db *db, GPtrArray **ret_uses, Error **err);
-/* TRUE when the nic joins this interface or managed network. project NULL: an unmanaged interface. */
+/* TRUE when the nic joins this interface or managed network. project NULL: an unmanaged interface.
+ */
 gboolean network_use_matches(const NetworkUse *use, const char *project, const char *name);
 /* "/1.0/instances/c1?project=p" */
 char *network_use_url(const NetworkUse *use);

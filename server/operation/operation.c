@@ -270,8 +270,8 @@ void operation_set_progress(Operation *op, const char *stage, const char *what, 
 	g_autofree char *percent_text = g_strdup_printf("%u", percent);
 	g_autofree char *speed_text = g_strdup_printf("%" G_GUINT64_FORMAT, speed);
 	g_autofree char *done_text = g_strdup_printf("%" G_GUINT64_FORMAT, (guint64)done);
-	g_autofree char *progress = json_text_object("stage", stage, "percent", percent_text, "speed",
-	    speed_text, "processed", done_text, NULL);
+	g_autofree char *progress = json_text_object("stage", stage, "percent", percent_text,
+	    "speed", speed_text, "processed", done_text, NULL);
 	operation_set_metadata(op, "progress", progress);
 }
 

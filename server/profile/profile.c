@@ -64,7 +64,8 @@ static int load_config(Tx *tx, ProfileLoad *load, Error **err)
 	int more;
 	if (tx_query(tx, &rows, err,
 		"SELECT c.profile_id, c.key, c.value FROM profiles_config AS c JOIN profiles AS p ON p.id = c.profile_id"
-		" WHERE p.project_id = ?", "i", load->project_id) < 0)
+		" WHERE p.project_id = ?",
+		"i", load->project_id) < 0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0) {
 		Profile *profile = row_profile(load, rows);
@@ -81,8 +82,8 @@ static int load_devices(Tx *tx, ProfileLoad *load, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT d.profile_id, d.name, d.type, c.key, c.value FROM profiles_devices AS d"
 		" JOIN profiles AS p ON p.id = d.profile_id"
-		" LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id WHERE p.project_id = ?", "i",
-		load->project_id) < 0)
+		" LEFT JOIN profiles_devices_config AS c ON c.profile_device_id = d.id WHERE p.project_id = ?",
+		"i", load->project_id) < 0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0) {
 		Profile *profile = row_profile(load, rows);
@@ -104,13 +105,14 @@ static int load_devices(Tx *tx, ProfileLoad *load, Error **err)
 static int load_used_by(Tx *tx, ProfileLoad *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
-	g_autoptr(GHashTable) lists =
-	    g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
+	g_autoptr(GHashTable) lists = g_hash_table_new_full(
+	    g_direct_hash, g_direct_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
 	int more;
 	if (tx_query(tx, &rows, err,
 		"SELECT ip.profile_id, i.name, p.name FROM instances_profiles AS ip JOIN instances AS i ON i.id = ip.instance_id"
 		" JOIN projects AS p ON p.id = i.project_id JOIN profiles AS f ON f.id = ip.profile_id"
-		" WHERE f.project_id = ? ORDER BY p.name, i.name", "i", load->project_id) < 0)
+		" WHERE f.project_id = ? ORDER BY p.name, i.name",
+		"i", load->project_id) < 0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0) {
 		Profile *profile = row_profile(load, rows);
@@ -123,9 +125,11 @@ static int load_used_by(Tx *tx, ProfileLoad *load, Error **err)
 		}
 		const char *project = rows_text(rows, 2);
 		g_autofree char *owner = g_uri_escape_string(project, NULL, FALSE);
-		g_ptr_array_add(list, strcmp(project, "default") == 0
-			? g_strconcat("/1.0/instances/", rows_text(rows, 1), NULL)
-			: g_strconcat("/1.0/instances/", rows_text(rows, 1), "?project=", owner, NULL));
+		g_ptr_array_add(list,
+		    strcmp(project, "default") == 0 ?
+			g_strconcat("/1.0/instances/", rows_text(rows, 1), NULL) :
+			g_strconcat(
+			    "/1.0/instances/", rows_text(rows, 1), "?project=", owner, NULL));
 	}
 	for (guint i = 0; i < load->profiles->len; i++) {
 		Profile *profile = g_ptr_array_index(load->profiles, i);
@@ -144,14 +148,17 @@ static int load_profiles(Tx *tx, void *data, Error **err)
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	load->by_id = by_id;
 	if (project_effective_id(tx, load->project, PROJECT_PROFILES, &load->project_id, err) < 0 ||
-	    load_rows(tx, load, err) < 0 || load_config(tx, load, err) < 0 || load_devices(tx, load, err) < 0)
+	    load_rows(tx, load, err) < 0 || load_config(tx, load, err) < 0 ||
+	    load_devices(tx, load, err) < 0)
 		return -1;
 	return load->used_by ? load_used_by(tx, load, err) : 0;
 }
 
-int profile_list(Daemon *d, const char *project, gboolean used_by, GPtrArray **ret_profiles, Error **err)
+int profile_list(
+    Daemon *d, const char *project, gboolean used_by, GPtrArray **ret_profiles, Error **err)
 {
-	g_autoptr(GPtrArray) profiles = g_ptr_array_new_with_free_func((GDestroyNotify)profile_free);
+	g_autoptr(GPtrArray) profiles = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)profile_free);
 	ProfileLoad load = {.project = project, .used_by = used_by, .profiles = profiles};
 	if (db_read(d->db, load_profiles, &load, err) < 0)
 		return -1;
@@ -159,10 +166,14 @@ int profile_list(Daemon *d, const char *project, gboolean used_by, GPtrArray **r
 	return 0;
 }
 
-int profile_get(Daemon *d, const char *project, const char *name, gboolean used_by, Profile **ret_profile, Error **err)
+int profile_get(Daemon *d, const char *project, const char *name, gboolean used_by,
+    Profile **ret_profile, Error **err)
 {
-	g_autoptr(GPtrArray) profiles = g_ptr_array_new_with_free_func((GDestroyNotify)profile_free);
-	ProfileLoad load = {.project = project, .name = name, .used_by = used_by, .profiles = profiles};
+	g_autoptr(GPtrArray) profiles = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)profile_free);
+	ProfileLoad load = {
+		.project = project, .name = name, .used_by = used_by, .profiles = profiles
+	};
 	if (db_read(d->db, load_profiles, &load, err) < 0)
 		return -1;
 	if (!profiles->len)
@@ -171,7 +182,8 @@ int profile_get(Daemon *d, const char *project, const char *name, gboolean used_
 	return 0;
 }
 
-int profile_load_many(Tx *tx, const char *project, const char *const *names, GPtrArray **ret_profiles, Error **err)
+int profile_load_many(
+    Tx *tx, const char *project, const char *const *names, GPtrArray **ret_profiles, Error **err)
 {
 	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify)profile_free);
 	g_autoptr(GPtrArray) wanted = g_ptr_array_new_with_free_func((GDestroyNotify)profile_free);
@@ -180,10 +192,12 @@ int profile_load_many(Tx *tx, const char *project, const char *const *names, GPt
 		return -1;
 	for (; *names; names++) {
 		guint i = 0;
-		while (i < all->len && strcmp(((Profile *)g_ptr_array_index(all, i))->name, *names) != 0)
+		while (i < all->len &&
+		    strcmp(((Profile *)g_ptr_array_index(all, i))->name, *names) != 0)
 			i++;
 		if (i == all->len)
-			return error_set(err, ERROR_NOT_FOUND, "Requested profile \"%s\" doesn't exist", *names);
+			return error_set(
+			    err, ERROR_NOT_FOUND, "Requested profile \"%s\" doesn't exist", *names);
 		g_ptr_array_add(wanted, g_ptr_array_steal_index(all, i));
 	}
 	*ret_profiles = g_steal_pointer(&wanted);
@@ -212,8 +226,8 @@ static void merge_devices(Devices *into, const Devices *from)
 		devices_set(into, name, device);
 }
 
-void profile_expand(const GPtrArray *profiles, const Config *local_config, const Devices *local_devices,
-    Config **ret_config, Devices **ret_devices)
+void profile_expand(const GPtrArray *profiles, const Config *local_config,
+    const Devices *local_devices, Config **ret_config, Devices **ret_devices)
 {
 	Config *config = config_new();
 	Devices *devices = devices_new();
@@ -233,21 +247,25 @@ typedef struct ProfileChange {
 	const Profile *profile;
 } ProfileChange;
 
-static int find_id(Tx *tx, const ProfileChange *change, int64_t *ret_project, int64_t *ret_id, Error **err)
+static int find_id(
+    Tx *tx, const ProfileChange *change, int64_t *ret_project, int64_t *ret_id, Error **err)
 {
 	g_autoptr(Error) failure = NULL;
 	if (project_effective_id(tx, change->project, PROJECT_PROFILES, ret_project, err) < 0)
 		return -1;
-	if (tx_int(tx, ret_id, &failure, "SELECT id FROM profiles WHERE project_id = ? AND name = ?", "is", *ret_project,
+	if (tx_int(tx, ret_id, &failure,
+		"SELECT id FROM profiles WHERE project_id = ? AND name = ?", "is", *ret_project,
 		change->name) == 0)
 		return 0;
-	return failure->kind == ERROR_NOT_FOUND ? not_found(err) : error_propagate(err, g_steal_pointer(&failure));
+	return failure->kind == ERROR_NOT_FOUND ? not_found(err) :
+						  error_propagate(err, g_steal_pointer(&failure));
 }
 
 static int store_content(Tx *tx, int64_t id, const Profile *profile, Error **err)
 {
 	if (tx_config_replace(tx, "profiles_config", "profile_id", id, profile->config, err) < 0 ||
-	    devices_replace(tx, "profiles", "profile_id", "profile_device_id", id, profile->devices, err) < 0)
+	    devices_replace(
+		tx, "profiles", "profile_id", "profile_device_id", id, profile->devices, err) < 0)
 		return -1;
 	return project_verify_profile(tx, id, err);
 }
@@ -260,7 +278,8 @@ static int create_tx(Tx *tx, void *data, Error **err)
 	int64_t project, id;
 	if (project_effective_id(tx, change->project, PROJECT_PROFILES, &project, err) < 0)
 		return -1;
-	if (tx_insert(tx, &id, &failure, "INSERT INTO profiles (name, description, project_id) VALUES (?, ?, ?)", "ssi",
+	if (tx_insert(tx, &id, &failure,
+		"INSERT INTO profiles (name, description, project_id) VALUES (?, ?, ?)", "ssi",
 		profile->name, profile->description ? profile->description : "", project) < 0)
 		return failure->kind == ERROR_EXISTS
 		    ? error_set(err, ERROR_EXISTS, "Profile \"%s\" already exists", profile->name)
@@ -300,14 +319,16 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 	int64_t project, id;
 	if (find_id(tx, change, &project, &id, err) < 0)
 		return -1;
-	if (tx_exec(tx, &failure, "UPDATE profiles SET name = ? WHERE id = ?", "si", change->new_name, id) == 0)
+	if (tx_exec(tx, &failure, "UPDATE profiles SET name = ? WHERE id = ?", "si",
+		change->new_name, id) == 0)
 		return 0;
 	if (failure->kind == ERROR_EXISTS)
 		return error_set(err, ERROR_EXISTS, "Name \"%s\" already in use", change->new_name);
 	return error_propagate(err, g_steal_pointer(&failure));
 }
 
-int profile_rename(Daemon *d, const char *project, const char *name, const char *new_name, Error **err)
+int profile_rename(
+    Daemon *d, const char *project, const char *name, const char *new_name, Error **err)
 {
 	ProfileChange change = {.project = project, .name = name, .new_name = new_name};
 	if (name_check_profile(new_name, err) < 0)
@@ -322,7 +343,8 @@ static int delete_tx(Tx *tx, void *data, Error **err)
 	ProfileChange *change = data;
 	int64_t project, id, users;
 	if (find_id(tx, change, &project, &id, err) < 0 ||
-	    tx_int(tx, &users, err, "SELECT COUNT(*) FROM instances_profiles WHERE profile_id = ?", "i", id) < 0)
+	    tx_int(tx, &users, err, "SELECT COUNT(*) FROM instances_profiles WHERE profile_id = ?",
+		"i", id) < 0)
 		return -1;
 	if (users)
 		return error_set(err, ERROR_INVALID, "Profile is currently in use");

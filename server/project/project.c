@@ -39,13 +39,16 @@ static int row_missing(Error **err, Error *failure)
 	return not_found(err);
 }
 
-int project_effective_id(Tx *tx, const char *project, ProjectFeature feature, int64_t *ret_id, Error **err)
+int project_effective_id(
+    Tx *tx, const char *project, ProjectFeature feature, int64_t *ret_id, Error **err)
 {
-	/* The project itself where it has the feature, else "default", whose id is looked up by name too. */
-	static const char sql[] = "SELECT CASE WHEN p.name = 'default' OR c.value IN ('true', '1', 'yes', 'on') THEN p.id"
-				  " ELSE (SELECT id FROM projects WHERE name = 'default') END"
-				  " FROM projects AS p LEFT JOIN projects_config AS c ON c.project_id = p.id AND c.key = ?"
-				  " WHERE p.name = ?";
+	/* The project itself where it has the feature, else "default", whose id is looked up by
+	 * name too. */
+	static const char sql[] =
+	    "SELECT CASE WHEN p.name = 'default' OR c.value IN ('true', '1', 'yes', 'on') THEN p.id"
+	    " ELSE (SELECT id FROM projects WHERE name = 'default') END"
+	    " FROM projects AS p LEFT JOIN projects_config AS c ON c.project_id = p.id AND c.key = ?"
+	    " WHERE p.name = ?";
 	g_autoptr(Error) failure = NULL;
 	const char *name = project && *project ? project : "default";
 	if (tx_int(tx, ret_id, &failure, sql, "ss", feature_keys[feature], name) < 0)
@@ -75,7 +78,8 @@ static int effective_name(Tx *tx, void *data, Error **err)
 	return 0;
 }
 
-int project_effective(Daemon *d, const char *project, ProjectFeature feature, char **ret_project, Error **err)
+int project_effective(
+    Daemon *d, const char *project, ProjectFeature feature, char **ret_project, Error **err)
 {
 	if (!project || !*project || strcmp(project, "default") == 0) {
 		*ret_project = g_strdup("default");
@@ -90,19 +94,20 @@ int project_effective(Daemon *d, const char *project, ProjectFeature feature, ch
 	return 0;
 }
 
-/* Everything in projects: project id, folder of the URL, name. Columns are the same in each part. */
+/* Everything in projects: project id, folder of the URL, name. Columns are the same in each part.
+ */
 static const char used_by_sql[] =
-	"SELECT project_id, '/1.0/instances/', name FROM instances"
-	" UNION ALL SELECT project_id, '/1.0/images/', fingerprint FROM images"
-	" UNION ALL SELECT project_id, '/1.0/profiles/', name FROM profiles"
-	" UNION ALL SELECT v.project_id, '/1.0/storage-pools/' || p.name || '/volumes/custom/', v.name"
-	" FROM storage_volumes AS v JOIN storage_pools AS p ON p.id = v.storage_pool_id WHERE v.type = 2"
-	" UNION ALL SELECT b.project_id, '/1.0/storage-pools/' || p.name || '/buckets/', b.name"
-	" FROM storage_buckets AS b JOIN storage_pools AS p ON p.id = b.storage_pool_id"
-	" UNION ALL SELECT project_id, '/1.0/networks/', name FROM networks"
-	" UNION ALL SELECT project_id, '/1.0/network-acls/', name FROM networks_acls"
-	" UNION ALL SELECT project_id, '/1.0/network-zones/', name FROM networks_zones"
-	" ORDER BY 2, 3";
+    "SELECT project_id, '/1.0/instances/', name FROM instances"
+    " UNION ALL SELECT project_id, '/1.0/images/', fingerprint FROM images"
+    " UNION ALL SELECT project_id, '/1.0/profiles/', name FROM profiles"
+    " UNION ALL SELECT v.project_id, '/1.0/storage-pools/' || p.name || '/volumes/custom/', v.name"
+    " FROM storage_volumes AS v JOIN storage_pools AS p ON p.id = v.storage_pool_id WHERE v.type = 2"
+    " UNION ALL SELECT b.project_id, '/1.0/storage-pools/' || p.name || '/buckets/', b.name"
+    " FROM storage_buckets AS b JOIN storage_pools AS p ON p.id = b.storage_pool_id"
+    " UNION ALL SELECT project_id, '/1.0/networks/', name FROM networks"
+    " UNION ALL SELECT project_id, '/1.0/network-acls/', name FROM networks_acls"
+    " UNION ALL SELECT project_id, '/1.0/network-zones/', name FROM networks_zones"
+    " ORDER BY 2, 3";
 
 typedef struct ProjectLoad {
 	const char *name;      /* NULL: all, or that with `id` */
@@ -124,8 +129,8 @@ static Project *by_id(GPtrArray *projects, int64_t id)
 static int load_used_by(Tx *tx, GPtrArray *projects, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
-	g_autoptr(GHashTable) lists =
-	    g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
+	g_autoptr(GHashTable) lists = g_hash_table_new_full(
+	    g_direct_hash, g_direct_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
 	int more;
 	if (tx_query(tx, &rows, err, used_by_sql, NULL) < 0)
 		return -1;
@@ -158,7 +163,8 @@ static int load_config(Tx *tx, GPtrArray *projects, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	int more;
-	if (tx_query(tx, &rows, err, "SELECT project_id, key, value FROM projects_config", NULL) < 0)
+	if (tx_query(tx, &rows, err, "SELECT project_id, key, value FROM projects_config", NULL) <
+	    0)
 		return -1;
 	while ((more = rows_next(rows, err)) > 0) {
 		Project *project = by_id(projects, rows_int(rows, 0));
@@ -193,7 +199,8 @@ static int load_projects(Tx *tx, void *data, Error **err)
 
 static int load_first(Tx *tx, ProjectLoad load, Project **ret_project, Error **err)
 {
-	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func((GDestroyNotify)project_free);
+	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)project_free);
 	load.projects = projects;
 	if (load_projects(tx, &load, err) < 0)
 		return -1;
@@ -220,7 +227,8 @@ int project_load_name(Tx *tx, const char *name, Project **ret_project, Error **e
 
 int project_list(Daemon *d, gboolean used_by, GPtrArray **ret_projects, Error **err)
 {
-	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func((GDestroyNotify)project_free);
+	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)project_free);
 	ProjectLoad load = {.used_by = used_by, .projects = projects};
 	if (db_read(d->db, load_projects, &load, err) < 0)
 		return -1;
@@ -230,8 +238,11 @@ int project_list(Daemon *d, gboolean used_by, GPtrArray **ret_projects, Error **
 
 int project_get(Daemon *d, const char *name, gboolean used_by, Project **ret_project, Error **err)
 {
-	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func((GDestroyNotify)project_free);
-	ProjectLoad load = {.name = name && *name ? name : "default", .used_by = used_by, .projects = projects};
+	g_autoptr(GPtrArray) projects = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)project_free);
+	ProjectLoad load = {
+		.name = name && *name ? name : "default", .used_by = used_by, .projects = projects
+	};
 	if (db_read(d->db, load_projects, &load, err) < 0)
 		return -1;
 	if (!projects->len)
@@ -244,7 +255,8 @@ int project_get(Daemon *d, const char *name, gboolean used_by, Project **ret_pro
 static gboolean is_empty(const Project *project)
 {
 	for (char **url = project->used_by; url && *url; url++)
-		if (!g_str_has_prefix(*url, "/1.0/profiles/default?") && strcmp(*url, "/1.0/profiles/default") != 0)
+		if (!g_str_has_prefix(*url, "/1.0/profiles/default?") &&
+		    strcmp(*url, "/1.0/profiles/default") != 0)
 			return FALSE;
 	return TRUE;
 }
@@ -252,12 +264,17 @@ static gboolean is_empty(const Project *project)
 static int ensure_default_profile(Tx *tx, int64_t project, const char *name, Error **err)
 {
 	int64_t there;
-	g_autofree char *description = g_strdup_printf("Default Incus profile for project %s", name);
-	if (tx_int(tx, &there, err, "SELECT COUNT(*) FROM profiles WHERE project_id = ? AND name = 'default'", "i", project) < 0)
+	g_autofree char *description = g_strdup_printf(
+	    "Default Incus profile for project %s", name);
+	if (tx_int(tx, &there, err,
+		"SELECT COUNT(*) FROM profiles WHERE project_id = ? AND name = 'default'", "i",
+		project) < 0)
 		return -1;
-	return there ? 0
-		     : tx_exec(tx, err, "INSERT INTO profiles (name, description, project_id) VALUES ('default', ?, ?)", "si",
-			   description, project);
+	return there ?
+	    0 :
+	    tx_exec(tx, err,
+		"INSERT INTO profiles (name, description, project_id) VALUES ('default', ?, ?)",
+		"si", description, project);
 }
 
 typedef struct ProjectChange {
@@ -270,37 +287,47 @@ static int create_tx(Tx *tx, void *data, Error **err)
 	ProjectChange *change = data;
 	int64_t id;
 	g_autoptr(Error) failure = NULL;
-	if (tx_insert(tx, &id, &failure, "INSERT INTO projects (name, description) VALUES (?, ?)", "ss", change->name,
-		change->description) < 0)
-		return failure->kind == ERROR_EXISTS ? error_set(err, ERROR_EXISTS, "Project \"%s\" already exists", change->name)
-						     : error_propagate(err, g_steal_pointer(&failure));
+	if (tx_insert(tx, &id, &failure, "INSERT INTO projects (name, description) VALUES (?, ?)",
+		"ss", change->name, change->description) < 0)
+		return failure->kind == ERROR_EXISTS ?
+		    error_set(err, ERROR_EXISTS, "Project \"%s\" already exists", change->name) :
+		    error_propagate(err, g_steal_pointer(&failure));
 	if (tx_config_replace(tx, "projects_config", "project_id", id, change->config, err) < 0)
 		return -1;
-	return config_true(change->config, "features.profiles") ? ensure_default_profile(tx, id, change->name, err) : 0;
+	return config_true(change->config, "features.profiles") ?
+	    ensure_default_profile(tx, id, change->name, err) :
+	    0;
 }
 
-int project_create(Daemon *d, const char *name, const char *description, const Config *config, Error **err)
+int project_create(
+    Daemon *d, const char *name, const char *description, const Config *config, Error **err)
 {
-	static const ProjectFeature on[] = {PROJECT_IMAGES, PROJECT_PROFILES, PROJECT_STORAGE_VOLUMES, PROJECT_STORAGE_BUCKETS};
+	static const ProjectFeature on[] = { PROJECT_IMAGES, PROJECT_PROFILES,
+		PROJECT_STORAGE_VOLUMES, PROJECT_STORAGE_BUCKETS };
 	g_autoptr(Config) full = config_copy(config);
 	if (name_check_project(name, err) < 0 || key_check_all(KEY_PROJECT, NULL, full, err) < 0)
 		return -1;
 	for (size_t i = 0; i < G_N_ELEMENTS(on); i++)
 		if (!config_get(full, feature_keys[on[i]]))
 			config_set(full, feature_keys[on[i]], "true");
-	ProjectChange change = {.name = name, .description = description ? description : "", .config = full};
+	ProjectChange change = {
+		.name = name, .description = description ? description : "", .config = full
+	};
 	return db_tx(d->db, create_tx, &change, err);
 }
 
 static int check_features(const Project *project, const Config *config, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(feature_keys); i++) {
-		if (config_true(project->config, feature_keys[i]) == config_true(config, feature_keys[i]))
+		if (config_true(project->config, feature_keys[i]) ==
+		    config_true(config, feature_keys[i]))
 			continue;
 		if (strcmp(project->name, "default") == 0)
-			return error_set(err, ERROR_INVALID, "You can't change the features of the default project");
+			return error_set(err, ERROR_INVALID,
+			    "You can't change the features of the default project");
 		if (!is_empty(project))
-			return error_set(err, ERROR_INVALID, "Features can only be changed on empty projects");
+			return error_set(
+			    err, ERROR_INVALID, "Features can only be changed on empty projects");
 	}
 	return 0;
 }
@@ -309,20 +336,26 @@ static int update_tx(Tx *tx, void *data, Error **err)
 {
 	ProjectChange *change = data;
 	g_autoptr(Project) project = NULL;
-	if (load_one(tx, change->name, TRUE, &project, err) < 0 || check_features(project, change->config, err) < 0 ||
-	    tx_exec(tx, err, "UPDATE projects SET description = ? WHERE id = ?", "si", change->description, project->id) < 0 ||
-	    tx_config_replace(tx, "projects_config", "project_id", project->id, change->config, err) < 0)
+	if (load_one(tx, change->name, TRUE, &project, err) < 0 ||
+	    check_features(project, change->config, err) < 0 ||
+	    tx_exec(tx, err, "UPDATE projects SET description = ? WHERE id = ?", "si",
+		change->description, project->id) < 0 ||
+	    tx_config_replace(
+		tx, "projects_config", "project_id", project->id, change->config, err) < 0)
 		return -1;
-	if (config_true(change->config, "features.profiles")
-		? ensure_default_profile(tx, project->id, project->name, err) < 0
-		: tx_exec(tx, err, "DELETE FROM profiles WHERE project_id = ?", "i", project->id) < 0)
+	if (config_true(change->config, "features.profiles") ?
+		ensure_default_profile(tx, project->id, project->name, err) < 0 :
+		tx_exec(tx, err, "DELETE FROM profiles WHERE project_id = ?", "i", project->id) < 0)
 		return -1;
 	return project_verify_change(tx, project->id, project->config, err);
 }
 
-int project_update(Daemon *d, const char *name, const char *description, const Config *config, Error **err)
+int project_update(
+    Daemon *d, const char *name, const char *description, const Config *config, Error **err)
 {
-	ProjectChange change = {.name = name, .description = description ? description : "", .config = config};
+	ProjectChange change = {
+		.name = name, .description = description ? description : "", .config = config
+	};
 	if (key_check_all(KEY_PROJECT, NULL, config, err) < 0)
 		return -1;
 	return db_tx(d->db, update_tx, &change, err);
@@ -337,10 +370,12 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 		return -1;
 	if (!is_empty(project))
 		return error_set(err, ERROR_INVALID, "Only empty projects can be renamed");
-	if (tx_exec(tx, &failure, "UPDATE projects SET name = ? WHERE id = ?", "si", change->new_name, project->id) == 0)
+	if (tx_exec(tx, &failure, "UPDATE projects SET name = ? WHERE id = ?", "si",
+		change->new_name, project->id) == 0)
 		return 0;
 	if (failure->kind == ERROR_EXISTS)
-		return error_set(err, ERROR_EXISTS, "A project named \"%s\" already exists", change->new_name);
+		return error_set(
+		    err, ERROR_EXISTS, "A project named \"%s\" already exists", change->new_name);
 	return error_propagate(err, g_steal_pointer(&failure));
 }
 

@@ -5,7 +5,8 @@
 #include <string.h>
 
 /* Kinds of objects outside projects: any trusted caller may look, only administrators change. */
-static const char *const shared_objects[] = { "server", "storage_pool", "certificate", "warning", "cluster", "cluster_group", "cluster_member", NULL };
+static const char *const shared_objects[] = { "server", "storage_pool", "certificate", "warning",
+	"cluster", "cluster_group", "cluster_member", NULL };
 
 static int refuse(Error **err)
 {
@@ -20,7 +21,9 @@ static gboolean only_looks(const char *entitlement)
 int access_check_admin(const Request *rq, Error **err)
 {
 	const Caller *caller = rq->caller;
-	return caller->kind != CALLER_UNTRUSTED && caller->admin && !caller->metrics_only ? 0 : refuse(err);
+	return caller->kind != CALLER_UNTRUSTED && caller->admin && !caller->metrics_only ?
+	    0 :
+	    refuse(err);
 }
 
 /* Objects that a project without the feature has from "default". */
@@ -44,8 +47,10 @@ static const struct {
 	{"project", "can_create_storage_buckets", PROJECT_STORAGE_BUCKETS},
 };
 
-/* Who may use another project's object in his own may look at it, but change it only where it is. */
-static int check_owner(const Request *rq, const char *object, const char *entitlement, const char *project, Error **err)
+/* Who may use another project's object in his own may look at it, but change it only where it is.
+ */
+static int check_owner(const Request *rq, const char *object, const char *entitlement,
+    const char *project, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(shared); i++) {
 		g_autofree char *owner = NULL;
@@ -60,7 +65,8 @@ static int check_owner(const Request *rq, const char *object, const char *entitl
 	return 0;
 }
 
-int access_check_object(const Request *rq, const char *object, const char *entitlement, const char *project, Error **err)
+int access_check_object(const Request *rq, const char *object, const char *entitlement,
+    const char *project, Error **err)
 {
 	const Caller *caller = rq->caller;
 	if (object && !strcmp(object, "public"))
@@ -98,18 +104,22 @@ static gboolean is_internal(const SchemaMethod *schema)
 static gboolean lists_his_own(const Request *rq)
 {
 	const SchemaMethod *schema = rq->method->schema;
-	return rq->all_projects && rq->caller->kind != CALLER_UNTRUSTED && !rq->caller->metrics_only && schema->object &&
-	       strcmp(schema->object, "admin") != 0 && only_looks(schema->entitlement);
+	return rq->all_projects && rq->caller->kind != CALLER_UNTRUSTED &&
+	    !rq->caller->metrics_only && schema->object && strcmp(schema->object, "admin") != 0 &&
+	    only_looks(schema->entitlement);
 }
 
 int access_check(const Request *rq, Error **err)
 {
 	const SchemaMethod *schema = rq->method->schema;
 	CallerKind kind = rq->caller->kind;
-	if (is_internal(schema) && (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
+	if (is_internal(schema) &&
+	    (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
 		return refuse(err);
 	if (lists_his_own(rq))
 		return 0;
-	gboolean in_project = field_find(schema->input, "project", strlen("project")) || schema->kind == METHOD_BIDI;
-	return access_check_object(rq, schema->object, schema->entitlement, in_project ? rq->project : NULL, err);
+	gboolean in_project = field_find(schema->input, "project", strlen("project")) ||
+	    schema->kind == METHOD_BIDI;
+	return access_check_object(
+	    rq, schema->object, schema->entitlement, in_project ? rq->project : NULL, err);
 }

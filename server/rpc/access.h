@@ -9,7 +9,7 @@
 /* The whole check for rq->method with rq->project set. ERROR_FORBIDDEN "not authorized". */
 int access_check(const Request *rq, Error **err);
 /* The same question about any object: `project` NULL for objects outside projects. */
-int access_check_object(const Request *rq, const char *object, const char *entitlement, const char *project,
-    Error **err);
+int access_check_object(const Request *rq, const char *object, const char *entitlement,
+    const char *project, Error **err);
 /* Server administration: neither restricted nor metrics-only callers. */
 int access_check_admin(const Request *rq, Error **err);

@@ -38,13 +38,15 @@ static void split(const char *address, char **ret_host, char **ret_port)
 
 static char *join(const char *host, const char *port)
 {
-	return strchr(host, ':') ? g_strdup_printf("[%s]:%s", host, port) : g_strdup_printf("%s:%s", host, port);
+	return strchr(host, ':') ? g_strdup_printf("[%s]:%s", host, port) :
+				   g_strdup_printf("%s:%s", host, port);
 }
 
 static char *format(const struct sockaddr *address, socklen_t length)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
-	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
+		NI_NUMERICHOST | NI_NUMERICSERV))
 		return g_strdup("");
 	const char *plain = g_str_has_prefix(host, "::ffff:") ? host + strlen("::ffff:") : host;
 	return join(plain, port);
@@ -112,14 +114,17 @@ static int bind_one(const struct addrinfo *info, int *ret_fd)
 int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **err)
 {
 	g_autofree char *host = NULL, *port = NULL;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG }, *list;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE | AI_ADDRCONFIG },
+			*list;
 	split(address, &host, &port);
 	gboolean any = !*host || !strcmp(host, "::");
 	if (any)
 		hints.ai_flags = AI_PASSIVE;
 	int problem = getaddrinfo(any ? "::" : host, port, &hints, &list);
 	if (problem)
-		return error_set(err, ERROR_INVALID, "Failed to resolve \"%s\": %s", address, gai_strerror(problem));
+		return error_set(err, ERROR_INVALID, "Failed to resolve \"%s\": %s", address,
+		    gai_strerror(problem));
 	int result = -1;
 	for (struct addrinfo *info = list; info && result < 0; info = info->ai_next)
 		result = bind_one(info, ret_fd);
@@ -130,7 +135,8 @@ int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **e
 		return address_listen(plain, ret_fd, ret_bound, err);
 	}
 	if (result < 0)
-		return error_errno(err, ERROR_INVALID, saved, "Failed to listen on \"%s\"", address);
+		return error_errno(
+		    err, ERROR_INVALID, saved, "Failed to listen on \"%s\"", address);
 	*ret_bound = address_of_socket(*ret_fd);
 	return 0;
 }
@@ -142,11 +148,13 @@ static int clear_stale(const struct sockaddr_un *address, Error **err)
 	if (fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to make a socket");
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
-		return error_set(err, ERROR_EXISTS, "Another daemon is already running on \"%s\"", address->sun_path);
+		return error_set(err, ERROR_EXISTS, "Another daemon is already running on \"%s\"",
+		    address->sun_path);
 	if (errno == ENOENT)
 		return 0;
 	if (unlink(address->sun_path) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Failed to remove the old socket \"%s\"", address->sun_path);
+		return error_errno(err, ERROR_INTERNAL, errno,
+		    "Failed to remove the old socket \"%s\"", address->sun_path);
 	return 0;
 }
 
@@ -166,8 +174,8 @@ int address_listen_unix(const char *path, const char *group, int *ret_fd, Error 
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	gid_t gid = (gid_t)-1;
 	if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
-		return error_set(err, ERROR_INVALID, "Socket path \"%s\" is longer than %zu bytes", path,
-		    sizeof(address.sun_path) - 1);
+		return error_set(err, ERROR_INVALID, "Socket path \"%s\" is longer than %zu bytes",
+		    path, sizeof(address.sun_path) - 1);
 	if ((group && group_id(group, &gid, err) < 0) || clear_stale(&address, err) < 0)
 		return -1;
 	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -204,8 +212,11 @@ char **address_reachable(const char *bound)
 			char text[NI_MAXHOST];
 			if (!is_global(i) || (any4 && i->ifa_addr->sa_family == AF_INET6))
 				continue;
-			socklen_t length = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-			if (getnameinfo(i->ifa_addr, length, text, sizeof(text), NULL, 0, NI_NUMERICHOST) == 0)
+			socklen_t length = i->ifa_addr->sa_family == AF_INET ?
+			    sizeof(struct sockaddr_in) :
+			    sizeof(struct sockaddr_in6);
+			if (getnameinfo(i->ifa_addr, length, text, sizeof(text), NULL, 0,
+				NI_NUMERICHOST) == 0)
 				g_ptr_array_add(list, join(text, port));
 		}
 	if (interfaces)

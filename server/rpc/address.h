@@ -1,6 +1,7 @@
 #pragma once
 /*
- * Socket addresses as Incus writes them ("[::]:8443", "10.0.0.1", ":8443"), and sockets bound to them.
+ * Socket addresses as Incus writes them ("[::]:8443", "10.0.0.1", ":8443"), and sockets bound to
+ * them.
  */
 #include "sdk/base/error.h"
 

@@ -59,7 +59,8 @@ int conn_wait(Conn *conn, short events, int64_t deadline_us, Error **err)
 		if (n > 0)
 			return 1;
 		if (n < 0 && errno != EINTR)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to wait for the client");
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Failed to wait for the client");
 	}
 }
 
@@ -125,7 +126,8 @@ int conn_fill(Conn *conn, int64_t deadline_us, Error **err)
 			conn->in = g_realloc(conn->in, conn->capacity);
 		}
 	}
-	ssize_t got = read_wait(conn, conn->in + conn->end, conn->capacity - conn->end, deadline_us, err);
+	ssize_t got = read_wait(
+	    conn, conn->in + conn->end, conn->capacity - conn->end, deadline_us, err);
 	if (got > 0)
 		conn->end += (size_t)got;
 	return got > 0 ? 1 : (int)got;
@@ -195,7 +197,8 @@ int conn_write(Conn *conn, const struct iovec *parts, int n_parts, Error **err)
 	g_assert(n_parts <= (int)G_N_ELEMENTS(copy));
 	if (conn->memory) {
 		for (int i = 0; i < n_parts; i++)
-			g_byte_array_append(conn->memory, parts[i].iov_base, (guint)parts[i].iov_len);
+			g_byte_array_append(
+			    conn->memory, parts[i].iov_base, (guint)parts[i].iov_len);
 		return 0;
 	}
 	memcpy(copy, parts, sizeof(*parts) * (size_t)n_parts);
@@ -221,7 +224,8 @@ int conn_sendfile(Conn *conn, int file, uint64_t offset, uint64_t length, Error 
 		if (sent > 0)
 			length -= (uint64_t)sent;
 		else if (sent == 0)
-			return error_set(err, ERROR_INTERNAL, "File became shorter while it was sent");
+			return error_set(
+			    err, ERROR_INTERNAL, "File became shorter while it was sent");
 		else if (errno == EAGAIN) {
 			if (wait_writable(conn, POLLOUT, err) < 0)
 				return -1;

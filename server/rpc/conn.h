@@ -28,8 +28,9 @@ void conn_free(Conn *conn);
 /* Wakes readers and writers, which then fail; safe from any thread while the Conn lives. */
 void conn_cancel(Conn *conn);
 
-/* At least one byte into the read-ahead buffer: 1, 0 at the end, -1 (ERROR_TIMEOUT, ERROR_CANCELLED).
- * deadline_us 0: only what is there already (-1 without *err set means: would block). */
+/* At least one byte into the read-ahead buffer: 1, 0 at the end, -1 (ERROR_TIMEOUT,
+ * ERROR_CANCELLED). deadline_us 0: only what is there already (-1 without *err set means: would
+ * block). */
 int conn_fill(Conn *conn, int64_t deadline_us, Error **err);
 /* Up to n bytes, buffered ones first: >0, 0 at the end, -1. */
 ssize_t conn_read(Conn *conn, void *data, size_t n, int64_t deadline_us, Error **err);

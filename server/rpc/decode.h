@@ -16,6 +16,7 @@ int decode_head(Exchange *ex, const RouteMatch *match, ProtobufCMessage **ret_in
 /* Reads and parses the body where the method has one. */
 int decode_body(Exchange *ex, const SchemaMethod *schema, ProtobufCMessage *in, Error **err);
 /* The message of google.api.http's body, made when it is not there: handlers never find NULL. */
-ProtobufCMessage *decode_body_message(const SchemaMethod *schema, ProtobufCMessage *in, Arena *arena);
+ProtobufCMessage *decode_body_message(
+    const SchemaMethod *schema, ProtobufCMessage *in, Arena *arena);
 /* What handlers read from a Request instead of the message: project, target. Both doors. */
 void decode_request(Request *rq, ProtobufCMessage *in);

@@ -9,11 +9,13 @@ static void append_list(GString *json, const char *fields, const ProtobufCMessag
 	g_auto(GStrv) names = g_strsplit(fields, ",", -1);
 	g_string_append_c(json, '[');
 	for (guint i = 0; names[i]; i++) {
-		const ProtobufCFieldDescriptor *field = field_find(object->descriptor, names[i], strlen(names[i]));
+		const ProtobufCFieldDescriptor *field = field_find(
+		    object->descriptor, names[i], strlen(names[i]));
 		if (i)
 			g_string_append_c(json, ',');
 		if (field)
-			json_write_field(json, object, (unsigned)(field - object->descriptor->fields), JSON_HTML);
+			json_write_field(json, object,
+			    (unsigned)(field - object->descriptor->fields), JSON_HTML);
 		else
 			g_string_append(json, "null");
 	}
@@ -28,6 +30,7 @@ void etag_hash(const char *fields, const ProtobufCMessage *object, char ret_hash
 	else
 		append_list(json, fields, object);
 	g_string_append_c(json, '\n');
-	g_autofree char *hash = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)json->str, json->len);
+	g_autofree char *hash = g_compute_checksum_for_data(
+	    G_CHECKSUM_SHA256, (const guchar *)json->str, json->len);
 	memcpy(ret_hash, hash, ETAG_LENGTH);
 }

@@ -67,7 +67,9 @@ static int read_chunk_line(Exchange *ex, int64_t deadline_us, Error **err)
 		}
 		int got = conn_fill(conn, deadline_us, err);
 		if (got <= 0)
-			return got < 0 ? -1 : error_set(err, ERROR_CANCELLED, "Request body ended early");
+			return got < 0 ?
+			    -1 :
+			    error_set(err, ERROR_CANCELLED, "Request body ended early");
 	}
 	ex->body_left = size;
 	return 0;
@@ -80,7 +82,9 @@ static int read_crlf(Exchange *ex, int64_t deadline_us, Error **err)
 	for (size_t have = 0; have < 2;) {
 		ssize_t got = conn_read(ex->conn, text + have, 2 - have, deadline_us, err);
 		if (got <= 0)
-			return got < 0 ? -1 : error_set(err, ERROR_CANCELLED, "Request body ended early");
+			return got < 0 ?
+			    -1 :
+			    error_set(err, ERROR_CANCELLED, "Request body ended early");
 		have += (size_t)got;
 	}
 	if (text[0] != '\r' || text[1] != '\n')
@@ -88,13 +92,16 @@ static int read_crlf(Exchange *ex, int64_t deadline_us, Error **err)
 	return 0;
 }
 
-/* Trailers are read and forgotten: nothing here uses them, and merging them is how smuggling starts. */
+/* Trailers are read and forgotten: nothing here uses them, and merging them is how smuggling
+ * starts. */
 static int skip_trailers(Exchange *ex, int64_t deadline_us, Error **err)
 {
 	Conn *conn = ex->conn;
 	for (size_t total = 0;;) {
 		char *line = conn->in + conn->start;
-		char *eol = conn->start < conn->end ? memmem(line, conn->end - conn->start, "\r\n", 2) : NULL;
+		char *eol = conn->start < conn->end ?
+		    memmem(line, conn->end - conn->start, "\r\n", 2) :
+		    NULL;
 		if (eol) {
 			size_t length = (size_t)(eol - line) + 2;
 			conn->start += length;
@@ -104,7 +111,9 @@ static int skip_trailers(Exchange *ex, int64_t deadline_us, Error **err)
 		} else {
 			int got = conn_fill(conn, deadline_us, err);
 			if (got <= 0)
-				return got < 0 ? -1 : error_set(err, ERROR_CANCELLED, "Request body ended early");
+				return got < 0 ?
+				    -1 :
+				    error_set(err, ERROR_CANCELLED, "Request body ended early");
 		}
 		if (total + (conn->end - conn->start) > HTTP_HEAD_MAX && !eol)
 			return error_set(err, ERROR_INVALID, "Trailers too large");
@@ -160,7 +169,8 @@ int exchange_read_all(Exchange *ex, size_t limit, char **ret_data, size_t *ret_l
 			data = bigger;
 			capacity *= 2;
 		}
-		ssize_t got = exchange_read(ex, data + length, capacity - 1 - length, conn_deadline(BODY_IDLE_S), err);
+		ssize_t got = exchange_read(
+		    ex, data + length, capacity - 1 - length, conn_deadline(BODY_IDLE_S), err);
 		if (got < 0)
 			return -1;
 		if (got == 0)
@@ -221,17 +231,20 @@ static const char *date_line(void)
 }
 
 /* `size` is enough for what is written here: a long content type goes among the other headers. */
-static size_t format_head(Exchange *ex, char *out, size_t size, int status, const char *content_type, int64_t length)
+static size_t format_head(
+    Exchange *ex, char *out, size_t size, int status, const char *content_type, int64_t length)
 {
 	if (content_type && strlen(content_type) > 128) {
 		exchange_header(ex, "Content-Type", content_type);
 		content_type = NULL;
 	}
-	int n = snprintf(out, size, "HTTP/1.1 %d %s\r\n%s", status, http_status_text(status), date_line());
+	int n = snprintf(
+	    out, size, "HTTP/1.1 %d %s\r\n%s", status, http_status_text(status), date_line());
 	if (content_type)
 		n += snprintf(out + n, size - (size_t)n, "Content-Type: %s\r\n", content_type);
 	if (length >= 0)
-		n += snprintf(out + n, size - (size_t)n, "Content-Length: %" G_GINT64_FORMAT "\r\n", length);
+		n += snprintf(
+		    out + n, size - (size_t)n, "Content-Length: %" G_GINT64_FORMAT "\r\n", length);
 	else if (ex->chunked)
 		n += snprintf(out + n, size - (size_t)n, "Transfer-Encoding: chunked\r\n");
 	if (!ex->keep_alive)
@@ -241,7 +254,8 @@ static size_t format_head(Exchange *ex, char *out, size_t size, int status, cons
 	return (size_t)n;
 }
 
-int exchange_reply(Exchange *ex, int status, const char *content_type, const char *body, size_t length, Error **err)
+int exchange_reply(Exchange *ex, int status, const char *content_type, const char *body,
+    size_t length, Error **err)
 {
 	char head[512];
 	/* A client that waits for 100 Continue may send the body after all: do not guess. */
@@ -249,7 +263,8 @@ int exchange_reply(Exchange *ex, int status, const char *content_type, const cha
 		ex->keep_alive = FALSE;
 	ex->begun = ex->ended = TRUE;
 	ex->status = status;
-	size_t head_length = format_head(ex, head, sizeof(head), status, content_type, (int64_t)length);
+	size_t head_length = format_head(
+	    ex, head, sizeof(head), status, content_type, (int64_t)length);
 	struct iovec parts[4] = {
 		{ head, head_length },
 		{ ex->headers ? ex->headers->str : (char *)"", ex->headers ? ex->headers->len : 0 },

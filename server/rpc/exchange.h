@@ -39,8 +39,8 @@ void exchange_drain(Exchange *ex);
 /* Refuses values with control characters (header splitting): such a header is left out. */
 void exchange_header(Exchange *ex, const char *name, const char *value);
 /* Head and whole body. content_type NULL: no body and no Content-Type. */
-int exchange_reply(Exchange *ex, int status, const char *content_type, const char *body, size_t length,
-    Error **err);
+int exchange_reply(Exchange *ex, int status, const char *content_type, const char *body,
+    size_t length, Error **err);
 /* Head only; length -1 is chunked (or until close for HTTP/1.0). Then writes, then the end. */
 int exchange_begin(Exchange *ex, int status, const char *content_type, int64_t length, Error **err);
 int exchange_write(Exchange *ex, const void *data, size_t length, Error **err);

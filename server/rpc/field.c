@@ -2,7 +2,8 @@
 #include "server/rpc/http.h"
 #include <string.h>
 
-const ProtobufCFieldDescriptor *field_find(const ProtobufCMessageDescriptor *descriptor, const char *name, size_t length)
+const ProtobufCFieldDescriptor *field_find(
+    const ProtobufCMessageDescriptor *descriptor, const char *name, size_t length)
 {
 	for (unsigned i = 0; i < descriptor->n_fields; i++) {
 		const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
@@ -37,7 +38,8 @@ static gboolean read_boolean(const char *text, gboolean *ret)
 	return *ret || g_strv_contains(no, lower);
 }
 
-static int set_number(void *at, const ProtobufCFieldDescriptor *field, const char *text, Error **err)
+static int set_number(
+    void *at, const ProtobufCFieldDescriptor *field, const char *text, Error **err)
 {
 	gint64 number = 0;
 	guint64 unsigned_number = 0;
@@ -60,10 +62,13 @@ static int set_number(void *at, const ProtobufCFieldDescriptor *field, const cha
 		*(uint64_t *)at = unsigned_number;
 		break;
 	}
-	return ok ? 0 : error_set(err, ERROR_INVALID, "Invalid value \"%s\" for \"%s\"", text, field->name);
+	return ok ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Invalid value \"%s\" for \"%s\"", text, field->name);
 }
 
-static void append_string(void *message, const ProtobufCFieldDescriptor *field, char *text, Arena *arena)
+static void append_string(
+    void *message, const ProtobufCFieldDescriptor *field, char *text, Arena *arena)
 {
 	size_t *n = (size_t *)((char *)message + field->quantifier_offset);
 	char ***at = field_at(message, field);
@@ -74,7 +79,8 @@ static void append_string(void *message, const ProtobufCFieldDescriptor *field, 
 	*at = grown;
 }
 
-int field_set_text(void *message, const ProtobufCFieldDescriptor *field, char *text, Arena *arena, Error **err)
+int field_set_text(
+    void *message, const ProtobufCFieldDescriptor *field, char *text, Arena *arena, Error **err)
 {
 	void *at = field_at(message, field);
 	if (field->label == PROTOBUF_C_LABEL_REPEATED) {
@@ -89,13 +95,15 @@ int field_set_text(void *message, const ProtobufCFieldDescriptor *field, char *t
 	case PROTOBUF_C_TYPE_BOOL: {
 		gboolean value;
 		if (!read_boolean(text, &value))
-			return error_set(err, ERROR_INVALID, "Invalid value \"%s\" for \"%s\"", text, field->name);
+			return error_set(err, ERROR_INVALID, "Invalid value \"%s\" for \"%s\"",
+			    text, field->name);
 		*(protobuf_c_boolean *)at = value;
 		break;
 	}
 	case PROTOBUF_C_TYPE_MESSAGE: case PROTOBUF_C_TYPE_BYTES: case PROTOBUF_C_TYPE_ENUM:
 	case PROTOBUF_C_TYPE_FLOAT: case PROTOBUF_C_TYPE_DOUBLE:
-		return error_set(err, ERROR_INVALID, "\"%s\" cannot be given in the URL", field->name);
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" cannot be given in the URL", field->name);
 	default:
 		if (set_number(at, field, text, err) < 0)
 			return -1;
@@ -133,20 +141,23 @@ const char *field_text(const void *message, const ProtobufCFieldDescriptor *fiel
 const char *field_string(const ProtobufCMessage *message, const char *name)
 {
 	const ProtobufCFieldDescriptor *field = field_find(message->descriptor, name, strlen(name));
-	if (!field || field->type != PROTOBUF_C_TYPE_STRING || field->label == PROTOBUF_C_LABEL_REPEATED)
+	if (!field || field->type != PROTOBUF_C_TYPE_STRING ||
+	    field->label == PROTOBUF_C_LABEL_REPEATED)
 		return "";
 	const char *text = *(char **)field_at(message, field);
 	return text ? text : "";
 }
 
-ProtobufCMessage *field_message(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, Arena *arena)
+ProtobufCMessage *field_message(
+    ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, Arena *arena)
 {
 	if (field->type != PROTOBUF_C_TYPE_MESSAGE || field->label == PROTOBUF_C_LABEL_REPEATED)
 		return NULL;
 	ProtobufCMessage **at = field_at(message, field);
 	gboolean present = *at != NULL;
 	if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-		present = present && *(uint32_t *)((char *)message + field->quantifier_offset) == field->id;
+		present = present &&
+		    *(uint32_t *)((char *)message + field->quantifier_offset) == field->id;
 	if (!present) {
 		*at = field_new_message(arena, field->descriptor);
 		mark_present(message, field);
@@ -172,7 +183,8 @@ const ProtobufCFieldDescriptor *field_data(const ProtobufCMessageDescriptor *des
 }
 
 /* "name" or "profile.name". */
-static const char *lookup(const ProtobufCMessage *message, const char *name, size_t length, Arena *arena)
+static const char *lookup(
+    const ProtobufCMessage *message, const char *name, size_t length, Arena *arena)
 {
 	if (!message)
 		return NULL;
@@ -185,7 +197,8 @@ static const char *lookup(const ProtobufCMessage *message, const char *name, siz
 		return field_text(message, field, arena);
 	if (field->type != PROTOBUF_C_TYPE_MESSAGE || field->label == PROTOBUF_C_LABEL_REPEATED)
 		return NULL;
-	return lookup(*(ProtobufCMessage **)field_at(message, field), dot + 1, length - first - 1, arena);
+	return lookup(
+	    *(ProtobufCMessage **)field_at(message, field), dot + 1, length - first - 1, arena);
 }
 
 static void append_encoded(GString *url, const char *text, size_t length)
@@ -207,7 +220,8 @@ static void append_value(GString *url, const char *value, const char *between, s
 	append_encoded(url, value, strlen(value));
 }
 
-char *field_fill_url(const char *template_, const ProtobufCMessage *first, const ProtobufCMessage *second, Arena *arena)
+char *field_fill_url(const char *template_, const ProtobufCMessage *first,
+    const ProtobufCMessage *second, Arena *arena)
 {
 	g_autoptr(GString) url = g_string_new(NULL);
 	for (const char *p = template_; *p;) {

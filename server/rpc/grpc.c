@@ -14,7 +14,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { MESSAGE_MAX = 16 * 1024 * 1024, WINDOW = 1024 * 1024, SOCKET_BUFFER = 1024 * 1024, ARMED = 32, FIRST_MESSAGE_MS = 60000, STOP_MS = 10000 };
+enum {
+	MESSAGE_MAX = 16 * 1024 * 1024,
+	WINDOW = 1024 * 1024,
+	SOCKET_BUFFER = 1024 * 1024,
+	ARMED = 32,
+	FIRST_MESSAGE_MS = 60000,
+	STOP_MS = 10000
+};
 
 struct GrpcDoor {
 	Daemon *daemon;
@@ -28,8 +35,8 @@ struct GrpcDoor {
 	GHashTable *peers;              /* fd -> Peer */
 };
 
-/* Who is behind a descriptor that gRPC core owns. Core keeps it open for as long as one of its calls
- * lives (each stream holds the transport, the transport the endpoint), so the number that
+/* Who is behind a descriptor that gRPC core owns. Core keeps it open for as long as one of its
+ * calls lives (each stream holds the transport, the transport the endpoint), so the number that
  * grpc_call_get_peer() tells cannot have become another connection's. */
 typedef struct Peer {
 	Caller *caller;
@@ -100,7 +107,8 @@ static int64_t deadline_us(gpr_timespec deadline)
 
 static char *slice_text(Arena *arena, grpc_slice slice)
 {
-	return arena_strndup(arena, (const char *)GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
+	return arena_strndup(
+	    arena, (const char *)GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
 }
 
 static const char *find_metadata(GrpcCall *call, const char *name)
@@ -136,7 +144,8 @@ static void fill_request(GrpcDoor *door, GrpcCall *call)
 }
 
 /* The first message of the call, decoded. */
-static int read_first(GrpcCall *call, const SchemaMethod *schema, ProtobufCMessage **ret_in, Error **err)
+static int read_first(
+    GrpcCall *call, const SchemaMethod *schema, ProtobufCMessage **ret_in, Error **err)
 {
 	grpc_byte_buffer *bytes;
 	int got = grpc_call_receive(call, FIRST_MESSAGE_MS, &bytes, err);
@@ -154,8 +163,8 @@ static int read_first(GrpcCall *call, const SchemaMethod *schema, ProtobufCMessa
 static int check_shutdown(GrpcDoor *door, const SchemaMethod *schema, Error **err)
 {
 	gboolean harmless = (schema->http_verb && !strcmp(schema->http_verb, "GET")) ||
-			    (schema->http_path && g_str_has_prefix(schema->http_path, "/internal/")) ||
-			    strstr(schema->path, ".OperationService/");
+	    (schema->http_path && g_str_has_prefix(schema->http_path, "/internal/")) ||
+	    strstr(schema->path, ".OperationService/");
 	if (g_atomic_int_get(&door->daemon->shutting_down) && !harmless)
 		return error_set(err, ERROR_UNAVAILABLE, "Shutting down");
 	return 0;
@@ -170,7 +179,8 @@ static void keep_first_data(GrpcCall *call, const SchemaMethod *schema, const Pr
 		call->replay = in;
 }
 
-static int serve_method(GrpcDoor *door, GrpcCall *call, const Method *method, grpc_slice *ret_reply, Error **err)
+static int serve_method(
+    GrpcDoor *door, GrpcCall *call, const Method *method, grpc_slice *ret_reply, Error **err)
 {
 	const SchemaMethod *schema = method->schema;
 	ProtobufCMessage *in;
@@ -214,8 +224,9 @@ static void serve(GrpcDoor *door, GrpcCall *call)
 		grpc_call_free(call);
 		return;
 	}
-	int result = schema ? serve_method(door, call, &methods[schema - schema_methods], &reply, &err)
-			    : error_set(&err, ERROR_UNSUPPORTED, "Method \"%s\" not found", path);
+	int result = schema ?
+	    serve_method(door, call, &methods[schema - schema_methods], &reply, &err) :
+	    error_set(&err, ERROR_UNSUPPORTED, "Method \"%s\" not found", path);
 	grpc_call_finish(call, result == 1 ? &reply : NULL, result < 0 ? err : NULL);
 	grpc_slice_unref(reply);
 	grpc_call_free(call);
@@ -226,15 +237,16 @@ static void serve(GrpcDoor *door, GrpcCall *call)
 static void arm_call(GrpcDoor *door)
 {
 	GrpcCall *call = grpc_call_new();
-	if (grpc_server_request_call(door->server, &call->call, &call->details, &call->metadata, call->queue, door->queue,
-		call) != GRPC_CALL_OK)
+	if (grpc_server_request_call(door->server, &call->call, &call->details, &call->metadata,
+		call->queue, door->queue, call) != GRPC_CALL_OK)
 		grpc_call_free(call);
 }
 
 static gboolean step(Workers *workers)
 {
 	GrpcDoor *door = workers->data;
-	gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(WORKERS_IDLE_MS, GPR_TIMESPAN));
+	gpr_timespec until = gpr_time_add(
+	    gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(WORKERS_IDLE_MS, GPR_TIMESPAN));
 	workers_idle(workers);
 	grpc_event event = grpc_completion_queue_next(door->queue, until, NULL);
 	gboolean work = event.type == GRPC_OP_COMPLETE && event.tag != door && event.success;
@@ -266,7 +278,8 @@ int grpc_door_start(Daemon *daemon, GrpcDoor **ret_door, Error **err)
 	grpc_arg list[] = {
 		integer("grpc.max_receive_message_length", MESSAGE_MAX),
 		integer("grpc.max_send_message_length", -1),
-		/* The probe would let the windows grow without need: 26 MB instead of 120-300 MB. */
+		/* The probe would let the windows grow without need: 26 MB instead of 120-300 MB.
+		 */
 		integer("grpc.http2.bdp_probe", 0),
 		integer("grpc.http2.lookahead_bytes", WINDOW),
 		integer("grpc.http2.max_frame_size", STREAM_CHUNK + 1024),

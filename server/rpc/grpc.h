@@ -1,7 +1,8 @@
 #pragma once
 /*
  * The gRPC door, on gRPC core's C API: connections come as descriptors from the listener, calls go
- * to the method table. Every call's batches run on a queue of its own, so handlers block as they like.
+ * to the method table. Every call's batches run on a queue of its own, so handlers block as they
+ * like.
  */
 #include "server/daemon.h"
 #include "server/rpc/request.h"

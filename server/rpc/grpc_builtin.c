@@ -1,6 +1,6 @@
 /*
- * What every gRPC tool asks a server: reflection (v1 and v1alpha, the same messages) and health. The
- * messages are few and fixed, so they are read and written field by field.
+ * What every gRPC tool asks a server: reflection (v1 and v1alpha, the same messages) and health.
+ * The messages are few and fixed, so they are read and written field by field.
  */
 #include "server/rpc/grpc_call.h"
 #include "server/rpc/wire_out.h"
@@ -22,8 +22,18 @@ static GHashTable *files_by_name, *files_by_symbol;
 static GPtrArray *services;
 
 enum { /* field numbers of descriptor.proto */
-	FILE_NAME = 1, FILE_PACKAGE = 2, FILE_DEPENDENCY = 3, FILE_MESSAGE = 4, FILE_ENUM = 5, FILE_SERVICE = 6,
-	FILE_EXTENSION = 7, MESSAGE_NESTED = 3, MESSAGE_ENUM = 4, MESSAGE_EXTENSION = 6, SERVICE_METHOD = 2, ANY_NAME = 1,
+	FILE_NAME = 1,
+	FILE_PACKAGE = 2,
+	FILE_DEPENDENCY = 3,
+	FILE_MESSAGE = 4,
+	FILE_ENUM = 5,
+	FILE_SERVICE = 6,
+	FILE_EXTENSION = 7,
+	MESSAGE_NESTED = 3,
+	MESSAGE_ENUM = 4,
+	MESSAGE_EXTENSION = 6,
+	SERVICE_METHOD = 2,
+	ANY_NAME = 1,
 };
 
 static char *text_of(const WireField *field)
@@ -59,7 +69,8 @@ static void add_message(File *file, const char *scope, const WireField *message)
 	for (WireField field; wire_in_next(&p, end, &field);) {
 		if (field.number == MESSAGE_NESTED && field.data)
 			add_message(file, name, &field);
-		else if ((field.number == MESSAGE_ENUM || field.number == MESSAGE_EXTENSION) && field.data)
+		else if ((field.number == MESSAGE_ENUM || field.number == MESSAGE_EXTENSION) &&
+		    field.data)
 			add_symbol(file, name, &field);
 	}
 }
@@ -103,7 +114,8 @@ static void add_file(const WireField *whole)
 			add_message(file, package, &field);
 		else if (field.number == FILE_SERVICE && field.data)
 			add_service(file, package, &field);
-		else if ((field.number == FILE_ENUM || field.number == FILE_EXTENSION) && field.data)
+		else if ((field.number == FILE_ENUM || field.number == FILE_EXTENSION) &&
+		    field.data)
 			add_symbol(file, package, &field);
 	}
 	g_ptr_array_add(files, file);
@@ -120,8 +132,8 @@ static gpointer index_files(gpointer data)
 	for (WireField field; wire_in_next(&p, end, &field);)
 		if (field.number == 1 && field.data)
 			add_file(&field);
-	static const char *const own[] = { "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
-		"grpc.reflection.v1alpha.ServerReflection" };
+	static const char *const own[] = { "grpc.health.v1.Health",
+		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection" };
 	for (size_t i = 0; i < G_N_ELEMENTS(own); i++)
 		g_ptr_array_add(services, (gpointer)own[i]);
 	return files;
@@ -130,8 +142,17 @@ static gpointer index_files(gpointer data)
 /* --- reflection --- */
 
 enum { /* ServerReflectionRequest and -Response */
-	ASK_FILE = 3, ASK_SYMBOL = 4, ASK_EXTENSION = 5, ASK_EXTENSION_NUMBERS = 6, ASK_SERVICES = 7,
-	TELL_HOST = 1, TELL_REQUEST = 2, TELL_FILES = 4, TELL_EXTENSION_NUMBERS = 5, TELL_SERVICES = 6, TELL_ERROR = 7,
+	ASK_FILE = 3,
+	ASK_SYMBOL = 4,
+	ASK_EXTENSION = 5,
+	ASK_EXTENSION_NUMBERS = 6,
+	ASK_SERVICES = 7,
+	TELL_HOST = 1,
+	TELL_REQUEST = 2,
+	TELL_FILES = 4,
+	TELL_EXTENSION_NUMBERS = 5,
+	TELL_SERVICES = 6,
+	TELL_ERROR = 7,
 };
 
 /* The file and all it needs, each once. */
@@ -141,7 +162,8 @@ static void put_files(GByteArray *out, const File *file, GHashTable *seen)
 		return;
 	wire_out_bytes(out, 1, file->data, file->length);
 	for (guint i = 0; i < file->dependencies->len; i++) {
-		const File *other = g_hash_table_lookup(files_by_name, file->dependencies->pdata[i]);
+		const File *other = g_hash_table_lookup(
+		    files_by_name, file->dependencies->pdata[i]);
 		if (other)
 			put_files(out, other, seen);
 	}
@@ -282,8 +304,9 @@ static int watch_health(GrpcCall *call, Error **err)
 gboolean grpc_builtin_serve(GrpcCall *call, const char *path)
 {
 	g_autoptr(Error) err = NULL;
-	gboolean reflection = !strcmp(path, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo") ||
-			      !strcmp(path, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
+	gboolean reflection = !strcmp(path,
+				  "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo") ||
+	    !strcmp(path, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
 	gboolean watch = !strcmp(path, "/grpc.health.v1.Health/Watch");
 	if (!strcmp(path, "/grpc.health.v1.Health/Check")) {
 		grpc_slice reply = serving();

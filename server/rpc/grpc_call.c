@@ -16,8 +16,9 @@ enum { SEND_LIMIT_S = 300, WRITE_PARTS = 64 };
 
 static gpr_timespec after_ms(int64_t ms)
 {
-	return ms < 0 ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
-		      : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+	return ms < 0 ?
+	    gpr_inf_future(GPR_CLOCK_MONOTONIC) :
+	    gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
 }
 
 static grpc_event pluck(GrpcCall *call, void *tag, int64_t ms)
@@ -54,7 +55,8 @@ GrpcCall *grpc_call_new(void)
 
 void grpc_call_watch(GrpcCall *call)
 {
-	grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &call->cancelled };
+	grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER,
+		.data.recv_close_on_server.cancelled = &call->cancelled };
 	if (grpc_call_start_batch(call->call, &op, 1, &tag_close, NULL) != GRPC_CALL_OK)
 		call->closed = TRUE;
 }
@@ -62,7 +64,8 @@ void grpc_call_watch(GrpcCall *call)
 void grpc_call_free(GrpcCall *call)
 {
 	if (call->call) {
-		static const Error unanswered = { ERROR_INTERNAL, (char *)"The call was not answered" };
+		static const Error unanswered = { ERROR_INTERNAL,
+			(char *)"The call was not answered" };
 		if (!call->finished)
 			grpc_call_finish(call, NULL, &unanswered);
 		if (call->receiving) {
@@ -99,7 +102,8 @@ int grpc_call_receive(GrpcCall *call, int timeout_ms, grpc_byte_buffer **ret_byt
 	if (g_atomic_int_get(&call->cancel_asked))
 		return error_set(err, ERROR_CANCELLED, "Cancelled");
 	if (!call->receiving) {
-		grpc_op op = { .op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->received };
+		grpc_op op = { .op = GRPC_OP_RECV_MESSAGE,
+			.data.recv_message.recv_message = &call->received };
 		call->received = NULL;
 		if (grpc_call_start_batch(call->call, &op, 1, &tag_receive, NULL) != GRPC_CALL_OK)
 			return error_set(err, ERROR_INTERNAL, "Failed to receive");
@@ -114,13 +118,14 @@ int grpc_call_receive(GrpcCall *call, int timeout_ms, grpc_byte_buffer **ret_byt
 		return 1;
 	}
 	call->receive_ended = TRUE;
-	if (g_atomic_int_get(&call->cancel_asked) || !event.success || grpc_call_failed_before_recv_message(call->call))
+	if (g_atomic_int_get(&call->cancel_asked) || !event.success ||
+	    grpc_call_failed_before_recv_message(call->call))
 		return error_set(err, ERROR_CANCELLED, "Cancelled by the client");
 	return 0;
 }
 
-int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *bytes, Arena *arena,
-    ProtobufCMessage **ret_message, Error **err)
+int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *bytes,
+    Arena *arena, ProtobufCMessage **ret_message, Error **err)
 {
 	grpc_byte_buffer_reader reader;
 	if (!grpc_byte_buffer_reader_init(&reader, bytes))
@@ -131,9 +136,11 @@ int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buf
 	size_t length = GRPC_SLICE_LENGTH(slice);
 	int result = wire_check(descriptor, data, length, err);
 	if (result == 0) {
-		*ret_message = protobuf_c_message_unpack(descriptor, arena_allocator(arena), length, data);
+		*ret_message = protobuf_c_message_unpack(
+		    descriptor, arena_allocator(arena), length, data);
 		if (!*ret_message)
-			result = error_set(err, ERROR_INVALID, "Malformed \"%s\"", descriptor->name);
+			result = error_set(
+			    err, ERROR_INVALID, "Malformed \"%s\"", descriptor->name);
 	}
 	grpc_slice_unref(slice);
 	return result;
@@ -212,7 +219,8 @@ int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err)
 	if (!call->opened)
 		ops[n++] = op_initial_metadata();
 	call->opened = TRUE;
-	ops[n++] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = buffer };
+	ops[n++] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE,
+		.data.send_message.send_message = buffer };
 	int result = send_batch(call, ops, n, err);
 	g_mutex_unlock(&call->sending);
 	grpc_byte_buffer_destroy(buffer);
@@ -229,7 +237,8 @@ grpc_slice grpc_call_pack(const ProtobufCMessage *message)
 /* google.rpc.Status with one google.rpc.ErrorInfo: the kind of error comes back exact. */
 static grpc_slice pack_details(const Error *err)
 {
-	g_autoptr(GByteArray) info = g_byte_array_new(), any = g_byte_array_new(), status = g_byte_array_new();
+	g_autoptr(GByteArray) info = g_byte_array_new(), any = g_byte_array_new(),
+			      status = g_byte_array_new();
 	wire_out_string(info, 1, error_row(err->kind)->name);
 	wire_out_string(info, 2, "incus");
 	wire_out_string(any, 1, "type.googleapis.com/google.rpc.ErrorInfo");
@@ -260,7 +269,8 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 	if (reply && !err) {
 		grpc_slice copy = *reply;
 		buffer = grpc_raw_byte_buffer_create(&copy, 1);
-		ops[n++] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = buffer };
+		ops[n++] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE,
+			.data.send_message.send_message = buffer };
 	}
 	grpc_op status = { .op = GRPC_OP_SEND_STATUS_FROM_SERVER };
 	if (err) {
@@ -269,7 +279,8 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 		text = grpc_slice_from_copied_string(err->message);
 		status.data.send_status_from_server.trailing_metadata = &trailer;
 		status.data.send_status_from_server.trailing_metadata_count = 1;
-		status.data.send_status_from_server.status = (grpc_status_code)error_row(err->kind)->grpc_status;
+		status.data.send_status_from_server.status =
+		    (grpc_status_code)error_row(err->kind)->grpc_status;
 		status.data.send_status_from_server.status_details = &text;
 	}
 	ops[n++] = status;
@@ -306,11 +317,13 @@ static int stream_close_call(Stream *stream, Error **err)
 }
 
 /* Messages that hold only `data`, filled straight from the file. */
-static int stream_send_file_blocks(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err)
+static int stream_send_file_blocks(
+    Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err)
 {
 	const ProtobufCFieldDescriptor *field = field_data(stream->output);
 	if (!field)
-		return error_set(err, ERROR_INTERNAL, "\"%s\" carries no data", stream->output->name);
+		return error_set(
+		    err, ERROR_INTERNAL, "\"%s\" carries no data", stream->output->name);
 	while (length > 0) {
 		size_t n = (size_t)MIN(length, STREAM_CHUNK);
 		uint8_t head[20];
@@ -318,13 +331,16 @@ static int stream_send_file_blocks(Stream *stream, int fd, uint64_t offset, uint
 		grpc_slice slice = grpc_slice_malloc(head_length + n);
 		memcpy(GRPC_SLICE_START_PTR(slice), head, head_length);
 		for (size_t have = 0; have < n;) {
-			ssize_t got = pread(fd, GRPC_SLICE_START_PTR(slice) + head_length + have, n - have, (off_t)(offset + have));
+			ssize_t got = pread(fd, GRPC_SLICE_START_PTR(slice) + head_length + have,
+			    n - have, (off_t)(offset + have));
 			if (got < 0 && errno == EINTR)
 				continue;
 			if (got <= 0) {
 				grpc_slice_unref(slice);
-				return got < 0 ? error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file")
-					       : error_set(err, ERROR_INTERNAL, "File became shorter while it was sent");
+				return got < 0 ? error_errno(err, ERROR_INTERNAL, errno,
+						     "Failed to read the file") :
+						 error_set(err, ERROR_INTERNAL,
+						     "File became shorter while it was sent");
 			}
 			have += (size_t)got;
 		}
@@ -367,24 +383,29 @@ static int write_parts(int fd, struct iovec *parts, int n, Error **err)
 }
 
 /* The size of the head of a message that is just the one data field; 0: it is not that simple. */
-static size_t data_head(const ProtobufCFieldDescriptor *field, const grpc_slice *first, size_t total)
+static size_t data_head(
+    const ProtobufCFieldDescriptor *field, const grpc_slice *first, size_t total)
 {
 	uint8_t head[20];
 	/* The head's own size depends on the length it tells: try both sides of the edge. */
 	for (size_t guess = 2; guess <= 8 && guess < total; guess++)
 		if (wire_out_bytes_head(head, field->id, total - guess) == guess)
-			return GRPC_SLICE_LENGTH(*first) >= guess && !memcmp(GRPC_SLICE_START_PTR(*first), head, guess) ? guess : 0;
+			return GRPC_SLICE_LENGTH(*first) >= guess &&
+				!memcmp(GRPC_SLICE_START_PTR(*first), head, guess) ?
+			    guess :
+			    0;
 	return 0;
 }
 
-/* When the message is just the one data field, its slices go to the file as they came: 1 done, 0 it is
- * not that simple, -1 failure. */
-static int write_slices(const ProtobufCFieldDescriptor *field, grpc_byte_buffer *bytes, int fd, uint64_t limit,
-    uint64_t *written, Error **err)
+/* When the message is just the one data field, its slices go to the file as they came: 1 done, 0 it
+ * is not that simple, -1 failure. */
+static int write_slices(const ProtobufCFieldDescriptor *field, grpc_byte_buffer *bytes, int fd,
+    uint64_t limit, uint64_t *written, Error **err)
 {
 	grpc_slice_buffer *slices = &bytes->data.raw.slice_buffer;
 	size_t total = grpc_byte_buffer_length(bytes);
-	if (bytes->type != GRPC_BB_RAW || bytes->data.raw.compression != GRPC_COMPRESS_NONE || !slices->count)
+	if (bytes->type != GRPC_BB_RAW || bytes->data.raw.compression != GRPC_COMPRESS_NONE ||
+	    !slices->count)
 		return 0;
 	size_t skip = data_head(field, &slices->slices[0], total);
 	if (!skip)
@@ -404,8 +425,8 @@ static int write_slices(const ProtobufCFieldDescriptor *field, grpc_byte_buffer 
 	return 1;
 }
 
-static int write_message(Stream *stream, const ProtobufCFieldDescriptor *field, const void *message, int fd,
-    uint64_t limit, uint64_t *written, Error **err)
+static int write_message(Stream *stream, const ProtobufCFieldDescriptor *field, const void *message,
+    int fd, uint64_t limit, uint64_t *written, Error **err)
 {
 	const ProtobufCBinaryData *data = field_at(message, field);
 	if (data->len > limit - *written)
@@ -414,14 +435,18 @@ static int write_message(Stream *stream, const ProtobufCFieldDescriptor *field, 
 	return write_all(fd, data->data, data->len, err);
 }
 
-static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err)
+static int stream_receive_file(
+    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err)
 {
 	GrpcCall *call = call_of(stream);
 	const ProtobufCFieldDescriptor *field = field_data(stream->input);
 	*ret_written = 0;
 	if (!field)
-		return error_set(err, ERROR_INTERNAL, "\"%s\" carries no data", stream->input->name);
-	if (call->replay && write_message(stream, field, g_steal_pointer(&call->replay), fd, limit, ret_written, err) < 0)
+		return error_set(
+		    err, ERROR_INTERNAL, "\"%s\" carries no data", stream->input->name);
+	if (call->replay &&
+	    write_message(
+		stream, field, g_steal_pointer(&call->replay), fd, limit, ret_written, err) < 0)
 		return -1;
 	for (;;) {
 		grpc_byte_buffer *bytes;
@@ -434,7 +459,8 @@ static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t 
 			g_autoptr(Arena) arena = arena_new();
 			done = grpc_call_decode(stream->input, bytes, arena, &message, err);
 			if (done == 0)
-				done = write_message(stream, field, message, fd, limit, ret_written, err);
+				done = write_message(
+				    stream, field, message, fd, limit, ret_written, err);
 		}
 		grpc_byte_buffer_destroy(bytes);
 		if (done < 0)
@@ -443,7 +469,11 @@ static int stream_receive_file(Stream *stream, int fd, uint64_t limit, uint64_t 
 }
 
 const StreamOps grpc_stream_ops = {
-	.open = stream_open_call, .send = stream_send_message, .recv = stream_receive, .cancel = stream_cancel_call,
+	.open = stream_open_call,
+	.send = stream_send_message,
+	.recv = stream_receive,
+	.cancel = stream_cancel_call,
 	.close_send = stream_close_call,
-	.send_file = stream_send_file_blocks, .recv_file = stream_receive_file,
+	.send_file = stream_send_file_blocks,
+	.recv_file = stream_receive_file,
 };

@@ -21,7 +21,7 @@ typedef struct GrpcCall {
 	grpc_byte_buffer *received;
 	gboolean receiving, receive_ended;
 	Arena *message_arena;       /* of the message handed out last */
-	const void *replay;         /* the first message, when it carries data: recv gives it once more */
+	const void *replay; /* the first message, when it carries data: recv gives it once more */
 	/* Sending. */
 	GMutex sending;
 	gboolean opened, finished;
@@ -42,8 +42,8 @@ void grpc_call_free(GrpcCall *call);
 /* Raw bytes of the next message: 1 (the caller destroys *ret_bytes), 0 at the end, -1. */
 int grpc_call_receive(GrpcCall *call, int timeout_ms, grpc_byte_buffer **ret_bytes, Error **err);
 /* Scans and unpacks into `arena`. */
-int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *bytes, Arena *arena,
-    ProtobufCMessage **ret_message, Error **err);
+int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *bytes,
+    Arena *arena, ProtobufCMessage **ret_message, Error **err);
 /* Takes the slice. */
 int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err);
 /* Sends the status, once; err NULL: OK; reply NULL: none. */

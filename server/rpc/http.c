@@ -36,7 +36,8 @@ static int parse_request_line(char *line, size_t length, HttpHead *head)
 	if (p == target || p == end || *p != ' ')
 		return 400;
 	*p++ = 0;
-	if (end - p != 8 || memcmp(p, "HTTP/", 5) || !g_ascii_isdigit(p[5]) || p[6] != '.' || !g_ascii_isdigit(p[7]))
+	if (end - p != 8 || memcmp(p, "HTTP/", 5) || !g_ascii_isdigit(p[5]) || p[6] != '.' ||
+	    !g_ascii_isdigit(p[7]))
 		return 400;
 	if (p[5] != '1')
 		return 505;
@@ -73,7 +74,8 @@ static int parse_content_length(const char *value, HttpHead *head)
 }
 
 /* What the headers mean for the framing of the message and of the connection. */
-static int apply_header(HttpHead *head, const char *name, const char *value, const char **connection)
+static int apply_header(
+    HttpHead *head, const char *name, const char *value, const char **connection)
 {
 	if (!g_ascii_strcasecmp(name, "Content-Length"))
 		return parse_content_length(value, head);
@@ -216,9 +218,11 @@ char *http_percent_decode(const char *text, size_t length, gboolean plus)
 	for (size_t i = 0; i < length; i++) {
 		char c = text[i];
 		if (c == '%') {
-			if (i + 2 >= length || !g_ascii_isxdigit(text[i + 1]) || !g_ascii_isxdigit(text[i + 2]))
+			if (i + 2 >= length || !g_ascii_isxdigit(text[i + 1]) ||
+			    !g_ascii_isxdigit(text[i + 2]))
 				return NULL;
-			c = (char)(g_ascii_xdigit_value(text[i + 1]) * 16 + g_ascii_xdigit_value(text[i + 2]));
+			c = (char)(g_ascii_xdigit_value(text[i + 1]) * 16 +
+			    g_ascii_xdigit_value(text[i + 2]));
 			i += 2;
 		} else if (c == '+' && plus) {
 			c = ' ';
@@ -238,19 +242,38 @@ char *http_percent_encode(const char *text)
 
 const char *http_status_text(int status)
 {
-	static const struct { int status; const char *text; } rows[] = {
-		{ 100, "Continue" }, { 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" },
-		{ 202, "Accepted" }, { 204, "No Content" }, { 206, "Partial Content" },
-		{ 301, "Moved Permanently" }, { 308, "Permanent Redirect" }, { 400, "Bad Request" },
-		{ 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-		{ 411, "Length Required" }, { 412, "Precondition Failed" },
-		{ 413, "Request Entity Too Large" }, { 414, "Request URI Too Long" },
-		{ 415, "Unsupported Media Type" }, { 417, "Expectation Failed" },
-		{ 426, "Upgrade Required" }, { 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" }, { 499, "Client Closed Request" },
-		{ 500, "Internal Server Error" }, { 501, "Not Implemented" },
-		{ 503, "Service Unavailable" }, { 505, "HTTP Version Not Supported" },
+	static const struct { int status; const char *text;
+	} rows[] = {
+		{ 100, "Continue" },
+		{ 101, "Switching Protocols" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 206, "Partial Content" },
+		{ 301, "Moved Permanently" },
+		{ 308, "Permanent Redirect" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 411, "Length Required" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Request Entity Too Large" },
+		{ 414, "Request URI Too Long" },
+		{ 415, "Unsupported Media Type" },
+		{ 417, "Expectation Failed" },
+		{ 426, "Upgrade Required" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 499, "Client Closed Request" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 503, "Service Unavailable" },
+		{ 505, "HTTP Version Not Supported" },
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
 		if (rows[i].status == status)

@@ -42,7 +42,8 @@ const char *http_header(const HttpHead *head, const char *name);
 /* True when the comma-separated list holds the token (any case). */
 gboolean http_list_has(const char *list, const char *token);
 
-/* Reads "SIZE[;extensions]CRLF". Returns the line's length, 0 while incomplete, -1 when malformed. */
+/* Reads "SIZE[;extensions]CRLF". Returns the line's length, 0 while incomplete, -1 when malformed.
+ */
 ssize_t http_chunk_line(const char *data, size_t length, uint64_t *ret_size);
 
 /* Decodes %XX; NULL for bad escapes, NUL and what is not UTF-8 then. plus: '+' is a space. */

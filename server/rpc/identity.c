@@ -43,7 +43,8 @@ static int load_rows(Tx *tx, void *data, Error **err)
 	g_hash_table_remove_all(table);
 	g_autoptr(Rows) rows = NULL;
 	int got;
-	if (tx_query(tx, &rows, err, "SELECT fingerprint, type, restricted FROM certificates", "") < 0)
+	if (tx_query(tx, &rows, err, "SELECT fingerprint, type, restricted FROM certificates", "") <
+	    0)
 		return -1;
 	while ((got = rows_next(rows, err)) > 0) {
 		Trusted *row = g_new0(Trusted, 1);
@@ -53,10 +54,12 @@ static int load_rows(Tx *tx, void *data, Error **err)
 		g_hash_table_replace(table, g_strdup(rows_text(rows, 0)), row);
 	}
 	g_autoptr(Rows) projects = NULL;
-	if (got < 0 || tx_query(tx, &projects, err,
-			   "SELECT c.fingerprint, p.name FROM certificates_projects cp "
-			   "JOIN certificates c ON c.id = cp.certificate_id JOIN projects p ON p.id = cp.project_id "
-			   "ORDER BY p.name", "") < 0)
+	if (got < 0 ||
+	    tx_query(tx, &projects, err,
+		"SELECT c.fingerprint, p.name FROM certificates_projects cp "
+		"JOIN certificates c ON c.id = cp.certificate_id JOIN projects p ON p.id = cp.project_id "
+		"ORDER BY p.name",
+		"") < 0)
 		return -1;
 	while ((got = rows_next(projects, err)) > 0) {
 		Trusted *row = g_hash_table_lookup(table, rows_text(projects, 0));
@@ -69,7 +72,8 @@ static int load_rows(Tx *tx, void *data, Error **err)
 int identity_reload(Daemon *daemon, Error **err)
 {
 	Identity *identity = daemon->identity;
-	g_autoptr(GHashTable) table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, trusted_free);
+	g_autoptr(GHashTable) table = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, trusted_free);
 	if (db_read(daemon->db, load_rows, table, err) < 0)
 		return error_prefix(err, "Failed to load the trust store");
 	GHashTableIter iter;
@@ -113,7 +117,8 @@ static gboolean signed_by_ca(Identity *identity, const void *der, size_t length)
 	const unsigned char *p = der;
 	X509 *certificate = d2i_X509(NULL, &p, (long)length);
 	X509_STORE_CTX *context = X509_STORE_CTX_new();
-	gboolean ok = certificate && context && X509_STORE_CTX_init(context, identity->ca, certificate, NULL) == 1;
+	gboolean ok = certificate && context &&
+	    X509_STORE_CTX_init(context, identity->ca, certificate, NULL) == 1;
 	if (ok) {
 		X509_STORE_CTX_set_purpose(context, X509_PURPOSE_SSL_CLIENT);
 		ok = X509_verify_cert(context) == 1;
@@ -174,7 +179,9 @@ Caller *identity_unix_caller(Daemon *daemon, int fd)
 static gboolean set_trust(Identity *identity, Caller *caller)
 {
 	g_mutex_lock(&identity->lock);
-	const Trusted *row = identity->trusted ? g_hash_table_lookup(identity->trusted, caller->fingerprint) : NULL;
+	const Trusted *row = identity->trusted ?
+	    g_hash_table_lookup(identity->trusted, caller->fingerprint) :
+	    NULL;
 	if (row) {
 		caller->kind = row->type == CERTIFICATE_SERVER ? CALLER_CLUSTER : CALLER_TLS;
 		caller->metrics_only = row->type == CERTIFICATE_METRICS;
@@ -195,7 +202,8 @@ static void decide(Daemon *daemon, Caller *caller, const void *der, size_t lengt
 	gboolean by_ca = identity->ca && signed_by_ca(identity, der, length);
 	if (identity->ca && !by_ca)
 		; /* PKI mode: nobody else gets in */
-	else if (!set_trust(identity, caller) && by_ca && server_config_bool(daemon->config, "core.trust_ca_certificates")) {
+	else if (!set_trust(identity, caller) && by_ca &&
+	    server_config_bool(daemon->config, "core.trust_ca_certificates")) {
 		caller->kind = CALLER_TLS;
 		caller->admin = TRUE;
 	}
@@ -220,7 +228,8 @@ Caller *identity_refresh(Daemon *daemon, const Caller *caller)
 {
 	uint8_t *der = NULL;
 	size_t length = 0;
-	if (!caller->certificate || !daemon->identity || caller->generation == g_atomic_int_get(&daemon->identity->generation))
+	if (!caller->certificate || !daemon->identity ||
+	    caller->generation == g_atomic_int_get(&daemon->identity->generation))
 		return NULL;
 	if (x509_pem_to_der(caller->certificate, &der, &length, NULL) < 0)
 		return NULL;
@@ -241,7 +250,8 @@ int identity_start(Daemon *daemon, Error **err)
 	g_mutex_init(&identity->lock);
 	daemon->identity = identity;
 	if (x509_load_or_generate(cert, key, TRUE, &daemon->server_cert_pem, &key_pem, err) < 0 ||
-	    x509_own_fingerprint(daemon->server_cert_pem, &daemon->server_cert_fingerprint, err) < 0)
+	    x509_own_fingerprint(daemon->server_cert_pem, &daemon->server_cert_fingerprint, err) <
+		0)
 		return error_prefix(err, "Failed to load the server's certificate");
 	explicit_bzero(key_pem, strlen(key_pem));
 	if (load_ca(daemon, identity, err) < 0)
@@ -263,12 +273,14 @@ void identity_stop(Daemon *daemon)
 	g_clear_pointer(&daemon->server_cert_fingerprint, g_free);
 }
 
-static const char *const type_names[] = { [CERTIFICATE_CLIENT] = "client", [CERTIFICATE_SERVER] = "server",
+static const char *const type_names[] = { [CERTIFICATE_CLIENT] = "client",
+	[CERTIFICATE_SERVER] = "server",
 	[CERTIFICATE_METRICS] = "metrics" };
 
 const char *certificate_type_name(int type)
 {
-	return type >= CERTIFICATE_CLIENT && type <= CERTIFICATE_METRICS ? type_names[type] : "unknown";
+	return type >= CERTIFICATE_CLIENT && type <= CERTIFICATE_METRICS ? type_names[type] :
+									   "unknown";
 }
 
 int certificate_type_from_name(const char *name)

@@ -19,9 +19,10 @@
 #include <sys/timerfd.h>
 
 enum {
-	HANDSHAKE_S = 10,    /* from the first byte (TLS: from accept) to a complete preface, hello or head */
-	STRANGER_IDLE_S = 60,/* untrusted TLS clients may stay idle this long */
-	RECHECK_US = 50000,  /* how often an incomplete preface is looked at again */
+	HANDSHAKE_S =
+	    10, /* from the first byte (TLS: from accept) to a complete preface, hello or head */
+	STRANGER_IDLE_S = 60,	  /* untrusted TLS clients may stay idle this long */
+	RECHECK_US = 50000,	  /* how often an incomplete preface is looked at again */
 	ACCEPT_PAUSE_US = 200000, /* after running out of descriptors */
 };
 
@@ -33,7 +34,8 @@ typedef struct Source {
 
 typedef enum Stage { STAGE_PEEK, STAGE_HANDSHAKE, STAGE_HTTP } Stage;
 
-/* A connection that no door has taken away: with epoll, or with the one worker that got its event. */
+/* A connection that no door has taken away: with epoll, or with the one worker that got its event.
+ */
 typedef struct Client {
 	Source source;
 	Conn *conn;
@@ -70,11 +72,13 @@ typedef struct Listener {
 
 static int arm(Listener *listener, Source *source, uint32_t events, int operation)
 {
-	struct epoll_event event = { .events = events | EPOLLONESHOT | EPOLLET, .data.ptr = source };
+	struct epoll_event event = { .events = events | EPOLLONESHOT | EPOLLET,
+		.data.ptr = source };
 	return epoll_ctl(listener->epoll, operation, source->fd, &event);
 }
 
-/* Under the lock. A client is added only now: epoll tells of a hangup even where nothing was asked. */
+/* Under the lock. A client is added only now: epoll tells of a hangup even where nothing was asked.
+ */
 static void client_arm(Listener *listener, Client *client, uint32_t events)
 {
 	arm(listener, &client->source, events, client->added ? EPOLL_CTL_MOD : EPOLL_CTL_ADD);
@@ -89,7 +93,8 @@ static void set_timer(Listener *listener, int64_t due_us)
 	if (due_us >= listener->timer_us)
 		return;
 	listener->timer_us = due_us;
-	struct itimerspec spec = { .it_value = { due_us / G_USEC_PER_SEC, (due_us % G_USEC_PER_SEC) * 1000 } };
+	struct itimerspec spec = { .it_value = { due_us / G_USEC_PER_SEC,
+				       (due_us % G_USEC_PER_SEC) * 1000 } };
 	timerfd_settime(listener->timer.fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
@@ -141,7 +146,8 @@ static void client_free(Listener *listener, Client *client)
 }
 
 /* Back to epoll. The client is another thread's from here on. */
-static void client_park(Listener *listener, Client *client, uint32_t events, gboolean recheck, int64_t deadline_us)
+static void client_park(
+    Listener *listener, Client *client, uint32_t events, gboolean recheck, int64_t deadline_us)
 {
 	conn_trim(client->conn);
 	g_mutex_lock(&listener->lock);
@@ -179,7 +185,8 @@ static void client_http(Listener *listener, Client *client, int64_t head_deadlin
 	}
 	int64_t deadline = G_MAXINT64;
 	if (conn->start < conn->end) /* part of a head: it must come whole in time */
-		deadline = head_deadline_us != G_MAXINT64 ? head_deadline_us : conn_deadline(HANDSHAKE_S);
+		deadline = head_deadline_us != G_MAXINT64 ? head_deadline_us :
+							    conn_deadline(HANDSHAKE_S);
 	else if (conn->caller->kind == CALLER_UNTRUSTED)
 		deadline = conn_deadline(STRANGER_IDLE_S);
 	client_park(listener, client, EPOLLIN | EPOLLRDHUP, FALSE, deadline);
@@ -225,7 +232,8 @@ static void client_peek(Listener *listener, Client *client, int64_t deadline_us)
 		client_to_grpc(listener, client);
 	} else {
 		/* Readable, but not enough: epoll would only spin. */
-		client_park(listener, client, 0, TRUE, deadline_us == G_MAXINT64 ? conn_deadline(HANDSHAKE_S) : deadline_us);
+		client_park(listener, client, 0, TRUE,
+		    deadline_us == G_MAXINT64 ? conn_deadline(HANDSHAKE_S) : deadline_us);
 	}
 }
 
@@ -279,7 +287,9 @@ static void port_ready(Listener *listener, Source *source)
 	int problem = errno;
 	g_mutex_lock(&listener->lock);
 	if (!port->closed) {
-		if (fd < 0 && (problem == EMFILE || problem == ENFILE || problem == ENOMEM || problem == ENOBUFS)) {
+		if (fd < 0 &&
+		    (problem == EMFILE || problem == ENFILE || problem == ENOMEM ||
+			problem == ENOBUFS)) {
 			port->resting = TRUE;
 			set_timer(listener, g_get_monotonic_time() + ACCEPT_PAUSE_US);
 		} else {
@@ -340,9 +350,10 @@ static void port_free(gpointer data)
 	g_free(port);
 }
 
-/* Binds the new address. Where it only differs in the host, the old one holds the port: then that is
- * closed first, and bound again if the new one fails. */
-static int rebind(Listener *listener, const char *address, int *ret_fd, char **ret_bound, Error **err)
+/* Binds the new address. Where it only differs in the host, the old one holds the port: then that
+ * is closed first, and bound again if the new one fails. */
+static int rebind(
+    Listener *listener, const char *address, int *ret_fd, char **ret_bound, Error **err)
 {
 	g_autoptr(Error) problem = NULL;
 	if (address_listen(address, ret_fd, ret_bound, &problem) == 0)
@@ -399,7 +410,8 @@ int listener_set_https(Daemon *daemon, const char *address, Error **err)
 		g_autofree char *now = listener_https_address(daemon);
 		if (now && address_equal(now, address))
 			return 0;
-		if (need_certificate(listener, err) < 0 || rebind(listener, address, &fd, &bound, err) < 0)
+		if (need_certificate(listener, err) < 0 ||
+		    rebind(listener, address, &fd, &bound, err) < 0)
 			return -1;
 	}
 	g_mutex_lock(&listener->lock);
@@ -441,7 +453,8 @@ static int take_sockets(Listener *listener, Error **err)
 		int family = 0;
 		socklen_t length = sizeof(family);
 		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Inherited descriptor %d is no socket", fd);
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Inherited descriptor %d is no socket", fd);
 		address_prepare_inherited(fd);
 		if (family != AF_UNIX && need_certificate(listener, err) < 0)
 			return -1;
@@ -466,18 +479,23 @@ static int open_ports(Listener *listener, Error **err)
 		listener->socket_path = g_steal_pointer(&path);
 		listener->unix_port = port_new(listener, fd, NULL);
 	}
-	g_autofree char *address = daemon->config ? server_config_get(daemon->config, "core.https_address") : NULL;
+	g_autofree char *address = daemon->config ?
+	    server_config_get(daemon->config, "core.https_address") :
+	    NULL;
 	g_autoptr(Error) problem = NULL;
-	if (!listener->https && address && *address && listener_set_https(daemon, address, &problem) < 0)
+	if (!listener->https && address && *address &&
+	    listener_set_https(daemon, address, &problem) < 0)
 		/* The unix socket must stay usable to repair this. */
-		log_error("Failed to listen on core.https_address", "address", address, "err", problem->message);
+		log_error("Failed to listen on core.https_address", "address", address, "err",
+		    problem->message);
 	return 0;
 }
 
 static int open_epoll(Listener *listener, Error **err)
 {
 	listener->epoll = epoll_create1(EPOLL_CLOEXEC);
-	listener->timer = (Source){ sweep, timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC) };
+	listener->timer = (Source){ sweep,
+		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC) };
 	listener->wake = (Source){ NULL, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
 	if (listener->epoll < 0 || listener->timer.fd < 0 || listener->wake.fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to set up epoll");
@@ -505,8 +523,9 @@ int listener_start(Daemon *daemon, Error **err)
 	route_start();
 	if (daemon->config)
 		server_config_on_change(daemon->config, "core.https_address", https_changed);
-	if (open_epoll(listener, err) < 0 || pump_start(&listener->pump, err) < 0 || grpc_door_start(daemon, &listener->grpc, err) < 0 ||
-	    open_ports(listener, err) < 0 || workers_start(&listener->workers, "rest", step, listener, err) < 0) {
+	if (open_epoll(listener, err) < 0 || pump_start(&listener->pump, err) < 0 ||
+	    grpc_door_start(daemon, &listener->grpc, err) < 0 || open_ports(listener, err) < 0 ||
+	    workers_start(&listener->workers, "rest", step, listener, err) < 0) {
 		listener_stop(daemon);
 		return -1;
 	}

@@ -5,8 +5,8 @@
  */
 #include "server/daemon.h"
 
-/* Binds INCUS_DIR/unix.socket (or takes LISTEN_FDS) and core.https_address, starts both doors. Refuses
- * when another daemon answers on the socket. Sets daemon->listener. */
+/* Binds INCUS_DIR/unix.socket (or takes LISTEN_FDS) and core.https_address, starts both doors.
+ * Refuses when another daemon answers on the socket. Sets daemon->listener. */
 int listener_start(Daemon *daemon, Error **err);
 /* server.crt or server.key has changed: new connections use it. */
 int listener_reload_certificate(Daemon *daemon, Error **err);
@@ -17,6 +17,6 @@ void listener_stop(Daemon *daemon);
 int listener_set_https(Daemon *daemon, const char *address, Error **err);
 /* The address as it is bound ("[::]:8443"), NULL when there is none; the caller frees it. */
 char *listener_https_address(Daemon *daemon);
-/* What clients can reach it by: HOST:PORT of every interface for a wildcard; NULL-terminated, free with
- * g_strfreev. Empty when there is no TLS port. */
+/* What clients can reach it by: HOST:PORT of every interface for a wildcard; NULL-terminated, free
+ * with g_strfreev. Empty when there is no TLS port. */
 char **listener_https_addresses(Daemon *daemon);

@@ -100,7 +100,8 @@ static ssize_t read_plain(PumpLink *link, uint8_t *data, size_t length)
 typedef ssize_t (*Reader)(PumpLink *link, uint8_t *data, size_t length);
 typedef ssize_t (*Writer)(PumpLink *link, const uint8_t *data, size_t length);
 
-static Moved move(Pump *pump, PumpLink *link, Rest *rest, Reader reader, Writer writer, const gboolean *ended)
+static Moved move(
+    Pump *pump, PumpLink *link, Rest *rest, Reader reader, Writer writer, const gboolean *ended)
 {
 	if (rest->data) {
 		ssize_t n = writer(link, rest->data + rest->start, rest->end - rest->start);
@@ -144,7 +145,8 @@ static gboolean link_run(Pump *pump, PumpLink *link, gboolean *ret_over)
 {
 	for (int i = 0; i < TURNS; i++) {
 		Moved up = move(pump, link, &link->up, read_tls, write_plain, &link->net_ended);
-		Moved down = move(pump, link, &link->down, read_plain, write_tls, &link->plain_ended);
+		Moved down = move(
+		    pump, link, &link->down, read_plain, write_tls, &link->plain_ended);
 		if (up == MOVED_END || down == MOVED_END) {
 			*ret_over = TRUE;
 			return FALSE;
@@ -162,7 +164,8 @@ static void *run(void *data)
 	pthread_setname_np(pthread_self(), "tls-pump");
 	while (!g_atomic_int_get(&pump->stopping)) {
 		struct epoll_event events[64];
-		int n = epoll_wait(pump->epoll, events, G_N_ELEMENTS(events), g_queue_is_empty(&busy) ? -1 : 0);
+		int n = epoll_wait(
+		    pump->epoll, events, G_N_ELEMENTS(events), g_queue_is_empty(&busy) ? -1 : 0);
 		for (int i = 0; i < n; i++) {
 			PumpLink *link = events[i].data.ptr;
 			if (link && !link->queued) {
@@ -234,9 +237,10 @@ int pump_add(Pump *pump, int fd, SSL *ssl, int *ret_fd, Error **err)
 	g_mutex_lock(&pump->lock);
 	g_queue_push_tail_link(&pump->links, &link->link);
 	*ret_fd = pair[1];
-	/* Edge-triggered: every change on either side makes the link run until neither side moves. The
-	 * first event comes at once, for what TLS has already read. */
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = link };
+	/* Edge-triggered: every change on either side makes the link run until neither side moves.
+	 * The first event comes at once, for what TLS has already read. */
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		.data.ptr = link };
 	epoll_ctl(pump->epoll, EPOLL_CTL_ADD, link->net, &event);
 	epoll_ctl(pump->epoll, EPOLL_CTL_ADD, link->plain, &event);
 	/* Until here the pump cannot free the link, however early its peer leaves. */

@@ -26,7 +26,9 @@ static const char *take_headers(RawStream *raw, const ProtobufCMessage *message)
 	const char *content_type = NULL;
 	for (unsigned i = 0; json && i < message->descriptor->n_fields; i++) {
 		const char *name = json->fields[i].header;
-		const char *value = name ? field_text(message, &message->descriptor->fields[i], raw->base.arena) : NULL;
+		const char *value = name ?
+		    field_text(message, &message->descriptor->fields[i], raw->base.arena) :
+		    NULL;
 		if (!value || !*value)
 			continue;
 		if (!g_ascii_strcasecmp(name, "Content-Type")) {
@@ -45,7 +47,8 @@ static const char *take_headers(RawStream *raw, const ProtobufCMessage *message)
 static int begin(RawStream *raw, const ProtobufCMessage *message, Error **err)
 {
 	const char *content_type = message ? take_headers(raw, message) : NULL;
-	return exchange_begin(raw->ex, 200, content_type ? content_type : "application/octet-stream", raw->length, err);
+	return exchange_begin(raw->ex, 200,
+	    content_type ? content_type : "application/octet-stream", raw->length, err);
 }
 
 static int raw_open(Stream *stream, Error **err)
@@ -82,10 +85,12 @@ static int raw_recv(Stream *stream, int timeout_ms, const void **ret_message, Er
 		raw->chunk = field_new_message(stream->arena, stream->input);
 		raw->buffer = g_malloc(STREAM_CHUNK);
 	}
-	ssize_t got = exchange_read(raw->ex, raw->buffer, STREAM_CHUNK, deadline_from(timeout_ms), err);
+	ssize_t got = exchange_read(
+	    raw->ex, raw->buffer, STREAM_CHUNK, deadline_from(timeout_ms), err);
 	if (got <= 0)
 		return (int)got;
-	*(ProtobufCBinaryData *)field_at(raw->chunk, raw->in_data) = (ProtobufCBinaryData){ (size_t)got, raw->buffer };
+	*(ProtobufCBinaryData *)field_at(
+	    raw->chunk, raw->in_data) = (ProtobufCBinaryData){ (size_t)got, raw->buffer };
 	*ret_message = raw->chunk;
 	return 1;
 }
@@ -126,7 +131,8 @@ static int raw_send_file(Stream *stream, int fd, uint64_t offset, uint64_t lengt
 		if (n < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file");
 		if (n == 0)
-			return error_set(err, ERROR_INTERNAL, "File became shorter while it was sent");
+			return error_set(
+			    err, ERROR_INTERNAL, "File became shorter while it was sent");
 		if (exchange_write(ex, buffer, (size_t)n, err) < 0)
 			return -1;
 		offset += (uint64_t)n;
@@ -150,7 +156,8 @@ static int raw_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_w
 		for (ssize_t done = 0; done < got;) {
 			ssize_t n = write(fd, buffer + done, (size_t)(got - done));
 			if (n < 0 && errno != EINTR)
-				return error_errno(err, ERROR_INTERNAL, errno, "Failed to write the file");
+				return error_errno(
+				    err, ERROR_INTERNAL, errno, "Failed to write the file");
 			done += MAX(n, 0);
 		}
 		*ret_written += (uint64_t)got;
@@ -158,8 +165,14 @@ static int raw_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_w
 }
 
 static const StreamOps raw_ops = {
-	.open = raw_open, .send = raw_send, .recv = raw_recv, .cancel = raw_cancel, .set_length = raw_set_length,
-	.send_file = raw_send_file, .recv_file = raw_recv_file, .send_sync = raw_send_sync,
+	.open = raw_open,
+	.send = raw_send,
+	.recv = raw_recv,
+	.cancel = raw_cancel,
+	.set_length = raw_set_length,
+	.send_file = raw_send_file,
+	.recv_file = raw_recv_file,
+	.send_sync = raw_send_sync,
 };
 
 /* What the handler left unsaid. */

@@ -31,8 +31,10 @@ int reply_sync(Exchange *ex, const ProtobufCMessage *out, unsigned recursion, Er
 
 static unsigned recursion_of(const ProtobufCMessage *in)
 {
-	const ProtobufCFieldDescriptor *field = field_find(in->descriptor, "recursion", strlen("recursion"));
-	return field && field->type == PROTOBUF_C_TYPE_UINT32 ? *(uint32_t *)field_at(in, field) : 0;
+	const ProtobufCFieldDescriptor *field = field_find(
+	    in->descriptor, "recursion", strlen("recursion"));
+	return field && field->type == PROTOBUF_C_TYPE_UINT32 ? *(uint32_t *)field_at(in, field) :
+								0;
 }
 
 /* URL of one item of a list; "?project=" where the item is not in the default project. */
@@ -84,7 +86,8 @@ static void append_groups(GString *json, const List *list)
 {
 	g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
 	for (size_t i = 0; i < list->n; i++) {
-		g_autofree char *key = g_ascii_strdown(field_string(list->items[i], list->schema->group), -1);
+		g_autofree char *key = g_ascii_strdown(
+		    field_string(list->items[i], list->schema->group), -1);
 		if (!g_ptr_array_find_with_equal_func(keys, key, g_str_equal, NULL))
 			g_ptr_array_add(keys, g_steal_pointer(&key));
 	}
@@ -96,7 +99,8 @@ static void append_groups(GString *json, const List *list)
 		json_text_append(json, keys->pdata[k]);
 		g_string_append(json, ":[");
 		for (size_t i = 0; i < list->n; i++) {
-			if (g_ascii_strcasecmp(field_string(list->items[i], list->schema->group), keys->pdata[k]))
+			if (g_ascii_strcasecmp(
+				field_string(list->items[i], list->schema->group), keys->pdata[k]))
 				continue;
 			if (!first)
 				g_string_append_c(json, ',');
@@ -108,10 +112,13 @@ static void append_groups(GString *json, const List *list)
 	g_string_append_c(json, '}');
 }
 
-static int reply_list(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in, const ProtobufCMessage *out,
-    Error **err)
+static int reply_list(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in,
+    const ProtobufCMessage *out, Error **err)
 {
-	List list = { .schema = schema, .in = in, .field = field_repeated(out->descriptor), .recursion = recursion_of(in),
+	List list = { .schema = schema,
+		.in = in,
+		.field = field_repeated(out->descriptor),
+		.recursion = recursion_of(in),
 		.arena = ex->rq.arena };
 	if (!list.field)
 		return reply_sync(ex, out, list.recursion, err);
@@ -125,7 +132,8 @@ static int reply_list(Exchange *ex, const SchemaMethod *schema, const ProtobufCM
 	return send_json(ex, 200, json, err);
 }
 
-static int reply_created(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in, Error **err)
+static int reply_created(
+    Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in, Error **err)
 {
 	const char *url = ex->door.location;
 	if (!url && schema->location) {
@@ -147,7 +155,8 @@ static int reply_operation(Exchange *ex, const ProtobufCMessage *out, const char
 	g_autofree char *url = g_strdup_printf("/1.0/operations/%s", id);
 	exchange_header(ex, "Location", url);
 	g_autoptr(GString) json = g_string_sized_new(2048);
-	g_string_append(json, "{\"type\":\"async\",\"status\":\"Operation created\",\"status_code\":100,\"operation\":");
+	g_string_append(json,
+	    "{\"type\":\"async\",\"status\":\"Operation created\",\"status_code\":100,\"operation\":");
 	json_text_append(json, url);
 	g_string_append(json, ",\"error_code\":0,\"error\":\"\",\"metadata\":");
 	json_write(json, out, 0, 0);
@@ -170,7 +179,8 @@ static void add_etag(Exchange *ex, const SchemaMethod *schema, const ProtobufCMe
 	exchange_header(ex, "ETag", quoted);
 }
 
-int reply_message(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in, const ProtobufCMessage *out, Error **err)
+int reply_message(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in,
+    const ProtobufCMessage *out, Error **err)
 {
 	if (schema->etag && !strcmp(schema->http_verb, "GET"))
 		add_etag(ex, schema, out);
@@ -205,7 +215,8 @@ void reply_status(Exchange *ex, int http_status, const char *message)
 	}
 	g_autoptr(GString) json = g_string_new(NULL);
 	g_string_append_printf(json,
-	    "{\"type\":\"error\",\"status\":\"\",\"status_code\":0,\"operation\":\"\",\"error_code\":%d,\"error\":", http_status);
+	    "{\"type\":\"error\",\"status\":\"\",\"status_code\":0,\"operation\":\"\",\"error_code\":%d,\"error\":",
+	    http_status);
 	json_text_append(json, message);
 	g_string_append(json, ",\"metadata\":null}\n\n");
 	exchange_header(ex, "X-Content-Type-Options", "nosniff");

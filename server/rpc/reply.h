@@ -6,8 +6,8 @@
 #include "server/rpc/method.h"
 
 /* Answers with `out` in the method's envelope; `in` fills URL templates. */
-int reply_message(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in, const ProtobufCMessage *out,
-    Error **err);
+int reply_message(Exchange *ex, const SchemaMethod *schema, const ProtobufCMessage *in,
+    const ProtobufCMessage *out, Error **err);
 /* The sync envelope, whatever the method's own. */
 int reply_sync(Exchange *ex, const ProtobufCMessage *out, unsigned recursion, Error **err);
 /* Nothing is sent when the reply has begun: the connection ends instead. */

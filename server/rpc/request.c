@@ -76,5 +76,6 @@ int request_check_etag(Request *rq, const void *object, Error **err)
 	etag_hash(fields, object, actual);
 	if (strlen(actual) == length && !memcmp(actual, wanted, length))
 		return 0;
-	return error_set(err, ERROR_PRECONDITION, "ETag doesn't match: %s vs %.*s", actual, (int)length, wanted);
+	return error_set(
+	    err, ERROR_PRECONDITION, "ETag doesn't match: %s vs %.*s", actual, (int)length, wanted);
 }

@@ -8,7 +8,13 @@
 #include "sdk/base/error.h"
 #include "sdk/base/schema.h"
 
-typedef enum CallerKind { CALLER_UNTRUSTED, CALLER_UNIX, CALLER_TLS, CALLER_CLUSTER, CALLER_OIDC } CallerKind;
+typedef enum CallerKind {
+	CALLER_UNTRUSTED,
+	CALLER_UNIX,
+	CALLER_TLS,
+	CALLER_CLUSTER,
+	CALLER_OIDC
+} CallerKind;
 
 typedef struct Caller {
 	CallerKind kind;
@@ -34,7 +40,8 @@ typedef struct Request {
 	const struct Method *method;
 	const Caller *caller;
 	const char *project;      /* what the client asked for; "default" when it did not say */
-	gboolean all_projects;    /* a list over all projects: its handler leaves out what the caller may not see */
+	gboolean all_projects; /* a list over all projects: its handler leaves out what the caller
+				  may not see */
 	const char *target;       /* cluster member asked for, "" when none */
 	const char *if_match;     /* ETag the client requires, NULL when none */
 	const char *host;         /* REST Host header or gRPC authority, "" when none */
@@ -49,7 +56,8 @@ gboolean request_cancelled(const Request *rq);
 /* 0, or ERROR_PRECONDITION when the client sent If-Match and `object` (the method's etag fields of
  * this message) hashes differently. Call under the object's lock. */
 int request_check_etag(Request *rq, const void *object, Error **err);
-/* Overrides the Location of a CREATED or OPERATION reply (the schema's template otherwise). Copied. */
+/* Overrides the Location of a CREATED or OPERATION reply (the schema's template otherwise). Copied.
+ */
 void request_set_location(Request *rq, const char *url);
 /* Sets the message and arena for a reply string: shorthand used everywhere. */
 static inline char *request_strdup(Request *rq, const char *text)

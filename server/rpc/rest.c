@@ -19,7 +19,8 @@ enum { LINGER_US = 2000 };
 static int serve_unary(Exchange *ex, const Method *method, ProtobufCMessage *in, Error **err)
 {
 	ProtobufCMessage *out = field_new_message(ex->rq.arena, method->schema->output);
-	if (decode_body(ex, method->schema, in, err) < 0 || method->unary(&ex->rq, in, out, err) < 0)
+	if (decode_body(ex, method->schema, in, err) < 0 ||
+	    method->unary(&ex->rq, in, out, err) < 0)
 		return -1;
 	return reply_message(ex, method->schema, in, out, err);
 }
@@ -30,8 +31,9 @@ static int serve_method(Exchange *ex, const Method *method, ProtobufCMessage *in
 		return serve_unary(ex, method, in, err);
 	if (worker_stream_begin(err) < 0)
 		return -1;
-	int result = method->schema->envelope == ENVELOPE_WEBSOCKET ? websocket_serve(ex, method, in, err)
-								    : raw_serve(ex, method, in, err);
+	int result = method->schema->envelope == ENVELOPE_WEBSOCKET ?
+	    websocket_serve(ex, method, in, err) :
+	    raw_serve(ex, method, in, err);
 	worker_stream_end();
 	return result;
 }
@@ -45,8 +47,10 @@ static gboolean allowed_in_shutdown(const HttpHead *head)
 
 static int find_method(Exchange *ex, RouteMatch *match, Error **err)
 {
-	static const char *const verbs[] = { "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", NULL };
-	RouteResult found = route_find(ex->head.method, ex->head.path, http_header(&ex->head, "Content-Type"), match);
+	static const char *const verbs[] = { "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH",
+		NULL };
+	RouteResult found = route_find(
+	    ex->head.method, ex->head.path, http_header(&ex->head, "Content-Type"), match);
 	if (found == ROUTE_NO_PATH)
 		return error_set(err, ERROR_NOT_FOUND, "not found");
 	if (!g_strv_contains(verbs, ex->head.method))
@@ -69,8 +73,10 @@ static int serve(Exchange *ex, Error **err)
 	ex->rq.method = match.method;
 	if (decode_head(ex, &match, &in, err) < 0)
 		return -1;
-	/* A client that says it has authenticated elsewhere must not fall back to being a stranger. */
-	if (ex->rq.caller->kind == CALLER_UNTRUSTED && http_header(&ex->head, "X-Incus-authenticated"))
+	/* A client that says it has authenticated elsewhere must not fall back to being a stranger.
+	 */
+	if (ex->rq.caller->kind == CALLER_UNTRUSTED &&
+	    http_header(&ex->head, "X-Incus-authenticated"))
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
 	if (access_check(&ex->rq, err) < 0)
 		return -1;
@@ -124,7 +130,9 @@ static gboolean serve_one(Daemon *daemon, Conn *conn, size_t head_length)
 static void refuse_head(Daemon *daemon, Conn *conn)
 {
 	g_autoptr(Arena) arena = arena_new();
-	Exchange ex = { .head = { .method = "", .path = "", .query = "", .host = "", .content_length = -1 } };
+	Exchange ex = {
+		.head = { .method = "", .path = "", .query = "", .host = "", .content_length = -1 }
+	};
 	exchange_start(&ex, daemon, conn, arena);
 	reply_status(&ex, 431, http_status_text(431));
 	exchange_clear(&ex);
@@ -139,7 +147,8 @@ static void skip_empty_line(Conn *conn)
 /* Waits a moment for the next request. */
 static gboolean linger(Conn *conn, Error **err)
 {
-	return !worker_scarce() && conn_wait(conn, POLLIN, g_get_monotonic_time() + LINGER_US, err) > 0;
+	return !worker_scarce() &&
+	    conn_wait(conn, POLLIN, g_get_monotonic_time() + LINGER_US, err) > 0;
 }
 
 RestResult rest_serve(Daemon *daemon, Conn *conn)
@@ -160,7 +169,8 @@ RestResult rest_serve(Daemon *daemon, Conn *conn)
 			skip_empty_line(conn);
 			continue;
 		}
-		/* TLS may hold decrypted bytes that poll does not see: there the read comes first. */
+		/* TLS may hold decrypted bytes that poll does not see: there the read comes first.
+		 */
 		if (served && !have && !conn->ssl && !linger(conn, &err))
 			return err ? REST_CLOSE : REST_PARK;
 		int got = conn_fill(conn, 0, &err);
@@ -175,8 +185,8 @@ RestResult rest_serve(Daemon *daemon, Conn *conn)
 }
 
 /* "HTTP/1.1 200 OK\r\nName: value\r\n...\r\n\r\nbody", made by exchange.c. */
-static int split_reply(Arena *arena, const GByteArray *bytes, int *ret_status, const char *const **ret_headers,
-    const uint8_t **ret_body, size_t *ret_length, Error **err)
+static int split_reply(Arena *arena, const GByteArray *bytes, int *ret_status,
+    const char *const **ret_headers, const uint8_t **ret_body, size_t *ret_length, Error **err)
 {
 	size_t head_length = http_head_length((const char *)bytes->data, bytes->len);
 	if (!head_length || bytes->len < 13)
@@ -200,8 +210,9 @@ static int split_reply(Arena *arena, const GByteArray *bytes, int *ret_status, c
 	return 0;
 }
 
-int rest_query(Request *rq, const char *verb, const char *path, const char *if_match, const void *body, size_t length,
-    int *ret_status, const char *const **ret_headers, const uint8_t **ret_body, size_t *ret_length, Error **err)
+int rest_query(Request *rq, const char *verb, const char *path, const char *if_match,
+    const void *body, size_t length, int *ret_status, const char *const **ret_headers,
+    const uint8_t **ret_body, size_t *ret_length, Error **err)
 {
 	g_autoptr(Conn) conn = conn_new(-1, NULL, caller_copy(rq->caller));
 	g_autoptr(Arena) arena = arena_new();
@@ -217,7 +228,8 @@ int rest_query(Request *rq, const char *verb, const char *path, const char *if_m
 	conn->in = length ? g_memdup2(body, length) : NULL;
 	conn->end = conn->capacity = length;
 	/* HTTP/1.0: no chunks, the body ends with the connection. */
-	g_string_append_printf(head, "%s %s HTTP/1.0\r\nContent-Length: %zu\r\n", verb, path, length);
+	g_string_append_printf(
+	    head, "%s %s HTTP/1.0\r\nContent-Length: %zu\r\n", verb, path, length);
 	if (if_match && *if_match)
 		g_string_append_printf(head, "If-Match: %s\r\n", if_match);
 	g_string_append(head, "\r\n");
@@ -227,5 +239,6 @@ int rest_query(Request *rq, const char *verb, const char *path, const char *if_m
 	ex.rq.host = rq->host;
 	handle(&ex);
 	exchange_clear(&ex);
-	return split_reply(rq->arena, conn->memory, ret_status, ret_headers, ret_body, ret_length, err);
+	return split_reply(
+	    rq->arena, conn->memory, ret_status, ret_headers, ret_body, ret_length, err);
 }

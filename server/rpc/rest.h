@@ -14,5 +14,6 @@ RestResult rest_serve(Daemon *daemon, Conn *conn);
 
 /* Runs one REST request in process, with the caller, host and arena of rq: for `incus query` over
  * gRPC. The reply is in the arena; *ret_headers is NULL-terminated name, value pairs. */
-int rest_query(Request *rq, const char *verb, const char *path, const char *if_match, const void *body, size_t length,
-    int *ret_status, const char *const **ret_headers, const uint8_t **ret_body, size_t *ret_length, Error **err);
+int rest_query(Request *rq, const char *verb, const char *path, const char *if_match,
+    const void *body, size_t length, int *ret_status, const char *const **ret_headers,
+    const uint8_t **ret_body, size_t *ret_length, Error **err);

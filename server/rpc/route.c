@@ -10,31 +10,63 @@ typedef struct Node {
 
 static Node *root;
 
-/* Paths that Incus 0.1 has and the schema does not (yet): known, but nothing answers to any verb. */
+/* Paths that Incus 0.1 has and the schema does not (yet): known, but nothing answers to any verb.
+ */
 static const char *const absent[] = {
-	"/1.0/cluster", "/1.0/cluster/certificate", "/1.0/cluster/groups", "/1.0/cluster/groups/{}",
-	"/1.0/cluster/members", "/1.0/cluster/members/{}", "/1.0/cluster/members/{}/state",
+	"/1.0/cluster",
+	"/1.0/cluster/certificate",
+	"/1.0/cluster/groups",
+	"/1.0/cluster/groups/{}",
+	"/1.0/cluster/members",
+	"/1.0/cluster/members/{}",
+	"/1.0/cluster/members/{}/state",
 	"/1.0/instances/{}/rebuild",
-	"/1.0/instances/{}/snapshots", "/1.0/instances/{}/snapshots/{}", "/1.0/metrics",
-	"/1.0/network-acls", "/1.0/network-acls/{}", "/1.0/network-acls/{}/log",
-	"/1.0/network-allocations", "/1.0/network-zones", "/1.0/network-zones/{}",
-	"/1.0/network-zones/{}/records", "/1.0/network-zones/{}/records/{}",
-	"/1.0/networks/{}/forwards", "/1.0/networks/{}/forwards/{}",
-	"/1.0/networks/{}/load-balancers", "/1.0/networks/{}/load-balancers/{}",
-	"/1.0/networks/{}/peers", "/1.0/networks/{}/peers/{}", "/1.0/storage-pools/{}/buckets",
-	"/1.0/storage-pools/{}/buckets/{}", "/1.0/storage-pools/{}/buckets/{}/keys",
+	"/1.0/instances/{}/snapshots",
+	"/1.0/instances/{}/snapshots/{}",
+	"/1.0/metrics",
+	"/1.0/network-acls",
+	"/1.0/network-acls/{}",
+	"/1.0/network-acls/{}/log",
+	"/1.0/network-allocations",
+	"/1.0/network-zones",
+	"/1.0/network-zones/{}",
+	"/1.0/network-zones/{}/records",
+	"/1.0/network-zones/{}/records/{}",
+	"/1.0/networks/{}/forwards",
+	"/1.0/networks/{}/forwards/{}",
+	"/1.0/networks/{}/load-balancers",
+	"/1.0/networks/{}/load-balancers/{}",
+	"/1.0/networks/{}/peers",
+	"/1.0/networks/{}/peers/{}",
+	"/1.0/storage-pools/{}/buckets",
+	"/1.0/storage-pools/{}/buckets/{}",
+	"/1.0/storage-pools/{}/buckets/{}/keys",
 	"/1.0/storage-pools/{}/buckets/{}/keys/{}",
-	"/1.0/storage-pools/{}/volumes/{}/{}/backups", "/1.0/storage-pools/{}/volumes/{}/{}/backups/{}",
+	"/1.0/storage-pools/{}/volumes/{}/{}/backups",
+	"/1.0/storage-pools/{}/volumes/{}/{}/backups/{}",
 	"/1.0/storage-pools/{}/volumes/{}/{}/backups/{}/export",
 	"/1.0/storage-pools/{}/volumes/{}/{}/snapshots",
 	"/1.0/storage-pools/{}/volumes/{}/{}/snapshots/{}",
-	"/1.0/storage-pools/{}/volumes/{}/{}/state", "/1.0/warnings", "/1.0/warnings/{}",
-	"/internal/cluster/accept", "/internal/cluster/assign", "/internal/cluster/handover",
-	"/internal/cluster/heal/{}", "/internal/cluster/raft-node/{}", "/internal/cluster/rebalance",
-	"/internal/containers/{}/onstart", "/internal/containers/{}/onstop",
-	"/internal/containers/{}/onstopns", "/internal/gc", "/internal/image-optimize",
-	"/internal/raft-snapshot", "/internal/recover/import", "/internal/recover/validate",
-	"/internal/testing/bgp", "/internal/testing/image-refresh", "/internal/testing/warnings",
+	"/1.0/storage-pools/{}/volumes/{}/{}/state",
+	"/1.0/warnings",
+	"/1.0/warnings/{}",
+	"/internal/cluster/accept",
+	"/internal/cluster/assign",
+	"/internal/cluster/handover",
+	"/internal/cluster/heal/{}",
+	"/internal/cluster/raft-node/{}",
+	"/internal/cluster/rebalance",
+	"/internal/containers/{}/onstart",
+	"/internal/containers/{}/onstop",
+	"/internal/containers/{}/onstopns",
+	"/internal/gc",
+	"/internal/image-optimize",
+	"/internal/raft-snapshot",
+	"/internal/recover/import",
+	"/internal/recover/validate",
+	"/internal/testing/bgp",
+	"/internal/testing/image-refresh",
+	"/internal/testing/warnings",
 };
 
 static Node *node_child(Node *node, const char *segment, size_t length)
@@ -128,8 +160,8 @@ static const Node *find(const Node *node, const char *path, RouteMatch *match)
 static void name_params(RouteMatch *match)
 {
 	unsigned i = 0;
-	for (const char *p = strchr(match->method->schema->http_path, '{'); p && i < match->n_params;
-	     p = strchr(p + 1, '{'))
+	for (const char *p = strchr(match->method->schema->http_path, '{');
+	     p && i < match->n_params; p = strchr(p + 1, '{'))
 		match->names[i++] = p + 1;
 }
 
@@ -141,14 +173,16 @@ static gboolean takes_body(const Node *node, const Method *method, const char *c
 		return content_type && g_str_has_prefix(content_type, own);
 	for (guint i = 0; content_type && i < node->rows->len; i++) {
 		const Method *other = node->rows->pdata[i];
-		if (other->schema->content_type && strcmp(other->schema->http_verb, method->schema->http_verb) == 0 &&
+		if (other->schema->content_type &&
+		    strcmp(other->schema->http_verb, method->schema->http_verb) == 0 &&
 		    g_str_has_prefix(content_type, other->schema->content_type))
 			return FALSE;
 	}
 	return TRUE;
 }
 
-RouteResult route_find(const char *verb, const char *path, const char *content_type, RouteMatch *match)
+RouteResult route_find(
+    const char *verb, const char *path, const char *content_type, RouteMatch *match)
 {
 	match->n_params = 0;
 	match->method = NULL;
@@ -161,7 +195,8 @@ RouteResult route_find(const char *verb, const char *path, const char *content_t
 	for (guint i = 0; node->rows && i < node->rows->len; i++) {
 		const Method *method = node->rows->pdata[i];
 		if (!strcmp(method->schema->http_verb, head ? "GET" : verb) &&
-		    (!head || method->schema->envelope == ENVELOPE_RAW) && takes_body(node, method, content_type)) {
+		    (!head || method->schema->envelope == ENVELOPE_RAW) &&
+		    takes_body(node, method, content_type)) {
 			match->method = method;
 			name_params(match);
 			return ROUTE_FOUND;

@@ -22,4 +22,5 @@ typedef enum RouteResult { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_VERB } RouteResu
 void route_start(void);
 /* ROUTE_NO_VERB also for paths that Incus has and this daemon does not serve. */
 /* content_type of the body: NULL when there is none. */
-RouteResult route_find(const char *verb, const char *path, const char *content_type, RouteMatch *ret_match);
+RouteResult route_find(
+    const char *verb, const char *path, const char *content_type, RouteMatch *ret_match);

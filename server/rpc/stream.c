@@ -40,7 +40,8 @@ int stream_send_sync(Stream *stream, const void *message, Error **err)
 				      : stream->ops->send(stream, message, err);
 }
 
-static ProtobufCBinaryData *data_of(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+static ProtobufCBinaryData *data_of(
+    const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
 	return field_at(message, field);
 }
@@ -51,7 +52,8 @@ int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, E
 		return stream->ops->send_file(stream, fd, offset, length, err);
 	const ProtobufCFieldDescriptor *field = field_data(stream->output);
 	if (!field)
-		return error_set(err, ERROR_INTERNAL, "\"%s\" carries no data", stream->output->name);
+		return error_set(
+		    err, ERROR_INTERNAL, "\"%s\" carries no data", stream->output->name);
 	ProtobufCMessage *message = field_new_message(stream->arena, stream->output);
 	g_autofree uint8_t *buffer = g_malloc(STREAM_CHUNK);
 	while (length > 0) {
@@ -61,7 +63,8 @@ int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, E
 		if (n < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file");
 		if (n == 0)
-			return error_set(err, ERROR_INTERNAL, "File became shorter while it was sent");
+			return error_set(
+			    err, ERROR_INTERNAL, "File became shorter while it was sent");
 		*data_of(message, field) = (ProtobufCBinaryData){ (size_t)n, buffer };
 		if (stream_send(stream, message, err) < 0)
 			return -1;
@@ -91,7 +94,8 @@ int stream_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_writt
 		return stream->ops->recv_file(stream, fd, limit, ret_written, err);
 	const ProtobufCFieldDescriptor *field = field_data(stream->input);
 	if (!field)
-		return error_set(err, ERROR_INTERNAL, "\"%s\" carries no data", stream->input->name);
+		return error_set(
+		    err, ERROR_INTERNAL, "\"%s\" carries no data", stream->input->name);
 	*ret_written = 0;
 	for (;;) {
 		const void *message;

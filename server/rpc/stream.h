@@ -9,18 +9,19 @@
 
 typedef struct Stream Stream;
 
-/* Accepts the client: WebSocket upgrade reply, gRPC initial metadata. Errors returned by a handler before
- * it are plain HTTP or gRPC errors. The first send or recv implies it. */
+/* Accepts the client: WebSocket upgrade reply, gRPC initial metadata. Errors returned by a handler
+ * before it are plain HTTP or gRPC errors. The first send or recv implies it. */
 int stream_open(Stream *stream, Error **err);
 /* Sends one message of the method's output type. -1 when the client is gone (ERROR_CANCELLED). */
 int stream_send(Stream *stream, const void *message, Error **err);
-/* The data of the first message comes with the first recv, though the handler has the message already.
- * Next message of the input type: 1 and *ret_message (valid until the next recv on this stream),
- * 0 at the end of the client's side, -1 on failure. timeout_ms -1 waits for ever; expiry is
- * ERROR_TIMEOUT. */
+/* The data of the first message comes with the first recv, though the handler has the message
+ * already. Next message of the input type: 1 and *ret_message (valid until the next recv on this
+ * stream), 0 at the end of the client's side, -1 on failure. timeout_ms -1 waits for ever; expiry
+ * is ERROR_TIMEOUT. */
 int stream_recv(Stream *stream, int timeout_ms, const void **ret_message, Error **err);
-/* Tells the client, after the last send, that the handler is done and all went well: the WebSocket's
- * close frame, the gRPC status (which also ends the client's side: a blocked recv wakes). */
+/* Tells the client, after the last send, that the handler is done and all went well: the
+ * WebSocket's close frame, the gRPC status (which also ends the client's side: a blocked recv
+ * wakes). */
 int stream_close_send(Stream *stream, Error **err);
 /* Wakes any blocked send and recv, from another thread, with ERROR_CANCELLED. */
 void stream_cancel(Stream *stream);

@@ -1,6 +1,7 @@
 #pragma once
 /*
- * What a door implements to be a Stream: the table behind server/rpc/stream.h. Private to server/rpc.
+ * What a door implements to be a Stream: the table behind server/rpc/stream.h. Private to
+ * server/rpc.
  */
 #include "sdk/base/arena.h"
 #include "server/rpc/stream.h"
@@ -14,7 +15,8 @@ typedef struct StreamOps {
 	int (*close_send)(Stream *stream, Error **err);
 	void (*set_length)(Stream *stream, uint64_t length);
 	int (*send_file)(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
-	int (*recv_file)(Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
+	int (*recv_file)(
+	    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
 	int (*send_sync)(Stream *stream, const ProtobufCMessage *message, Error **err);
 } StreamOps;
 

@@ -13,10 +13,12 @@ static gboolean offers(const uint8_t *list, unsigned length, const char *name)
 }
 
 /* gRPC clients offer only h2. Whoever also speaks HTTP/1.1 is a REST client. */
-static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *list,
-    unsigned length, void *data)
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length,
+    const unsigned char *list, unsigned length, void *data)
 {
-	const char *choice = offers(list, length, "http/1.1") ? "http/1.1" : offers(list, length, "h2") ? "h2" : NULL;
+	const char *choice = offers(list, length, "http/1.1") ? "http/1.1" :
+	    offers(list, length, "h2")			      ? "h2" :
+								NULL;
 	if (!choice)
 		return SSL_TLSEXT_ERR_NOACK;
 	*out = (const unsigned char *)choice;
@@ -24,8 +26,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Every certificate is fine here: who it is decides the trust store. The client has still proved that
- * it holds the key. */
+/* Every certificate is fine here: who it is decides the trust store. The client has still proved
+ * that it holds the key. */
 static int accept_certificate(int ok, X509_STORE_CTX *store)
 {
 	return 1;
@@ -48,7 +50,9 @@ int tls_context_new(const char *cert_path, const char *key_path, SSL_CTX **ret_c
 	gboolean old = insecure && (!strcmp(insecure, "true") || !strcmp(insecure, "1"));
 	SSL_CTX_set_min_proto_version(context, old ? TLS1_2_VERSION : TLS1_3_VERSION);
 	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(context,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+		SSL_MODE_RELEASE_BUFFERS);
 	/* No resumption: a session would carry a certificate that may have lost its trust since. */
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(context, 0);
@@ -56,7 +60,8 @@ int tls_context_new(const char *cert_path, const char *key_path, SSL_CTX **ret_c
 	SSL_CTX_set_verify_depth(context, 10);
 	SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
 	if (SSL_CTX_use_certificate_chain_file(context, cert_path) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(context, key_path, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(context) != 1) {
+	    SSL_CTX_use_PrivateKey_file(context, key_path, SSL_FILETYPE_PEM) != 1 ||
+	    SSL_CTX_check_private_key(context) != 1) {
 		SSL_CTX_free(context);
 		return problem(err, "Failed to load the server's certificate");
 	}

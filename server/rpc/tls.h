@@ -7,7 +7,8 @@
 #include "server/rpc/request.h"
 #include <openssl/ssl.h>
 
-int tls_context_new(const char *cert_path, const char *key_path, SSL_CTX **ret_context, Error **err);
+int tls_context_new(
+    const char *cert_path, const char *key_path, SSL_CTX **ret_context, Error **err);
 /* After the handshake: the client asked for h2 and not for http/1.1. */
 gboolean tls_is_grpc(const SSL *ssl);
 /* The caller behind a finished handshake. */

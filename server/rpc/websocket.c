@@ -101,10 +101,14 @@ static int socket_open(Stream *stream, Error **err)
 		return 0;
 	g_autoptr(GString) head = g_string_new("HTTP/1.1 101 Switching Protocols\r\n");
 	if (socket->framed) {
-		g_autofree char *accepted = websocket_accept_key(http_header(&socket->ex->head, "Sec-WebSocket-Key"));
-		g_string_append_printf(head, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n", accepted);
+		g_autofree char *accepted = websocket_accept_key(
+		    http_header(&socket->ex->head, "Sec-WebSocket-Key"));
+		g_string_append_printf(head,
+		    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
+		    accepted);
 	} else {
-		g_string_append_printf(head, "Upgrade: %s\r\nConnection: Upgrade\r\n", socket->method->schema->upgrade);
+		g_string_append_printf(head, "Upgrade: %s\r\nConnection: Upgrade\r\n",
+		    socket->method->schema->upgrade);
 	}
 	g_string_append(head, "\r\n");
 	socket->open = socket->ex->begun = TRUE;
@@ -125,7 +129,8 @@ static int socket_send(Stream *stream, const ProtobufCMessage *message, Error **
 	}
 	const ProtobufCBinaryData *data = field_at(message, socket->out_data);
 	if (socket->framed) {
-		gboolean text = socket->out_text && *(protobuf_c_boolean *)field_at(message, socket->out_text);
+		gboolean text = socket->out_text &&
+		    *(protobuf_c_boolean *)field_at(message, socket->out_text);
 		return send_frame(socket, text ? OP_TEXT : OP_BINARY, data->data, data->len, err);
 	}
 	g_mutex_lock(&socket->sending);
@@ -172,7 +177,8 @@ static gboolean reserve(Socket *socket, size_t more)
 	if (socket->have + more > limit)
 		return FALSE;
 	if (socket->have + more > socket->capacity) {
-		socket->capacity = MIN(MAX(socket->capacity * 2, MAX(socket->have + more, 16384)), limit);
+		socket->capacity = MIN(
+		    MAX(socket->capacity * 2, MAX(socket->have + more, 16384)), limit);
 		socket->buffer = g_realloc(socket->buffer, socket->capacity);
 	}
 	return TRUE;
@@ -206,13 +212,15 @@ static int receive_piece(Socket *socket, Error **err)
 	if (n == WSLAY_ERR_WANT_READ && !socket->broken)
 		return PIECE_NOTHING;
 	if (n < 0)
-		return socket->broken ? error_set(err, ERROR_CANCELLED, "Connection closed by the client")
-				      : protocol_error(socket, err);
+		return socket->broken ?
+		    error_set(err, ERROR_CANCELLED, "Connection closed by the client") :
+		    protocol_error(socket, err);
 	gboolean control = wslay_is_ctrl_frame(piece.opcode);
 	if (!piece.mask || piece.rsv || (control && (!piece.fin || piece.payload_length > 125)))
 		return protocol_error(socket, err);
 	if (!control && !socket->frame_got) { /* first piece of a data frame */
-		if ((piece.opcode == OP_CONTINUE) != (socket->opcode != 0) || piece.opcode > OP_BINARY)
+		if ((piece.opcode == OP_CONTINUE) != (socket->opcode != 0) ||
+		    piece.opcode > OP_BINARY)
 			return protocol_error(socket, err);
 		if (piece.opcode != OP_CONTINUE)
 			socket->opcode = piece.opcode;
@@ -221,7 +229,8 @@ static int receive_piece(Socket *socket, Error **err)
 		if (socket->control_length + piece.data_length > sizeof(socket->control))
 			return protocol_error(socket, err);
 		if (piece.data_length)
-			memcpy(socket->control + socket->control_length, piece.data, piece.data_length);
+			memcpy(socket->control + socket->control_length, piece.data,
+			    piece.data_length);
 		socket->control_length += piece.data_length;
 		if (socket->control_length == piece.payload_length)
 			finish_control(socket, piece.opcode);
@@ -246,11 +255,16 @@ static int receive_piece(Socket *socket, Error **err)
 static int deliver(Socket *socket, gboolean text, const void **ret_message, Error **err)
 {
 	if (!socket->in_data) {
-		ProtobufCMessage *message = field_new_message(socket->base.arena, socket->base.input);
+		ProtobufCMessage *message = field_new_message(
+		    socket->base.arena, socket->base.input);
 		*ret_message = message;
-		return json_read((char *)socket->buffer, socket->have, message, socket->base.arena, err) < 0 ? -1 : 1;
+		return json_read((char *)socket->buffer, socket->have, message, socket->base.arena,
+			   err) < 0 ?
+		    -1 :
+		    1;
 	}
-	*(ProtobufCBinaryData *)field_at(socket->chunk, socket->in_data) = (ProtobufCBinaryData){ socket->have, socket->buffer };
+	*(ProtobufCBinaryData *)field_at(
+	    socket->chunk, socket->in_data) = (ProtobufCBinaryData){ socket->have, socket->buffer };
 	if (socket->in_text)
 		*(protobuf_c_boolean *)field_at(socket->chunk, socket->in_text) = text;
 	*ret_message = socket->chunk;
@@ -261,8 +275,10 @@ static int deliver(Socket *socket, gboolean text, const void **ret_message, Erro
 static int wait_input(Socket *socket, int64_t deadline_us, Error **err)
 {
 	for (;;) {
-		int64_t ping = MAX(socket->pinged_us + PING_S * G_USEC_PER_SEC, g_get_monotonic_time() + 1000);
-		int ready = conn_wait(socket->conn, POLLIN, MIN(deadline_us, socket->framed ? ping : G_MAXINT64), err);
+		int64_t ping = MAX(
+		    socket->pinged_us + PING_S * G_USEC_PER_SEC, g_get_monotonic_time() + 1000);
+		int ready = conn_wait(socket->conn, POLLIN,
+		    MIN(deadline_us, socket->framed ? ping : G_MAXINT64), err);
 		if (ready)
 			return ready < 0 ? -1 : 0;
 		if (g_get_monotonic_time() >= deadline_us)
@@ -271,7 +287,8 @@ static int wait_input(Socket *socket, int64_t deadline_us, Error **err)
 	}
 }
 
-static int receive_frames(Socket *socket, int64_t deadline_us, const void **ret_message, Error **err)
+static int receive_frames(
+    Socket *socket, int64_t deadline_us, const void **ret_message, Error **err)
 {
 	socket->have = 0;
 	for (;;) {
@@ -287,7 +304,8 @@ static int receive_frames(Socket *socket, int64_t deadline_us, const void **ret_
 				return deliver(socket, text, ret_message, err);
 		}
 		/* Part of a large frame: no need to wait for the rest. */
-		if (got == PIECE_PART || (got == PIECE_NOTHING && socket->opcode == OP_BINARY && socket->have))
+		if (got == PIECE_PART ||
+		    (got == PIECE_NOTHING && socket->opcode == OP_BINARY && socket->have))
 			return deliver(socket, FALSE, ret_message, err);
 		if (got == PIECE_NOTHING && wait_input(socket, deadline_us, err) < 0)
 			return -1;
@@ -308,7 +326,9 @@ static int receive_bytes(Socket *socket, int64_t deadline_us, const void **ret_m
 static int socket_recv(Stream *stream, int timeout_ms, const void **ret_message, Error **err)
 {
 	Socket *socket = (Socket *)stream;
-	int64_t deadline = timeout_ms < 0 ? G_MAXINT64 : g_get_monotonic_time() + MAX((int64_t)timeout_ms * 1000, 1);
+	int64_t deadline = timeout_ms < 0 ?
+	    G_MAXINT64 :
+	    g_get_monotonic_time() + MAX((int64_t)timeout_ms * 1000, 1);
 	if (!socket->open && socket_open(stream, err) < 0)
 		return -1;
 	g_mutex_lock(&socket->receiving);
@@ -325,7 +345,8 @@ static gboolean socket_cancelled(const Door *door)
 	Socket *socket = ex->upgraded;
 	if (conn_gone(ex->conn))
 		return TRUE;
-	if (!socket || !socket->open || !socket->framed || socket->method->schema->kind != METHOD_SERVER_STREAM)
+	if (!socket || !socket->open || !socket->framed ||
+	    socket->method->schema->kind != METHOD_SERVER_STREAM)
 		return FALSE;
 	if (!g_mutex_trylock(&socket->receiving))
 		return FALSE;

@@ -12,7 +12,8 @@ void wire_out_string(GByteArray *out, unsigned number, const char *text);
 /* Tag and length that come before `length` bytes of field `number`; at most 20 bytes. */
 size_t wire_out_bytes_head(uint8_t *out, unsigned number, size_t length);
 
-/* Reading: the next field of a message. FALSE at the end or when malformed. Groups are malformed. */
+/* Reading: the next field of a message. FALSE at the end or when malformed. Groups are malformed.
+ */
 typedef struct WireField {
 	unsigned number;
 	uint64_t value;        /* varint */

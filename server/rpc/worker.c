@@ -52,7 +52,8 @@ static int spawn(Workers *workers)
 	return problem;
 }
 
-int workers_start(Workers *workers, const char *name, gboolean (*step)(Workers *workers), void *data, Error **err)
+int workers_start(
+    Workers *workers, const char *name, gboolean (*step)(Workers *workers), void *data, Error **err)
 {
 	g_strlcpy(workers->name, name, sizeof(workers->name));
 	workers->step = step;
@@ -79,7 +80,8 @@ void workers_stop(Workers *workers, void (*wake)(void *data))
 
 static gboolean may_grow(Workers *workers)
 {
-	return g_atomic_int_get(&workers->threads) - g_atomic_int_get(&workers->streams) < WORKERS_MAX;
+	return g_atomic_int_get(&workers->threads) - g_atomic_int_get(&workers->streams) <
+	    WORKERS_MAX;
 }
 
 void workers_idle(Workers *workers)
@@ -90,7 +92,8 @@ void workers_idle(Workers *workers)
 void workers_woke(Workers *workers, gboolean work)
 {
 	gboolean last = g_atomic_int_dec_and_test(&workers->idle);
-	if (last && work && may_grow(workers) && !g_atomic_int_get(&workers->stopping) && spawn(workers))
+	if (last && work && may_grow(workers) && !g_atomic_int_get(&workers->stopping) &&
+	    spawn(workers))
 		log_warn("Failed to start a thread", "door", workers->name);
 }
 

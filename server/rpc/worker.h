@@ -16,15 +16,17 @@ enum {
 
 typedef struct Workers {
 	char name[12];
-	gboolean (*step)(struct Workers *workers); /* waits for one piece of work and does it; FALSE: none came */
+	gboolean (*step)(struct Workers
+		*workers); /* waits for one piece of work and does it; FALSE: none came */
 	void *data;
 	gint threads, idle, streams, stopping; /* atomic */
-	gint worked;                           /* atomic: since memory was last given back to the system */
+	gint worked; /* atomic: since memory was last given back to the system */
 	GMutex lock;
 	GCond ended;
 } Workers;
 
-int workers_start(Workers *workers, const char *name, gboolean (*step)(Workers *workers), void *data, Error **err);
+int workers_start(Workers *workers, const char *name, gboolean (*step)(Workers *workers),
+    void *data, Error **err);
 /* Sets `stopping`, calls wake() until every thread has ended. */
 void workers_stop(Workers *workers, void (*wake)(void *data));
 /* A step calls these around its wait; work: something came. */

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * ACLs as the kernel keeps them in extended attributes (linux/posix_acl_xattr.h, which user space gets
- * no header for): a version word, then entries, little-endian.
+ * ACLs as the kernel keeps them in extended attributes (linux/posix_acl_xattr.h, which user space
+ * gets no header for): a version word, then entries, little-endian.
  */
 #include <archive_entry.h>
 #include <stddef.h>

@@ -44,7 +44,8 @@ ArchiveKind archive_kind(const void *head, size_t length)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
 		if (length >= kinds[i].offset + kinds[i].length &&
-		    memcmp((const char *)head + kinds[i].offset, kinds[i].magic, kinds[i].length) == 0)
+		    memcmp((const char *)head + kinds[i].offset, kinds[i].magic, kinds[i].length) ==
+			0)
 			return kinds[i].kind;
 	return ARCHIVE_KIND_UNKNOWN;
 }
@@ -132,7 +133,8 @@ static void *decompress(void *data)
 		char *chunk = source->chunks[source->head % CHUNKS];
 		size_t fill = 0;
 		ssize_t n = 0;
-		while (fill < CHUNK && (n = archive_read_data(source->raw, chunk + fill, CHUNK - fill)) > 0)
+		while (fill < CHUNK &&
+		    (n = archive_read_data(source->raw, chunk + fill, CHUNK - fill)) > 0)
 			fill += (size_t)n;
 		if (fill > 0)
 			slot_publish(source, fill);
@@ -210,7 +212,8 @@ int archive_source_open(int fd, ArchiveSource **ret_source, Error **err)
 	if (kind == ARCHIVE_KIND_SQUASHFS || kind == ARCHIVE_KIND_QCOW2)
 		return error_set(err, ERROR_INVALID, "The file is not a tar archive");
 	if (raw_open(source) != ARCHIVE_OK)
-		return error_set(err, ERROR_INVALID, "Cannot read the archive: %s", raw_failure(source));
+		return error_set(
+		    err, ERROR_INVALID, "Cannot read the archive: %s", raw_failure(source));
 	source->thread = g_thread_new("unpack", decompress, source);
 	if (tar_open(source) != ARCHIVE_OK)
 		return archive_source_fail(source, err);

@@ -40,15 +40,19 @@ static const Compression *compression_find(const char *name)
 }
 
 /* The level "-9"; hints about how, not what, to write are taken and left out. */
-static int read_option(const Compression *compression, const char *word, char **ret_level, Error **err)
+static int read_option(
+    const Compression *compression, const char *word, char **ret_level, Error **err)
 {
 	static const char *const hints[] = { "--rsyncable", "-n", "--no-name", "-q", "--quiet" };
 	int64_t level;
 	for (size_t i = 0; i < G_N_ELEMENTS(hints); i++)
 		if (strcmp(hints[i], word) == 0)
 			return 0;
-	if (word[0] != '-' || units_parse_int(word + 1, 1, compression->level_max, &level, NULL) < 0)
-		return error_set(err, ERROR_INVALID, "Compression option \"%s\" of \"%s\" is not supported", word, compression->name);
+	if (word[0] != '-' ||
+	    units_parse_int(word + 1, 1, compression->level_max, &level, NULL) < 0)
+		return error_set(err, ERROR_INVALID,
+		    "Compression option \"%s\" of \"%s\" is not supported", word,
+		    compression->name);
 	g_free(*ret_level);
 	*ret_level = g_strdup(word + 1);
 	return 0;
@@ -60,18 +64,24 @@ static int add_filter(struct archive *archive, const char *text, Error **err)
 	g_autofree char *level = NULL;
 	const Compression *compression = compression_find(words[0] ? words[0] : "");
 	if (!compression)
-		return error_set(err, ERROR_UNSUPPORTED, "Compression \"%s\" is not available: use zstd, gzip, xz, bzip2 or none", text);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Compression \"%s\" is not available: use zstd, gzip, xz, bzip2 or none", text);
 	for (char **word = words + 1; *word; word++)
 		if (**word && read_option(compression, *word, &level, err) < 0)
 			return -1;
 	/* A warning would mean that a program outside does the work. */
 	if (archive_write_add_filter(archive, compression->filter) != ARCHIVE_OK)
-		return error_set(err, ERROR_UNSUPPORTED, "This build has no compression \"%s\"", compression->name);
-	if (level && archive_write_set_filter_option(archive, NULL, "compression-level", level) != ARCHIVE_OK)
-		return error_set(err, ERROR_INVALID, "Compression level %s of \"%s\" is not supported", level, compression->name);
+		return error_set(err, ERROR_UNSUPPORTED, "This build has no compression \"%s\"",
+		    compression->name);
+	if (level &&
+	    archive_write_set_filter_option(archive, NULL, "compression-level", level) !=
+		ARCHIVE_OK)
+		return error_set(err, ERROR_INVALID,
+		    "Compression level %s of \"%s\" is not supported", level, compression->name);
 	if (compression->threads) {
 		g_autofree char *threads = g_strdup_printf("%u", MIN(g_get_num_processors(), 16));
-		archive_write_set_filter_option(archive, NULL, "threads", threads); /* older libraries have one */
+		archive_write_set_filter_option(
+		    archive, NULL, "threads", threads); /* older libraries have one */
 	}
 	/* The same tree gives the same bytes, whenever it is packed. */
 	if (compression->filter == ARCHIVE_FILTER_GZIP)
@@ -84,7 +94,8 @@ static la_ssize_t pass_on(struct archive *archive, void *data, const void *bytes
 	ArchiveTarget *target = data;
 	if (target->giving_up || target->error)
 		return -1;
-	return target->sink(target->data, bytes, length, &target->error) < 0 ? -1 : (la_ssize_t)length;
+	return target->sink(target->data, bytes, length, &target->error) < 0 ? -1 :
+									       (la_ssize_t)length;
 }
 
 static int fail(ArchiveTarget *target, Error **err)
@@ -92,10 +103,12 @@ static int fail(ArchiveTarget *target, Error **err)
 	if (target->error)
 		return error_propagate(err, g_steal_pointer(&target->error));
 	const char *text = archive_error_string(target->archive);
-	return error_set(err, ERROR_INTERNAL, "Cannot write the archive: %s", text ? text : "unknown failure");
+	return error_set(
+	    err, ERROR_INTERNAL, "Cannot write the archive: %s", text ? text : "unknown failure");
 }
 
-int archive_target_open(const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err)
+int archive_target_open(
+    const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err)
 {
 	g_autoptr(ArchiveTarget) target = g_new0(ArchiveTarget, 1);
 	target->sink = sink;
@@ -103,9 +116,11 @@ int archive_target_open(const char *compression, ArchiveSink sink, void *data, A
 	target->archive = archive_write_new();
 	if (add_filter(target->archive, compression, err) < 0)
 		return -1;
-	/* Extended headers only where a plain one cannot say it; names are bytes, whatever the locale. */
+	/* Extended headers only where a plain one cannot say it; names are bytes, whatever the
+	 * locale. */
 	if (archive_write_set_format_pax_restricted(target->archive) != ARCHIVE_OK ||
-	    archive_write_set_format_option(target->archive, NULL, "hdrcharset", "BINARY") != ARCHIVE_OK ||
+	    archive_write_set_format_option(target->archive, NULL, "hdrcharset", "BINARY") !=
+		ARCHIVE_OK ||
 	    archive_write_set_bytes_per_block(target->archive, BLOCK) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(target->archive, 1) != ARCHIVE_OK ||
 	    archive_write_open2(target->archive, target, NULL, pass_on, NULL, NULL) != ARCHIVE_OK)

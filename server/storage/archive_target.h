@@ -1,7 +1,8 @@
 #pragma once
 /*
- * The other end of archive_source.h: a libarchive writer of tar entries whose compressed bytes go to a
- * function. Compression is the library's own, on several threads where it can; no program is started.
+ * The other end of archive_source.h: a libarchive writer of tar entries whose compressed bytes go
+ * to a function. Compression is the library's own, on several threads where it can; no program is
+ * started.
  */
 #include "sdk/base/error.h"
 #include <archive.h>
@@ -13,9 +14,10 @@ typedef struct ArchiveTarget ArchiveTarget;
 typedef int (*ArchiveSink)(void *data, const void *bytes, size_t length, Error **err);
 
 /* compression is what images.compression_algorithm and its like hold (check_compression() accepts
- * it): "none", "zstd", "gzip -9", ... ERROR_INVALID for options and ERROR_UNSUPPORTED for programs that
- * have no meaning here. */
-int archive_target_open(const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err);
+ * it): "none", "zstd", "gzip -9", ... ERROR_INVALID for options and ERROR_UNSUPPORTED for programs
+ * that have no meaning here. */
+int archive_target_open(
+    const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err);
 /* Begins an entry whose content follows. */
 int archive_target_entry(ArchiveTarget *target, struct archive_entry *entry, Error **err);
 int archive_target_write(ArchiveTarget *target, const void *data, size_t length, Error **err);

@@ -33,14 +33,16 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 static int check_pool(const Pool *pool, Error **err)
 {
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
 	return 0;
 }
 
 static int find_source(const CustomCopy *c, Plan *plan, Error **err)
 {
 	const char *slash = strchr(c->from_name, '/');
-	g_autofree char *name = slash ? g_strndup(c->from_name, (gsize)(slash - c->from_name)) : g_strdup(c->from_name);
+	g_autofree char *name = slash ? g_strndup(c->from_name, (gsize)(slash - c->from_name)) :
+					g_strdup(c->from_name);
 	plan->whole = volume_new(c->from_pool, VOLUME_CUSTOM, c->from_project, name);
 	if (volume_load(c->from_pool, plan->whole, NULL, NULL, err) < 0)
 		return -1;
@@ -60,7 +62,8 @@ static int make_plan(const CustomCopy *c, Plan *plan, Error **err)
 		return -1;
 	if (name_check_volume(c->name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
-	if ((c->config && volume_config_check(c->to_pool->driver_name, c->config, err) < 0) || find_source(c, plan, err) < 0)
+	if ((c->config && volume_config_check(c->to_pool->driver_name, c->config, err) < 0) ||
+	    find_source(c, plan, err) < 0)
 		return -1;
 	plan->to = volume_new(c->to_pool, VOLUME_CUSTOM, c->project, c->name);
 	plan->to->content = plan->from->content;
@@ -71,8 +74,14 @@ static int make_plan(const CustomCopy *c, Plan *plan, Error **err)
 		plan->description = g_strdup(c->description);
 	else if (volume_row_description(c->from_pool, plan->whole, &plan->description, err) < 0)
 		return -1;
-	plan->copy = (VolumeCopy){ .from_pool = c->from_pool, .from = plan->from, .to_pool = c->to_pool, .to = plan->to,
-		.snapshots = plan->names, .description = plan->description, .config = c->config, .op = c->op };
+	plan->copy = (VolumeCopy){ .from_pool = c->from_pool,
+		.from = plan->from,
+		.to_pool = c->to_pool,
+		.to = plan->to,
+		.snapshots = plan->names,
+		.description = plan->description,
+		.config = c->config,
+		.op = c->op };
 	return 0;
 }
 
@@ -85,7 +94,8 @@ static int check_new(const CustomCopy *c, const Plan *plan, Error **err)
 	if (!c->config && volume_copy_config(&plan->copy, &own, err) < 0)
 		return -1;
 	g_autoptr(Config) config = volume_effective_config(c->to_pool, c->config ? c->config : own);
-	return project_allow_volume(c->to_pool->daemon, c->project, c->to_pool->name, c->name, config_get(config, "size"), err);
+	return project_allow_volume(c->to_pool->daemon, c->project, c->to_pool->name, c->name,
+	    config_get(config, "size"), err);
 }
 
 /* In its own project a volume that moves is counted already. */
@@ -134,10 +144,12 @@ static int refresh(const CustomCopy *c, Plan *plan, Error **err)
 	VolumeContent content = plan->to->content;
 	if (strcmp(plan->whole->path, plan->to->path) == 0)
 		return error_set(err, ERROR_INVALID, "A volume cannot be refreshed from itself");
-	if (volume_load(c->to_pool, plan->to, NULL, NULL, err) < 0 || snapshot_row_list(c->to_pool, plan->to, &there, err) < 0)
+	if (volume_load(c->to_pool, plan->to, NULL, NULL, err) < 0 ||
+	    snapshot_row_list(c->to_pool, plan->to, &there, err) < 0)
 		return -1;
 	if (plan->to->content != content)
-		return error_set(err, ERROR_INVALID, "Volumes of different content types cannot be refreshed from each other");
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of different content types cannot be refreshed from each other");
 	gboolean all = !c->volume_only && !plan->from->snapshot;
 	g_autoptr(GPtrArray) gone = all ? lacking(there, plan->snapshots) : g_ptr_array_new();
 	g_autoptr(GPtrArray) fresh = all ? lacking(plan->snapshots, there) : g_ptr_array_new();
@@ -162,8 +174,8 @@ static void remove_moved(Pool *pool, const Volume *volume)
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Error) error = NULL;
 	if (volume_remove(pool, volume, &error) < 0)
-		log_warn("What a move left stays until the next start", "pool", pool->name, "volume", volume->name, "err",
-		    error->message);
+		log_warn("What a move left stays until the next start", "pool", pool->name,
+		    "volume", volume->name, "err", error->message);
 }
 
 /* The copy is marked as the one to remove until it is whole; then the old one is. */
@@ -171,15 +183,21 @@ static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *da
 {
 	g_autoptr(Config) marked = NULL;
 	if (!volume_wait_unmounted(c->from_pool, plan->from))
-		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", plan->from->name);
+		return error_set(
+		    err, ERROR_BUSY, "Storage volume \"%s\" is in use", plan->from->name);
 	if (volume_copy_config(&plan->copy, &marked, err) < 0)
 		return -1;
 	config_set(marked, VOLUME_MOVING, "true");
 	plan->copy.config = marked;
 	if (volume_copy(&plan->copy, err) < 0)
 		return -1;
-	VolumeHandOver over = { .from_pool = c->from_pool, .from = plan->from, .to_pool = c->to_pool, .to = plan->to,
-		.snapshots = plan->names->len, .also = also, .data = data };
+	VolumeHandOver over = { .from_pool = c->from_pool,
+		.from = plan->from,
+		.to_pool = c->to_pool,
+		.to = plan->to,
+		.snapshots = plan->names->len,
+		.also = also,
+		.data = data };
 	if (fault_point("volume hand over", err) < 0 || volume_row_hand_over(&over, err) < 0) {
 		remove_moved(c->to_pool, plan->to);
 		return -1;
@@ -215,12 +233,15 @@ static int marked_tx(Tx *tx, void *data, Error **err)
 	g_ptr_array_set_size(call->volumes, 0);
 	if (tx_query(tx, &rows, err,
 		"SELECT p.name, v.name, v.content_type FROM storage_volumes v JOIN projects p ON p.id = v.project_id"
-		" JOIN storage_volumes_config c ON c.storage_volume_id = v.id AND c.key = '" VOLUME_MOVING "'"
-		" WHERE v.storage_pool_id = ? AND v.type = 2", "i", call->pool->id) < 0)
+		" JOIN storage_volumes_config c ON c.storage_volume_id = v.id AND c.key = '" VOLUME_MOVING
+		"'"
+		" WHERE v.storage_pool_id = ? AND v.type = 2",
+		"i", call->pool->id) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
-		Volume *volume = volume_new(call->pool, VOLUME_CUSTOM, rows_text(rows, 0), rows_text(rows, 1));
+		Volume *volume = volume_new(
+		    call->pool, VOLUME_CUSTOM, rows_text(rows, 0), rows_text(rows, 1));
 		volume->content = (VolumeContent)rows_int(rows, 2);
 		g_ptr_array_add(call->volumes, volume);
 	}
@@ -234,7 +255,8 @@ int custom_move_repair(Pool *pool, Error **err)
 	if (db_read(pool->daemon->db, marked_tx, &call, err) < 0)
 		return -1;
 	for (guint n = 0; n < volumes->len; n++) {
-		log_info("Removing what an interrupted move left", "pool", pool->name, "volume", ((Volume *)volumes->pdata[n])->name);
+		log_info("Removing what an interrupted move left", "pool", pool->name, "volume",
+		    ((Volume *)volumes->pdata[n])->name);
 		remove_moved(pool, volumes->pdata[n]);
 	}
 	return 0;

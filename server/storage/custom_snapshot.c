@@ -6,11 +6,13 @@
 #include <string.h>
 #include <time.h>
 
-static int load(Pool *pool, const char *project, const char *name, Volume **ret_volume, Config **ret_config, Error **err)
+static int load(Pool *pool, const char *project, const char *name, Volume **ret_volume,
+    Config **ret_config, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
 	volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	if (volume_load(pool, volume, NULL, ret_config, err) < 0)
 		return -1;
@@ -18,7 +20,8 @@ static int load(Pool *pool, const char *project, const char *name, Volume **ret_
 	return 0;
 }
 
-static int next_name(Pool *pool, const Volume *volume, const Config *config, char **ret_name, Error **err)
+static int next_name(
+    Pool *pool, const Volume *volume, const Config *config, char **ret_name, Error **err)
 {
 	g_autoptr(GPtrArray) rows = NULL;
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -29,14 +32,18 @@ static int next_name(Pool *pool, const Volume *volume, const Config *config, cha
 	return snapshot_name_next(config_get(config, "snapshots.pattern"), names, ret_name, err);
 }
 
-int custom_snapshot_next_name(Pool *pool, const char *project, const char *name, char **ret_name, Error **err)
+int custom_snapshot_next_name(
+    Pool *pool, const char *project, const char *name, char **ret_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(Config) config = NULL;
-	return load(pool, project, name, &volume, &config, err) < 0 ? -1 : next_name(pool, volume, config, ret_name, err);
+	return load(pool, project, name, &volume, &config, err) < 0 ?
+	    -1 :
+	    next_name(pool, volume, config, ret_name, err);
 }
 
-static int choose_expiry(const CustomSnapshotSpec *spec, const Config *config, int64_t *ret_expires, Error **err)
+static int choose_expiry(
+    const CustomSnapshotSpec *spec, const Config *config, int64_t *ret_expires, Error **err)
 {
 	const char *age = config_get(config, "snapshots.expiry");
 	*ret_expires = spec->expires;
@@ -45,17 +52,19 @@ static int choose_expiry(const CustomSnapshotSpec *spec, const Config *config, i
 	return units_parse_expiry(age, time(NULL), ret_expires, err);
 }
 
-int custom_snapshot_create(Pool *pool, const char *project, const char *name, const CustomSnapshotSpec *spec,
-    char **ret_name, Error **err)
+int custom_snapshot_create(Pool *pool, const char *project, const char *name,
+    const CustomSnapshotSpec *spec, char **ret_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(Config) config = NULL;
 	g_autofree char *snapshot = g_strdup(spec->name ? spec->name : "");
 	int64_t expires;
-	if (load(pool, project, name, &volume, &config, err) < 0 || choose_expiry(spec, config, &expires, err) < 0)
+	if (load(pool, project, name, &volume, &config, err) < 0 ||
+	    choose_expiry(spec, config, &expires, err) < 0)
 		return -1;
 	if (volume->content == CONTENT_ISO)
-		return error_set(err, ERROR_INVALID, "Volumes of content type \"iso\" do not change and need no snapshots");
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" do not change and need no snapshots");
 	if (!*snapshot) {
 		g_clear_pointer(&snapshot, g_free);
 		if (next_name(pool, volume, config, &snapshot, err) < 0)
@@ -63,15 +72,16 @@ int custom_snapshot_create(Pool *pool, const char *project, const char *name, co
 	}
 	if (name_check_snapshot(snapshot, err) < 0)
 		return error_prefix(err, "Invalid snapshot name");
-	if (snapshot_create(pool, volume, snapshot, spec->description ? spec->description : "", expires, err) < 0)
+	if (snapshot_create(pool, volume, snapshot, spec->description ? spec->description : "",
+		expires, err) < 0)
 		return -1;
 	if (ret_name)
 		*ret_name = g_steal_pointer(&snapshot);
 	return 0;
 }
 
-int custom_snapshot_rename(Pool *pool, const char *project, const char *name, const char *snapshot, const char *new_name,
-    Error **err)
+int custom_snapshot_rename(Pool *pool, const char *project, const char *name, const char *snapshot,
+    const char *new_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (name_check_snapshot(new_name, err) < 0)
@@ -81,13 +91,17 @@ int custom_snapshot_rename(Pool *pool, const char *project, const char *name, co
 	return snapshot_rename(pool, volume, snapshot, new_name, err);
 }
 
-int custom_snapshot_delete(Pool *pool, const char *project, const char *name, const char *snapshot, Error **err)
+int custom_snapshot_delete(
+    Pool *pool, const char *project, const char *name, const char *snapshot, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return load(pool, project, name, &volume, NULL, err) < 0 ? -1 : snapshot_delete(pool, volume, snapshot, err);
+	return load(pool, project, name, &volume, NULL, err) < 0 ?
+	    -1 :
+	    snapshot_delete(pool, volume, snapshot, err);
 }
 
-int custom_snapshot_restore(Pool *pool, const char *project, const char *name, const char *snapshot, Error **err)
+int custom_snapshot_restore(
+    Pool *pool, const char *project, const char *name, const char *snapshot, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	Error *inner = NULL;
@@ -98,5 +112,6 @@ int custom_snapshot_restore(Pool *pool, const char *project, const char *name, c
 	if (inner->kind != ERROR_BUSY)
 		return error_propagate(err, inner);
 	error_free(inner);
-	return error_set(err, ERROR_INVALID, "Cannot restore custom volume used by running instances");
+	return error_set(
+	    err, ERROR_INVALID, "Cannot restore custom volume used by running instances");
 }

@@ -16,7 +16,8 @@
 static int check_pool(Pool *pool, Error **err)
 {
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
 	return 0;
 }
 
@@ -38,12 +39,14 @@ static int check_config(Pool *pool, VolumeContent content, const Config *config,
 		return -1;
 	if (content != CONTENT_FILESYSTEM &&
 	    (config_get(config, "security.shifted") || config_get(config, "security.unmapped")))
-		return error_set(err, ERROR_INVALID, "Only volumes of content type \"filesystem\" have owners to shift");
+		return error_set(err, ERROR_INVALID,
+		    "Only volumes of content type \"filesystem\" have owners to shift");
 	return 0;
 }
 
 /* The volume, empty or with what `fd` (unless -1) holds. */
-static int create_locked(Pool *pool, const Volume *volume, const char *description, const Config *effective, int fd, Error **err)
+static int create_locked(Pool *pool, const Volume *volume, const char *description,
+    const Config *effective, int fd, Error **err)
 {
 	g_autofree char *path = NULL;
 	if (volume_begin(pool, volume, effective, &path, err) < 0)
@@ -58,8 +61,8 @@ static int create_locked(Pool *pool, const Volume *volume, const char *descripti
 	return volume_finish(pool, volume, description, effective, err);
 }
 
-static int create(Pool *pool, const char *project, const char *name, const char *description, VolumeContent content,
-    const Config *config, int fd, Error **err)
+static int create(Pool *pool, const char *project, const char *name, const char *description,
+    VolumeContent content, const Config *config, int fd, Error **err)
 {
 	if (check_pool(pool, err) < 0)
 		return -1;
@@ -72,25 +75,29 @@ static int create(Pool *pool, const char *project, const char *name, const char 
 	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (check_new(pool, volume, err) < 0 ||
-	    project_allow_volume(pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
+	    project_allow_volume(
+		pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
 		return -1;
 	return create_locked(pool, volume, description, effective, fd, err);
 }
 
-int custom_create(Pool *pool, const char *project, const char *name, const char *description, const char *content_type, const Config *config, Error **err)
+int custom_create(Pool *pool, const char *project, const char *name, const char *description,
+    const char *content_type, const Config *config, Error **err)
 {
 	VolumeContent content;
 	if (volume_content_parse(content_type, &content, err) < 0)
 		return -1;
 	if (content == CONTENT_ISO)
-		return error_set(err, ERROR_INVALID, "Volumes of content type \"iso\" are made by importing a file");
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" are made by importing a file");
 	if (create(pool, project, name, description, content, config, -1, err) < 0)
 		return -1;
 	schedule_changed(pool->daemon);
 	return 0;
 }
 
-int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err)
+int custom_create_iso(
+    Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
@@ -104,7 +111,8 @@ int custom_create_iso(Pool *pool, const char *project, const char *name, const c
 }
 
 /* What the configuration says about size comes true; the caller holds the lock. */
-static int apply_size(Pool *pool, const Volume *volume, const Config *config, const Config *before, Error **err)
+static int apply_size(
+    Pool *pool, const Volume *volume, const Config *config, const Config *before, Error **err)
 {
 	int64_t bytes = 0;
 	const char *size = config_get(config, "size");
@@ -130,29 +138,35 @@ static Config *stored_config(const Config *config, const Config *before)
 }
 
 /* Volumes of instances get their size from the root disk; images' are remade at any time. */
-static int check_change(const Volume *volume, const Config *config, const Config *before, Error **err)
+static int check_change(
+    const Volume *volume, const Config *config, const Config *before, Error **err)
 {
 	GHashTableIter iter;
 	void *key, *value;
 	if (volume->type == VOLUME_CUSTOM)
 		return 0;
 	if (g_strcmp0(config_get(config, "size"), config_get(before, "size")) != 0)
-		return error_set(err, ERROR_INVALID, "The size of this volume cannot be changed here: set that of the root disk device");
+		return error_set(err, ERROR_INVALID,
+		    "The size of this volume cannot be changed here: set that of the root disk device");
 	g_hash_table_iter_init(&iter, (GHashTable *)config);
 	while (volume->type == VOLUME_IMAGE && g_hash_table_iter_next(&iter, &key, &value))
 		if (g_strcmp0(config_get(before, key), value) != 0)
-			return error_set(err, ERROR_INVALID, "Image volumes have no configuration of their own");
+			return error_set(
+			    err, ERROR_INVALID, "Image volumes have no configuration of their own");
 	return 0;
 }
 
-int volume_update(Pool *pool, Volume *volume, const char *description, const Config *config, Error **err)
+int volume_update(
+    Pool *pool, Volume *volume, const char *description, const Config *config, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Config) before = NULL;
 	if (check_pool(pool, err) < 0 || volume_load(pool, volume, NULL, &before, err) < 0 ||
-	    check_config(pool, volume->content, config, err) < 0 || check_change(volume, config, before, err) < 0 ||
-	    (volume->type == VOLUME_CUSTOM && project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
-						      config_get(config, "size"), err) < 0) ||
+	    check_config(pool, volume->content, config, err) < 0 ||
+	    check_change(volume, config, before, err) < 0 ||
+	    (volume->type == VOLUME_CUSTOM &&
+		project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
+		    config_get(config, "size"), err) < 0) ||
 	    apply_size(pool, volume, config, before, err) < 0)
 		return -1;
 	g_autoptr(Config) stored = stored_config(config, before);
@@ -183,15 +197,16 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 || volume_load(pool, volume, NULL, NULL, err) < 0)
+	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 ||
+	    volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
 	return volume_remove(pool, volume, err);
 }
 
-int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name, PoolAlso also, void *data,
-    Error **err)
+int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name,
+    PoolAlso also, void *data, Error **err)
 {
 	if (name_check_volume(new_name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
@@ -217,19 +232,23 @@ static int attach_volume(Pool *p, const char *project, const char *name, Volume 
 int pool_custom_check(Pool *p, const char *project, const char *volume_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	if (attach_volume(p, project, volume_name, &volume, err) < 0 || volume_load(p, volume, NULL, NULL, err) < 0)
+	if (attach_volume(p, project, volume_name, &volume, err) < 0 ||
+	    volume_load(p, volume, NULL, NULL, err) < 0)
 		return -1;
-	return volume->content == CONTENT_FILESYSTEM
-	    ? 0 : error_set(err, ERROR_INVALID, "Custom %s volumes cannot be used on containers", volume_content_name(volume->content));
+	return volume->content == CONTENT_FILESYSTEM ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Custom %s volumes cannot be used on containers",
+		volume_content_name(volume->content));
 }
 
-int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path, gboolean *ret_mapped, Error **err)
+int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path,
+    gboolean *ret_mapped, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(Config) config = NULL;
 	if (check_pool(p, err) < 0 || pool_custom_check(p, project, volume_name, err) < 0 ||
-	    attach_volume(p, project, volume_name, &volume, err) < 0 || volume_load(p, volume, NULL, &config, err) < 0 ||
-	    volume_mount(p, volume, err) < 0)
+	    attach_volume(p, project, volume_name, &volume, err) < 0 ||
+	    volume_load(p, volume, NULL, &config, err) < 0 || volume_mount(p, volume, err) < 0)
 		return -1;
 	*ret_path = g_strdup(volume->path);
 	*ret_mapped = !config_true(config, "security.unmapped");
@@ -239,5 +258,7 @@ int pool_custom_mount(Pool *p, const char *project, const char *volume_name, cha
 int pool_custom_unmount(Pool *p, const char *project, const char *volume_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return attach_volume(p, project, volume_name, &volume, err) < 0 ? -1 : volume_unmount(p, volume, err);
+	return attach_volume(p, project, volume_name, &volume, err) < 0 ?
+	    -1 :
+	    volume_unmount(p, volume, err);
 }

@@ -9,17 +9,19 @@
 int custom_create(Pool *pool, const char *project, const char *name, const char *description,
     const char *content_type, const Config *config, Error **err);
 /* From a regular file, read from its start. */
-int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description, int fd, Error **err);
-/* Of any type. A new size is applied to what is there: ERROR_INVALID for a smaller disk, and for volumes of
- * instances, whose size is their root disk's. */
-int volume_update(Pool *pool, Volume *volume, const char *description, const Config *config, Error **err);
+int custom_create_iso(Pool *pool, const char *project, const char *name, const char *description,
+    int fd, Error **err);
+/* Of any type. A new size is applied to what is there: ERROR_INVALID for a smaller disk, and for
+ * volumes of instances, whose size is their root disk's. */
+int volume_update(
+    Pool *pool, Volume *volume, const char *description, const Config *config, Error **err);
 /* ERROR_INVALID "The storage volume is still in use" while a device names it. */
 int custom_check_unused(Pool *pool, const char *project, const char *name, Error **err);
 int custom_delete(Pool *pool, const char *project, const char *name, Error **err);
-/* Of a loaded volume, also into another project. `also` (may be NULL) runs in the transaction that gives it its new
- * name, for the devices that use it. */
-int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name, PoolAlso also, void *data,
-    Error **err);
+/* Of a loaded volume, also into another project. `also` (may be NULL) runs in the transaction that
+ * gives it its new name, for the devices that use it. */
+int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name,
+    PoolAlso also, void *data, Error **err);
 
 typedef struct VolumeQuery {
 	const char *project;     /* the request's; NULL: all projects */
@@ -27,6 +29,7 @@ typedef struct VolumeQuery {
 	gboolean snapshots;      /* VOLUME/SNAPSHOT too */
 } VolumeQuery;
 
-/* Volumes with configuration and users, sorted by type and name. Four statements whatever the number. */
+/* Volumes with configuration and users, sorted by type and name. Four statements whatever the
+ * number. */
 int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *ret_n,
     Pb__StorageVolume ***ret_volumes, Error **err);

@@ -77,7 +77,8 @@ int btrfs_pool_create(DriverPool *pool, Error **err)
 	if (kind == SOURCE_DIRECTORY)
 		return 0;
 	if (source_create(pool, err) < 0 ||
-	    filesystem_make(config_get(pool->config, "source"), "btrfs", pool->name, FALSE, err) < 0)
+	    filesystem_make(config_get(pool->config, "source"), "btrfs", pool->name, FALSE, err) <
+		0)
 		return -1;
 	source_settle(pool);
 	return 0;

@@ -1,5 +1,6 @@
 #pragma once
-/* What the btrfs driver has in other files, for the row in driver_btrfs.c alone: pools and streams. */
+/* What the btrfs driver has in other files, for the row in driver_btrfs.c alone: pools and streams.
+ */
 #include "server/storage/driver.h"
 
 int btrfs_probe(char **ret_version, Error **err);
@@ -10,5 +11,6 @@ int btrfs_pool_mount(DriverPool *pool, Error **err);
 int btrfs_pool_unmount(DriverPool *pool, Error **err);
 int btrfs_pool_update(DriverPool *pool, const Config *before, Error **err);
 
-int btrfs_volume_send(DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
+int btrfs_volume_send(
+    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 int btrfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The plainest driver: a volume is a directory of any file system. With `source=` the pool is a bind
- * mount of that directory. Cloning reflinks where the file system can (xfs, btrfs), else copies. */
+/* The plainest driver: a volume is a directory of any file system. With `source=` the pool is a
+ * bind mount of that directory. Cloning reflinks where the file system can (xfs, btrfs), else
+ * copies. */
 
 static int dir_probe(char **ret_version, Error **err)
 {
@@ -27,10 +28,12 @@ static int source_check_empty(const char *source, Error **err)
 {
 	autodir DIR *dir = opendir(source);
 	if (!dir)
-		return error_set(err, ERROR_INVALID, "Source path \"%s\" cannot be opened: %s", source, strerror(errno));
+		return error_set(err, ERROR_INVALID, "Source path \"%s\" cannot be opened: %s",
+		    source, strerror(errno));
 	for (struct dirent *d; (d = readdir(dir));)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-			return error_set(err, ERROR_INVALID, "Source path \"%s\" isn't empty", source);
+			return error_set(
+			    err, ERROR_INVALID, "Source path \"%s\" isn't empty", source);
 	return 0;
 }
 
@@ -45,13 +48,16 @@ static int dir_pool_prepare(DriverPool *pool, Error **err)
 	if (name_check_absolute_path(source, err) < 0)
 		return error_prefix(err, "Invalid value for \"source\"");
 	if (stat(source, &st) < 0 || !S_ISDIR(st.st_mode))
-		return error_set(err, ERROR_INVALID, "Source path \"%s\" does not exist or is not a directory", source);
+		return error_set(err, ERROR_INVALID,
+		    "Source path \"%s\" does not exist or is not a directory", source);
 	return has_foreign_source(pool) ? source_check_empty(source, err) : 0;
 }
 
 static int dir_pool_mount(DriverPool *pool, Error **err)
 {
-	return has_foreign_source(pool) ? filesystem_bind(config_get(pool->config, "source"), pool->path, err) : 0;
+	return has_foreign_source(pool) ?
+	    filesystem_bind(config_get(pool->config, "source"), pool->path, err) :
+	    0;
 }
 
 static int dir_pool_unmount(DriverPool *pool, Error **err)
@@ -61,11 +67,14 @@ static int dir_pool_unmount(DriverPool *pool, Error **err)
 
 static int dir_pool_delete(DriverPool *pool, Error **err)
 {
-	/* What is left in a foreign source is the pool's folders; the directory itself is the user's. */
+	/* What is left in a foreign source is the pool's folders; the directory itself is the
+	 * user's. */
 	autofd int fd = open(pool->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	autodir DIR *dir = fd < 0 ? NULL : fdopendir(dup(fd));
 	if (!dir)
-		return errno == ENOENT ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot open storage pool \"%s\"", pool->name);
+		return errno == ENOENT ? 0 :
+					 error_errno(err, ERROR_INTERNAL, errno,
+					     "Cannot open storage pool \"%s\"", pool->name);
 	for (struct dirent *d; (d = readdir(dir));)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
 		    file_remove_all(fd, d->d_name, err) < 0)
@@ -79,26 +88,34 @@ static int dir_pool_delete(DriverPool *pool, Error **err)
 static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	if (mkdir(volume->path, 0700) < 0)
-		return errno == EEXIST
-		    ? error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name)
-		    : error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
-	/* A custom volume is entered by the container's users. A root volume is entered by nobody of the
-	 * host but root, whose set-uid files of the container would otherwise be within reach. */
+		return errno == EEXIST ? error_set(err, ERROR_EXISTS,
+					     "Volume \"%s\" already exists on storage pool \"%s\"",
+					     volume->name, pool->name) :
+					 error_errno(err, ERROR_INTERNAL, errno,
+					     "Cannot create volume \"%s\"", volume->name);
+	/* A custom volume is entered by the container's users. A root volume is entered by nobody
+	 * of the host but root, whose set-uid files of the container would otherwise be within
+	 * reach. */
 	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create volume \"%s\"", volume->name);
 	return 0;
 }
 
 static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	g_autofree char *snapshots = driver_path(pool->path, volume->type, volume->place, volume->name, "");
-	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 || file_remove_all(AT_FDCWD, volume->path, err) < 0)
-		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
+	g_autofree char *snapshots = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
+	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 ||
+	    file_remove_all(AT_FDCWD, volume->path, err) < 0)
+		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",
+		    volume->name, pool->name);
 	return 0;
 }
 
 /* Plain directories have no counters: walking the tree is what `info` costs here. */
-static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
 {
 	autofd int fd = file_open_directory(volume->path, err);
 	uint64_t bytes;

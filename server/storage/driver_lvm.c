@@ -13,8 +13,12 @@
 
 /* ---- names ---- */
 
-static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "new_", [PLACE_DELETED] = "old_" };
-static const char *const suffixes[] = { [CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso" };
+static const char *const places[] = {
+	[PLACE_OWN] = "", [PLACE_UNFINISHED] = "new_", [PLACE_DELETED] = "old_"
+};
+static const char *const suffixes[] = {
+	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
+};
 
 /* A single hyphen divides volume and snapshot, so that those of names are doubled. */
 static void append_name(GString *lv, const char *name)
@@ -55,7 +59,8 @@ static const char *parse_part(const char *at, GString *part)
 	return NULL;
 }
 
-gboolean lvm_name_parse(const char *lv, VolumeType type, VolumePlace place, char **ret_name, char **ret_snapshot)
+gboolean lvm_name_parse(
+    const char *lv, VolumeType type, VolumePlace place, char **ret_name, char **ret_snapshot)
 {
 	g_autofree char *prefix = g_strdup_printf("%s%s_", places[place], driver_folder(type));
 	if (!g_str_has_prefix(lv, prefix))
@@ -90,7 +95,8 @@ static int size_of(const DriverVolume *volume, int64_t *ret_bytes, Error **err)
 {
 	if (units_parse_bytes(option(volume, "size", "10GiB"), ret_bytes, err) < 0)
 		return -1;
-	return *ret_bytes > 0 ? 0 : error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
+	return *ret_bytes > 0 ? 0 :
+				error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
 }
 
 static int make_volume(DriverPool *pool, const DriverVolume *volume, const char *lv, Error **err)
@@ -101,7 +107,8 @@ static int make_volume(DriverPool *pool, const DriverVolume *volume, const char 
 	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
 	g_autofree char *thin = lvm_pool_thin(pool) ? full(pool, lvm_pool_thin(pool)) : NULL;
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	const char *const thin_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--virtualsize", size, "--thinpool", thin };
+	const char *const thin_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--virtualsize", size,
+		"--thinpool", thin };
 	const char *const thick_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--size", size };
 	for (size_t i = 0; thin && i < G_N_ELEMENTS(thin_base); i++)
 		g_ptr_array_add(argv, (void *)thin_base[i]);
@@ -134,20 +141,26 @@ int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **e
 		return lvm_run(err, "lvcreate", "-y", "-kn", "-ay", "-s", "-n", name, origin, NULL);
 	if (lvm_volume_find(lvm_pool_group(pool), from, &volume, err) < 0)
 		return -1;
-	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its tables need. */
-	g_autofree char *size = g_strdup_printf("%" PRId64 "b", volume->bytes + volume->bytes / 50 + (8 << 20));
+	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its
+	 * tables need. */
+	g_autofree char *size = g_strdup_printf(
+	    "%" PRId64 "b", volume->bytes + volume->bytes / 50 + (8 << 20));
 	return lvm_run(err, "lvcreate", "-y", "-s", "-n", name, "--size", size, origin, NULL);
 }
 
 static int lvm_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	g_autofree char *lv = lvm_name(volume), *device = lvm_volume_device(lvm_pool_group(pool), lv);
+	g_autofree char *lv = lvm_name(volume),
+			*device = lvm_volume_device(lvm_pool_group(pool), lv);
 	if (lvm_volume_exists(lvm_pool_group(pool), lv))
-		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name);
+		return error_set(err, ERROR_EXISTS,
+		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
+		    pool->name);
 	if (make_volume(pool, volume, lv, err) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM ||
-	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, lvm_pool_thin(pool) != NULL, err) == 0)
+	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL,
+		lvm_pool_thin(pool) != NULL, err) == 0)
 		return 0;
 	lvm_remove(pool, lv, NULL);
 	return -1;
@@ -160,27 +173,32 @@ static gboolean lvm_volume_is_there(DriverPool *pool, const DriverVolume *volume
 }
 
 /* Names of a type in a place: of its volumes, or of one volume's snapshots. */
-static int list(DriverPool *pool, VolumeType type, VolumePlace place, const char *of, GPtrArray *names, Error **err)
+static int list(DriverPool *pool, VolumeType type, VolumePlace place, const char *of,
+    GPtrArray *names, Error **err)
 {
 	g_autoptr(GPtrArray) volumes = NULL;
 	if (lvm_volume_list(lvm_pool_group(pool), &volumes, err) < 0)
 		return -1;
 	for (guint i = 0; i < volumes->len; i++) {
 		g_autofree char *name = NULL, *snapshot = NULL;
-		if (!lvm_name_parse(((const LvmVolume *)volumes->pdata[i])->name, type, place, &name, &snapshot))
+		if (!lvm_name_parse(((const LvmVolume *)volumes->pdata[i])->name, type, place,
+			&name, &snapshot))
 			continue;
 		if (of ? snapshot && strcmp(name, of) == 0 : !snapshot)
-			g_ptr_array_add(names, of ? g_steal_pointer(&snapshot) : g_steal_pointer(&name));
+			g_ptr_array_add(
+			    names, of ? g_steal_pointer(&snapshot) : g_steal_pointer(&name));
 	}
 	return 0;
 }
 
-static int lvm_list(DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
+static int lvm_list(
+    DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
 {
 	return list(pool, type, place, NULL, ret_names, err);
 }
 
-int lvm_snapshot_list(DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err)
+int lvm_snapshot_list(
+    DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err)
 {
 	return list(pool, volume->type, volume->place, volume->name, ret_names, err);
 }
@@ -200,41 +218,50 @@ static int lvm_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 	for (guint i = volumes->len; i > 0; i--) { /* origins are older than their snapshots */
 		const char *lv = ((const LvmVolume *)volumes->pdata[i - 1])->name;
 		g_autofree char *name = NULL, *snapshot = NULL;
-		if (!lvm_name_parse(lv, volume->type, volume->place, &name, &snapshot) || strcmp(name, volume->name) != 0)
+		if (!lvm_name_parse(lv, volume->type, volume->place, &name, &snapshot) ||
+		    strcmp(name, volume->name) != 0)
 			continue;
-		g_autofree char *path = driver_path(pool->path, volume->type, volume->place, name, snapshot);
+		g_autofree char *path = driver_path(
+		    pool->path, volume->type, volume->place, name, snapshot);
 		remove_mount_point(path);
 		if (lvm_remove(pool, lv, err) < 0)
-			return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", name, pool->name);
+			return error_prefix(err,
+			    "Cannot delete volume \"%s\" of storage pool \"%s\"", name, pool->name);
 	}
-	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	g_autofree char *folder = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
 	rmdir(folder);
 	remove_mount_point(volume->path);
 	return 0;
 }
 
 /* Moves what is left: an interrupted one is finished, or undone, by calling it again. */
-static int lvm_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
+static int lvm_volume_rename(
+    DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
 {
 	const char *group = lvm_pool_group(pool);
 	g_autofree char *from_lv = lvm_name(volume), *to_lv = lvm_name(to);
 	g_autoptr(GPtrArray) snapshots = g_ptr_array_new_with_free_func(g_free);
-	if (filesystem_unmount(volume->path, err) < 0 || lvm_snapshot_list(pool, volume, snapshots, err) < 0)
+	if (filesystem_unmount(volume->path, err) < 0 ||
+	    lvm_snapshot_list(pool, volume, snapshots, err) < 0)
 		return -1;
 	gboolean there = lvm_volume_exists(group, to_lv), here = lvm_volume_exists(group, from_lv);
 	if (there && here)
-		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
+		return error_set(err, ERROR_EXISTS,
+		    "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
 	if (!there && lvm_rename(pool, from_lv, to_lv, err) < 0)
 		return -1;
 	for (guint i = 0; i < snapshots->len; i++) {
 		g_autofree char *old_name = lvm_name_of(volume, volume->place, snapshots->pdata[i]);
 		g_autofree char *new_name = lvm_name_of(to, to->place, snapshots->pdata[i]);
-		g_autofree char *path = driver_path(pool->path, volume->type, volume->place, volume->name, snapshots->pdata[i]);
+		g_autofree char *path = driver_path(
+		    pool->path, volume->type, volume->place, volume->name, snapshots->pdata[i]);
 		remove_mount_point(path);
 		if (lvm_rename(pool, old_name, new_name, err) < 0)
 			return -1;
 	}
-	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	g_autofree char *folder = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
 	rmdir(folder);
 	rmdir(volume->path);
 	return to->place == PLACE_OWN ? file_mkdir_all(to->path, 0700, err) : 0;
@@ -246,7 +273,8 @@ static int lvm_volume_rename(DriverPool *pool, const DriverVolume *volume, const
 static char *mount_options(const DriverVolume *volume, const char *type)
 {
 	const char *options = option(volume, "block.mount_options", "discard");
-	return g_strdup_printf("%s%s%s", options, strcmp(type, "xfs") == 0 ? ",nouuid" : "", volume->snapshot ? ",ro" : "");
+	return g_strdup_printf("%s%s%s", options, strcmp(type, "xfs") == 0 ? ",nouuid" : "",
+	    volume->snapshot ? ",ro" : "");
 }
 
 static int mount_active(const DriverVolume *volume, const char *device, Error **err)
@@ -255,22 +283,27 @@ static int mount_active(const DriverVolume *volume, const char *device, Error **
 	if (filesystem_probe(device, &type, err) < 0)
 		return -1;
 	if (!type)
-		return error_set(err, ERROR_INTERNAL, "Volume \"%s\" has no file system", volume->name);
+		return error_set(
+		    err, ERROR_INTERNAL, "Volume \"%s\" has no file system", volume->name);
 	g_autofree char *options = mount_options(volume, type);
-	if (file_mkdir_all(volume->path, 0700, err) < 0 || filesystem_mount(device, volume->path, type, options, err) < 0)
+	if (file_mkdir_all(volume->path, 0700, err) < 0 ||
+	    filesystem_mount(device, volume->path, type, options, err) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
 		return 0;
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0
-	    ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
+	/* A custom volume is entered by the container's users; a root volume only through rootfs/.
+	 */
+	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
 }
 
 int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	g_autofree char *name = lvm_name(volume), *lv = full(pool, name);
 	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name);
-	if (volume->content == CONTENT_FILESYSTEM && filesystem_is_mounted(volume->path)) /* from before a restart */
+	if (volume->content == CONTENT_FILESYSTEM &&
+	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
 	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0)
 		return -1;
@@ -295,13 +328,15 @@ static char *lvm_block_path(DriverPool *pool, const DriverVolume *volume)
 	return lvm_volume_device(lvm_pool_group(pool), name);
 }
 
-static int lvm_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+static int lvm_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
 {
 	struct statvfs fs;
 	g_autofree char *name = lvm_name(volume);
 	g_autoptr(LvmVolume) found = NULL;
 	*ret_used = *ret_total = -1;
-	if (!volume->snapshot && filesystem_is_mounted(volume->path) && statvfs(volume->path, &fs) == 0) {
+	if (!volume->snapshot && filesystem_is_mounted(volume->path) &&
+	    statvfs(volume->path, &fs) == 0) {
 		*ret_total = (int64_t)((uint64_t)fs.f_blocks * fs.f_frsize);
 		*ret_used = *ret_total - (int64_t)((uint64_t)fs.f_bfree * fs.f_frsize);
 		return 0;
@@ -322,7 +357,8 @@ static int resize(DriverPool *pool, const char *name, const char *tool, int64_t 
 }
 
 /* File systems grow while they are mounted: that needs no check before. */
-static int grow(DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
+static int grow(
+    DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
 {
 	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
 	if (resize(pool, name, "lvextend", bytes, err) < 0)
@@ -332,39 +368,49 @@ static int grow(DriverPool *pool, const DriverVolume *volume, const char *name, 
 	gboolean mounted = filesystem_is_mounted(volume->path);
 	if (!mounted && lvm_volume_mount(pool, volume, err) < 0)
 		return -1;
-	int result = filesystem_probe(device, &type, err) < 0 ? -1 : filesystem_grow(device, volume->path, type ? type : "", err);
+	int result = filesystem_probe(device, &type, err) < 0 ?
+	    -1 :
+	    filesystem_grow(device, volume->path, type ? type : "", err);
 	if (!mounted && lvm_volume_unmount(pool, volume, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
 
-static int shrink(DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
+static int shrink(
+    DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
 {
-	g_autofree char *lv = full(pool, name), *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
+	g_autofree char *lv = full(pool, name),
+			*device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
 	if (volume->content != CONTENT_FILESYSTEM)
 		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
 	if (filesystem_is_mounted(volume->path))
-		return error_set(err, ERROR_BUSY, "Volume \"%s\" is in use and cannot be shrunk", volume->name);
-	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0 || filesystem_probe(device, &type, err) < 0 ||
-	    filesystem_shrink(device, type ? type : "", bytes, err) < 0 || resize(pool, name, "lvreduce", bytes, err) < 0)
+		return error_set(
+		    err, ERROR_BUSY, "Volume \"%s\" is in use and cannot be shrunk", volume->name);
+	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0 ||
+	    filesystem_probe(device, &type, err) < 0 ||
+	    filesystem_shrink(device, type ? type : "", bytes, err) < 0 ||
+	    resize(pool, name, "lvreduce", bytes, err) < 0)
 		return -1;
 	return lvm_run(err, "lvchange", "-an", lv, NULL);
 }
 
-static int lvm_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+static int lvm_volume_set_size(
+    DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
 {
 	g_autofree char *name = lvm_name(volume);
 	g_autoptr(LvmVolume) found = NULL;
 	g_auto(LvmGroup) group = { 0 };
 	if (bytes == 0) /* a block device has a size; it keeps that */
 		return 0;
-	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0 || lvm_group_find(lvm_pool_group(pool), &group, err) < 0)
+	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0 ||
+	    lvm_group_find(lvm_pool_group(pool), &group, err) < 0)
 		return -1;
 	int64_t extent = MAX(group.extent, 1);
 	int64_t wanted = (bytes + extent - 1) / extent * extent;
 	if (wanted == found->bytes)
 		return 0;
-	return wanted > found->bytes ? grow(pool, volume, name, wanted, err) : shrink(pool, volume, name, wanted, err);
+	return wanted > found->bytes ? grow(pool, volume, name, wanted, err) :
+				       shrink(pool, volume, name, wanted, err);
 }
 
 /* ---- copies ---- */
@@ -375,16 +421,20 @@ static int renew_uuid(DriverPool *pool, const char *name, Error **err)
 	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
 	if (filesystem_probe(device, &type, err) < 0)
 		return -1;
-	return type && strcmp(type, "btrfs") == 0 ? spawn_simple(err, "btrfstune", "-f", "-u", device, NULL) : 0;
+	return type && strcmp(type, "btrfs") == 0 ?
+	    spawn_simple(err, "btrfstune", "-f", "-u", device, NULL) :
+	    0;
 }
 
-static int lvm_volume_clone(DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err)
+static int lvm_volume_clone(
+    DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err)
 {
 	g_autofree char *origin = lvm_name(from), *name = lvm_name(volume);
 	int64_t bytes = 0;
 	if (!lvm_pool_thin(pool))
 		return error_set(err, ERROR_UNSUPPORTED, "Thick volumes share no blocks");
-	if (config_get(volume->config, "size") && units_parse_bytes(config_get(volume->config, "size"), &bytes, err) < 0)
+	if (config_get(volume->config, "size") &&
+	    units_parse_bytes(config_get(volume->config, "size"), &bytes, err) < 0)
 		return -1;
 	if (lvm_snapshot(pool, origin, name, err) < 0)
 		return -1;

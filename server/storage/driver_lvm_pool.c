@@ -21,12 +21,15 @@ const char *lvm_pool_group(const DriverPool *pool)
 const char *lvm_pool_thin(const DriverPool *pool)
 {
 	const char *name = config_get(pool->config, "lvm.thinpool_name");
-	return config_false(pool->config, "lvm.use_thinpool") ? NULL : name ? name : "IncusThinPool";
+	return config_false(pool->config, "lvm.use_thinpool") ? NULL :
+	    name					      ? name :
+								"IncusThinPool";
 }
 
 void lvm_add_stripes(GPtrArray *argv, const Config *config, const char *prefix)
 {
-	g_autofree char *count = g_strconcat(prefix, "lvm.stripes", NULL), *size = g_strconcat(prefix, "lvm.stripes.size", NULL);
+	g_autofree char *count = g_strconcat(prefix, "lvm.stripes", NULL),
+			*size = g_strconcat(prefix, "lvm.stripes.size", NULL);
 	const char *stripes = config_get(config, count), *stripe_size = config_get(config, size);
 	if (!stripes)
 		return;
@@ -54,12 +57,15 @@ static int prepare_group(DriverPool *pool, Error **err)
 	if (config_true(pool->config, "lvm.vg.force_reuse"))
 		return 0;
 	if (has_tag(group.tags, POOL_TAG))
-		return error_set(err, ERROR_INVALID, "Volume group \"%s\" is already used by Incus", name);
+		return error_set(
+		    err, ERROR_INVALID, "Volume group \"%s\" is already used by Incus", name);
 	/* A thin pool that waits to be used is no obstacle. */
 	gboolean only_thin = group.volumes == 1 && lvm_pool_thin(pool) &&
 	    lvm_volume_find(name, lvm_pool_thin(pool), &thin, NULL) == 0;
 	if (group.volumes > 0 && !only_thin)
-		return error_set(err, ERROR_INVALID, "Volume group \"%s\" is not empty: set lvm.vg.force_reuse=true to use it", name);
+		return error_set(err, ERROR_INVALID,
+		    "Volume group \"%s\" is not empty: set lvm.vg.force_reuse=true to use it",
+		    name);
 	return 0;
 }
 
@@ -68,7 +74,8 @@ static int prepare_new(DriverPool *pool, Error **err)
 	g_auto(LvmGroup) group = { 0 };
 	Error *inner = NULL;
 	if (lvm_group_find(lvm_pool_group(pool), &group, &inner) == 0)
-		return error_set(err, ERROR_EXISTS, "Volume group \"%s\" already exists", lvm_pool_group(pool));
+		return error_set(
+		    err, ERROR_EXISTS, "Volume group \"%s\" already exists", lvm_pool_group(pool));
 	if (inner->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, inner);
 	error_free(inner);
@@ -78,14 +85,21 @@ static int prepare_new(DriverPool *pool, Error **err)
 int lvm_pool_prepare(DriverPool *pool, Error **err)
 {
 	SourceKind kind = source_kind(pool);
-	const char *source = config_get(pool->config, "source"), *named = config_get(pool->config, "lvm.vg_name");
+	const char *source = config_get(pool->config, "source"),
+		   *named = config_get(pool->config, "lvm.vg_name");
 	if (kind == SOURCE_DIRECTORY)
-		return error_set(err, ERROR_INVALID, "Source \"%s\" is neither a block device nor a volume group", source);
-	if (config_false(pool->config, "lvm.use_thinpool") && config_get(pool->config, "lvm.thinpool_name"))
-		return error_set(err, ERROR_INVALID, "lvm.thinpool_name cannot be used with lvm.use_thinpool=false");
+		return error_set(err, ERROR_INVALID,
+		    "Source \"%s\" is neither a block device nor a volume group", source);
+	if (config_false(pool->config, "lvm.use_thinpool") &&
+	    config_get(pool->config, "lvm.thinpool_name"))
+		return error_set(err, ERROR_INVALID,
+		    "lvm.thinpool_name cannot be used with lvm.use_thinpool=false");
 	if (kind == SOURCE_NAME && named && strcmp(named, source) != 0)
-		return error_set(err, ERROR_INVALID, "lvm.vg_name \"%s\" and source \"%s\" are not the same volume group", named, source);
-	config_set(pool->config, "lvm.vg_name", kind == SOURCE_NAME ? source : lvm_pool_group(pool));
+		return error_set(err, ERROR_INVALID,
+		    "lvm.vg_name \"%s\" and source \"%s\" are not the same volume group", named,
+		    source);
+	config_set(
+	    pool->config, "lvm.vg_name", kind == SOURCE_NAME ? source : lvm_pool_group(pool));
 	if (lvm_pool_thin(pool))
 		config_set(pool->config, "lvm.thinpool_name", lvm_pool_thin(pool));
 	if (kind == SOURCE_NAME)
@@ -114,7 +128,8 @@ static int make_thin(const DriverPool *pool, Error **err)
 	const char *metadata = config_get(pool->config, "lvm.thinpool_metadata_size");
 	g_autofree char *name = g_strdup_printf("%s/%s", lvm_pool_group(pool), lvm_pool_thin(pool));
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	const char *const base[] = { "lvcreate", "-y", "-Wy", "--addtag", POOL_TAG, "--extents", "100%FREE", "--thinpool", name };
+	const char *const base[] = { "lvcreate", "-y", "-Wy", "--addtag", POOL_TAG, "--extents",
+		"100%FREE", "--thinpool", name };
 	for (size_t i = 0; i < G_N_ELEMENTS(base); i++)
 		g_ptr_array_add(argv, (void *)base[i]);
 	if (metadata && strcmp(metadata, "0") != 0) {
@@ -138,7 +153,9 @@ int lvm_pool_create(DriverPool *pool, Error **err)
 	} else if (lvm_run(err, "vgchange", "--addtag", POOL_TAG, group, NULL) < 0) {
 		return -1;
 	}
-	return !lvm_pool_thin(pool) || lvm_volume_exists(group, lvm_pool_thin(pool)) ? 0 : make_thin(pool, err);
+	return !lvm_pool_thin(pool) || lvm_volume_exists(group, lvm_pool_thin(pool)) ?
+	    0 :
+	    make_thin(pool, err);
 }
 
 int lvm_pool_mount(DriverPool *pool, Error **err)
@@ -156,7 +173,8 @@ int lvm_pool_unmount(DriverPool *pool, Error **err)
 {
 	if (source_kind(pool) != SOURCE_LOOP || access(pool->loop_file, F_OK) < 0)
 		return 0;
-	/* In use while containers outlive the server: the next start finds the device by its file. */
+	/* In use while containers outlive the server: the next start finds the device by its file.
+	 */
 	if (lvm_run(NULL, "vgchange", "-an", lvm_pool_group(pool), NULL) < 0)
 		return 0;
 	return loop_detach(pool->loop_file, err);
@@ -166,20 +184,24 @@ int lvm_pool_unmount(DriverPool *pool, Error **err)
 static int leave_group(const DriverPool *pool, const char *name, const LvmGroup *group, Error **err)
 {
 	g_autoptr(LvmVolume) thin = NULL;
-	if (lvm_pool_thin(pool) && lvm_volume_find(name, lvm_pool_thin(pool), &thin, NULL) == 0 && has_tag(thin->tags, POOL_TAG)) {
+	if (lvm_pool_thin(pool) && lvm_volume_find(name, lvm_pool_thin(pool), &thin, NULL) == 0 &&
+	    has_tag(thin->tags, POOL_TAG)) {
 		g_autofree char *lv = g_strdup_printf("%s/%s", name, thin->name);
 		if (lvm_run(err, "lvremove", "-f", "-y", lv, NULL) < 0)
 			return -1;
 	}
 	/* A group that is shared by force keeps the mark: another pool may need it. */
 	gboolean shared = config_true(pool->config, "lvm.vg.force_reuse");
-	return !shared && has_tag(group->tags, POOL_TAG) ? lvm_run(err, "vgchange", "--deltag", POOL_TAG, name, NULL) : 0;
+	return !shared && has_tag(group->tags, POOL_TAG) ?
+	    lvm_run(err, "vgchange", "--deltag", POOL_TAG, name, NULL) :
+	    0;
 }
 
 static int remove_group(const char *name, Error **err)
 {
 	g_autoptr(GPtrArray) devices = NULL;
-	if (lvm_group_devices(name, &devices, err) < 0 || lvm_run(err, "vgremove", "-f", "-y", name, NULL) < 0)
+	if (lvm_group_devices(name, &devices, err) < 0 ||
+	    lvm_run(err, "vgremove", "-f", "-y", name, NULL) < 0)
 		return -1;
 	for (guint i = 0; i < devices->len; i++)
 		if (lvm_run(err, "pvremove", "-f", "-y", devices->pdata[i], NULL) < 0)
@@ -197,14 +219,16 @@ int lvm_pool_delete(DriverPool *pool, Error **err)
 		return error_propagate(err, inner);
 	g_clear_pointer(&inner, error_free);
 	gboolean ours = group_is_ours(pool) && has_tag(group.tags, POOL_TAG);
-	if (result == 0 && (ours ? remove_group(name, err) : leave_group(pool, name, &group, err)) < 0)
+	if (result == 0 &&
+	    (ours ? remove_group(name, err) : leave_group(pool, name, &group, err)) < 0)
 		return -1;
 	if (source_kind(pool) != SOURCE_LOOP)
 		return 0;
 	if (loop_detach(pool->loop_file, err) < 0)
 		return -1;
 	if (unlink(pool->loop_file) < 0 && errno != ENOENT)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot remove the loop file \"%s\"", pool->loop_file);
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot remove the loop file \"%s\"",
+		    pool->loop_file);
 	return 0;
 }
 
@@ -220,7 +244,8 @@ int lvm_pool_update(DriverPool *pool, const Config *before, Error **err)
 	gboolean grown;
 	g_autofree char *device = NULL;
 	if (refuse_change(pool, before, "lvm.use_thinpool", err) < 0 ||
-	    refuse_change(pool, before, "lvm.thinpool_metadata_size", err) < 0 || source_grow(pool, before, &grown, err) < 0)
+	    refuse_change(pool, before, "lvm.thinpool_metadata_size", err) < 0 ||
+	    source_grow(pool, before, &grown, err) < 0)
 		return -1;
 	if (!grown)
 		return 0;

@@ -2,11 +2,13 @@
 #include "server/storage/filesystem.h"
 #include <unistd.h>
 
-/* Thin snapshots are volumes like others. Thick ones hold what their origin had where it was written since. */
+/* Thin snapshots are volumes like others. Thick ones hold what their origin had where it was
+ * written since. */
 
 int lvm_snapshot_create(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
-	g_autofree char *from = lvm_name_of(snapshot, snapshot->place, NULL), *name = lvm_name(snapshot);
+	g_autofree char *from = lvm_name_of(snapshot, snapshot->place, NULL),
+			*name = lvm_name(snapshot);
 	return lvm_snapshot(pool, from, name, err);
 }
 
@@ -19,19 +21,23 @@ int lvm_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **
 	return lvm_volume_exists(lvm_pool_group(pool), name) ? lvm_remove(pool, name, err) : 0;
 }
 
-int lvm_snapshot_rename(DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err)
+int lvm_snapshot_rename(
+    DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err)
 {
-	g_autofree char *name = lvm_name(snapshot), *to = lvm_name_of(snapshot, snapshot->place, new_name);
+	g_autofree char *name = lvm_name(snapshot),
+			*to = lvm_name_of(snapshot, snapshot->place, new_name);
 	rmdir(snapshot->path);
 	return lvm_rename(pool, name, to, err);
 }
 
-/* A copy of the snapshot takes the volume's place. Cut off in between, the start finds it unfinished and moves it
- * there, or finds both and removes it. */
+/* A copy of the snapshot takes the volume's place. Cut off in between, the start finds it
+ * unfinished and moves it there, or finds both and removes it. */
 static int restore_thin(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
-	g_autofree char *name = lvm_name(snapshot), *volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
-	g_autofree char *fresh = lvm_name_of(snapshot, PLACE_UNFINISHED, NULL), *old = lvm_name_of(snapshot, PLACE_DELETED, NULL);
+	g_autofree char *name = lvm_name(snapshot),
+			*volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
+	g_autofree char *fresh = lvm_name_of(snapshot, PLACE_UNFINISHED, NULL),
+			*old = lvm_name_of(snapshot, PLACE_DELETED, NULL);
 	if (lvm_volume_exists(lvm_pool_group(pool), fresh) && lvm_remove(pool, fresh, err) < 0)
 		return -1;
 	if (lvm_snapshot(pool, name, fresh, err) < 0)
@@ -48,14 +54,16 @@ static int restore_thin(DriverPool *pool, const DriverVolume *snapshot, Error **
 	return lvm_remove(pool, old, err);
 }
 
-/* Merging writes the snapshot back into its origin and uses it up, so that it is made again. LVM goes on with an
- * interrupted merge by itself. */
+/* Merging writes the snapshot back into its origin and uses it up, so that it is made again. LVM
+ * goes on with an interrupted merge by itself. */
 static int restore_thick(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
-	g_autofree char *name = lvm_name(snapshot), *volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
+	g_autofree char *name = lvm_name(snapshot),
+			*volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
 	g_autofree char *lv = g_strdup_printf("%s/%s", lvm_pool_group(pool), name);
 	g_autofree char *origin = g_strdup_printf("%s/%s", lvm_pool_group(pool), volume);
-	if (lvm_run(err, "lvchange", "-ay", "-K", origin, NULL) < 0 || lvm_run(err, "lvconvert", "-y", "--merge", lv, NULL) < 0 ||
+	if (lvm_run(err, "lvchange", "-ay", "-K", origin, NULL) < 0 ||
+	    lvm_run(err, "lvconvert", "-y", "--merge", lv, NULL) < 0 ||
 	    lvm_snapshot(pool, volume, name, err) < 0)
 		return -1;
 	return 0;
@@ -63,5 +71,6 @@ static int restore_thick(DriverPool *pool, const DriverVolume *snapshot, Error *
 
 int lvm_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
-	return lvm_pool_thin(pool) ? restore_thin(pool, snapshot, err) : restore_thick(pool, snapshot, err);
+	return lvm_pool_thin(pool) ? restore_thin(pool, snapshot, err) :
+				     restore_thick(pool, snapshot, err);
 }

@@ -11,13 +11,17 @@
 
 /* ---- names ---- */
 
-static const char *const places[] = { [PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/" };
-static const char *const suffixes[] = { [CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso" };
+static const char *const places[] = {
+	[PLACE_OWN] = "", [PLACE_UNFINISHED] = "unfinished/", [PLACE_DELETED] = "deleted/"
+};
+static const char *const suffixes[] = {
+	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
+};
 
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place)
 {
-	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(volume->type), volume->name,
-	    suffixes[volume->content]);
+	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place],
+	    driver_folder(volume->type), volume->name, suffixes[volume->content]);
 }
 
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
@@ -47,16 +51,20 @@ static const char *option(const DriverVolume *volume, const char *key, const cha
 
 static gboolean is_zvol_wanted(const DriverVolume *volume)
 {
-	return volume->content != CONTENT_FILESYSTEM || config_true(volume->config, "zfs.block_mode");
+	return volume->content != CONTENT_FILESYSTEM ||
+	    config_true(volume->config, "zfs.block_mode");
 }
 
 static int zvol_size(const DriverVolume *volume, int64_t *ret_bytes, Error **err)
 {
-	enum { STEP = 1 << 20 }; /* a multiple of every block size that a zvol can have, but the largest */
+	enum {
+		STEP = 1 << 20
+	}; /* a multiple of every block size that a zvol can have, but the largest */
 	if (units_parse_bytes(option(volume, "size", "10GiB"), ret_bytes, err) < 0)
 		return -1;
 	*ret_bytes = (*ret_bytes + STEP - 1) / STEP * STEP;
-	return *ret_bytes > 0 ? 0 : error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
+	return *ret_bytes > 0 ? 0 :
+				error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
 }
 
 static int block_size(const DriverVolume *volume, char **ret_size, Error **err)
@@ -66,7 +74,8 @@ static int block_size(const DriverVolume *volume, char **ret_size, Error **err)
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	if (size && (bytes < 512 || bytes > 16 << 20 || bytes & (bytes - 1)))
-		return error_set(err, ERROR_INVALID, "zfs.blocksize is a power of two from 512 to 16MiB, not \"%s\"", size);
+		return error_set(err, ERROR_INVALID,
+		    "zfs.blocksize is a power of two from 512 to 16MiB, not \"%s\"", size);
 	*ret_size = size ? g_strdup_printf("%" PRId64, bytes) : NULL;
 	return 0;
 }
@@ -91,8 +100,9 @@ static int make_zvol(const DriverVolume *volume, const char *dataset, Error **er
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM)
 		return 0;
-	return zfs_device(dataset, &device, err) < 0
-	    ? -1 : filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, TRUE, err);
+	return zfs_device(dataset, &device, err) < 0 ?
+	    -1 :
+	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL, TRUE, err);
 }
 
 static int make_dataset(const DriverVolume *volume, const char *dataset, Error **err)
@@ -102,8 +112,10 @@ static int make_dataset(const DriverVolume *volume, const char *dataset, Error *
 		return -1;
 	g_autofree char *record = block ? g_strconcat("recordsize=", block, NULL) : NULL;
 	if (record)
-		return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto", "-o", record, dataset, NULL);
-	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto", dataset, NULL);
+		return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o",
+		    "canmount=noauto", "-o", record, dataset, NULL);
+	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto",
+	    dataset, NULL);
 }
 
 int zfs_volume_apply(DriverPool *pool, const DriverVolume *volume, Error **err)
@@ -112,17 +124,23 @@ int zfs_volume_apply(DriverPool *pool, const DriverVolume *volume, Error **err)
 	const char *size = config_get(volume->config, "size");
 	if (!size || volume->type == VOLUME_IMAGE)
 		return 0;
-	return units_parse_bytes(size, &bytes, err) < 0 ? -1 : zfs_volume_set_size(pool, volume, bytes, err);
+	return units_parse_bytes(size, &bytes, err) < 0 ?
+	    -1 :
+	    zfs_volume_set_size(pool, volume, bytes, err);
 }
 
 static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	g_autofree char *dataset = zfs_dataset(pool, volume);
 	if (config_true(volume->config, "zfs.delegate"))
-		return error_set(err, ERROR_UNSUPPORTED, "Datasets are not delegated to containers by this server (zfs.delegate)");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Datasets are not delegated to containers by this server (zfs.delegate)");
 	if (zfs_exists(dataset))
-		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", volume->name, pool->name);
-	int result = is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) : make_dataset(volume, dataset, err);
+		return error_set(err, ERROR_EXISTS,
+		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
+		    pool->name);
+	int result = is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) :
+					      make_dataset(volume, dataset, err);
 	if (result == 0 && (is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
 		return 0;
 	zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
@@ -160,7 +178,8 @@ int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 	g_autofree char *ghost = ghost_of(pool, dataset);
 	if (destroy_now(dataset) < 0) {
 		g_autofree char *name = g_uuid_string_random();
-		g_autofree char *to = g_strdup_printf("%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
+		g_autofree char *to = g_strdup_printf(
+		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
 		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
 	}
 	while (ghost) {
@@ -181,7 +200,8 @@ static void remove_mount_point(const char *path)
 /* Whatever its content: what a crash left is known by its name alone. */
 static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	g_autofree char *folder = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
 	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
 	for (const char *name; dir && (name = g_dir_read_name(dir));) {
 		g_autofree char *path = g_build_filename(folder, name, NULL);
@@ -194,20 +214,25 @@ static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 		one.content = (VolumeContent)i;
 		g_autofree char *dataset = zfs_dataset(pool, &one);
 		if (zfs_exists(dataset) && zfs_destroy(pool, dataset, err) < 0)
-			return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name, pool->name);
+			return error_prefix(err,
+			    "Cannot delete volume \"%s\" of storage pool \"%s\"", volume->name,
+			    pool->name);
 	}
 	return 0;
 }
 
 /* Snapshots are part of the dataset. */
-static int zfs_volume_rename(DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
+static int zfs_volume_rename(
+    DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
 {
 	g_autofree char *from = zfs_dataset(pool, volume), *target = zfs_dataset(pool, to);
-	g_autofree char *folder = driver_path(pool->path, volume->type, volume->place, volume->name, "");
+	g_autofree char *folder = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
 	if (filesystem_unmount(volume->path, err) < 0)
 		return -1;
 	if (zfs_exists(target))
-		return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
+		return error_set(err, ERROR_EXISTS,
+		    "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
 	if (zfs_run(err, "zfs", "rename", from, target, NULL) < 0)
 		return -1;
 	rmdir(folder);
@@ -217,13 +242,17 @@ static int zfs_volume_rename(DriverPool *pool, const DriverVolume *volume, const
 
 static gboolean zfs_volume_exists(DriverPool *pool, const DriverVolume *volume)
 {
-	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : zfs_dataset(pool, volume);
+	g_autofree char *name = volume->snapshot ?
+	    zfs_snapshot_name(pool, volume, volume->snapshot) :
+	    zfs_dataset(pool, volume);
 	return zfs_exists(name);
 }
 
-static int zfs_volume_list(DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
+static int zfs_volume_list(
+    DriverPool *pool, VolumeType type, VolumePlace place, GPtrArray *ret_names, Error **err)
 {
-	g_autofree char *parent = g_strdup_printf("%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
+	g_autofree char *parent = g_strdup_printf(
+	    "%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
 	if (zfs_children(parent, ret_names, err) < 0)
 		return -1;
 	for (guint i = 0; i < ret_names->len; i++)
@@ -246,41 +275,58 @@ static int is_zvol(const char *dataset, gboolean *ret_zvol, Error **err)
 	return 0;
 }
 
-/* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not replayed. */
-static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+/* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not
+ * replayed. */
+static int mount_zvol(
+    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
 {
 	g_autofree char *device = NULL, *type = NULL;
-	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : g_strdup(dataset);
+	g_autofree char *name = volume->snapshot ?
+	    zfs_snapshot_name(pool, volume, volume->snapshot) :
+	    g_strdup(dataset);
 	if (volume->snapshot && zfs_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
 		return -1;
 	if (zfs_device(name, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
 		return -1;
 	gboolean xfs = g_strcmp0(type, "xfs") == 0;
-	g_autofree char *options = g_strconcat(option(volume, "block.mount_options", "discard"), xfs ? ",nouuid" : "",
-	    !volume->snapshot ? "" : xfs ? ",ro,norecovery" : g_strcmp0(type, "ext4") == 0 ? ",ro,noload" : ",ro", NULL);
+	g_autofree char *options = g_strconcat(option(volume, "block.mount_options", "discard"),
+	    xfs ? ",nouuid" : "",
+	    !volume->snapshot		     ? "" :
+		xfs			     ? ",ro,norecovery" :
+		g_strcmp0(type, "ext4") == 0 ? ",ro,noload" :
+					       ",ro",
+	    NULL);
 	return filesystem_mount(device, volume->path, type ? type : "", options, err);
 }
 
-static int mount_dataset(const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+static int mount_dataset(
+    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
 {
-	g_autofree char *snapshot = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : NULL;
-	return filesystem_mount(snapshot ? snapshot : dataset, volume->path, "zfs", snapshot ? "ro" : NULL, err);
+	g_autofree char *snapshot = volume->snapshot ?
+	    zfs_snapshot_name(pool, volume, volume->snapshot) :
+	    NULL;
+	return filesystem_mount(
+	    snapshot ? snapshot : dataset, volume->path, "zfs", snapshot ? "ro" : NULL, err);
 }
 
 static int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	gboolean zvol;
 	g_autofree char *dataset = zfs_dataset(pool, volume);
-	if (volume->content != CONTENT_FILESYSTEM || filesystem_is_mounted(volume->path)) /* from before a restart */
+	if (volume->content != CONTENT_FILESYSTEM ||
+	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
 	if (is_zvol(dataset, &zvol, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
-	    (zvol ? mount_zvol(pool, volume, dataset, err) : mount_dataset(pool, volume, dataset, err)) < 0)
+	    (zvol ? mount_zvol(pool, volume, dataset, err) :
+		    mount_dataset(pool, volume, dataset, err)) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
 		return 0;
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/. */
-	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0
-	    ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
+	/* A custom volume is entered by the container's users; a root volume only through rootfs/.
+	 */
+	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
 }
 
 static int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)
@@ -295,7 +341,8 @@ static int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Erro
 static char *zfs_block_path(DriverPool *pool, const DriverVolume *volume)
 {
 	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
-	return zfs_device(dataset, &device, NULL) == 0 ? g_steal_pointer(&device) : g_strconcat("/dev/zvol/", dataset, NULL);
+	return zfs_device(dataset, &device, NULL) == 0 ? g_steal_pointer(&device) :
+							 g_strconcat("/dev/zvol/", dataset, NULL);
 }
 
 static int number_of(const char *name, const char *property, int64_t *ret_value, Error **err)
@@ -307,16 +354,25 @@ static int number_of(const char *name, const char *property, int64_t *ret_value,
 	return 0;
 }
 
-static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
+static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
 {
 	gboolean zvol;
 	int64_t quota = 0;
 	g_autofree char *dataset = zfs_dataset(pool, volume);
-	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) : g_strdup(dataset);
+	g_autofree char *name = volume->snapshot ?
+	    zfs_snapshot_name(pool, volume, volume->snapshot) :
+	    g_strdup(dataset);
 	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
-	if (is_zvol(dataset, &zvol, err) < 0 || number_of(name, referenced ? "referenced" : "used", ret_used, err) < 0)
+	if (is_zvol(dataset, &zvol, err) < 0 ||
+	    number_of(name, referenced ? "referenced" : "used", ret_used, err) < 0)
 		return -1;
-	if (!volume->snapshot && number_of(dataset, zvol ? "volsize" : referenced ? "refquota" : "quota", &quota, err) < 0)
+	if (!volume->snapshot &&
+	    number_of(dataset,
+		zvol	       ? "volsize" :
+		    referenced ? "refquota" :
+				 "quota",
+		&quota, err) < 0)
 		return -1;
 	*ret_total = quota > 0 ? quota : -1;
 	return 0;
@@ -324,9 +380,11 @@ static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 
 /* ---- sizes ---- */
 
-static int grow_zvol(DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
+static int grow_zvol(
+    DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
 {
-	g_autofree char *property = g_strdup_printf("volsize=%" PRId64, bytes), *device = NULL, *type = NULL;
+	g_autofree char *property = g_strdup_printf("volsize=%" PRId64, bytes), *device = NULL,
+			*type = NULL;
 	if (zfs_run(err, "zfs", "set", property, dataset, NULL) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM)
@@ -334,14 +392,17 @@ static int grow_zvol(DriverPool *pool, const DriverVolume *volume, const char *d
 	gboolean mounted = filesystem_is_mounted(volume->path);
 	if (!mounted && zfs_volume_mount(pool, volume, err) < 0)
 		return -1;
-	int result = zfs_device(dataset, &device, err) < 0 || filesystem_probe(device, &type, err) < 0
-	    ? -1 : filesystem_grow(device, volume->path, type ? type : "", err);
+	int result = zfs_device(dataset, &device, err) < 0 ||
+		filesystem_probe(device, &type, err) < 0 ?
+	    -1 :
+	    filesystem_grow(device, volume->path, type ? type : "", err);
 	if (!mounted && zfs_volume_unmount(pool, volume, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
 
-static int set_zvol_size(DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
+static int set_zvol_size(
+    DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
 {
 	enum { STEP = 1 << 20 };
 	int64_t now, wanted = (bytes + STEP - 1) / STEP * STEP;
@@ -367,7 +428,8 @@ int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t by
 	g_autofree char *value = bytes ? g_strdup_printf("%" PRId64, bytes) : g_strdup("none");
 	g_autofree char *quota = g_strdup_printf("%s=%s", referenced ? "refquota" : "quota", value);
 	g_autofree char *other = g_strdup_printf("%s=none", referenced ? "quota" : "refquota");
-	g_autofree char *room = g_strdup_printf("%s=%s", referenced ? "refreservation" : "reservation", reserve ? value : "none");
+	g_autofree char *room = g_strdup_printf(
+	    "%s=%s", referenced ? "refreservation" : "reservation", reserve ? value : "none");
 	return zfs_run(err, "zfs", "set", other, quota, room, dataset, NULL);
 }
 

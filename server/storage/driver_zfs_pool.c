@@ -14,7 +14,8 @@ const char *zfs_pool_dataset(const DriverPool *pool)
 	return name ? name : pool->name;
 }
 
-static const char *const folders[] = { "containers", "images", "custom", "virtual-machines", "buckets" };
+static const char *const folders[] = { "containers", "images", "custom", "virtual-machines",
+	"buckets" };
 
 static int prepare_dataset(const DriverPool *pool, Error **err)
 {
@@ -25,36 +26,49 @@ static int prepare_dataset(const DriverPool *pool, Error **err)
 		return error_set(err, ERROR_INVALID, "ZFS pool \"%s\" does not exist", zpool);
 	if (!zfs_exists(name)) /* it will be made */
 		return 0;
-	if (zfs_get(name, "type", &type, err) < 0 || zfs_children(name, children, err) < 0 || zfs_snapshots(name, children, err) < 0)
+	if (zfs_get(name, "type", &type, err) < 0 || zfs_children(name, children, err) < 0 ||
+	    zfs_snapshots(name, children, err) < 0)
 		return -1;
 	if (strcmp(type, "filesystem") != 0)
-		return error_set(err, ERROR_INVALID, "ZFS dataset \"%s\" is a %s, not a filesystem", name, type);
-	return children->len == 0 ? 0 : error_set(err, ERROR_INVALID, "Provided ZFS pool (or dataset) \"%s\" isn't empty", name);
+		return error_set(
+		    err, ERROR_INVALID, "ZFS dataset \"%s\" is a %s, not a filesystem", name, type);
+	return children->len == 0 ? 0 :
+				    error_set(err, ERROR_INVALID,
+					"Provided ZFS pool (or dataset) \"%s\" isn't empty", name);
 }
 
 int zfs_pool_prepare(DriverPool *pool, Error **err)
 {
 	SourceKind kind = source_kind(pool);
-	const char *source = config_get(pool->config, "source"), *named = config_get(pool->config, "zfs.pool_name");
+	const char *source = config_get(pool->config, "source"),
+		   *named = config_get(pool->config, "zfs.pool_name");
 	if (kind == SOURCE_DIRECTORY)
-		return error_set(err, ERROR_INVALID, "Source \"%s\" is neither a block device nor a ZFS dataset", source);
+		return error_set(err, ERROR_INVALID,
+		    "Source \"%s\" is neither a block device nor a ZFS dataset", source);
 	if (kind == SOURCE_NAME && named && strcmp(named, source) != 0)
-		return error_set(err, ERROR_INVALID, "zfs.pool_name \"%s\" and source \"%s\" are not the same", named, source);
-	config_set(pool->config, "zfs.pool_name", kind == SOURCE_NAME ? source : zfs_pool_dataset(pool));
-	if (zfs_name_check(zfs_pool_dataset(pool), err) < 0 || source_prepare(pool, MINIMUM, err) < 0)
+		return error_set(err, ERROR_INVALID,
+		    "zfs.pool_name \"%s\" and source \"%s\" are not the same", named, source);
+	config_set(
+	    pool->config, "zfs.pool_name", kind == SOURCE_NAME ? source : zfs_pool_dataset(pool));
+	if (zfs_name_check(zfs_pool_dataset(pool), err) < 0 ||
+	    source_prepare(pool, MINIMUM, err) < 0)
 		return -1;
 	if (kind == SOURCE_NAME)
 		return prepare_dataset(pool, err);
 	if (strchr(zfs_pool_dataset(pool), '/'))
-		return error_set(err, ERROR_INVALID, "A new ZFS pool cannot be called \"%s\"", zfs_pool_dataset(pool));
-	return zfs_pool_exists(zfs_pool_dataset(pool))
-	    ? error_set(err, ERROR_EXISTS, "ZFS pool \"%s\" already exists", zfs_pool_dataset(pool)) : 0;
+		return error_set(err, ERROR_INVALID, "A new ZFS pool cannot be called \"%s\"",
+		    zfs_pool_dataset(pool));
+	return zfs_pool_exists(zfs_pool_dataset(pool)) ?
+	    error_set(err, ERROR_EXISTS, "ZFS pool \"%s\" already exists", zfs_pool_dataset(pool)) :
+	    0;
 }
 
 static int make_dataset(const char *parent, const char *name, Error **err)
 {
 	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
-	return zfs_exists(dataset) ? 0 : zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	return zfs_exists(dataset) ?
+	    0 :
+	    zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
 }
 
 static int make_folders(const char *root, Error **err)
@@ -80,15 +94,16 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 	if (source_create(pool, err) < 0)
 		return -1;
 	if (source_kind(pool) != SOURCE_NAME) {
-		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on", "-O", MADE "=yes", name,
-			config_get(pool->config, "source"), NULL) < 0)
+		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
+			"-O", MADE "=yes", name, config_get(pool->config, "source"), NULL) < 0)
 			return -1;
 	} else if (!zfs_exists(name) &&
-	    zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name, NULL) < 0) {
+	    zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name,
+		NULL) < 0) {
 		return -1;
 	}
-	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on", "acltype=posixacl", "xattr=sa",
-		name, NULL) < 0)
+	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
+		"acltype=posixacl", "xattr=sa", name, NULL) < 0)
 		return -1;
 	return make_folders(name, err);
 }
@@ -106,7 +121,8 @@ static void sweep_ghosts(const char *root)
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
 	zfs_children(folder, names, NULL);
 	for (guint i = names->len; i > 0; i--) { /* younger ones may be copies of older ones */
-		g_autofree char *ghost = g_strdup_printf("%s/%s", folder, (const char *)names->pdata[i - 1]);
+		g_autofree char *ghost = g_strdup_printf(
+		    "%s/%s", folder, (const char *)names->pdata[i - 1]);
 		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
 	}
 }
@@ -114,20 +130,25 @@ static void sweep_ghosts(const char *root)
 int zfs_pool_mount(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
-	g_autofree char *zpool = g_strndup(name, strcspn(name, "/")), *disks = g_path_get_dirname(pool->loop_file);
+	g_autofree char *zpool = g_strndup(name, strcspn(name, "/")),
+			*disks = g_path_get_dirname(pool->loop_file);
 	if (!zfs_pool_exists(zpool)) {
-		int result = source_kind(pool) == SOURCE_LOOP ? zfs_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL)
-							      : zfs_run(err, "zpool", "import", zpool, NULL);
+		int result = source_kind(pool) == SOURCE_LOOP ?
+		    zfs_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL) :
+		    zfs_run(err, "zpool", "import", zpool, NULL);
 		if (result < 0)
 			return -1;
 	}
 	sweep_ghosts(name);
-	return zfs_exists(name) ? 0 : error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
+	return zfs_exists(name) ?
+	    0 :
+	    error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)
 {
-	if (config_false(pool->config, "zfs.export") || !is_whole(pool) || !zfs_pool_exists(zfs_pool_dataset(pool)))
+	if (config_false(pool->config, "zfs.export") || !is_whole(pool) ||
+	    !zfs_pool_exists(zfs_pool_dataset(pool)))
 		return 0;
 	/* In use while containers outlive the server: the next start finds it imported. */
 	zfs_run(NULL, "zpool", "export", zfs_pool_dataset(pool), NULL);
@@ -137,7 +158,8 @@ int zfs_pool_unmount(DriverPool *pool, Error **err)
 /* What is below somebody else's dataset; only our folders are there, for it was empty. */
 static int empty_dataset(const char *name, Error **err)
 {
-	static const char *const tops[] = { "containers", "custom", "virtual-machines", "images", "buckets", "unfinished", "deleted" };
+	static const char *const tops[] = { "containers", "custom", "virtual-machines", "images",
+		"buckets", "unfinished", "deleted" };
 	for (size_t i = 0; i < G_N_ELEMENTS(tops); i++) {
 		g_autofree char *dataset = g_strdup_printf("%s/%s", name, tops[i]);
 		if (zfs_exists(dataset) && zfs_run(err, "zfs", "destroy", "-r", dataset, NULL) < 0)
@@ -158,7 +180,8 @@ int zfs_pool_delete(DriverPool *pool, Error **err)
 			return -1;
 	}
 	if (kind == SOURCE_LOOP && unlink(pool->loop_file) < 0 && errno != ENOENT)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot remove the loop file \"%s\"", pool->loop_file);
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot remove the loop file \"%s\"",
+		    pool->loop_file);
 	return 0;
 }
 
@@ -167,13 +190,16 @@ int zfs_pool_update(DriverPool *pool, const Config *before, Error **err)
 	gboolean grown;
 	if (source_grow(pool, before, &grown, err) < 0)
 		return -1;
-	return grown ? zfs_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) : 0;
+	return grown ?
+	    zfs_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) :
+	    0;
 }
 
 int zfs_pool_resources(DriverPool *pool, DriverResources *ret, Error **err)
 {
 	g_autofree char *used = NULL, *available = NULL;
-	if (zfs_get(zfs_pool_dataset(pool), "used", &used, err) < 0 || zfs_get(zfs_pool_dataset(pool), "available", &available, err) < 0)
+	if (zfs_get(zfs_pool_dataset(pool), "used", &used, err) < 0 ||
+	    zfs_get(zfs_pool_dataset(pool), "available", &available, err) < 0)
 		return -1;
 	*ret = (DriverResources){ .space_used = g_ascii_strtoull(used, NULL, 10) };
 	ret->space_total = ret->space_used + g_ascii_strtoull(available, NULL, 10);

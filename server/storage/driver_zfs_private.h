@@ -1,9 +1,11 @@
 #pragma once
 /*
- * What the files of the zfs driver share. A volume is the dataset POOL/[unfinished/|deleted/]FOLDER/NAME,
- * or a zvol: NAME.block and NAME.iso, and NAME itself with zfs.block_mode. Its snapshots are
- * @snapshot-NAME. Copies are clones of @copy-UUID (of images: @readonly), which ZFS itself removes with
- * the last clone. What has clones cannot be destroyed: it waits as POOL/deleted/ghosts/UUID for the last of them to go.
+ * What the files of the zfs driver share. A volume is the dataset
+ * POOL/[unfinished/|deleted/]FOLDER/NAME, or a zvol: NAME.block and NAME.iso, and NAME itself with
+ * zfs.block_mode. Its snapshots are
+ * @snapshot-NAME. Copies are clones of @copy-UUID (of images: @readonly), which ZFS itself removes
+ * with the last clone. What has clones cannot be destroyed: it waits as POOL/deleted/ghosts/UUID
+ * for the last of them to go.
  */
 #include "server/storage/driver.h"
 #include "server/storage/zfs.h"
@@ -26,13 +28,17 @@ int zfs_pool_unmount(DriverPool *pool, Error **err);
 int zfs_pool_update(DriverPool *pool, const Config *before, Error **err);
 int zfs_pool_resources(DriverPool *pool, DriverResources *ret, Error **err);
 
-int zfs_snapshot_list(DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);
+int zfs_snapshot_list(
+    DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);
 int zfs_snapshot_create(DriverPool *pool, const DriverVolume *snapshot, Error **err);
 int zfs_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **err);
-int zfs_snapshot_rename(DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err);
+int zfs_snapshot_rename(
+    DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err);
 int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error **err);
-int zfs_volume_clone(DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err);
-int zfs_volume_send(DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
+int zfs_volume_clone(
+    DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err);
+int zfs_volume_send(
+    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
 /* The dataset with its snapshots, at once or as a ghost; then ghosts that nobody needs any more. */
 int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err);

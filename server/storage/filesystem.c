@@ -84,13 +84,15 @@ static const struct {
 	const char *zeroed; /* in place of the last word */
 } makers[] = {
 	/* Tables are written now: a background writer would compete with the first unpacking. */
-	{ "ext4", { "mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0" },
+	{ "ext4",
+	    { "mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0" },
 	    "nodiscard,assume_storage_prezeroed=1" },
 	{ "xfs", { "mkfs.xfs", "-q", "-f", "-K" }, NULL },
 	{ "btrfs", { "mkfs.btrfs", "-q", "-f", "-K" }, NULL },
 };
 
-int filesystem_make(const char *device, const char *type, const char *label, gboolean zeroed, Error **err)
+int filesystem_make(
+    const char *device, const char *type, const char *label, gboolean zeroed, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(makers); i++) {
 		if (strcmp(makers[i].type, type) != 0)
@@ -106,9 +108,12 @@ int filesystem_make(const char *device, const char *type, const char *label, gbo
 			argv[n++] = label;
 		}
 		argv[n] = device;
-		return run(argv, err) < 0 ? error_prefix(err, "Cannot make a %s file system on \"%s\"", type, device) : 0;
+		return run(argv, err) < 0 ?
+		    error_prefix(err, "Cannot make a %s file system on \"%s\"", type, device) :
+		    0;
 	}
-	return error_set(err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
+	return error_set(
+	    err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
 }
 
 static int btrfs_grow(const char *path, Error **err)

@@ -14,9 +14,11 @@ int filesystem_probe(const char *device, char **ret_type, Error **err);
 int filesystem_check_blank(const char *device, Error **err);
 /* Takes away every signature. */
 int filesystem_wipe(const char *device, Error **err);
-/* "ext4", "xfs" or "btrfs": others are ERROR_INVALID. Over whatever is there. label may be NULL. zeroed: what was never
- * written reads as zeroes, as on thin volumes; tables of inodes are then not written, nor take room. */
-int filesystem_make(const char *device, const char *type, const char *label, gboolean zeroed, Error **err);
+/* "ext4", "xfs" or "btrfs": others are ERROR_INVALID. Over whatever is there. label may be NULL.
+ * zeroed: what was never written reads as zeroes, as on thin volumes; tables of inodes are then not
+ * written, nor take room. */
+int filesystem_make(
+    const char *device, const char *type, const char *label, gboolean zeroed, Error **err);
 /* The file system, mounted at `path`, fills its grown device. */
 int filesystem_grow(const char *device, const char *path, const char *type, Error **err);
 /* ext4 only, not mounted; others are ERROR_INVALID. */

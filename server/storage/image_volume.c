@@ -16,8 +16,10 @@ static int unpack_unified(const char *file, int target, const UnpackOptions *opt
 {
 	autofd int fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? error_set(err, ERROR_NOT_FOUND, "Image file \"%s\" is missing", file)
-				       : error_errno(err, ERROR_INTERNAL, errno, "Cannot read the image file \"%s\"", file);
+		return errno == ENOENT ?
+		    error_set(err, ERROR_NOT_FOUND, "Image file \"%s\" is missing", file) :
+		    error_errno(
+			err, ERROR_INTERNAL, errno, "Cannot read the image file \"%s\"", file);
 	return unpack_archive(fd, target, options, err);
 }
 
@@ -28,19 +30,22 @@ static int check_layout(int target, Error **err)
 		const char *name;
 		mode_t type;
 		gboolean required;
-	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, TRUE }, { "templates", S_IFDIR, FALSE } };
+	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, TRUE },
+		{ "templates", S_IFDIR, FALSE } };
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		struct stat st;
 		if (fstatat(target, parts[i].name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno != ENOENT)
-				return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the unpacked image");
+				return error_errno(
+				    err, ERROR_INTERNAL, errno, "Cannot read the unpacked image");
 			if (parts[i].required)
-				return error_set(err, ERROR_INVALID, "The image has no \"%s\"", parts[i].name);
+				return error_set(
+				    err, ERROR_INVALID, "The image has no \"%s\"", parts[i].name);
 			continue;
 		}
 		if ((st.st_mode & S_IFMT) != parts[i].type)
-			return error_set(err, ERROR_INVALID, "\"%s\" of the image is not a %s", parts[i].name,
-			    parts[i].type == S_IFDIR ? "directory" : "regular file");
+			return error_set(err, ERROR_INVALID, "\"%s\" of the image is not a %s",
+			    parts[i].name, parts[i].type == S_IFDIR ? "directory" : "regular file");
 	}
 	return 0;
 }
@@ -57,7 +62,8 @@ static int unpack_image(Pool *pool, const char *fingerprint, int target, Operati
 	if (split) {
 		if (file_mkdir_beneath(target, "rootfs", 0755, FALSE, err) < 0)
 			return -1;
-		autofd int root = file_open_beneath(target, "rootfs", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
+		autofd int root = file_open_beneath(
+		    target, "rootfs", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 		options.shape = UNPACK_TREE;
 		if (root < 0 || unpack_rootfs(rootfs, root, &options, err) < 0)
 			return -1;
@@ -67,8 +73,8 @@ static int unpack_image(Pool *pool, const char *fingerprint, int target, Operati
 	return file_mkdir_beneath(target, "templates", 0755, FALSE, err);
 }
 
-static int begin_unpacked(Pool *pool, const char *fingerprint, const Volume *volume, const Config *config, Operation *op,
-    Error **err)
+static int begin_unpacked(Pool *pool, const char *fingerprint, const Volume *volume,
+    const Config *config, Operation *op, Error **err)
 {
 	g_autofree char *path = NULL;
 	if (volume_begin(pool, volume, config, &path, err) < 0)
@@ -90,7 +96,8 @@ static int create_unpacked(Pool *pool, const Volume *image, Operation *op, Error
 }
 
 /* A clone has the file system of what it is cloned from. */
-static int is_like(Pool *pool, const Volume *image, const Config *config, gboolean *ret_like, Error **err)
+static int is_like(
+    Pool *pool, const Volume *image, const Config *config, gboolean *ret_like, Error **err)
 {
 	static const char *const keys[] = { "block.filesystem", "zfs.block_mode", "zfs.blocksize" };
 	g_autoptr(Config) own = NULL;
@@ -120,7 +127,8 @@ static int present(Pool *pool, const Volume *image, gboolean *ret_present, Error
 }
 
 /* Gives the image's lock, shared, with the image unpacked. */
-static int ensure(Pool *pool, const Volume *image, Operation *op, VolumeLock **ret_lock, Error **err)
+static int ensure(
+    Pool *pool, const Volume *image, Operation *op, VolumeLock **ret_lock, Error **err)
 {
 	gboolean there;
 	for (;;) {
@@ -135,13 +143,14 @@ static int ensure(Pool *pool, const Volume *image, Operation *op, VolumeLock **r
 		}
 		volume_unlock(lock);
 		g_autoptr(VolumeLock) alone = volume_lock(pool->locks, image->path, FALSE);
-		if (present(pool, image, &there, err) < 0 || (!there && create_unpacked(pool, image, op, err) < 0))
+		if (present(pool, image, &there, err) < 0 ||
+		    (!there && create_unpacked(pool, image, op, err) < 0))
 			return -1;
 	}
 }
 
-int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume, const Config *config, Operation *op,
-    Error **err)
+int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume,
+    const Config *config, Operation *op, Error **err)
 {
 	g_autofree char *path = NULL;
 	gboolean like;

@@ -10,15 +10,18 @@
 #include <string.h>
 #include <unistd.h>
 
-static int root_volume(Pool *p, const char *project, const char *name, const char *type, Volume **ret, Error **err)
+static int root_volume(
+    Pool *p, const char *project, const char *name, const char *type, Volume **ret, Error **err)
 {
 	VolumeType kind;
 	if (volume_type_parse(type, &kind, err) < 0)
 		return -1;
 	if (kind != VOLUME_CONTAINER && kind != VOLUME_MACHINE)
-		return error_set(err, ERROR_INVALID, "Storage volume type \"%s\" cannot be an instance's root", type);
+		return error_set(err, ERROR_INVALID,
+		    "Storage volume type \"%s\" cannot be an instance's root", type);
 	if (!p->driver || strcmp(p->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", p->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", p->name);
 	*ret = volume_new(p, kind, project, name);
 	return 0;
 }
@@ -26,26 +29,34 @@ static int root_volume(Pool *p, const char *project, const char *name, const cha
 static int check_absent(Pool *p, const Volume *volume, Error **err)
 {
 	if (volume->type == VOLUME_MACHINE)
-		return error_set(err, ERROR_UNSUPPORTED, "Storage driver \"%s\" has no volumes for virtual machines yet", p->driver_name);
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Storage driver \"%s\" has no volumes for virtual machines yet",
+		    p->driver_name);
 	Error *inner = NULL;
 	if (volume_row_find(p, volume, NULL, NULL, &inner) == 0)
-		return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name, p->name);
+		return error_set(err, ERROR_EXISTS,
+		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
+		    p->name);
 	if (inner->kind != ERROR_NOT_FOUND)
 		return error_propagate(err, inner);
 	error_free(inner);
 	if (volume_exists(p, volume, PLACE_OWN))
-		return error_set(err, ERROR_EXISTS, "Directory \"%s\" is in the way of the new volume", volume->path);
+		return error_set(err, ERROR_EXISTS,
+		    "Directory \"%s\" is in the way of the new volume", volume->path);
 	return 0;
 }
 
 static int make_parts(const char *path, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || fault_point("volume parts", err) < 0 || file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ? -1 :
+	return fd < 0 || fault_point("volume parts", err) < 0 ||
+		file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ?
+	    -1 :
 	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err);
 }
 
-int pool_instance_create(Pool *p, const char *project, const char *name, const char *type, const Config *volume_config, Error **err)
+int pool_instance_create(Pool *p, const char *project, const char *name, const char *type,
+    const Config *volume_config, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -62,8 +73,9 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 	return volume_finish(p, volume, "", effective, err);
 }
 
-int pool_instance_create_from_image(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
-    const Config *volume_config, Operation *op, Error **err)
+int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
+    const char *type, const char *fingerprint, const Config *volume_config, Operation *op,
+    Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -77,25 +89,27 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 	return volume_finish(p, volume, "", effective, err);
 }
 
-/* The new tree stands in UNFINISHED and the row is there: a start that finds neither tree in its place
- * takes the new one, then the old one. */
+/* The new tree stands in UNFINISHED and the row is there: a start that finds neither tree in its
+ * place takes the new one, then the old one. */
 static int swap_in(Pool *p, const Volume *volume, Error **err)
 {
-	if (fault_point("volume swap out", err) < 0 || volume_move(p, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
+	if (fault_point("volume swap out", err) < 0 ||
+	    volume_move(p, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
 		return -1;
-	if (fault_point("volume swap in", err) < 0 || volume_move(p, volume, PLACE_UNFINISHED, PLACE_OWN, err) < 0) {
+	if (fault_point("volume swap in", err) < 0 ||
+	    volume_move(p, volume, PLACE_UNFINISHED, PLACE_OWN, err) < 0) {
 		volume_move(p, volume, PLACE_DELETED, PLACE_OWN, NULL);
 		return -1;
 	}
 	g_autoptr(Error) left = NULL;
 	if (volume_destroy(p, volume, PLACE_DELETED, &left) < 0)
-		log_warn("The old data of a volume stays until the next start", "pool", p->name, "volume", volume->disk_name,
-		    "err", left->message);
+		log_warn("The old data of a volume stays until the next start", "pool", p->name,
+		    "volume", volume->disk_name, "err", left->message);
 	return 0;
 }
 
-static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, const Config *config, Operation *op,
-    Error **err)
+static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, const Config *config,
+    Operation *op, Error **err)
 {
 	g_autofree char *path = NULL;
 	if (fingerprint)
@@ -108,8 +122,8 @@ static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, c
 	return -1;
 }
 
-int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
-    Operation *op, Error **err)
+int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type,
+    const char *fingerprint, Operation *op, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -119,7 +133,8 @@ int pool_instance_rebuild(Pool *p, const char *project, const char *name, const 
 	if (!volume_wait_unmounted(p, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", name);
 	if (volume_row_find(p, volume, NULL, &config, err) < 0 ||
-	    (volume_exists(p, volume, PLACE_DELETED) && volume_destroy(p, volume, PLACE_DELETED, err) < 0) ||
+	    (volume_exists(p, volume, PLACE_DELETED) &&
+		volume_destroy(p, volume, PLACE_DELETED, err) < 0) ||
 	    begin_again(p, volume, fingerprint, config, op, err) < 0)
 		return -1;
 	if (volume_ready(p, volume, err) == 0 && swap_in(p, volume, err) == 0)
@@ -128,13 +143,14 @@ int pool_instance_rebuild(Pool *p, const char *project, const char *name, const 
 	return -1;
 }
 
-int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type, Error **err)
+int pool_instance_delete(
+    Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
 	return pool_instance_delete_with(p, project, name, type, NULL, NULL, err);
 }
 
-int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type, PoolAlso also,
-    void *data, Error **err)
+int pool_instance_delete_with(Pool *p, const char *project, const char *name, const char *type,
+    PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -143,7 +159,8 @@ int pool_instance_delete_with(Pool *p, const char *project, const char *name, co
 	return volume_remove_with(p, volume, also, data, err);
 }
 
-int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type, const char *new_name, Error **err)
+int pool_instance_rename(Pool *p, const char *project, const char *name, const char *type,
+    const char *new_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
@@ -153,20 +170,25 @@ int pool_instance_rename(Pool *p, const char *project, const char *name, const c
 	return check_absent(p, renamed, err) < 0 ? -1 : volume_rename(p, volume, renamed, err);
 }
 
-int pool_instance_mount(Pool *p, const char *project, const char *name, const char *type, char **ret_path, Error **err)
+int pool_instance_mount(
+    Pool *p, const char *project, const char *name, const char *type, char **ret_path, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	if (root_volume(p, project, name, type, &volume, err) < 0 || volume_mount(p, volume, err) < 0)
+	if (root_volume(p, project, name, type, &volume, err) < 0 ||
+	    volume_mount(p, volume, err) < 0)
 		return -1;
 	if (ret_path)
 		*ret_path = g_strdup(volume->path);
 	return 0;
 }
 
-int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type, Error **err)
+int pool_instance_unmount(
+    Pool *p, const char *project, const char *name, const char *type, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_unmount(p, volume, err);
+	return root_volume(p, project, name, type, &volume, err) < 0 ?
+	    -1 :
+	    volume_unmount(p, volume, err);
 }
 
 int volume_usage(Pool *p, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
@@ -179,10 +201,13 @@ int volume_usage(Pool *p, const Volume *volume, int64_t *ret_used, int64_t *ret_
 	return p->driver->volume_usage(&call->pool, &call->volume, ret_used, ret_total, err);
 }
 
-int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type, int64_t *ret_used, int64_t *ret_total, Error **err)
+int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
+    int64_t *ret_used, int64_t *ret_total, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_usage(p, volume, ret_used, ret_total, err);
+	return root_volume(p, project, name, type, &volume, err) < 0 ?
+	    -1 :
+	    volume_usage(p, volume, ret_used, ret_total, err);
 }
 
 gboolean pool_usage_walks(const Pool *p)
@@ -193,15 +218,19 @@ gboolean pool_usage_walks(const Pool *p)
 int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)
 {
 	if (!p->driver->volume_set_size) {
-		log_debug("Storage driver enforces no size", "pool", p->name, "volume", volume->name);
+		log_debug(
+		    "Storage driver enforces no size", "pool", p->name, "volume", volume->name);
 		return 0;
 	}
 	g_autoptr(DriverCall) call = driver_call_load(p, volume, PLACE_OWN);
 	return p->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
 }
 
-int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+int pool_instance_set_size(
+    Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return root_volume(p, project, name, type, &volume, err) < 0 ? -1 : volume_set_size(p, volume, bytes, err);
+	return root_volume(p, project, name, type, &volume, err) < 0 ?
+	    -1 :
+	    volume_set_size(p, volume, bytes, err);
 }

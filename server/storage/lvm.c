@@ -27,7 +27,9 @@ static void seen_forget(void)
 static int run(const char *const *argv, char **ret_output, Error **err)
 {
 	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
-	Spawn spawn = { .argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS };
+	Spawn spawn = {
+		.argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS
+	};
 	return spawn_run(&spawn, ret_output, NULL, err);
 }
 
@@ -51,7 +53,8 @@ int lvm_run(Error **err, const char *tool, ...)
 }
 
 /* The rows that a reporting tool (lvs, vgs, pvs) gives under "lv", "vg", "pv". */
-static int report(const char *const *argv, const char *kind, json_t **ret_root, json_t **ret_rows, Error **err)
+static int report(
+    const char *const *argv, const char *kind, json_t **ret_root, json_t **ret_rows, Error **err)
 {
 	g_autofree char *output = NULL;
 	if (run(argv, &output, err) < 0)
@@ -60,7 +63,8 @@ static int report(const char *const *argv, const char *kind, json_t **ret_root, 
 	json_t *rows = json_object_get(json_array_get(json_object_get(root, "report"), 0), kind);
 	if (!json_is_array(rows)) {
 		json_decref(root);
-		return error_set(err, ERROR_INTERNAL, "\"%s\" does not report what it should", argv[0]);
+		return error_set(
+		    err, ERROR_INTERNAL, "\"%s\" does not report what it should", argv[0]);
 	}
 	*ret_root = root;
 	*ret_rows = rows;
@@ -82,7 +86,8 @@ static int64_t number(const json_t *row, const char *key)
 static char *line_value(const char *output, const char *name)
 {
 	const char *at = strstr(output, name);
-	return at ? g_strstrip(g_strndup(at + strlen(name), strcspn(at + strlen(name), "\n"))) : NULL;
+	return at ? g_strstrip(g_strndup(at + strlen(name), strcspn(at + strlen(name), "\n"))) :
+		    NULL;
 }
 
 int lvm_version(char **ret_version, Error **err)
@@ -91,7 +96,8 @@ int lvm_version(char **ret_version, Error **err)
 	g_autofree char *output = NULL;
 	if (run(argv, &output, NULL) < 0)
 		return error_set(err, ERROR_UNSUPPORTED, "Required tool \"lvm\" is missing");
-	g_autofree char *tools = line_value(output, "LVM version:"), *library = line_value(output, "Library version:");
+	g_autofree char *tools = line_value(output, "LVM version:"),
+			*library = line_value(output, "Library version:");
 	g_autofree char *driver = line_value(output, "Driver version:");
 	if (!tools || !library || !driver)
 		return error_set(err, ERROR_UNSUPPORTED, "The kernel has no device-mapper");
@@ -104,9 +110,10 @@ int lvm_version(char **ret_version, Error **err)
 /* lvm(8): letters, digits and +_.- ; no leading hyphen. It goes into selections and paths. */
 static int check_name(const char *name, Error **err)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-";
-	if (*name && *name != '-' && strlen(name) < 128 && !name[strspn(name, allowed)] && strcmp(name, ".") != 0 &&
-	    strcmp(name, "..") != 0)
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-";
+	if (*name && *name != '-' && strlen(name) < 128 && !name[strspn(name, allowed)] &&
+	    strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
 		return 0;
 	return error_set(err, ERROR_INVALID, "Invalid LVM name \"%s\"", name);
 }
@@ -122,17 +129,20 @@ int lvm_group_find(const char *name, LvmGroup *ret_group, Error **err)
 	if (check_name(name, err) < 0)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", name);
-	const char *const argv[] = { "vgs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o",
-		"vg_size,vg_free,vg_extent_size,lv_count,vg_tags", "-S", select, NULL };
+	const char *const argv[] = { "vgs", "--reportformat", "json", "--units", "b", "--nosuffix",
+		"-o", "vg_size,vg_free,vg_extent_size,lv_count,vg_tags", "-S", select, NULL };
 	if (report(argv, "vg", &root, &rows, err) < 0)
 		return -1;
 	json_t *row = json_array_get(rows, 0);
 	if (row)
-		*ret_group = (LvmGroup){ .bytes = number(row, "vg_size"), .free = number(row, "vg_free"),
-			.extent = number(row, "vg_extent_size"), .volumes = (int)number(row, "lv_count"),
+		*ret_group = (LvmGroup){ .bytes = number(row, "vg_size"),
+			.free = number(row, "vg_free"),
+			.extent = number(row, "vg_extent_size"),
+			.volumes = (int)number(row, "lv_count"),
 			.tags = g_strdup(text(row, "vg_tags")) };
 	json_decref(root);
-	return row ? 0 : error_set(err, ERROR_NOT_FOUND, "Volume group \"%s\" does not exist", name);
+	return row ? 0 :
+		     error_set(err, ERROR_NOT_FOUND, "Volume group \"%s\" does not exist", name);
 }
 
 int lvm_group_devices(const char *name, GPtrArray **ret_devices, Error **err)
@@ -142,7 +152,8 @@ int lvm_group_devices(const char *name, GPtrArray **ret_devices, Error **err)
 	if (check_name(name, err) < 0)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", name);
-	const char *const argv[] = { "pvs", "--reportformat", "json", "-o", "pv_name", "-S", select, NULL };
+	const char *const argv[] = { "pvs", "--reportformat", "json", "-o", "pv_name", "-S", select,
+		NULL };
 	if (report(argv, "pv", &root, &rows, err) < 0)
 		return -1;
 	*ret_devices = g_ptr_array_new_with_free_func(g_free);
@@ -182,7 +193,8 @@ static void seen_set(const char *group, const GPtrArray *volumes)
 	seen.group = g_strdup(group);
 	seen.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	for (guint i = 0; i < volumes->len; i++)
-		g_hash_table_add(seen.names, g_strdup(((const LvmVolume *)volumes->pdata[i])->name));
+		g_hash_table_add(
+		    seen.names, g_strdup(((const LvmVolume *)volumes->pdata[i])->name));
 	seen.until = g_get_monotonic_time() + FRESH_US;
 	g_mutex_unlock(&seen.lock);
 }
@@ -194,8 +206,8 @@ int lvm_volume_list(const char *group, GPtrArray **ret_volumes, Error **err)
 	if (check_name(group, err) < 0)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", group);
-	const char *const argv[] = { "lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o",
-		"lv_name,lv_size,data_percent,lv_tags", "-O", "lv_time", "-S", select, NULL };
+	const char *const argv[] = { "lvs", "--reportformat", "json", "--units", "b", "--nosuffix",
+		"-o", "lv_name,lv_size,data_percent,lv_tags", "-O", "lv_time", "-S", select, NULL };
 	if (report(argv, "lv", &root, &rows, err) < 0)
 		return -1;
 	*ret_volumes = g_ptr_array_new_with_free_func((GDestroyNotify)lvm_volume_free);
@@ -218,7 +230,8 @@ int lvm_volume_find(const char *group, const char *name, LvmVolume **ret_volume,
 		*ret_volume = g_ptr_array_steal_index_fast(volumes, i);
 		return 0;
 	}
-	return error_set(err, ERROR_NOT_FOUND, "Logical volume \"%s\" does not exist in volume group \"%s\"", name, group);
+	return error_set(err, ERROR_NOT_FOUND,
+	    "Logical volume \"%s\" does not exist in volume group \"%s\"", name, group);
 }
 
 gboolean lvm_volume_exists(const char *group, const char *name)

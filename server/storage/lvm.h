@@ -6,11 +6,12 @@
 #include "sdk/base/error.h"
 #include <stdint.h>
 
-/* Runs a tool: `lvm_run(&err, "lvcreate", "-y", ..., NULL)`. What it says is the error's message. */
+/* Runs a tool: `lvm_run(&err, "lvcreate", "-y", ..., NULL)`. What it says is the error's message.
+ */
 int lvm_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
 int lvm_run_vector(const char *const *argv, Error **err);
-/* "2.03.16(2) (2022-05-18) / 1.02.185 (2022-05-18) / 4.47.0" (g_free): tools, library, driver. ERROR_UNSUPPORTED
- * without the tools or the kernel's device-mapper. */
+/* "2.03.16(2) (2022-05-18) / 1.02.185 (2022-05-18) / 4.47.0" (g_free): tools, library, driver.
+ * ERROR_UNSUPPORTED without the tools or the kernel's device-mapper. */
 int lvm_version(char **ret_version, Error **err);
 
 typedef struct LvmGroup {

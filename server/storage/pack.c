@@ -56,9 +56,11 @@ int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
 	pack->started_us = g_get_monotonic_time();
 	pack->entry = archive_entry_new();
 	pack->disk = archive_read_disk_new();
-	archive_read_disk_set_behavior(pack->disk, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS);
+	archive_read_disk_set_behavior(
+	    pack->disk, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS);
 	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
-	if (archive_target_open(options->compression, options->sink, options->data, &pack->target, err) < 0)
+	if (archive_target_open(
+		options->compression, options->sink, options->data, &pack->target, err) < 0)
 		return -1;
 	*ret_pack = g_steal_pointer(&pack);
 	return 0;
@@ -129,7 +131,8 @@ static int add_attributes(Pack *pack, int fd, const char *path, const struct sta
 	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
 	archive_entry_copy_sourcepath(pack->entry, self);
 	if (archive_read_disk_entry_from_file(pack->disk, pack->entry, fd, st) < ARCHIVE_WARN)
-		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path, archive_error_string(pack->disk));
+		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path,
+		    archive_error_string(pack->disk));
 	drop_times(pack->entry);
 	return 0;
 }
@@ -142,7 +145,8 @@ static int report(Pack *pack, size_t bytes, Error **err)
 		return 0;
 	if (operation_cancelled(op))
 		return error_set(err, ERROR_CANCELLED, "Cancelled");
-	operation_set_progress(op, pack->options.stage, pack->options.what, pack->bytes, 0, pack->started_us);
+	operation_set_progress(
+	    op, pack->options.stage, pack->options.what, pack->bytes, 0, pack->started_us);
 	return 0;
 }
 
@@ -156,8 +160,10 @@ static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Erro
 		if (n < 0)
 			return fail("read", path, err);
 		if (n == 0)
-			return error_set(err, ERROR_INTERNAL, "File \"%s\" became shorter while it was read", path);
-		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 || report(pack, (size_t)n, err) < 0)
+			return error_set(err, ERROR_INTERNAL,
+			    "File \"%s\" became shorter while it was read", path);
+		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 ||
+		    report(pack, (size_t)n, err) < 0)
 			return -1;
 		left -= (uint64_t)n;
 	}
@@ -168,18 +174,22 @@ static int add_file(Pack *pack, int directory, const char *name, const char *pat
 {
 	struct stat st;
 	/* O_NONBLOCK: should it have become a FIFO meanwhile */
-	autofd int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	autofd int fd = openat(
+	    directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail("open", path, err);
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
+		return error_set(
+		    err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
 	begin_entry(pack, path, &st);
-	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0)
+	if (add_attributes(pack, fd, path, &st, err) < 0 ||
+	    archive_target_entry(pack->target, pack->entry, err) < 0)
 		return -1;
 	return add_content(pack, fd, path, (uint64_t)st.st_size, err);
 }
 
-static int add_symlink(Pack *pack, int directory, const char *name, const char *path, const struct stat *st, Error **err)
+static int add_symlink(Pack *pack, int directory, const char *name, const char *path,
+    const struct stat *st, Error **err)
 {
 	char target[PATH_LENGTH_MAX + 1];
 	ssize_t n = readlinkat(directory, name, target, sizeof target - 1);
@@ -210,7 +220,8 @@ static int add_link(Pack *pack, const char *path, const struct stat *st, Error *
 
 static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, Error **err);
 
-static int add_subdirectory(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
+static int add_subdirectory(
+    Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
 {
 	autofd int fd = file_openat(directory, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 	if (fd < 0)
@@ -218,7 +229,8 @@ static int add_subdirectory(Pack *pack, int directory, const char *name, const c
 	return add_directory(pack, fd, path, depth, err);
 }
 
-static int add_child(Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
+static int add_child(
+    Pack *pack, int directory, const char *name, const char *path, unsigned depth, Error **err)
 {
 	struct stat st;
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -269,11 +281,13 @@ static int add_children(Pack *pack, int fd, const char *path, unsigned depth, Er
 	if (!names)
 		return fail("read the directory", path, err);
 	if (depth > DEPTH_MAX)
-		return error_set(err, ERROR_INVALID, "Directories are nested too deeply: \"%.200s...\"", path);
+		return error_set(
+		    err, ERROR_INVALID, "Directories are nested too deeply: \"%.200s...\"", path);
 	for (guint i = 0; i < names->len; i++) {
 		g_autofree char *below = g_strconcat(path, "/", names->pdata[i], NULL);
 		if (strlen(below) > PATH_LENGTH_MAX)
-			return error_set(err, ERROR_INVALID, "A path is too long: \"%.200s...\"", below);
+			return error_set(
+			    err, ERROR_INVALID, "A path is too long: \"%.200s...\"", below);
 		if (add_child(pack, fd, names->pdata[i], below, depth + 1, err) < 0)
 			return -1;
 	}
@@ -286,8 +300,8 @@ static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, E
 	if (fstat(fd, &st) < 0)
 		return fail("look at", path, err);
 	begin_entry(pack, path, &st);
-	if (add_attributes(pack, fd, path, &st, err) < 0 || archive_target_entry(pack->target, pack->entry, err) < 0 ||
-	    report(pack, 0, err) < 0)
+	if (add_attributes(pack, fd, path, &st, err) < 0 ||
+	    archive_target_entry(pack->target, pack->entry, err) < 0 || report(pack, 0, err) < 0)
 		return -1;
 	return add_children(pack, fd, path, depth, err);
 }

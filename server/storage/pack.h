@@ -1,8 +1,9 @@
 #pragma once
 /*
- * Trees as tar archives, the other way round of unpack.h: owners, modes, times (whole seconds), links of
- * both kinds, holes, ACLs, file capabilities and user.* attributes; what unpack.h would not take is left
- * out. Entries are sorted, so that equal trees give equal archives. Nobody may be writing to the trees.
+ * Trees as tar archives, the other way round of unpack.h: owners, modes, times (whole seconds),
+ * links of both kinds, holes, ACLs, file capabilities and user.* attributes; what unpack.h would
+ * not take is left out. Entries are sorted, so that equal trees give equal archives. Nobody may be
+ * writing to the trees.
  */
 #include "server/storage/archive_target.h"
 
@@ -14,7 +15,8 @@ typedef struct PackOptions {
 	ArchiveSink sink;
 	void *data;
 	struct Operation *op;     /* progress and cancellation; may be NULL */
-	const char *stage, *what; /* of the progress: "create_image_from_container_pack", "Image pack" */
+	const char *stage,
+	    *what; /* of the progress: "create_image_from_container_pack", "Image pack" */
 } PackOptions;
 
 int pack_new(const PackOptions *options, Pack **ret_pack, Error **err);

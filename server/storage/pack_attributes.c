@@ -28,7 +28,8 @@ static void add_acl(struct archive_entry *entry, int type, const char *value, si
 		int tag = acl_archive_tag(le16toh(acl.tag));
 		gboolean named = tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP;
 		if (tag)
-			archive_entry_acl_add_entry(entry, type, archive_permissions(le16toh(acl.permissions)), tag,
+			archive_entry_acl_add_entry(entry, type,
+			    archive_permissions(le16toh(acl.permissions)), tag,
 			    named ? (int)le32toh(acl.id) : -1, NULL);
 	}
 }
@@ -39,7 +40,8 @@ static void add(struct archive_entry *entry, const char *name, const char *value
 		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, value, size);
 	else if (strcmp(name, ACL_XATTR_DEFAULT) == 0)
 		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, value, size);
-	else if (!g_str_has_prefix(name, "security.selinux")) /* the kernel's own label of this host */
+	else if (!g_str_has_prefix(
+		     name, "security.selinux")) /* the kernel's own label of this host */
 		archive_entry_xattr_add_entry(entry, name, value, size);
 }
 

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description, Config *config)
+Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description,
+    Config *config)
 {
 	Pool *pool = g_new0(Pool, 1);
 	pool->refs = 1;
@@ -159,13 +160,14 @@ static int load_rows(Tx *tx, LoadCall *load, Error **err)
 {
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-		"SELECT id, name, driver, coalesce(description, ''), state FROM storage_pools ORDER BY name", "") < 0)
+		"SELECT id, name, driver, coalesce(description, ''), state FROM storage_pools ORDER BY name",
+		"") < 0)
 		return -1;
 	g_autoptr(Config) none = config_new();
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
-		Pool *pool =
-		    pool_new(load->daemon, rows_int(rows, 0), rows_text(rows, 1), rows_text(rows, 2), rows_text(rows, 3), none);
+		Pool *pool = pool_new(load->daemon, rows_int(rows, 0), rows_text(rows, 1),
+		    rows_text(rows, 2), rows_text(rows, 3), none);
 		pool->pending = rows_int(rows, 4) == POOL_ROW_PENDING;
 		g_ptr_array_add(load->pools, pool);
 	}
@@ -193,7 +195,8 @@ static int load_tx(Tx *tx, void *data, Error **err)
 	return more;
 }
 
-/* Its creation was interrupted. What it has is only what was made then: pool_prepare() saw to that. */
+/* Its creation was interrupted. What it has is only what was made then: pool_prepare() saw to that.
+ */
 static int discard_pending(Pool *pool, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
@@ -220,8 +223,9 @@ static gboolean start_pool(Pool *pool)
 
 static int make_top_folders(Daemon *d, Error **err)
 {
-	static const char *const folders[] = { "storage-pools", "containers", "containers-snapshots", "custom",
-		"custom-snapshots", "virtual-machines", "virtual-machines-snapshots" };
+	static const char *const folders[] = { "storage-pools", "containers",
+		"containers-snapshots", "custom", "custom-snapshots", "virtual-machines",
+		"virtual-machines-snapshots" };
 	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
 		g_autofree char *path = g_build_filename(d->dir, folders[i], NULL);
 		if (file_mkdir_all(path, 0711, err) < 0)
@@ -230,14 +234,16 @@ static int make_top_folders(Daemon *d, Error **err)
 	return 0;
 }
 
-/* Links to volumes that an interrupted deletion or rename took away. Those of volumes were made again. */
+/* Links to volumes that an interrupted deletion or rename took away. Those of volumes were made
+ * again. */
 static void remove_dangling(Daemon *d, const char *folder)
 {
 	g_autofree char *path = g_build_filename(d->dir, folder, NULL);
 	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
 	for (const char *name; dir && (name = g_dir_read_name(dir));) {
 		g_autofree char *link = g_build_filename(path, name, NULL);
-		if (g_file_test(link, G_FILE_TEST_IS_SYMLINK) && !g_file_test(link, G_FILE_TEST_EXISTS))
+		if (g_file_test(link, G_FILE_TEST_IS_SYMLINK) &&
+		    !g_file_test(link, G_FILE_TEST_EXISTS))
 			unlink(link);
 	}
 }
@@ -252,7 +258,8 @@ int pool_table_start(Daemon *d, Error **err)
 	PoolTable *table = g_new0(PoolTable, 1);
 	g_mutex_init(&table->lock);
 	g_mutex_init(&table->change);
-	table->pools = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
+	table->pools = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, NULL, (GDestroyNotify)pool_unref);
 	d->pools = table;
 	/* Before: those of volumes without snapshots point at nothing. */
 	remove_dangling(d, "containers-snapshots");

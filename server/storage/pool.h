@@ -13,11 +13,11 @@
  *   storage-pools/POOL/custom/PROJECT_NAME/      storage-pools/POOL/images/FINGERPRINT/
  *   containers/[PROJECT_]NAME -> storage-pools/POOL/containers/[PROJECT_]NAME
  *
- * States. A volume exists when its storage_volumes row does. Its tree is made in unfinished/ and moved
- * to its place once the row is written; it is moved to deleted/ before the row is removed. So at
- * start, what stands in these two folders is either moved back to its place, because it has a row, or
- * removed; trees in other places are never touched, whoever put them there. Mounts are counted
- * by this layer; a driver sees only the first and the last.
+ * States. A volume exists when its storage_volumes row does. Its tree is made in unfinished/ and
+ * moved to its place once the row is written; it is moved to deleted/ before the row is removed. So
+ * at start, what stands in these two folders is either moved back to its place, because it has a
+ * row, or removed; trees in other places are never touched, whoever put them there. Mounts are
+ * counted by this layer; a driver sees only the first and the last.
  *
  * Who does what. This layer holds rows, names, locks, reference counts and the symlink in
  * containers/; a driver (driver.h) knows only paths. Instances' rows, backup.yaml and devices are
@@ -34,9 +34,9 @@ typedef struct PoolTable PoolTable;
 struct Operation;
 struct Tx;
 
-/* Loads every pool from the database, mounts them, and settles what a crash left (States above); links
- * in containers/ are made again. A pool that does not mount is kept with status
- * "Unavailable" and a log line; the others go on. */
+/* Loads every pool from the database, mounts them, and settles what a crash left (States above);
+ * links in containers/ are made again. A pool that does not mount is kept with status "Unavailable"
+ * and a log line; the others go on. */
 int pool_table_start(Daemon *d, Error **err);
 void pool_table_stop(Daemon *d);
 
@@ -69,13 +69,15 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 /* The image must be in INCUS_DIR/images. op may be NULL; its progress goes there and its
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
-    const char *type, const char *fingerprint, const Config *volume_config, struct Operation *op, Error **err);
-/* The volume, which has no snapshots, gets a fresh tree: the image's, or an empty one (fingerprint NULL). The
- * old one goes when the new one is whole. */
-int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type, const char *fingerprint,
-    struct Operation *op, Error **err);
-/* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the transaction that
- * removes the volume's row: what belongs to the volume goes with it, or both stay. */
+    const char *type, const char *fingerprint, const Config *volume_config, struct Operation *op,
+    Error **err);
+/* The volume, which has no snapshots, gets a fresh tree: the image's, or an empty one (fingerprint
+ * NULL). The old one goes when the new one is whole. */
+int pool_instance_rebuild(Pool *p, const char *project, const char *name, const char *type,
+    const char *fingerprint, struct Operation *op, Error **err);
+/* Succeeds when there is nothing left to delete. Must not be mounted. `also` runs in the
+ * transaction that removes the volume's row: what belongs to the volume goes with it, or both stay.
+ */
 int pool_instance_delete(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
 typedef int (*PoolAlso)(struct Tx *tx, void *data, Error **err);
@@ -98,14 +100,15 @@ gboolean pool_usage_walks(const Pool *p);
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);
 
-/* Whether a container may have the volume: ERROR_NOT_FOUND, or ERROR_INVALID for images of disks. */
+/* Whether a container may have the volume: ERROR_NOT_FOUND, or ERROR_INVALID for images of disks.
+ */
 int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);
 /* For disk devices with pool= and source=: the directory to bind, mounted and counted until
  * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
- * *ret_mapped: its owners are to be seen through the instance's id map (not with security.unmapped).
- * ERROR_NOT_FOUND "Storage volume not found". */
-int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path, gboolean *ret_mapped,
-    Error **err);
+ * *ret_mapped: its owners are to be seen through the instance's id map (not with
+ * security.unmapped). ERROR_NOT_FOUND "Storage volume not found". */
+int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path,
+    gboolean *ret_mapped, Error **err);
 int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error **err);
 
 /* Removes the unpacked copies of an image from every pool, with their rows. */

@@ -20,17 +20,20 @@ typedef struct RowCall {
 
 static int write_config(Tx *tx, const RowCall *call, Error **err)
 {
-	if (tx_exec(tx, err, "DELETE FROM storage_pools_config WHERE storage_pool_id = ?", "i", call->id) < 0)
+	if (tx_exec(tx, err, "DELETE FROM storage_pools_config WHERE storage_pool_id = ?", "i",
+		call->id) < 0)
 		return -1;
 	guint n;
 	g_autofree const char **keys = config_sorted_keys(call->config, &n);
 	for (guint i = 0; i < n; i++) {
 		const char *value = config_get(call->config, keys[i]);
-		int r = pool_config_is_local(call->driver, keys[i])
-		    ? tx_exec(tx, err, "INSERT INTO storage_pools_config (storage_pool_id, node_id, key, value) VALUES (?, ?, ?, ?)",
-			  "iiss", call->id, (int64_t)1, keys[i], value)
-		    : tx_exec(tx, err, "INSERT INTO storage_pools_config (storage_pool_id, key, value) VALUES (?, ?, ?)",
-			  "iss", call->id, keys[i], value);
+		int r = pool_config_is_local(call->driver, keys[i]) ?
+		    tx_exec(tx, err,
+			"INSERT INTO storage_pools_config (storage_pool_id, node_id, key, value) VALUES (?, ?, ?, ?)",
+			"iiss", call->id, (int64_t)1, keys[i], value) :
+		    tx_exec(tx, err,
+			"INSERT INTO storage_pools_config (storage_pool_id, key, value) VALUES (?, ?, ?)",
+			"iss", call->id, keys[i], value);
 		if (r < 0)
 			return -1;
 	}
@@ -42,8 +45,10 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	RowCall *call = data;
 	if (tx_insert(tx, &call->id, err,
 		"INSERT INTO storage_pools (name, driver, description, state) VALUES (?, ?, ?, ?)",
-		"sssi", call->name, call->driver, call->description, (int64_t)POOL_ROW_PENDING) < 0 ||
-	    tx_exec(tx, err, "INSERT INTO storage_pools_nodes (storage_pool_id, node_id, state) VALUES (?, ?, ?)",
+		"sssi", call->name, call->driver, call->description,
+		(int64_t)POOL_ROW_PENDING) < 0 ||
+	    tx_exec(tx, err,
+		"INSERT INTO storage_pools_nodes (storage_pool_id, node_id, state) VALUES (?, ?, ?)",
 		"iii", call->id, (int64_t)1, (int64_t)POOL_ROW_PENDING) < 0)
 		return -1;
 	return write_config(tx, call, err);
@@ -53,9 +58,11 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 static int created_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (tx_exec(tx, err, "UPDATE storage_pools SET state = ? WHERE id = ?", "ii", (int64_t)POOL_ROW_CREATED, call->id) < 0 ||
-	    tx_exec(tx, err, "UPDATE storage_pools_nodes SET state = ? WHERE storage_pool_id = ? AND node_id = ?", "iii",
-		(int64_t)POOL_ROW_CREATED, call->id, (int64_t)1) < 0)
+	if (tx_exec(tx, err, "UPDATE storage_pools SET state = ? WHERE id = ?", "ii",
+		(int64_t)POOL_ROW_CREATED, call->id) < 0 ||
+	    tx_exec(tx, err,
+		"UPDATE storage_pools_nodes SET state = ? WHERE storage_pool_id = ? AND node_id = ?",
+		"iii", (int64_t)POOL_ROW_CREATED, call->id, (int64_t)1) < 0)
 		return -1;
 	return write_config(tx, call, err);
 }
@@ -63,7 +70,8 @@ static int created_tx(Tx *tx, void *data, Error **err)
 static int update_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;
-	if (tx_exec(tx, err, "UPDATE storage_pools SET description = ? WHERE id = ?", "si", call->description, call->id) < 0)
+	if (tx_exec(tx, err, "UPDATE storage_pools SET description = ? WHERE id = ?", "si",
+		call->description, call->id) < 0)
 		return -1;
 	return write_config(tx, call, err);
 }
@@ -81,7 +89,8 @@ int pool_discard(Pool *pool, Error **err)
 		return -1;
 	pool_remove_folders(pool);
 	if (rmdir(pool->path) < 0 && errno != ENOENT)
-		log_warn("Storage pool directory stays", "pool", pool->name, "err", g_strerror(errno));
+		log_warn(
+		    "Storage pool directory stays", "pool", pool->name, "err", g_strerror(errno));
 	RowCall row = { .id = pool->id };
 	return db_tx(pool->daemon->db, delete_tx, &row, err);
 }
@@ -89,14 +98,16 @@ int pool_discard(Pool *pool, Error **err)
 /* The row is there, pending: from here a crash is cleaned up by the next start. */
 static int build(Pool *pool, DriverCall *call, RowCall *row, Error **err)
 {
-	if (file_mkdir_all(pool->path, 0711, err) < 0 || pool->driver->pool_create(&call->pool, err) < 0)
+	if (file_mkdir_all(pool->path, 0711, err) < 0 ||
+	    pool->driver->pool_create(&call->pool, err) < 0)
 		return -1;
 	g_hash_table_unref(pool->config);
 	row->config = pool->config = config_copy(call->config);
 	return pool_open(pool, err) < 0 ? -1 : db_tx(pool->daemon->db, created_tx, row, err);
 }
 
-static int create_locked(Daemon *d, const char *name, const StorageDriver *driver, const char *description, const Config *config, Error **err)
+static int create_locked(Daemon *d, const char *name, const StorageDriver *driver,
+    const char *description, const Config *config, Error **err)
 {
 	g_autoptr(Pool) known = NULL;
 	if (pool_get(d, name, &known, NULL) == 0)
@@ -109,7 +120,10 @@ static int create_locked(Daemon *d, const char *name, const StorageDriver *drive
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
 	if (driver->pool_prepare(&call->pool, err) < 0)
 		return -1;
-	RowCall row = { .name = name, .driver = driver->name, .description = pool->description, .config = call->config };
+	RowCall row = { .name = name,
+		.driver = driver->name,
+		.description = pool->description,
+		.config = call->config };
 	if (db_tx(d->db, insert_tx, &row, err) < 0)
 		return -1;
 	pool->id = row.id;
@@ -117,7 +131,8 @@ static int create_locked(Daemon *d, const char *name, const StorageDriver *drive
 		Error *left = NULL;
 		if (pool_discard(pool, &left) == 0)
 			return -1;
-		log_warn("Storage pool not removed; the next start tries again", "pool", name, "err", left->message);
+		log_warn("Storage pool not removed; the next start tries again", "pool", name,
+		    "err", left->message);
 		error_free(left);
 		return -1;
 	}
@@ -126,14 +141,16 @@ static int create_locked(Daemon *d, const char *name, const StorageDriver *drive
 	return 0;
 }
 
-int pool_create(Daemon *d, const char *name, const char *driver_name, const char *description, const Config *config, Error **err)
+int pool_create(Daemon *d, const char *name, const char *driver_name, const char *description,
+    const Config *config, Error **err)
 {
 	const StorageDriver *driver;
 	if (name_check_pool(name, err) < 0)
 		return error_prefix(err, "Invalid storage pool name");
 	if (!driver_name || !*driver_name)
 		return error_set(err, ERROR_INVALID, "No driver provided");
-	if (driver_find(driver_name, &driver, err) < 0 || pool_config_check(driver_name, config, err) < 0)
+	if (driver_find(driver_name, &driver, err) < 0 ||
+	    pool_config_check(driver_name, config, err) < 0)
 		return -1;
 	g_mutex_lock(&d->pools->change);
 	int r = create_locked(d, name, driver, description ? description : "", config, err);
@@ -151,7 +168,8 @@ static int keep_fixed(const char *driver, const Config *old, Config *config, Err
 			continue;
 		const char *value = config_get(config, keys[i]);
 		if (value && strcmp(value, config_get(old, keys[i])) != 0)
-			return error_set(err, ERROR_INVALID, "Storage pool option \"%s\" cannot be changed", keys[i]);
+			return error_set(err, ERROR_INVALID,
+			    "Storage pool option \"%s\" cannot be changed", keys[i]);
 		config_set(config, keys[i], config_get(old, keys[i]));
 	}
 	return 0;
@@ -162,8 +180,10 @@ static int update_locked(Pool *pool, const char *description, const Config *conf
 	g_autoptr(Config) old = pool_config(pool);
 	g_autoptr(Config) wanted = config_copy(config);
 	if (config_get(wanted, "source") && !config_get(old, "source"))
-		return error_set(err, ERROR_INVALID, "Storage pool option \"source\" cannot be changed");
-	if (keep_fixed(pool->driver_name, old, wanted, err) < 0 || pool_config_check(pool->driver_name, wanted, err) < 0)
+		return error_set(
+		    err, ERROR_INVALID, "Storage pool option \"source\" cannot be changed");
+	if (keep_fixed(pool->driver_name, old, wanted, err) < 0 ||
+	    pool_config_check(pool->driver_name, wanted, err) < 0)
 		return -1;
 	if (pool->driver && pool->driver->pool_update) {
 		g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
@@ -171,7 +191,10 @@ static int update_locked(Pool *pool, const char *description, const Config *conf
 		if (pool->driver->pool_update(&call->pool, old, err) < 0)
 			return -1;
 	}
-	RowCall row = { .id = pool->id, .driver = pool->driver_name, .description = description ? description : "", .config = wanted };
+	RowCall row = { .id = pool->id,
+		.driver = pool->driver_name,
+		.description = description ? description : "",
+		.config = wanted };
 	if (db_tx(pool->daemon->db, update_tx, &row, err) < 0)
 		return -1;
 	g_mutex_lock(&pool->lock);
@@ -235,7 +258,8 @@ static int compare_pools(const void *a, const void *b)
 	return strcmp((*(Pool *const *)a)->name, (*(Pool *const *)b)->name);
 }
 
-static void render(Pool *pool, const GPtrArray *used, gboolean with_config, Arena *arena, Pb__StoragePool *out)
+static void render(
+    Pool *pool, const GPtrArray *used, gboolean with_config, Arena *arena, Pb__StoragePool *out)
 {
 	g_autofree char *description = pool_description(pool);
 	out->name = arena_strdup(arena, pool->name);
@@ -244,7 +268,8 @@ static void render(Pool *pool, const GPtrArray *used, gboolean with_config, Aren
 	out->status = arena_strdup(arena, pool->status);
 	if (with_config) {
 		g_autoptr(Config) config = pool_config(pool);
-		config_to_map(config, arena, &pb__storage_pool__config_entry__descriptor, &out->n_config, &out->config);
+		config_to_map(config, arena, &pb__storage_pool__config_entry__descriptor,
+		    &out->n_config, &out->config);
 	}
 	out->n_used_by = used ? used->len : 0;
 	out->used_by = arena_alloc(arena, (out->n_used_by + 1) * sizeof(char *));
@@ -255,7 +280,8 @@ static void render(Pool *pool, const GPtrArray *used, gboolean with_config, Aren
 	out->locations[0] = arena_strdup(arena, "none");
 }
 
-int pool_describe(Daemon *d, const char *name, gboolean with_config, Arena *arena, size_t *ret_n, Pb__StoragePool ***ret_pools, Error **err)
+int pool_describe(Daemon *d, const char *name, gboolean with_config, Arena *arena, size_t *ret_n,
+    Pb__StoragePool ***ret_pools, Error **err)
 {
 	g_autoptr(GPtrArray) pools = NULL;
 	if (name) {
@@ -285,15 +311,18 @@ int pool_describe(Daemon *d, const char *name, gboolean with_config, Arena *aren
 int pool_resources(Pool *pool, Arena *arena, Pb__ResourcesStoragePool *ret, Error **err)
 {
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
 	DriverResources resources;
 	g_autoptr(DriverCall) call = driver_call_new(pool, NULL, PLACE_OWN, NULL);
 	if (pool->driver->pool_resources(&call->pool, &resources, err) < 0)
 		return -1;
-	ret->space = arena_message(arena, Pb__ResourcesStoragePoolSpace, pb__resources_storage_pool_space);
+	ret->space = arena_message(
+	    arena, Pb__ResourcesStoragePoolSpace, pb__resources_storage_pool_space);
 	ret->space->used = resources.space_used;
 	ret->space->total = resources.space_total;
-	ret->inodes = arena_message(arena, Pb__ResourcesStoragePoolInodes, pb__resources_storage_pool_inodes);
+	ret->inodes = arena_message(
+	    arena, Pb__ResourcesStoragePoolInodes, pb__resources_storage_pool_inodes);
 	ret->inodes->used = resources.inodes_used;
 	ret->inodes->total = resources.inodes_total;
 	return 0;

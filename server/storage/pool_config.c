@@ -24,7 +24,8 @@ int volume_config_check(const char *driver, const Config *config, Error **err)
 		if (key_check(KEY_VOLUME, driver, keys[i], config_get(config, keys[i]), err) < 0)
 			return error_prefix(err, "Storage volume option \"%s\"", keys[i]);
 	if (config_true(config, "security.shifted") && config_true(config, "security.unmapped"))
-		return error_set(err, ERROR_INVALID, "security.shifted and security.unmapped are mutually exclusive");
+		return error_set(err, ERROR_INVALID,
+		    "security.shifted and security.unmapped are mutually exclusive");
 	return 0;
 }
 

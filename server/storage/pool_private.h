@@ -13,7 +13,8 @@ struct Pool {
 	const StorageDriver *driver; /* NULL: this build lacks it */
 	char *driver_name;
 	VolumeLocks *locks;
-	GMutex mounting; /* one mount or unmount at a time, of drivers that have some; taken before lock */
+	GMutex mounting; /* one mount or unmount at a time, of drivers that have some; taken before
+			    lock */
 	GMutex lock; /* guards what follows */
 	Config *config;
 	char *description;
@@ -28,7 +29,8 @@ struct PoolTable {
 	GHashTable *pools;
 };
 
-Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description, Config *config);
+Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, const char *description,
+    Config *config);
 void pool_table_add(PoolTable *table, Pool *pool); /* takes the reference */
 void pool_table_remove(PoolTable *table, const char *name);
 /* storage_pools.state. A pool that is pending at start was being made when the server ended. */
@@ -40,7 +42,8 @@ int pool_open(Pool *pool, Error **err);
 void pool_set_status(Pool *pool, const char *status);
 /* INCUS_DIR/storage-pools/NAME/FOLDER for every folder a pool has. */
 int pool_make_folders(Pool *pool, Error **err);
-/* Those that are empty: of drivers that mount volumes, not pools, they stay when the pool is gone. */
+/* Those that are empty: of drivers that mount volumes, not pools, they stay when the pool is gone.
+ */
 void pool_remove_folders(Pool *pool);
 /* What a crash left in it (VolumePlace). */
 int pool_repair(Pool *pool, Error **err);

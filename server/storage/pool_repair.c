@@ -14,16 +14,17 @@
 
 static const VolumeType types[] = { VOLUME_CONTAINER, VOLUME_IMAGE, VOLUME_CUSTOM, VOLUME_MACHINE };
 
-static int make_folder(const Pool *pool, const char *prefix, const char *folder, const char *suffix, Error **err)
+static int make_folder(
+    const Pool *pool, const char *prefix, const char *folder, const char *suffix, Error **err)
 {
 	g_autofree char *path = g_strconcat(pool->path, "/", prefix, folder, suffix, NULL);
 	return file_mkdir_all(path, 0711, err);
 }
 
-/* ext4 puts a directory near its parent, and new files near their directory: there it steps over every
- * inode that was freed in the last minutes, one by one, which makes a volume's creation ten times slower
- * on a busy pool. Told that the children are unrelated (`chattr +T`) it spreads them over the disk. Other
- * file systems refuse the flag. */
+/* ext4 puts a directory near its parent, and new files near their directory: there it steps over
+ * every inode that was freed in the last minutes, one by one, which makes a volume's creation ten
+ * times slower on a busy pool. Told that the children are unrelated (`chattr +T`) it spreads them
+ * over the disk. Other file systems refuse the flag. */
 static int spread_children(const char *path, Error **err)
 {
 	int flags = 0;
@@ -49,12 +50,14 @@ int pool_make_folders(Pool *pool, Error **err)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
 		const char *folder = driver_folder(types[i]);
-		if (make_folder(pool, "", folder, "", err) < 0 || make_unfinished_folder(pool, folder, err) < 0 ||
+		if (make_folder(pool, "", folder, "", err) < 0 ||
+		    make_unfinished_folder(pool, folder, err) < 0 ||
 		    make_folder(pool, "deleted/", folder, "", err) < 0)
 			return -1;
-		if (types[i] != VOLUME_IMAGE && (make_folder(pool, "", folder, "-snapshots", err) < 0 ||
-						    make_folder(pool, "unfinished/", folder, "-snapshots", err) < 0 ||
-						    make_folder(pool, "deleted/", folder, "-snapshots", err) < 0))
+		if (types[i] != VOLUME_IMAGE &&
+		    (make_folder(pool, "", folder, "-snapshots", err) < 0 ||
+			make_folder(pool, "unfinished/", folder, "-snapshots", err) < 0 ||
+			make_folder(pool, "deleted/", folder, "-snapshots", err) < 0))
 			return -1;
 	}
 	return make_folder(pool, "", "buckets", "", err);
@@ -62,13 +65,16 @@ int pool_make_folders(Pool *pool, Error **err)
 
 void pool_remove_folders(Pool *pool)
 {
-	static const char *const tops[] = { "unfinished/", "deleted/", "" }, *const suffixes[] = { "", "-snapshots" };
+	static const char *const tops[] = { "unfinished/", "deleted/", "" },
+				 *const suffixes[] = { "", "-snapshots" };
 	for (size_t t = 0; t < G_N_ELEMENTS(tops); t++) {
 		for (size_t i = 0; i < G_N_ELEMENTS(types) * G_N_ELEMENTS(suffixes); i++) {
-			g_autofree char *path = g_strconcat(pool->path, "/", tops[t], driver_folder(types[i / 2]), suffixes[i % 2], NULL);
+			g_autofree char *path = g_strconcat(pool->path, "/", tops[t],
+			    driver_folder(types[i / 2]), suffixes[i % 2], NULL);
 			rmdir(path);
 		}
-		g_autofree char *top = g_strconcat(pool->path, "/", *tops[t] ? tops[t] : "buckets", NULL);
+		g_autofree char *top = g_strconcat(
+		    pool->path, "/", *tops[t] ? tops[t] : "buckets", NULL);
 		rmdir(top);
 	}
 }
@@ -88,11 +94,13 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 		"SELECT v.type, p.name, v.name, v.content_type, coalesce(c.value, '') FROM storage_volumes v"
 		" JOIN projects p ON p.id = v.project_id LEFT JOIN storage_volumes_config c"
 		" ON c.storage_volume_id = v.id AND c.key = '" VOLUME_INTENT "'"
-		" WHERE v.storage_pool_id = ?", "i", call->pool->id) < 0)
+		" WHERE v.storage_pool_id = ?",
+		"i", call->pool->id) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
-		Volume *volume = volume_new(call->pool, (VolumeType)rows_int(rows, 0), rows_text(rows, 1), rows_text(rows, 2));
+		Volume *volume = volume_new(call->pool, (VolumeType)rows_int(rows, 0),
+		    rows_text(rows, 1), rows_text(rows, 2));
 		volume->content = (VolumeContent)rows_int(rows, 3);
 		g_ptr_array_add(call->volumes, volume);
 		g_ptr_array_add(call->renames, g_strdup(rows_text(rows, 4)));
@@ -104,8 +112,10 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Error **err)
 {
 	const char *slash = strchr(intent, '/');
-	g_autofree char *project = slash ? g_strndup(intent, (gsize)(slash - intent)) : g_strdup(volume->project);
-	g_autoptr(Volume) renamed = volume_new(pool, volume->type, project, slash ? slash + 1 : intent);
+	g_autofree char *project = slash ? g_strndup(intent, (gsize)(slash - intent)) :
+					   g_strdup(volume->project);
+	g_autoptr(Volume) renamed = volume_new(
+	    pool, volume->type, project, slash ? slash + 1 : intent);
 	if (!volume_exists(pool, volume, PLACE_OWN) && volume_exists(pool, renamed, PLACE_OWN)) {
 		g_autoptr(DriverCall) from = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 		g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_OWN, NULL);
@@ -126,23 +136,29 @@ static int move_snapshots(Pool *pool, const Volume *volume, Error **err)
 		return names->len && !volume_exists(pool, volume, PLACE_UNFINISHED)
 		    ? volume_move(pool, volume, PLACE_UNFINISHED, PLACE_OWN, err) : 0;
 	}
-	g_autofree char *from = driver_path(pool->path, volume->type, PLACE_UNFINISHED, volume->disk_name, "");
-	g_autofree char *to = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
+	g_autofree char *from = driver_path(
+	    pool->path, volume->type, PLACE_UNFINISHED, volume->disk_name, "");
+	g_autofree char *to = driver_path(
+	    pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
 	rmdir(to);
 	if (rename(from, to) < 0 && errno != ENOENT)
-		log_warn("Snapshots left behind", "pool", pool->name, "path", from, "err", strerror(errno));
+		log_warn("Snapshots left behind", "pool", pool->name, "path", from, "err",
+		    strerror(errno));
 	return 0;
 }
 
-/* A row whose tree is not in its place: it was being moved in, or out and the row is still there. */
+/* A row whose tree is not in its place: it was being moved in, or out and the row is still there.
+ */
 static int settle(Pool *pool, const Volume *volume, Error **err)
 {
 	const VolumePlace from[] = { PLACE_UNFINISHED, PLACE_DELETED };
 	for (size_t i = 0; i < G_N_ELEMENTS(from) && !volume_exists(pool, volume, PLACE_OWN); i++)
-		if (volume_exists(pool, volume, from[i]) && volume_move(pool, volume, from[i], PLACE_OWN, err) < 0)
+		if (volume_exists(pool, volume, from[i]) &&
+		    volume_move(pool, volume, from[i], PLACE_OWN, err) < 0)
 			return -1;
 	if (!volume_exists(pool, volume, PLACE_OWN)) {
-		log_warn("Storage volume has no data", "pool", pool->name, "volume", volume->disk_name);
+		log_warn(
+		    "Storage volume has no data", "pool", pool->name, "volume", volume->disk_name);
 		return 0;
 	}
 	if (move_snapshots(pool, volume, err) < 0)
@@ -159,7 +175,8 @@ static void list_folder(GHashTable *names, char *folder)
 		g_hash_table_add(names, g_strdup(name));
 }
 
-static int list_place(Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
+static int list_place(
+    Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
 {
 	if (!pool->driver->volume_list) {
 		list_folder(names, driver_path(pool->path, type, place, "", NULL));
@@ -187,9 +204,14 @@ static int sweep(Pool *pool, VolumeType type, VolumePlace place, Error **err)
 	while (g_hash_table_iter_next(&iter, &name, NULL)) {
 		g_autofree char *path = driver_path(pool->path, type, place, name, NULL);
 		g_autoptr(DriverCall) call = driver_call_new(pool, NULL, place, NULL);
-		DriverVolume volume = { .type = type, .place = place, .name = name, .path = path, .config = call->empty,
+		DriverVolume volume = { .type = type,
+			.place = place,
+			.name = name,
+			.path = path,
+			.config = call->empty,
 			.content = type == VOLUME_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM };
-		log_info("Removing what an interrupted change left", "pool", pool->name, "path", path);
+		log_info(
+		    "Removing what an interrupted change left", "pool", pool->name, "path", path);
 		if (pool->driver->volume_delete(&call->pool, &volume, err) < 0)
 			return -1;
 	}
@@ -210,7 +232,8 @@ int pool_repair(Pool *pool, Error **err)
 			return -1;
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
-		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 || sweep(pool, types[i], PLACE_DELETED, err) < 0)
+		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 ||
+		    sweep(pool, types[i], PLACE_DELETED, err) < 0)
 			return -1;
 	return snapshot_repair(pool, err) < 0 ? -1 : custom_move_repair(pool, err);
 }

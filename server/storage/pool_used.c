@@ -29,7 +29,8 @@ static void add(UsedCall *call, const char *pool, char *url)
 	g_ptr_array_add(urls, url);
 }
 
-static void add_volume(UsedCall *call, const char *pool, int64_t type, const char *name, const char *project)
+static void add_volume(
+    UsedCall *call, const char *pool, int64_t type, const char *name, const char *project)
 {
 	if (type != VOLUME_IMAGE)
 		call->others++;
@@ -37,7 +38,8 @@ static void add_volume(UsedCall *call, const char *pool, int64_t type, const cha
 		g_ptr_array_add(call->images, g_strdup(name));
 		add(call, pool, used_url("/1.0/images", name, "default"));
 	} else if (type == VOLUME_CUSTOM) {
-		g_autofree char *prefix = g_strdup_printf("/1.0/storage-pools/%s/volumes/custom", pool);
+		g_autofree char *prefix = g_strdup_printf(
+		    "/1.0/storage-pools/%s/volumes/custom", pool);
 		add(call, pool, used_url(prefix, name, project));
 	} else {
 		add(call, pool, used_url("/1.0/instances", name, project));
@@ -50,11 +52,13 @@ static int load_volumes(Tx *tx, UsedCall *call, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT s.name, v.type, v.name, p.name FROM storage_volumes v"
 		" JOIN storage_pools s ON s.id = v.storage_pool_id JOIN projects p ON p.id = v.project_id"
-		" WHERE ? IS NULL OR s.name = ?", "ss", call->pool, call->pool) < 0)
+		" WHERE ? IS NULL OR s.name = ?",
+		"ss", call->pool, call->pool) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0)
-		add_volume(call, rows_text(rows, 0), rows_int(rows, 1), rows_text(rows, 2), rows_text(rows, 3));
+		add_volume(call, rows_text(rows, 0), rows_int(rows, 1), rows_text(rows, 2),
+		    rows_text(rows, 3));
 	return more;
 }
 
@@ -69,7 +73,8 @@ static int load_profiles(Tx *tx, UsedCall *call, Error **err)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
-		add(call, rows_text(rows, 0), used_url("/1.0/profiles", rows_text(rows, 1), rows_text(rows, 2)));
+		add(call, rows_text(rows, 0),
+		    used_url("/1.0/profiles", rows_text(rows, 1), rows_text(rows, 2)));
 		call->others++;
 	}
 	return more;
@@ -91,7 +96,8 @@ static int compare_text(const void *a, const void *b)
 
 static int load(Daemon *d, UsedCall *call, Error **err)
 {
-	call->used = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+	call->used = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
 	call->images = g_ptr_array_new_with_free_func(g_free);
 	if (db_read(d->db, load_tx, call, err) < 0) {
 		g_hash_table_unref(call->used);
@@ -116,7 +122,8 @@ int pool_used_load(Daemon *d, const char *pool, GHashTable **ret_used, Error **e
 	return 0;
 }
 
-int pool_used_check(Daemon *d, const char *pool, gboolean *ret_used, GPtrArray **ret_images, Error **err)
+int pool_used_check(
+    Daemon *d, const char *pool, gboolean *ret_used, GPtrArray **ret_images, Error **err)
 {
 	UsedCall call = { .pool = pool };
 	if (load(d, &call, err) < 0)

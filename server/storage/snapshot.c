@@ -75,8 +75,11 @@ static int data_delete(Pool *pool, const Volume *snapshot, Error **err)
 		result = pool->driver->snapshot_delete(&call->pool, &call->volume, err);
 	} else if (access(call->path, F_OK) == 0) {
 		g_autofree char *gone = volume_path(pool, snapshot, PLACE_DELETED);
-		result = make_folder(pool, snapshot, PLACE_DELETED, err) < 0 || rename_tree(call->path, gone, err) < 0 ||
-		    file_remove_all(AT_FDCWD, gone, err) < 0 ? -1 : 0;
+		result = make_folder(pool, snapshot, PLACE_DELETED, err) < 0 ||
+			rename_tree(call->path, gone, err) < 0 ||
+			file_remove_all(AT_FDCWD, gone, err) < 0 ?
+		    -1 :
+		    0;
 		remove_folder(pool, snapshot, PLACE_DELETED);
 	}
 	if (result == 0)
@@ -102,8 +105,10 @@ static int restore_tree(Pool *pool, const Volume *volume, const Volume *snapshot
 	if (file_remove_all(AT_FDCWD, partial, err) < 0 || file_mkdir_all(partial, 0700, err) < 0)
 		return -1;
 	int result = volume_copy_tree(from, partial, NULL, err);
-	if (result == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, volume->path, RENAME_EXCHANGE) < 0)
-		result = error_errno(err, ERROR_INTERNAL, errno, "Cannot replace \"%s\"", volume->path);
+	if (result == 0 &&
+	    renameat2(AT_FDCWD, partial, AT_FDCWD, volume->path, RENAME_EXCHANGE) < 0)
+		result = error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot replace \"%s\"", volume->path);
 	if (file_remove_all(AT_FDCWD, partial, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
@@ -111,15 +116,18 @@ static int restore_tree(Pool *pool, const Volume *volume, const Volume *snapshot
 
 /* ---- with rows and locks ---- */
 
-int snapshot_create(Pool *pool, const Volume *volume, const char *name, const char *description, int64_t expires,
-    Error **err)
+int snapshot_create(Pool *pool, const Volume *volume, const char *name, const char *description,
+    int64_t expires, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(Config) config = NULL;
 	if (volume_row_find(pool, volume, NULL, &config, err) < 0)
 		return -1;
-	SnapshotRow row = { .name = (char *)name, .description = (char *)description, .expires = expires, .config = config };
+	SnapshotRow row = { .name = (char *)name,
+		.description = (char *)description,
+		.expires = expires,
+		.config = config };
 	if (snapshot_row_insert(pool, volume, &row, err) < 0)
 		return -1;
 	if (data_create(pool, snapshot, PLACE_OWN, err) == 0)
@@ -148,10 +156,12 @@ int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **
 		return -1;
 	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
-	return data_delete(pool, snapshot, err) < 0 ? -1 : snapshot_row_delete(pool, volume, name, err);
+	return data_delete(pool, snapshot, err) < 0 ? -1 :
+						      snapshot_row_delete(pool, volume, name, err);
 }
 
-int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
+int snapshot_rename(
+    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
@@ -160,7 +170,8 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
 		return -1;
-	if (snapshot_row_find(pool, volume, new_name, NULL, NULL) == 0 || volume_exists(pool, renamed, PLACE_OWN))
+	if (snapshot_row_find(pool, volume, new_name, NULL, NULL) == 0 ||
+	    volume_exists(pool, renamed, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", new_name);
 	if (data_rename(pool, snapshot, new_name, err) < 0)
 		return -1;
@@ -174,7 +185,8 @@ int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const ch
 static int forget_lost(Pool *pool, const Volume *volume, Error **err)
 {
 	g_autoptr(GPtrArray) rows = NULL, names = NULL;
-	if (snapshot_row_list(pool, volume, &rows, err) < 0 || snapshot_list_data(pool, volume, &names, err) < 0)
+	if (snapshot_row_list(pool, volume, &rows, err) < 0 ||
+	    snapshot_list_data(pool, volume, &names, err) < 0)
 		return -1;
 	for (guint i = 0; i < rows->len; i++) {
 		const SnapshotRow *row = rows->pdata[i];
@@ -204,7 +216,8 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)
 {
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
-	if (snapshot_row_find(pool, volume, name, NULL, err) < 0 || volume_mount(pool, snapshot, err) < 0)
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0 ||
+	    volume_mount(pool, snapshot, err) < 0)
 		return -1;
 	if (ret_path)
 		*ret_path = g_strdup(snapshot->path);
@@ -217,7 +230,8 @@ int snapshot_unmount(Pool *pool, const Volume *volume, const char *name, Error *
 	return volume_unmount(pool, snapshot, err);
 }
 
-int snapshot_usage(Pool *pool, const Volume *volume, const char *name, int64_t *ret_used, Error **err)
+int snapshot_usage(
+    Pool *pool, const Volume *volume, const char *name, int64_t *ret_used, Error **err)
 {
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	int64_t total;
@@ -254,13 +268,15 @@ static int known_tx(Tx *tx, void *data, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT s.id, v.type, p.name, v.name, s.name FROM storage_volumes_snapshots s"
 		" JOIN storage_volumes v ON v.id = s.storage_volume_id JOIN projects p ON p.id = v.project_id"
-		" WHERE v.storage_pool_id = ? ORDER BY v.id", "i", call->pool->id) < 0)
+		" WHERE v.storage_pool_id = ? ORDER BY v.id",
+		"i", call->pool->id) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		Known *known = g_new0(Known, 1);
 		known->id = rows_int(rows, 0);
-		known->volume = volume_new(call->pool, (VolumeType)rows_int(rows, 1), rows_text(rows, 2), rows_text(rows, 3));
+		known->volume = volume_new(call->pool, (VolumeType)rows_int(rows, 1),
+		    rows_text(rows, 2), rows_text(rows, 3));
 		known->name = g_strdup(rows_text(rows, 4));
 		g_ptr_array_add(call->known, known);
 	}
@@ -285,7 +301,8 @@ int snapshot_list_data(Pool *pool, const Volume *volume, GPtrArray **ret_names, 
 		if (pool->driver->snapshot_list(&call->pool, &call->volume, names, err) < 0)
 			return -1;
 	} else {
-		g_autofree char *folder = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
+		g_autofree char *folder = driver_path(
+		    pool->path, volume->type, PLACE_OWN, volume->disk_name, "");
 		g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
 		for (const char *name; dir && (name = g_dir_read_name(dir));)
 			g_ptr_array_add(names, g_strdup(name));
@@ -312,8 +329,8 @@ static int find_lost(RepairCall *call, Error **err)
 		}
 		if (g_hash_table_contains(there, known->name))
 			continue;
-		log_warn("Removing a snapshot that has no data", "pool", call->pool->name, "volume", known->volume->disk_name,
-		    "snapshot", known->name);
+		log_warn("Removing a snapshot that has no data", "pool", call->pool->name, "volume",
+		    known->volume->disk_name, "snapshot", known->name);
 		g_array_append_val(call->lost, known->id);
 	}
 	return 0;

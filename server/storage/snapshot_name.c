@@ -57,12 +57,14 @@ int snapshot_name_next(const char *pattern, const GPtrArray *names, char **ret_n
 	pattern = rendered ? rendered : pattern;
 	const char *place = strstr(pattern, "%d");
 	if (place && strstr(place + 2, "%d"))
-		return error_set(err, ERROR_INVALID, "Snapshot pattern \"%s\" may contain \"%%d\" only once", pattern);
+		return error_set(err, ERROR_INVALID,
+		    "Snapshot pattern \"%s\" may contain \"%%d\" only once", pattern);
 	if (!place && !taken(names, pattern)) {
 		*ret_name = g_strdup(pattern);
 		return 0;
 	}
-	g_autofree char *prefix = place ? g_strndup(pattern, (gsize)(place - pattern)) : g_strconcat(pattern, "-", NULL);
+	g_autofree char *prefix = place ? g_strndup(pattern, (gsize)(place - pattern)) :
+					  g_strconcat(pattern, "-", NULL);
 	*ret_name = numbered(prefix, place ? place + 2 : "", names);
 	return 0;
 }

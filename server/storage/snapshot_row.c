@@ -23,9 +23,9 @@ typedef struct SnapshotCall {
 	GPtrArray *rows;
 } SnapshotCall;
 
-#define OF_VOLUME \
-	" FROM storage_volumes_snapshots s JOIN storage_volumes v ON v.id = s.storage_volume_id" \
-	" JOIN projects p ON p.id = v.project_id" \
+#define OF_VOLUME                                                                                  \
+	" FROM storage_volumes_snapshots s JOIN storage_volumes v ON v.id = s.storage_volume_id"   \
+	" JOIN projects p ON p.id = v.project_id"                                                  \
 	" WHERE v.storage_pool_id = ? AND v.type = ? AND v.name = ? AND p.name = ? AND (? IS NULL OR s.name = ?)"
 #define OF_VOLUME_FORMAT "iissss"
 
@@ -36,7 +36,8 @@ static int load_rows(Tx *tx, SnapshotCall *call, Error **err)
 	if (tx_query(tx, &rows, err,
 		"SELECT s.id, s.name, s.description, s.creation_date, s.expiry_date" OF_VOLUME
 		" ORDER BY s.creation_date, s.id",
-		OF_VOLUME_FORMAT, call->pool->id, (int64_t)v->type, v->name, v->project, call->name, call->name) < 0)
+		OF_VOLUME_FORMAT, call->pool->id, (int64_t)v->type, v->name, v->project, call->name,
+		call->name) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -63,12 +64,14 @@ static int list_tx(Tx *tx, void *data, Error **err)
 		return 0;
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	for (guint i = 0; i < call->rows->len; i++)
-		g_hash_table_insert(by_id, &((SnapshotRow *)call->rows->pdata[i])->id, call->rows->pdata[i]);
+		g_hash_table_insert(
+		    by_id, &((SnapshotRow *)call->rows->pdata[i])->id, call->rows->pdata[i]);
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
 		"SELECT c.storage_volume_snapshot_id, c.key, c.value FROM storage_volumes_snapshots_config c"
 		" WHERE c.storage_volume_snapshot_id IN (SELECT s.id" OF_VOLUME ")",
-		OF_VOLUME_FORMAT, call->pool->id, (int64_t)v->type, v->name, v->project, call->name, call->name) < 0)
+		OF_VOLUME_FORMAT, call->pool->id, (int64_t)v->type, v->name, v->project, call->name,
+		call->name) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
@@ -80,9 +83,11 @@ static int list_tx(Tx *tx, void *data, Error **err)
 	return more;
 }
 
-static int list(Pool *pool, const Volume *volume, const char *name, GPtrArray **ret_rows, Error **err)
+static int list(
+    Pool *pool, const Volume *volume, const char *name, GPtrArray **ret_rows, Error **err)
 {
-	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
+	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)snapshot_row_free);
 	SnapshotCall call = { .pool = pool, .volume = volume, .name = name, .rows = rows };
 	if (db_read(pool->daemon->db, list_tx, &call, err) < 0)
 		return -1;
@@ -95,7 +100,8 @@ int snapshot_row_list(Pool *pool, const Volume *volume, GPtrArray **ret_rows, Er
 	return list(pool, volume, NULL, ret_rows, err);
 }
 
-int snapshot_row_find(Pool *pool, const Volume *volume, const char *name, SnapshotRow **ret_row, Error **err)
+int snapshot_row_find(
+    Pool *pool, const Volume *volume, const char *name, SnapshotRow **ret_row, Error **err)
 {
 	g_autoptr(GPtrArray) rows = NULL;
 	if (list(pool, volume, name, &rows, err) < 0)
@@ -116,16 +122,22 @@ int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *v, const SnapshotRo
 		"iiss", pool->id, (int64_t)v->type, v->name, v->project) < 0)
 		return error_prefix(err, "Storage volume \"%s\"", v->name);
 	/* Volumes and their snapshots share one space of ids: that of the volumes. */
-	if (tx_exec(tx, err, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'storage_volumes'", "") < 0 ||
-	    tx_int(tx, &id, err, "SELECT seq FROM sqlite_sequence WHERE name = 'storage_volumes'", "") < 0)
+	if (tx_exec(tx, err,
+		"UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'storage_volumes'",
+		"") < 0 ||
+	    tx_int(tx, &id, err, "SELECT seq FROM sqlite_sequence WHERE name = 'storage_volumes'",
+		"") < 0)
 		return -1;
 	if (tx_exec(tx, err,
 		"INSERT INTO storage_volumes_snapshots (id, storage_volume_id, name, description, expiry_date,"
 		" creation_date) VALUES (?, ?, ?, ?, ?, ?)",
-		"iisstt", id, volume, row->name, row->description ? row->description : "", row->expires,
+		"iisstt", id, volume, row->name, row->description ? row->description : "",
+		row->expires,
 		row->created ? row->created : (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
-	return row->config ? tx_config_replace(tx, "storage_volumes_snapshots_config", "storage_volume_snapshot_id", id, row->config, err) : 0;
+	return row->config ? tx_config_replace(tx, "storage_volumes_snapshots_config",
+				 "storage_volume_snapshot_id", id, row->config, err) :
+			     0;
 }
 
 static int insert_tx(Tx *tx, void *data, Error **err)
@@ -166,8 +178,9 @@ static int delete_tx(Tx *tx, void *data, Error **err)
 {
 	SnapshotCall *call = data;
 	const Volume *v = call->volume;
-	return tx_exec(tx, err, "DELETE FROM storage_volumes_snapshots" THE_SNAPSHOT, OF_VOLUME_FORMAT, call->pool->id,
-	    (int64_t)v->type, v->name, v->project, call->name, call->name);
+	return tx_exec(tx, err, "DELETE FROM storage_volumes_snapshots" THE_SNAPSHOT,
+	    OF_VOLUME_FORMAT, call->pool->id, (int64_t)v->type, v->name, v->project, call->name,
+	    call->name);
 }
 
 int snapshot_row_delete(Pool *pool, const Volume *volume, const char *name, Error **err)
@@ -180,13 +193,15 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	SnapshotCall *call = data;
 	const Volume *v = call->volume;
-	if (tx_exec(tx, err, "UPDATE storage_volumes_snapshots SET name = ?" THE_SNAPSHOT, "s" OF_VOLUME_FORMAT,
-		call->new_name, call->pool->id, (int64_t)v->type, v->name, v->project, call->name, call->name) < 0)
+	if (tx_exec(tx, err, "UPDATE storage_volumes_snapshots SET name = ?" THE_SNAPSHOT,
+		"s" OF_VOLUME_FORMAT, call->new_name, call->pool->id, (int64_t)v->type, v->name,
+		v->project, call->name, call->name) < 0)
 		return -1;
 	return changed(tx, err);
 }
 
-int snapshot_row_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
+int snapshot_row_rename(
+    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
 {
 	SnapshotCall call = { .pool = pool, .volume = volume, .name = name, .new_name = new_name };
 	return db_tx(pool->daemon->db, rename_tx, &call, err);
@@ -196,17 +211,22 @@ static int update_tx(Tx *tx, void *data, Error **err)
 {
 	SnapshotCall *call = data;
 	const Volume *v = call->volume;
-	if (tx_exec(tx, err, "UPDATE storage_volumes_snapshots SET description = ?, expiry_date = ?" THE_SNAPSHOT,
-		"st" OF_VOLUME_FORMAT, call->description, call->expires, call->pool->id, (int64_t)v->type, v->name,
-		v->project, call->name, call->name) < 0)
+	if (tx_exec(tx, err,
+		"UPDATE storage_volumes_snapshots SET description = ?, expiry_date = ?" THE_SNAPSHOT,
+		"st" OF_VOLUME_FORMAT, call->description, call->expires, call->pool->id,
+		(int64_t)v->type, v->name, v->project, call->name, call->name) < 0)
 		return -1;
 	return changed(tx, err);
 }
 
-int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description, int64_t expires,
-    Error **err)
+int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description,
+    int64_t expires, Error **err)
 {
-	SnapshotCall call = { .pool = pool, .volume = volume, .name = name, .description = description, .expires = expires };
+	SnapshotCall call = { .pool = pool,
+		.volume = volume,
+		.name = name,
+		.description = description,
+		.expires = expires };
 	if (db_tx(pool->daemon->db, update_tx, &call, err) < 0)
 		return -1;
 	expiry_changed(pool, expires);
@@ -240,8 +260,8 @@ static int expiring_tx(Tx *tx, void *data, Error **err)
 		if (expires <= 0)
 			continue;
 		ExpiringSnapshot *s = g_new0(ExpiringSnapshot, 1);
-		*s = (ExpiringSnapshot){ g_strdup(rows_text(rows, 0)), g_strdup(rows_text(rows, 1)), g_strdup(rows_text(rows, 2)),
-			g_strdup(rows_text(rows, 3)), expires };
+		*s = (ExpiringSnapshot){ g_strdup(rows_text(rows, 0)), g_strdup(rows_text(rows, 1)),
+			g_strdup(rows_text(rows, 2)), g_strdup(rows_text(rows, 3)), expires };
 		g_ptr_array_add(list, s);
 	}
 	return more;

@@ -12,7 +12,8 @@
 
 enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64 };
 
-/* What a directory gets last: filling it changes its times, and what is made in it takes after its default ACL. */
+/* What a directory gets last: filling it changes its times, and what is made in it takes after its
+ * default ACL. */
 typedef struct DirTimes {
 	char *path;
 	GByteArray *acl;
@@ -132,7 +133,8 @@ static int make_parents(Unpacker *w, const char *path)
 			if (fd < 0)
 				return -1;
 		}
-		if (mkdirat(slash ? fd : w->root, slash ? slash + 1 : copy, 0755) < 0 && errno != EEXIST)
+		if (mkdirat(slash ? fd : w->root, slash ? slash + 1 : copy, 0755) < 0 &&
+		    errno != EEXIST)
 			return -1;
 		if (!kept)
 			return 0;
@@ -196,10 +198,14 @@ static int write_content(Unpacker *w, int fd, const char *path, Error **err)
 	la_int64_t offset;
 	unsigned blocks = 0;
 	int rc;
-	while ((rc = archive_read_data_block(tar, &data, &size, &offset)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+	while ((rc = archive_read_data_block(tar, &data, &size, &offset)) == ARCHIVE_OK ||
+	    rc == ARCHIVE_WARN) {
 		w->bytes += size;
 		if (w->options->limit && w->bytes > w->options->limit)
-			return error_set(err, ERROR_TOO_LARGE, "The archive unpacks to more than the %" G_GUINT64_FORMAT " bytes there may be", (guint64)w->options->limit);
+			return error_set(err, ERROR_TOO_LARGE,
+			    "The archive unpacks to more than the %" G_GUINT64_FORMAT
+			    " bytes there may be",
+			    (guint64)w->options->limit);
 		if (write_block(fd, data, size, offset) < 0)
 			return entry_errno(err, path);
 		if (++blocks % PROGRESS_STEP == 0 && check_progress(w, err) < 0)
@@ -208,7 +214,8 @@ static int write_content(Unpacker *w, int fd, const char *path, Error **err)
 	return rc == ARCHIVE_EOF ? 0 : archive_source_fail(w->source, err);
 }
 
-static int unpack_regular(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_regular(Unpacker *w, int parent, const char *base, const char *path,
+    struct archive_entry *entry, Error **err)
 {
 	struct stat st;
 	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -217,7 +224,8 @@ static int unpack_regular(Unpacker *w, int parent, const char *base, const char 
 		if (unlinkat(parent, base, 0) < 0)
 			return entry_errno(err, path);
 	}
-	autofd int fd = openat(parent, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	autofd int fd = openat(
+	    parent, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return entry_errno(err, path);
 	la_int64_t size = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
@@ -238,7 +246,8 @@ static void remember_directory(Unpacker *w, const char *path, struct archive_ent
 	g_array_append_val(w->dirs, late);
 }
 
-static int unpack_directory(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_directory(Unpacker *w, int parent, const char *base, const char *path,
+    struct archive_entry *entry, Error **err)
 {
 	if (mkdirat(parent, base, 0700) < 0 && errno != EEXIST)
 		return entry_errno(err, path);
@@ -251,7 +260,8 @@ static int unpack_directory(Unpacker *w, int parent, const char *base, const cha
 	return 0;
 }
 
-static int unpack_hardlink(Unpacker *w, int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_hardlink(Unpacker *w, int parent, const char *base, const char *path,
+    struct archive_entry *entry, Error **err)
 {
 	g_autofree char *whole = name_of(w, archive_entry_hardlink(entry));
 	g_autofree char *target = whole ? g_strdup(name_below(w, whole)) : NULL;
@@ -263,27 +273,32 @@ static int unpack_hardlink(Unpacker *w, int parent, const char *base, const char
 		*slash = '\0';
 		dir = open_beneath(w->root, target, O_PATH | O_DIRECTORY);
 		if (dir < 0)
-			return refuse(err, path, "is a hard link to something that the archive does not hold");
+			return refuse(err, path,
+			    "is a hard link to something that the archive does not hold");
 	}
 	int from = slash ? dir : w->root;
 	const char *from_base = slash ? slash + 1 : target;
 	struct stat st;
 	if (fstatat(from, from_base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return refuse(err, path, "is a hard link to something that the archive does not hold");
+		return refuse(
+		    err, path, "is a hard link to something that the archive does not hold");
 	if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
 		return refuse(err, path, "is a hard link to something that is not a file");
 	if (linkat(from, from_base, parent, base, 0) < 0)
-		return errno == EEXIST ? refuse(err, path, "replaces an entry by a link") : entry_errno(err, path);
+		return errno == EEXIST ? refuse(err, path, "replaces an entry by a link") :
+					 entry_errno(err, path);
 	return 0;
 }
 
-static int unpack_symlink(int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_symlink(
+    int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
 	const char *target = archive_entry_symlink(entry);
 	if (!target || !*target)
 		return refuse(err, path, "is a symbolic link to nothing");
 	if (symlinkat(target, parent, base) < 0)
-		return errno == EEXIST ? refuse(err, path, "replaces an entry by a link") : entry_errno(err, path);
+		return errno == EEXIST ? refuse(err, path, "replaces an entry by a link") :
+					 entry_errno(err, path);
 	return attributes_set_at(parent, base, entry) < 0 ? entry_errno(err, path) : 0;
 }
 
@@ -302,7 +317,8 @@ gboolean unpack_node_is_harmless(mode_t mode, dev_t dev)
 	return (maj == 5 && min <= 2) || (maj == 0 && min == 0);
 }
 
-static int unpack_node(int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
+static int unpack_node(
+    int parent, const char *base, const char *path, struct archive_entry *entry, Error **err)
 {
 	mode_t mode = archive_entry_filetype(entry);
 	dev_t dev = archive_entry_rdev(entry);
@@ -311,13 +327,15 @@ static int unpack_node(int parent, const char *base, const char *path, struct ar
 	if (mknodat(parent, base, mode | 0600, S_ISFIFO(mode) ? 0 : dev) < 0) {
 		if (errno == EPERM) /* a user namespace: as for the other devices */
 			return 0;
-		return errno == EEXIST ? refuse(err, path, "is in the archive twice") : entry_errno(err, path);
+		return errno == EEXIST ? refuse(err, path, "is in the archive twice") :
+					 entry_errno(err, path);
 	}
 	return attributes_set_at(parent, base, entry) < 0 ? entry_errno(err, path) : 0;
 }
 
 /* 1: unpack it, 0: not part of an image, -1: an image must not have it so. */
-static int image_entry(const UnpackOptions *options, const char *path, struct archive_entry *entry, Error **err)
+static int image_entry(
+    const UnpackOptions *options, const char *path, struct archive_entry *entry, Error **err)
 {
 	if (options->shape == UNPACK_TREE)
 		return 1;
@@ -330,7 +348,8 @@ static int image_entry(const UnpackOptions *options, const char *path, struct ar
 			return refuse(err, path, "of an image must be a regular file");
 		return 1;
 	}
-	if (strcmp(name, "templates") != 0 && (strcmp(name, "rootfs") != 0 || options->shape == UNPACK_METADATA))
+	if (strcmp(name, "templates") != 0 &&
+	    (strcmp(name, "rootfs") != 0 || options->shape == UNPACK_METADATA))
 		return 0;
 	if (top && type != AE_IFDIR)
 		return refuse(err, path, "of an image must be a directory");
@@ -344,7 +363,8 @@ int unpacker_entry(Unpacker *w, Error **err)
 	if (!path)
 		return refuse(err, w->path, "is not where it belongs");
 	if (!*path) {
-		if (w->prefix && (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFDIR))
+		if (w->prefix &&
+		    (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFDIR))
 			return refuse(err, w->path, "must be a directory");
 		if (w->options->shape != UNPACK_TREE || archive_entry_filetype(entry) != AE_IFDIR)
 			return 0;
@@ -406,13 +426,18 @@ void unpacker_enter(Unpacker *w, int directory_fd, const char *prefix)
 	w->prefix = g_strdup(prefix);
 }
 
-int unpacker_open(int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err)
+int unpacker_open(
+    int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err)
 {
 	ArchiveSource *source;
 	if (archive_source_open(archive_fd, &source, err) < 0)
 		return -1;
 	Unpacker *w = g_new0(Unpacker, 1);
-	*w = (Unpacker){ .root = -1, .options = options, .source = source, .parent_fd = -1, .started_us = g_get_monotonic_time() };
+	*w = (Unpacker){ .root = -1,
+		.options = options,
+		.source = source,
+		.parent_fd = -1,
+		.started_us = g_get_monotonic_time() };
 	w->dirs = g_array_new(FALSE, FALSE, sizeof(DirTimes));
 	g_array_set_clear_func(w->dirs, dir_times_clear);
 	*ret_unpacker = w;
@@ -462,17 +487,21 @@ int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *option
 	return check_progress(w, err);
 }
 
-static int read_content(ArchiveSource *source, struct archive_entry *entry, const char *name, size_t limit, char **ret_content, size_t *ret_length, Error **err)
+static int read_content(ArchiveSource *source, struct archive_entry *entry, const char *name,
+    size_t limit, char **ret_content, size_t *ret_length, Error **err)
 {
 	if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG)
-		return error_set(err, ERROR_INVALID, "\"%s\" of the archive is not a regular file", name);
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" of the archive is not a regular file", name);
 	g_autofree char *content = g_malloc(limit + 1);
 	size_t length = 0;
 	la_ssize_t n;
-	while ((n = archive_read_data(archive_source_reader(source), content + length, limit + 1 - length)) > 0) {
+	while ((n = archive_read_data(
+		    archive_source_reader(source), content + length, limit + 1 - length)) > 0) {
 		length += (size_t)n;
 		if (length > limit)
-			return error_set(err, ERROR_INVALID, "\"%s\" of the archive is longer than %zu bytes", name, limit);
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" of the archive is longer than %zu bytes", name, limit);
 	}
 	if (n < 0)
 		return archive_source_fail(source, err);
@@ -482,7 +511,8 @@ static int read_content(ArchiveSource *source, struct archive_entry *entry, cons
 	return 0;
 }
 
-int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_content, size_t *ret_length, Error **err)
+int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_content,
+    size_t *ret_length, Error **err)
 {
 	g_autoptr(ArchiveSource) source = NULL;
 	if (archive_source_open(archive_fd, &source, err) < 0)
@@ -492,7 +522,8 @@ int unpack_read_file(int archive_fd, const char *name, size_t limit, char **ret_
 	while ((more = archive_source_next(source, &entry, err)) > 0) {
 		g_autofree char *path = name_normalise(archive_entry_pathname(entry), UNPACK_IMAGE);
 		if (path && strcmp(path, name) == 0)
-			return read_content(source, entry, name, limit, ret_content, ret_length, err);
+			return read_content(
+			    source, entry, name, limit, ret_content, ret_length, err);
 	}
 	return more < 0 ? -1 : error_set(err, ERROR_NOT_FOUND, "The archive holds no \"%s\"", name);
 }
@@ -507,7 +538,8 @@ int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err)
 	while ((more = archive_source_next(source, &entry, err)) > 0) {
 		g_autofree char *path = name_normalise(archive_entry_pathname(entry), UNPACK_IMAGE);
 		if (!path)
-			return refuse(err, archive_entry_pathname(entry), "has a name that leaves the directory");
+			return refuse(err, archive_entry_pathname(entry),
+			    "has a name that leaves the directory");
 		mode_t type = archive_entry_hardlink(entry) ? 0 : archive_entry_filetype(entry);
 		gboolean top = strcmp(path, "rootfs") == 0;
 		if (top && type != AE_IFDIR)
@@ -525,5 +557,7 @@ int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err)
 		*ret_content = IMAGE_CONTENT_MACHINE;
 		return 0;
 	}
-	return more < 0 ? -1 : error_set(err, ERROR_INVALID, "The archive holds neither \"rootfs\" nor \"rootfs.img\"");
+	return more < 0 ? -1 :
+			  error_set(err, ERROR_INVALID,
+			      "The archive holds neither \"rootfs\" nor \"rootfs.img\"");
 }

@@ -18,8 +18,9 @@
 struct Operation;
 
 typedef enum UnpackShape {
-	UNPACK_TREE,     /* all entries */
-	UNPACK_IMAGE,    /* metadata.yaml (a file), rootfs/ and templates/ (directories); others are skipped */
+	UNPACK_TREE,	 /* all entries */
+	UNPACK_IMAGE,	 /* metadata.yaml (a file), rootfs/ and templates/ (directories); others are
+			    skipped */
 	UNPACK_METADATA, /* as UNPACK_IMAGE without rootfs/ */
 } UnpackShape;
 
@@ -27,7 +28,8 @@ typedef struct UnpackOptions {
 	UnpackShape shape;
 	uint64_t limit;           /* bytes of content of one tree; 0: none */
 	struct Operation *op;     /* progress and cancellation; may be NULL */
-	const char *stage, *what; /* of the progress: "create_instance_from_image_unpack", "Unpacking image" */
+	const char *stage,
+	    *what; /* of the progress: "create_instance_from_image_unpack", "Unpacking image" */
 } UnpackOptions;
 
 /* Unpacks the tar archive in archive_fd, of any known compression, into directory_fd (empty, or
@@ -35,15 +37,17 @@ typedef struct UnpackOptions {
  * caller removes the directory. */
 int unpack_archive(int archive_fd, int directory_fd, const UnpackOptions *options, Error **err);
 
-/* The same entry by entry, for archives that hold several trees: whoever reads decides by the name which
- * directory an entry goes to, and what of its name comes before those below that directory. */
+/* The same entry by entry, for archives that hold several trees: whoever reads decides by the name
+ * which directory an entry goes to, and what of its name comes before those below that directory.
+ */
 typedef struct Unpacker Unpacker;
 /* Borrows both. */
-int unpacker_open(int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err);
+int unpacker_open(
+    int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err);
 /* 1 and the next entry's clean name, until the next call; 0 at the end. */
 int unpacker_next(Unpacker *unpacker, const char **ret_path, Error **err);
-/* Entries go there from now on; a hard link's target has to be there too. The shape's rules are for the names
- * below. Borrows the fd. */
+/* Entries go there from now on; a hard link's target has to be there too. The shape's rules are for
+ * the names below. Borrows the fd. */
 void unpacker_enter(Unpacker *unpacker, int directory_fd, const char *prefix);
 /* Unpacks the entry that unpacker_next() came to. */
 int unpacker_entry(Unpacker *unpacker, Error **err);
@@ -52,7 +56,8 @@ void unpacker_leave(Unpacker *unpacker);
 void unpacker_close(Unpacker *unpacker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpacker, unpacker_close)
 
-/* Unpacks a root file system: a tar archive into the directory, or a squashfs through unsquashfs. */
+/* Unpacks a root file system: a tar archive into the directory, or a squashfs through unsquashfs.
+ */
 int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *options, Error **err);
 /* The content of the regular file `name` at the top of the archive: ERROR_NOT_FOUND when it is not
  * there, ERROR_INVALID when it is no regular file or longer than limit. */

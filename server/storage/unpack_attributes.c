@@ -27,9 +27,11 @@ void attributes_times(struct archive_entry *entry, struct timespec ret_times[2])
 	ret_times[0] = (struct timespec){ .tv_nsec = UTIME_OMIT };
 	ret_times[1] = (struct timespec){ .tv_nsec = UTIME_OMIT };
 	if (archive_entry_atime_is_set(entry))
-		ret_times[0] = (struct timespec){ archive_entry_atime(entry), archive_entry_atime_nsec(entry) };
+		ret_times[0] = (struct timespec){ archive_entry_atime(entry),
+			archive_entry_atime_nsec(entry) };
 	if (archive_entry_mtime_is_set(entry))
-		ret_times[1] = (struct timespec){ archive_entry_mtime(entry), archive_entry_mtime_nsec(entry) };
+		ret_times[1] = (struct timespec){ archive_entry_mtime(entry),
+			archive_entry_mtime_nsec(entry) };
 }
 
 gboolean attributes_wanted(const char *name)
@@ -44,7 +46,8 @@ static int set_xattrs(int fd, struct archive_entry *entry)
 	size_t size;
 	archive_entry_xattr_reset(entry);
 	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
-		if (attributes_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+		if (attributes_wanted(name) && fsetxattr(fd, name, value, size, 0) < 0 &&
+		    errno != ENOTSUP && errno != EPERM)
 			return -1;
 	return 0;
 }
@@ -59,7 +62,8 @@ static int acl_compare(const void *a, const void *b)
 static uint16_t acl_permissions(int permset)
 {
 	return (uint16_t)((permset & ARCHIVE_ENTRY_ACL_READ ? 4 : 0) |
-	    (permset & ARCHIVE_ENTRY_ACL_WRITE ? 2 : 0) | (permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 1 : 0));
+	    (permset & ARCHIVE_ENTRY_ACL_WRITE ? 2 : 0) |
+	    (permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 1 : 0));
 }
 
 static GByteArray *acl_bytes(struct archive_entry *entry, int want)
@@ -72,8 +76,10 @@ static GByteArray *acl_bytes(struct archive_entry *entry, int want)
 	int type, permset, tag, qualifier;
 	const char *name;
 	guint n = 0;
-	while (archive_entry_acl_next(entry, want, &type, &permset, &tag, &qualifier, &name) == ARCHIVE_OK) {
-		AclEntry acl = { .tag = htole16(acl_tag(tag)), .permissions = htole16(acl_permissions(permset)),
+	while (archive_entry_acl_next(entry, want, &type, &permset, &tag, &qualifier, &name) ==
+	    ARCHIVE_OK) {
+		AclEntry acl = { .tag = htole16(acl_tag(tag)),
+			.permissions = htole16(acl_permissions(permset)),
 			.id = htole32(UINT32_MAX) };
 		if (tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP) {
 			if (qualifier < 0) /* a name of the machine that packed it */
@@ -84,13 +90,15 @@ static GByteArray *acl_bytes(struct archive_entry *entry, int want)
 			continue;
 		g_byte_array_append(out, (guint8 *)&acl, sizeof acl);
 	}
-	qsort(out->data + sizeof version, n > ACL_ENTRIES_MAX ? ACL_ENTRIES_MAX : n, sizeof(AclEntry), acl_compare);
+	qsort(out->data + sizeof version, n > ACL_ENTRIES_MAX ? ACL_ENTRIES_MAX : n,
+	    sizeof(AclEntry), acl_compare);
 	return out;
 }
 
 static int set_acl(int fd, const char *attribute, const GByteArray *bytes)
 {
-	if (bytes && fsetxattr(fd, attribute, bytes->data, bytes->len, 0) < 0 && errno != ENOTSUP && errno != EINVAL)
+	if (bytes && fsetxattr(fd, attribute, bytes->data, bytes->len, 0) < 0 && errno != ENOTSUP &&
+	    errno != EINVAL)
 		return -1;
 	return 0;
 }
@@ -127,7 +135,8 @@ int attributes_set_at(int directory_fd, const char *name, struct archive_entry *
 	uid_t uid;
 	gid_t gid;
 	struct timespec times[2];
-	if (!ids(entry, &uid, &gid) || fchownat(directory_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!ids(entry, &uid, &gid) ||
+	    fchownat(directory_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -1;
 	if (archive_entry_filetype(entry) != AE_IFLNK &&
 	    fchmodat(directory_fd, name, archive_entry_perm(entry) & 07777, 0) < 0)

@@ -10,7 +10,8 @@
 
 /* Whether an extended attribute is one of those. */
 gboolean attributes_wanted(const char *name);
-/* 0 or -1 with errno. A directory's default ACL is left for later. Unsupported attributes are left out silently: file systems differ. */
+/* 0 or -1 with errno. A directory's default ACL is left for later. Unsupported attributes are left
+ * out silently: file systems differ. */
 int attributes_set_fd(int fd, struct archive_entry *entry);
 /* NULL when there is none; the caller's. To be set when all is in the directory. */
 GByteArray *attributes_default_acl(struct archive_entry *entry);

@@ -25,7 +25,8 @@ static int remove_nodes(int dir_fd, unsigned depth, Error **err)
 	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	autodir DIR *dir = own < 0 ? NULL : fdopendir(own);
 	if (!dir)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the unpacked directory");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the unpacked directory");
 	for (struct dirent *d; (d = readdir(dir));) {
 		if (d->d_type == DT_BLK || d->d_type == DT_CHR) {
 			struct stat st;
@@ -34,11 +35,14 @@ static int remove_nodes(int dir_fd, unsigned depth, Error **err)
 				unlinkat(dir_fd, d->d_name, 0);
 			continue;
 		}
-		if (d->d_type != DT_DIR || strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+		if (d->d_type != DT_DIR || strcmp(d->d_name, ".") == 0 ||
+		    strcmp(d->d_name, "..") == 0)
 			continue;
-		autofd int below = openat(dir_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		autofd int below = openat(
+		    dir_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (below < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the unpacked directory");
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot read the unpacked directory");
 		if (remove_nodes(below, depth + 1, err) < 0)
 			return -1;
 	}
@@ -51,7 +55,10 @@ static int unpack_squashfs(int file_fd, int directory_fd, const UnpackOptions *o
 	const char *const argv[] = { "unsquashfs", "-force", "-no-progress", "-quiet", "-dest",
 		"/proc/self/fd/3", "/proc/self/fd/4", NULL };
 	const int fds[] = { directory_fd, file_fd };
-	Spawn spawn = { .argv = argv, .fds = fds, .n_fds = G_N_ELEMENTS(fds), .cancelled = op_cancelled,
+	Spawn spawn = { .argv = argv,
+		.fds = fds,
+		.n_fds = G_N_ELEMENTS(fds),
+		.cancelled = op_cancelled,
 		.cancel_data = options->op };
 	if (spawn_run(&spawn, NULL, NULL, err) < 0)
 		return error_prefix(err, "Cannot unpack the squashfs image");
@@ -62,7 +69,8 @@ int unpack_rootfs(const char *file, int directory_fd, const UnpackOptions *optio
 {
 	autofd int fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the image's root file system");
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the image's root file system");
 	if (archive_kind_of_fd(fd) == ARCHIVE_KIND_SQUASHFS)
 		return unpack_squashfs(fd, directory_fd, options, err);
 	return unpack_archive(fd, directory_fd, options, err);

@@ -33,7 +33,8 @@ Volume *volume_new(const Pool *pool, VolumeType type, const char *project, const
 	/* Images are the same for every project. */
 	volume->project = g_strdup(type == VOLUME_IMAGE ? "default" : project);
 	volume->name = g_strdup(name);
-	gboolean prefix = type == VOLUME_CUSTOM || (type != VOLUME_IMAGE && strcmp(project, "default") != 0);
+	gboolean prefix = type == VOLUME_CUSTOM ||
+	    (type != VOLUME_IMAGE && strcmp(project, "default") != 0);
 	volume->content = type == VOLUME_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	volume->disk_name = prefix ? g_strdup_printf("%s_%s", project, name) : g_strdup(name);
 	volume->path = volume_path(pool, volume, PLACE_OWN);
@@ -72,7 +73,8 @@ char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)
 	return driver_path(pool->path, volume->type, place, volume->disk_name, volume->snapshot);
 }
 
-DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config)
+DriverCall *driver_call_new(
+    Pool *pool, const Volume *volume, VolumePlace place, const Config *config)
 {
 	DriverCall *call = g_new0(DriverCall, 1);
 	call->config = pool_config(pool);
@@ -81,8 +83,12 @@ DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place,
 	call->empty = config_new();
 	if (volume) {
 		call->path = volume_path(pool, volume, place);
-		call->volume = (DriverVolume){ .type = volume->type, .content = volume->content, .place = place,
-			.name = volume->disk_name, .snapshot = volume->snapshot, .path = call->path,
+		call->volume = (DriverVolume){ .type = volume->type,
+			.content = volume->content,
+			.place = place,
+			.name = volume->disk_name,
+			.snapshot = volume->snapshot,
+			.path = call->path,
 			.config = config ? config : call->empty };
 	}
 	return call;
@@ -178,7 +184,8 @@ gboolean volume_wait_unmounted(Pool *pool, const Volume *volume)
 	gint64 end = g_get_monotonic_time() + PATIENCE_US;
 	gboolean used;
 	g_mutex_lock(&pool->lock);
-	while ((used = g_hash_table_contains(pool->mounts, volume->path)) && g_cond_wait_until(&pool->unmounted, &pool->lock, end))
+	while ((used = g_hash_table_contains(pool->mounts, volume->path)) &&
+	    g_cond_wait_until(&pool->unmounted, &pool->lock, end))
 		;
 	g_mutex_unlock(&pool->lock);
 	if (used)
@@ -251,13 +258,15 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err)
 /* containers/NAME, or the folder of its snapshots. */
 static char *link_path(Pool *pool, const Volume *volume, gboolean snapshots)
 {
-	return driver_path(pool->daemon->dir, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
+	return driver_path(
+	    pool->daemon->dir, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
 }
 
 static int link_to(Pool *pool, const Volume *volume, gboolean snapshots, Error **err)
 {
 	g_autofree char *link = link_path(pool, volume, snapshots);
-	g_autofree char *target = driver_path(pool->path, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
+	g_autofree char *target = driver_path(
+	    pool->path, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
 	if (symlink(target, link) == 0)
 		return 0;
 	/* One from before, to this or to a tree that is gone. */

@@ -36,8 +36,10 @@ typedef struct DriverCall {
 	Config *config, *empty, *stored;
 	char *path;
 } DriverCall;
-DriverCall *driver_call_new(Pool *pool, const Volume *volume, VolumePlace place, const Config *config);
-/* The same with the configuration that the volume's row has, for drivers that mount and resize by it. */
+DriverCall *driver_call_new(
+    Pool *pool, const Volume *volume, VolumePlace place, const Config *config);
+/* The same with the configuration that the volume's row has, for drivers that mount and resize by
+ * it. */
 DriverCall *driver_call_load(Pool *pool, const Volume *volume, VolumePlace place);
 void driver_call_free(DriverCall *call);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriverCall, driver_call_free)
@@ -49,27 +51,33 @@ int volume_move(Pool *pool, const Volume *volume, VolumePlace from, VolumePlace 
 int volume_destroy(Pool *pool, const Volume *volume, VolumePlace place, Error **err);
 
 /* ERROR_NOT_FOUND "Storage volume not found". ret_config may be NULL. */
-int volume_row_find(Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err);
+int volume_row_find(
+    Pool *pool, const Volume *volume, int64_t *ret_id, Config **ret_config, Error **err);
 /* The same, and the content type goes into the volume. */
 int volume_load(Pool *pool, Volume *volume, int64_t *ret_id, Config **ret_config, Error **err);
 /* `also` (may be NULL) runs in the same transaction, here and below. */
-int volume_row_insert(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
-    void *data, Error **err);
+int volume_row_insert(Pool *pool, const Volume *volume, const char *description,
+    const Config *config, PoolAlso also, void *data, Error **err);
 int volume_row_description(Pool *pool, const Volume *volume, char **ret_description, Error **err);
 /* Success when there is none. */
 int volume_row_delete(Pool *pool, const Volume *volume, Error **err);
-int volume_row_delete_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
-int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err);
+int volume_row_delete_with(
+    Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
+int volume_row_rename(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also,
+    void *data, Error **err);
 /* One key of the row; NULL removes it. */
-int volume_row_set(Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);
-/* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name back;
- * volume_row_rename() takes it away with the new name. */
+int volume_row_set(
+    Pool *pool, const Volume *volume, const char *key, const char *value, Error **err);
+/* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name
+ * back; volume_row_rename() takes it away with the new name. */
 #define VOLUME_INTENT "volatile.rename"
-/* On a volume that a move to another pool has copied, until one of the two is left: a start that finds a custom volume
- * with it removes it, and asks the instance whether a root volume is its own. */
+/* On a volume that a move to another pool has copied, until one of the two is left: a start that
+ * finds a custom volume with it removes it, and asks the instance whether a root volume is its own.
+ */
 #define VOLUME_MOVING "volatile.moving"
-/* The end of a move to another pool: `to` is the volume now and `from` the one to remove (VOLUME_MOVING). ERROR_BUSY
- * unless `from` has that number of snapshots, those that were copied. */
+/* The end of a move to another pool: `to` is the volume now and `from` the one to remove
+ * (VOLUME_MOVING). ERROR_BUSY unless `from` has that number of snapshots, those that were copied.
+ */
 typedef struct VolumeHandOver {
 	Pool *from_pool, *to_pool;
 	const Volume *from, *to;
@@ -80,7 +88,8 @@ typedef struct VolumeHandOver {
 int volume_row_hand_over(const VolumeHandOver *over, Error **err);
 /* Notes of the daemon's own, which nobody else is shown: VOLUME_INTENT, VOLUME_MOVING. */
 gboolean volume_key_is_internal(const char *key);
-int volume_row_update(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
+int volume_row_update(
+    Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 
 /* The volume's configuration with the pool's `volume.*` defaults below it. */
 Config *volume_effective_config(Pool *pool, const Config *config);
@@ -92,17 +101,18 @@ int volume_unmount(Pool *pool, const Volume *volume, Error **err);
 int volume_mount_locked(Pool *pool, const Volume *volume, Error **err);
 int volume_unmount_locked(Pool *pool, const Volume *volume, Error **err);
 gboolean volume_mounted(Pool *pool, const Volume *volume);
-/* Waits a moment for short users (a file transfer that ends); FALSE: it is in use for longer. The caller may
- * hold the volume's lock. */
+/* Waits a moment for short users (a file transfer that ends); FALSE: it is in use for longer. The
+ * caller may hold the volume's lock. */
 gboolean volume_wait_unmounted(Pool *pool, const Volume *volume);
 
 /* Bytes; -1 unknown. */
-int volume_usage(Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
+int volume_usage(
+    Pool *pool, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err);
 
 /* The limit of a file system, 0 for none, as far as the driver has one. */
 int volume_set_size(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 
-/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots; containers-snapshots/NAME
- * likewise, whether there are snapshots yet or not. */
+/* containers/NAME -> storage-pools/POOL/containers/NAME, for instances' roots;
+ * containers-snapshots/NAME likewise, whether there are snapshots yet or not. */
 int volume_link(Pool *pool, const Volume *volume, Error **err);
 void volume_unlink(Pool *pool, const Volume *volume);

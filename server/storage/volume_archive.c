@@ -18,7 +18,8 @@
 static int pack_path(Pack *sink, const char *path, const char *prefix, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || fault_point("backup tree", err) < 0 ? -1 : pack_tree(sink, prefix, fd, err);
+	return fd < 0 || fault_point("backup tree", err) < 0 ? -1 :
+							       pack_tree(sink, prefix, fd, err);
 }
 
 static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *name, Error **err)
@@ -28,18 +29,24 @@ static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *n
 	if (snapshot_mount(archive->pool, archive->volume, name, &path, err) < 0)
 		return -1;
 	int result = pack_path(sink, path, prefix, err);
-	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) < 0 ? -1 : result;
+	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) <
+		0 ?
+	    -1 :
+	    result;
 }
 
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
 {
 	for (guint i = 0; i < archive->snapshots->len; i++)
-		if (pack_snapshot(archive, sink, ((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
+		if (pack_snapshot(archive, sink,
+			((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
 			return -1;
 	if (volume_mount(archive->pool, archive->volume, err) < 0)
 		return -1;
 	int result = pack_path(sink, archive->volume->path, archive->prefix, err);
-	return volume_unmount(archive->pool, archive->volume, result == 0 ? err : NULL) < 0 ? -1 : result;
+	return volume_unmount(archive->pool, archive->volume, result == 0 ? err : NULL) < 0 ?
+	    -1 :
+	    result;
 }
 
 /* ---- unpacking ---- */
@@ -63,7 +70,8 @@ static const SnapshotRow *snapshot_at(const VolumeArchive *archive, int tree)
 static char *tree_prefix(const VolumeArchive *archive, int tree)
 {
 	const SnapshotRow *row = snapshot_at(archive, tree);
-	return row ? g_strdup_printf("%s/%s", archive->snapshots_prefix, row->name) : g_strdup(archive->prefix);
+	return row ? g_strdup_printf("%s/%s", archive->snapshots_prefix, row->name) :
+		     g_strdup(archive->prefix);
 }
 
 static gboolean below(const char *path, const char *prefix)
@@ -78,7 +86,8 @@ static int tree_of(const Restore *r, const char *path)
 	const VolumeArchive *archive = r->archive;
 	if (below(path, archive->prefix))
 		return (int)archive->snapshots->len;
-	if (!below(path, archive->snapshots_prefix) || path[strlen(archive->snapshots_prefix)] == '\0')
+	if (!below(path, archive->snapshots_prefix) ||
+	    path[strlen(archive->snapshots_prefix)] == '\0')
 		return NOWHERE;
 	const char *name = path + strlen(archive->snapshots_prefix) + 1;
 	size_t n = strcspn(name, "/");
@@ -114,7 +123,8 @@ static int empty_directory(int fd, Error **err)
 static int check_root(const Restore *r, Error **err)
 {
 	struct stat st;
-	if (!r->archive->root || (fstatat(r->fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
+	if (!r->archive->root ||
+	    (fstatat(r->fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
 	g_autofree char *prefix = tree_prefix(r->archive, r->current);
 	return error_set(err, ERROR_INVALID, "Backup holds no \"%s/rootfs\"", prefix);
@@ -143,7 +153,8 @@ static int open_tree(Restore *r, int tree, Error **err)
 	const SnapshotRow *row = snapshot_at(r->archive, tree);
 	if (!row || takes_snapshots(r))
 		return file_open_directory(r->path, err);
-	g_autoptr(Volume) snapshot = volume_snapshot(r->archive->pool, r->archive->volume, row->name);
+	g_autoptr(Volume) snapshot = volume_snapshot(
+	    r->archive->pool, r->archive->volume, row->name);
 	g_autofree char *path = volume_path(r->archive->pool, snapshot, PLACE_UNFINISHED);
 	return file_mkdir_all(path, 0700, err) < 0 ? -1 : file_open_directory(path, err);
 }
@@ -154,7 +165,8 @@ static int enter_tree(Restore *r, int tree, Error **err)
 	if (leave_tree(r, err) < 0)
 		return -1;
 	if (r->seen[tree] || r->seen[r->archive->snapshots->len])
-		return error_set(err, ERROR_INVALID, "Backup has \"%s\" twice, or a snapshot behind the volume", prefix);
+		return error_set(err, ERROR_INVALID,
+		    "Backup has \"%s\" twice, or a snapshot behind the volume", prefix);
 	if (fault_point("restore tree", err) < 0)
 		return -1;
 	r->fd = open_tree(r, tree, err);
@@ -174,7 +186,8 @@ static int unpack_trees(Restore *r, Error **err)
 		int tree = tree_of(r, path);
 		if (tree == NOWHERE)
 			continue;
-		if ((tree != r->current && enter_tree(r, tree, err) < 0) || unpacker_entry(r->unpacker, err) < 0)
+		if ((tree != r->current && enter_tree(r, tree, err) < 0) ||
+		    unpacker_entry(r->unpacker, err) < 0)
 			return -1;
 	}
 	if (more < 0 || leave_tree(r, err) < 0)
@@ -190,9 +203,14 @@ static int unpack_trees(Restore *r, Error **err)
 static int unpack_into(const VolumeArchive *archive, int fd, const char *path, Error **err)
 {
 	g_autofree gboolean *seen = g_new0(gboolean, archive->snapshots->len + 1);
-	UnpackOptions options = { .shape = archive->root ? UNPACK_IMAGE : UNPACK_TREE, .limit = archive->limit,
-		.op = archive->op, .stage = "restore_backup", .what = "Unpacking backup" };
-	Restore r = { .archive = archive, .path = path, .current = NOWHERE, .fd = -1, .seen = seen };
+	UnpackOptions options = { .shape = archive->root ? UNPACK_IMAGE : UNPACK_TREE,
+		.limit = archive->limit,
+		.op = archive->op,
+		.stage = "restore_backup",
+		.what = "Unpacking backup" };
+	Restore r = {
+		.archive = archive, .path = path, .current = NOWHERE, .fd = -1, .seen = seen
+	};
 	if (unpacker_open(fd, &options, &r.unpacker, err) < 0)
 		return -1;
 	int result = unpack_trees(&r, err);
@@ -205,7 +223,8 @@ static int insert_rows(const VolumeArchive *archive, Error **err)
 {
 	for (guint i = 0; i < archive->snapshots->len; i++)
 		if (fault_point("restore rows", err) < 0 ||
-		    snapshot_row_insert(archive->pool, archive->volume, archive->snapshots->pdata[i], err) < 0)
+		    snapshot_row_insert(
+			archive->pool, archive->volume, archive->snapshots->pdata[i], err) < 0)
 			return -1;
 	return 0;
 }
@@ -217,9 +236,11 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, archive->volume->path, FALSE);
 	g_autofree char *path = NULL;
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
 	if (volume_exists(pool, archive->volume, PLACE_OWN))
-		return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"",
+		return error_set(err, ERROR_EXISTS,
+		    "Storage volume \"%s\" already exists on storage pool \"%s\"",
 		    archive->volume->name, pool->name);
 	if (volume_begin(pool, archive->volume, config, &path, err) < 0)
 		return -1;
@@ -227,7 +248,8 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 		volume_abandon(pool, archive->volume);
 		return -1;
 	}
-	if (volume_finish(pool, archive->volume, archive->description ? archive->description : "", config, err) < 0)
+	if (volume_finish(pool, archive->volume, archive->description ? archive->description : "",
+		config, err) < 0)
 		return -1;
 	if (insert_rows(archive, err) == 0)
 		return 0;

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * A volume with its snapshots as trees in a backup's archive, one after the other, snapshots first: from any
- * driver, to any driver. What the archive holds beside them is the caller's.
+ * A volume with its snapshots as trees in a backup's archive, one after the other, snapshots first:
+ * from any driver, to any driver. What the archive holds beside them is the caller's.
  */
 #include "server/storage/pack.h"
 #include "server/storage/volume.h"
@@ -14,7 +14,7 @@ typedef struct VolumeArchive {
 	const GPtrArray *snapshots;   /* SnapshotRow *, oldest first */
 	const char *prefix;           /* of the volume's entries: "backup/container" */
 	const char *snapshots_prefix; /* followed by "/NAME": "backup/snapshots" */
-	gboolean root;                /* it is an instance's: only the parts that belong into one are unpacked */
+	gboolean root; /* it is an instance's: only the parts that belong into one are unpacked */
 	struct Operation *op;         /* may be NULL */
 	/* Unpacking only. */
 	const char *description;
@@ -24,6 +24,6 @@ typedef struct VolumeArchive {
 
 /* The caller sees to it that nothing writes to the volume meanwhile. */
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err);
-/* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other names
- * are left out. Nothing is left on failure. */
+/* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other
+ * names are left out. Nothing is left on failure. */
 int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err);

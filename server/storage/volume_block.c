@@ -100,7 +100,8 @@ static int write_piece(int out, const char *piece, char *old, ssize_t n, off_t a
 	ssize_t there = pread(out, old, (size_t)n, at);
 	for (ssize_t done = 0, length; done < n; done += length) {
 		length = MIN(n - done, (ssize_t)BLOCK);
-		if ((there < done + length || memcmp(piece + done, old + done, (size_t)length) != 0) &&
+		if ((there < done + length ||
+			memcmp(piece + done, old + done, (size_t)length) != 0) &&
 		    pwrite(out, piece + done, (size_t)length, at + done) != length)
 			return -1;
 	}
@@ -121,7 +122,9 @@ int volume_block_copy(const char *from, const char *to, Error **err)
 		if (n < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
 		if (n == 0)
-			return fsync(out) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
+			return fsync(out) == 0 ?
+			    0 :
+			    error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
 		if (write_piece(out, piece, old, n, at) < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
 		at += n;
@@ -148,5 +151,7 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	if (bytes < st.st_size)
 		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
-	return truncate(path, bytes) == 0 ? 0 : error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
+	return truncate(path, bytes) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
 }

@@ -22,6 +22,6 @@ int volume_block_create(Pool *pool, const Volume *volume, const Config *config, 
 int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err);
 /* ERROR_INVALID for a smaller size than it has. */
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
-/* Both volumes are mounted. A file is made or resized as needed; a device is as large as the source, at least. Only
- * what differs is written, so holes stay holes. */
+/* Both volumes are mounted. A file is made or resized as needed; a device is as large as the
+ * source, at least. Only what differs is written, so holes stay holes. */
 int volume_block_copy(const char *from, const char *to, Error **err);

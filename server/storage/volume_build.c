@@ -26,10 +26,13 @@ static int unmount_unfinished(Pool *pool, const Volume *volume, Error **err)
 /* One that failed to go away; its name is ours while the lock is held. */
 static int clear_unfinished(Pool *pool, const Volume *volume, Error **err)
 {
-	return volume_exists(pool, volume, PLACE_UNFINISHED) ? volume_destroy(pool, volume, PLACE_UNFINISHED, err) : 0;
+	return volume_exists(pool, volume, PLACE_UNFINISHED) ?
+	    volume_destroy(pool, volume, PLACE_UNFINISHED, err) :
+	    0;
 }
 
-static int mounted_path(Pool *pool, const Volume *volume, DriverCall *call, char **ret_path, Error **err)
+static int mounted_path(
+    Pool *pool, const Volume *volume, DriverCall *call, char **ret_path, Error **err)
 {
 	if (mount_unfinished(call, err) < 0) {
 		volume_destroy(pool, volume, PLACE_UNFINISHED, NULL);
@@ -39,7 +42,8 @@ static int mounted_path(Pool *pool, const Volume *volume, DriverCall *call, char
 	return 0;
 }
 
-int volume_begin(Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
+int volume_begin(
+    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
 	if (fault_point("volume create", err) < 0 || clear_unfinished(pool, volume, err) < 0 ||
@@ -56,12 +60,15 @@ static gboolean copy_cancelled(void *op)
 int volume_copy_tree(const char *from, const char *to, Operation *op, Error **err)
 {
 	autofd int source = file_open_directory(from, err);
-	autofd int target = source < 0 || fault_point("volume copy", err) < 0 ? -1 : file_open_directory(to, err);
+	autofd int target = source < 0 || fault_point("volume copy", err) < 0 ?
+	    -1 :
+	    file_open_directory(to, err);
 	FileCopy options = { .cancelled = op ? copy_cancelled : NULL, .data = op };
 	return target < 0 ? -1 : file_copy_tree(source, target, &options, err);
 }
 
-static int copy_content(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
+static int copy_content(Pool *pool, const Volume *from, const Volume *volume, const char *to,
+    Operation *op, Error **err)
 {
 	if (volume->content == CONTENT_FILESYSTEM || !pool->driver->volume_block_path)
 		return volume_copy_tree(from->path, to, op, err);
@@ -71,7 +78,8 @@ static int copy_content(Pool *pool, const Volume *from, const Volume *volume, co
 }
 
 /* The source is locked by the caller and may be in use already. */
-static int copy_mounted(Pool *pool, const Volume *from, const Volume *volume, const char *to, Operation *op, Error **err)
+static int copy_mounted(Pool *pool, const Volume *from, const Volume *volume, const char *to,
+    Operation *op, Error **err)
 {
 	if (volume_mount_locked(pool, from, err) < 0)
 		return -1;
@@ -79,8 +87,8 @@ static int copy_mounted(Pool *pool, const Volume *from, const Volume *volume, co
 	return volume_unmount_locked(pool, from, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
-static int begin_copy(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
-    char **ret_path, Error **err)
+static int begin_copy(Pool *pool, const Volume *from, const Volume *volume, const Config *config,
+    Operation *op, char **ret_path, Error **err)
 {
 	g_autofree char *path = NULL;
 	if (volume_begin(pool, volume, config, &path, err) < 0)
@@ -93,8 +101,8 @@ static int begin_copy(Pool *pool, const Volume *from, const Volume *volume, cons
 	return 0;
 }
 
-int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config, Operation *op,
-    char **ret_path, Error **err)
+int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config,
+    Operation *op, char **ret_path, Error **err)
 {
 	Error *inner = NULL;
 	if (!pool->driver->volume_clone)
@@ -121,13 +129,14 @@ int volume_ready(Pool *pool, const Volume *volume, Error **err)
 	return unmount_unfinished(pool, volume, err);
 }
 
-int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
+int volume_finish(
+    Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err)
 {
 	return volume_finish_with(pool, volume, description, config, NULL, NULL, err);
 }
 
-int volume_finish_with(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
-    void *data, Error **err)
+int volume_finish_with(Pool *pool, const Volume *volume, const char *description,
+    const Config *config, PoolAlso also, void *data, Error **err)
 {
 	if (unmount_unfinished(pool, volume, err) < 0 ||
 	    volume_row_insert(pool, volume, description, config, also, data, err) < 0)
@@ -157,8 +166,8 @@ static void destroy_deleted(Pool *pool, const Volume *volume)
 {
 	g_autoptr(Error) error = NULL;
 	if (volume_destroy(pool, volume, PLACE_DELETED, &error) < 0)
-		log_warn("Data of a deleted volume stays until the next start", "pool", pool->name, "volume",
-		    volume->disk_name, "err", error->message);
+		log_warn("Data of a deleted volume stays until the next start", "pool", pool->name,
+		    "volume", volume->disk_name, "err", error->message);
 }
 
 int volume_remove(Pool *pool, const Volume *volume, Error **err)
@@ -170,9 +179,11 @@ int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *da
 {
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (volume_exists(pool, volume, PLACE_DELETED) && volume_destroy(pool, volume, PLACE_DELETED, err) < 0)
+	if (volume_exists(pool, volume, PLACE_DELETED) &&
+	    volume_destroy(pool, volume, PLACE_DELETED, err) < 0)
 		return -1;
-	if (volume_exists(pool, volume, PLACE_OWN) && volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
+	if (volume_exists(pool, volume, PLACE_OWN) &&
+	    volume_move(pool, volume, PLACE_OWN, PLACE_DELETED, err) < 0)
 		return -1;
 	if (is_root(volume))
 		volume_unlink(pool, volume);
@@ -191,7 +202,8 @@ int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error
 	return volume_rename_with(pool, volume, renamed, NULL, NULL, err);
 }
 
-int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err)
+int volume_rename_with(
+    Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(DriverCall) from = driver_call_new(pool, volume, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
@@ -204,7 +216,8 @@ int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, 
 		volume_row_set(pool, volume, VOLUME_INTENT, NULL, NULL);
 		return -1;
 	}
-	if (fault_point("volume rename", err) < 0 || (is_root(volume) && volume_link(pool, renamed, err) < 0))
+	if (fault_point("volume rename", err) < 0 ||
+	    (is_root(volume) && volume_link(pool, renamed, err) < 0))
 		goto back;
 	if (volume_row_rename(pool, volume, renamed, also, data, err) < 0)
 		goto back;

@@ -1,34 +1,40 @@
 #pragma once
 /*
- * How volumes come and go, the same for every driver and kind: made in PLACE_UNFINISHED, then row and
- * move; moved to PLACE_DELETED, then row and data. The caller holds the volume's lock.
+ * How volumes come and go, the same for every driver and kind: made in PLACE_UNFINISHED, then row
+ * and move; moved to PLACE_DELETED, then row and data. The caller holds the volume's lock.
  */
 #include "server/storage/volume.h"
 
 struct Operation;
 
-/* An empty volume in PLACE_UNFINISHED, mounted; *ret_path (g_free) is its directory. What an earlier
- * attempt left there goes first. Then volume_finish() or volume_abandon(). config may be NULL. */
-int volume_begin(Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err);
-/* The same as a copy of `from`, a volume or snapshot of the same pool: the driver's clone, or the tree
- * is copied. The caller holds a lock on `from`. op (may be NULL) is asked whether to give up. */
-int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config, struct Operation *op,
-    char **ret_path, Error **err);
+/* An empty volume in PLACE_UNFINISHED, mounted; *ret_path (g_free) is its directory. What an
+ * earlier attempt left there goes first. Then volume_finish() or volume_abandon(). config may be
+ * NULL. */
+int volume_begin(
+    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err);
+/* The same as a copy of `from`, a volume or snapshot of the same pool: the driver's clone, or the
+ * tree is copied. The caller holds a lock on `from`. op (may be NULL) is asked whether to give up.
+ */
+int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config,
+    struct Operation *op, char **ret_path, Error **err);
 /* Unmounts it, writes its row (config as it is to be stored) and moves it to its place; roots of
  * instances get their link. On failure nothing is left of it. */
-int volume_finish(Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
+int volume_finish(
+    Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 /* Unmounts it only, for who moves it himself. */
 int volume_ready(Pool *pool, const Volume *volume, Error **err);
-int volume_finish_with(Pool *pool, const Volume *volume, const char *description, const Config *config, PoolAlso also,
-    void *data, Error **err);
+int volume_finish_with(Pool *pool, const Volume *volume, const char *description,
+    const Config *config, PoolAlso also, void *data, Error **err);
 void volume_abandon(Pool *pool, const Volume *volume);
-/* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted. */
+/* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted.
+ */
 int volume_remove(Pool *pool, const Volume *volume, Error **err);
 int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *data, Error **err);
-/* Gives it, with its snapshots, another name; a crash in between leaves the old one. The caller holds both
- * locks and has checked that the new name is free. */
+/* Gives it, with its snapshots, another name; a crash in between leaves the old one. The caller
+ * holds both locks and has checked that the new name is free. */
 int volume_rename(Pool *pool, const Volume *volume, const Volume *renamed, Error **err);
-int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also, void *data, Error **err);
+int volume_rename_with(Pool *pool, const Volume *volume, const Volume *renamed, PoolAlso also,
+    void *data, Error **err);
 /* The lock on both of two volumes of one pool, in the order that cannot deadlock. */
 typedef struct VolumePairLock {
 	VolumeLock *first, *second;

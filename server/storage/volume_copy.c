@@ -15,7 +15,8 @@
 /* The volume that a snapshot is of, or the volume itself. */
 static Volume *whole(const VolumeCopy *copy)
 {
-	Volume *volume = volume_new(copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
+	Volume *volume = volume_new(
+	    copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
 	volume->content = copy->from->content;
 	return volume;
 }
@@ -31,31 +32,38 @@ static int sync_tree(const char *from, const char *to, Operation *op, Error **er
 	autofd int source = file_open_directory(from, err);
 	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
 	FileCopy options = { .cancelled = cancelled, .data = op, .sync = TRUE };
-	return target < 0 || fault_point("volume copy", err) < 0 ? -1 : file_copy_tree(source, target, &options, err);
+	return target < 0 || fault_point("volume copy", err) < 0 ?
+	    -1 :
+	    file_copy_tree(source, target, &options, err);
 }
 
 /* Disks are files in trees, unless a driver has devices for them. */
 static gboolean by_device(const VolumeCopy *copy)
 {
 	return copy->from->content != CONTENT_FILESYSTEM &&
-	    (copy->from_pool->driver->volume_block_path || copy->to_pool->driver->volume_block_path);
+	    (copy->from_pool->driver->volume_block_path ||
+		copy->to_pool->driver->volume_block_path);
 }
 
-static int sync_device(const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
+static int sync_device(
+    const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
 {
 	g_autofree char *from = volume_block_path(copy->from_pool, source, PLACE_OWN);
-	g_autofree char *target = copy->to_pool->driver->volume_block_path ? volume_block_path(copy->to_pool, copy->to, place)
-									   : volume_block_file(to, source->content);
+	g_autofree char *target = copy->to_pool->driver->volume_block_path ?
+	    volume_block_path(copy->to_pool, copy->to, place) :
+	    volume_block_file(to, source->content);
 	return volume_block_copy(from, target, err);
 }
 
-/* The content of a volume or snapshot goes to the directory `to`, that of copy->to in `place` or of a snapshot in it.
- * Counted mounts, as somebody may be using the source. */
-static int sync_from(const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
+/* The content of a volume or snapshot goes to the directory `to`, that of copy->to in `place` or of
+ * a snapshot in it. Counted mounts, as somebody may be using the source. */
+static int sync_from(
+    const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
 {
 	if (volume_mount(copy->from_pool, source, err) < 0)
 		return -1;
-	int result = by_device(copy) ? sync_device(copy, source, to, place, err) : sync_tree(source->path, to, copy->op, err);
+	int result = by_device(copy) ? sync_device(copy, source, to, place, err) :
+				       sync_tree(source->path, to, copy->op, err);
 	if (volume_unmount(copy->from_pool, source, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
@@ -64,7 +72,8 @@ static int sync_from(const VolumeCopy *copy, const Volume *source, const char *t
 /* ---- snapshots into a volume that is being made ---- */
 
 /* Where snapshots are trees of their own, each is copied straight into its place. */
-static int copy_snapshot_tree(const VolumeCopy *copy, const Volume *source, const char *name, VolumePlace place, Error **err)
+static int copy_snapshot_tree(
+    const VolumeCopy *copy, const Volume *source, const char *name, VolumePlace place, Error **err)
 {
 	g_autoptr(Volume) snapshot = volume_snapshot(copy->to_pool, copy->to, name);
 	g_autofree char *path = volume_path(copy->to_pool, snapshot, place);
@@ -99,7 +108,8 @@ static int load_rows(CopiedRows *copied, Error **err)
 	g_autoptr(Volume) volume = whole(copy);
 	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
 		SnapshotRow *row = NULL;
-		if (snapshot_row_find(copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0)
+		if (snapshot_row_find(
+			copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0)
 			return -1;
 		g_ptr_array_add(copied->rows, row);
 	}
@@ -111,7 +121,8 @@ static int insert_rows(Tx *tx, void *data, Error **err)
 {
 	const CopiedRows *copied = data;
 	for (guint n = 0; n < copied->rows->len; n++)
-		if (snapshot_row_insert_in(tx, copied->copy->to_pool, copied->copy->to, copied->rows->pdata[n], err) < 0)
+		if (snapshot_row_insert_in(tx, copied->copy->to_pool, copied->copy->to,
+			copied->rows->pdata[n], err) < 0)
 			return -1;
 	return 0;
 }
@@ -125,15 +136,18 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 {
 	g_autofree char *path = NULL;
 	/* With snapshots of its own making the driver needs the volume's history in order. */
-	if (copy->from_pool == copy->to_pool && (!has_snapshots(copy) || !copy->to_pool->driver->snapshot_create)) {
-		if (volume_begin_clone(copy->to_pool, copy->from, copy->to, config, copy->op, &path, err) < 0)
+	if (copy->from_pool == copy->to_pool &&
+	    (!has_snapshots(copy) || !copy->to_pool->driver->snapshot_create)) {
+		if (volume_begin_clone(
+			copy->to_pool, copy->from, copy->to, config, copy->op, &path, err) < 0)
 			return -1;
 		if (lay_snapshots(copy, path, err) == 0)
 			return 0;
 	} else {
 		if (volume_begin(copy->to_pool, copy->to, config, &path, err) < 0)
 			return -1;
-		if (lay_snapshots(copy, path, err) == 0 && sync_from(copy, copy->from, path, PLACE_UNFINISHED, err) == 0)
+		if (lay_snapshots(copy, path, err) == 0 &&
+		    sync_from(copy, copy->from, path, PLACE_UNFINISHED, err) == 0)
 			return 0;
 	}
 	volume_abandon(copy->to_pool, copy->to);
@@ -155,7 +169,8 @@ static int source_config(const VolumeCopy *copy, Config **ret_config, Error **er
 /* What the target's driver does not know and what the daemon noted for itself stay behind. */
 static gboolean is_copied(const VolumeCopy *copy, const char *key)
 {
-	return !g_str_has_prefix(key, "volatile.") && key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
+	return !g_str_has_prefix(key, "volatile.") &&
+	    key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
 }
 
 int volume_copy_config(const VolumeCopy *copy, Config **ret_config, Error **err)
@@ -182,7 +197,8 @@ static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
 		return -1;
 	g_autofree char *path = volume_block_path(copy->from_pool, copy->from, PLACE_OWN);
 	int64_t bytes = volume_block_size(path);
-	if (volume_unmount(copy->from_pool, copy->from, err) < 0 || (size && units_parse_bytes(size, &wanted, err) < 0))
+	if (volume_unmount(copy->from_pool, copy->from, err) < 0 ||
+	    (size && units_parse_bytes(size, &wanted, err) < 0))
 		return -1;
 	g_autofree char *text = g_strdup_printf("%" PRId64, bytes);
 	if (bytes > wanted)
@@ -195,7 +211,8 @@ static int copied_config(const VolumeCopy *copy, Config **ret_config, Error **er
 	g_autoptr(Config) own = NULL;
 	if (!copy->config && volume_copy_config(copy, &own, err) < 0)
 		return -1;
-	g_autoptr(Config) config = volume_effective_config(copy->to_pool, copy->config ? copy->config : own);
+	g_autoptr(Config) config = volume_effective_config(
+	    copy->to_pool, copy->config ? copy->config : own);
 	if (copied_size(copy, config, err) < 0)
 		return -1;
 	*ret_config = g_steal_pointer(&config);
@@ -209,18 +226,22 @@ int volume_copy(const VolumeCopy *copy, Error **err)
 		return -1;
 	g_autoptr(VolumeLock) lock = volume_lock(copy->to_pool->locks, copy->to->path, FALSE);
 	if (volume_exists(copy->to_pool, copy->to, PLACE_OWN))
-		return error_set(err, ERROR_EXISTS, "Storage volume \"%s\" already exists on storage pool \"%s\"", copy->to->name,
+		return error_set(err, ERROR_EXISTS,
+		    "Storage volume \"%s\" already exists on storage pool \"%s\"", copy->to->name,
 		    copy->to_pool->name);
-	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
+	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)snapshot_row_free);
 	CopiedRows copied = { .copy = copy, .rows = rows };
 	if (load_rows(&copied, err) < 0 || make_data(copy, config, err) < 0)
 		return -1;
-	return volume_finish_with(copy->to_pool, copy->to, copy->description, config, insert_rows, &copied, err);
+	return volume_finish_with(
+	    copy->to_pool, copy->to, copy->description, config, insert_rows, &copied, err);
 }
 
 /* ---- refresh ---- */
 
-static int add_snapshot(const VolumeCopy *copy, const Volume *volume, const char *name, const char *path, Error **err)
+static int add_snapshot(
+    const VolumeCopy *copy, const Volume *volume, const char *name, const char *path, Error **err)
 {
 	g_autoptr(Volume) source = volume_snapshot(copy->from_pool, volume, name);
 	g_autoptr(Volume) snapshot = volume_snapshot(copy->to_pool, copy->to, name);
@@ -244,7 +265,8 @@ int volume_refresh(const VolumeCopy *copy, const GPtrArray *gone, Error **err)
 		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0)
 			return -1;
 	if (!volume_wait_unmounted(copy->to_pool, copy->to))
-		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", copy->to->name);
+		return error_set(
+		    err, ERROR_BUSY, "Storage volume \"%s\" is in use", copy->to->name);
 	if (volume_mount(copy->to_pool, copy->to, err) < 0)
 		return -1;
 	int result = 0;

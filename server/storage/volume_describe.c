@@ -38,7 +38,8 @@ static void add_instance_user(Described *d)
 		g_ptr_array_add(d->used, used_url("/1.0/instances", name, d->message->project));
 		return;
 	}
-	g_autofree char *prefix = g_strdup_printf("/1.0/instances/%.*s/snapshots", (int)(slash - name), name);
+	g_autofree char *prefix = g_strdup_printf(
+	    "/1.0/instances/%.*s/snapshots", (int)(slash - name), name);
 	g_ptr_array_add(d->used, used_url(prefix, slash + 1, d->message->project));
 }
 
@@ -49,14 +50,16 @@ static void add_row(DescribeCall *call, Rows *rows)
 	d->type = (VolumeType)rows_int(rows, 2);
 	d->config = config_new();
 	d->used = g_ptr_array_new_with_free_func(g_free);
-	Pb__StorageVolume *m = d->message = arena_message(call->arena, Pb__StorageVolume, pb__storage_volume);
+	Pb__StorageVolume *m = d->message = arena_message(
+	    call->arena, Pb__StorageVolume, pb__storage_volume);
 	m->name = arena_strdup(call->arena, rows_text(rows, 1));
 	m->type = arena_strdup(call->arena, volume_type_name(d->type));
 	m->description = arena_strdup(call->arena, rows_text(rows, 3));
 	m->content_type = (char *)volume_content_name((VolumeContent)rows_int(rows, 4));
 	m->project = arena_strdup(call->arena, rows_text(rows, 5));
 	m->location = arena_strdup(call->arena, "none");
-	m->created_at = arena_message(call->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	m->created_at = arena_message(
+	    call->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	m->created_at->seconds = rows_time(rows, 6);
 	g_ptr_array_add(call->volumes, d);
 	g_hash_table_insert(call->by_id, &d->id, d);
@@ -69,16 +72,16 @@ static void add_row(DescribeCall *call, Rows *rows)
 }
 
 /* A custom volume that a move is copying, or has left behind, is nobody's. */
-#define WANTED \
-	" JOIN projects p ON p.id = v.project_id" \
-	" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)" \
+#define WANTED                                                                                               \
+	" JOIN projects p ON p.id = v.project_id"                                                            \
+	" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)"               \
 	" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))" \
-	" AND NOT (v.type = 2 AND EXISTS (SELECT 1 FROM storage_volumes_config m" \
+	" AND NOT (v.type = 2 AND EXISTS (SELECT 1 FROM storage_volumes_config m"                            \
 	" WHERE m.storage_volume_id = v.id AND m.key = '" VOLUME_MOVING "'))"
 #define WANTED_FORMAT "iiisssss"
-#define WANTED_VALUES(call) \
-	(call)->pool->id, (call)->type, (call)->type, (call)->query->name, (call)->query->name, (call)->query->project, \
-	    (call)->custom_project, (call)->query->project
+#define WANTED_VALUES(call)                                                                        \
+	(call)->pool->id, (call)->type, (call)->type, (call)->query->name, (call)->query->name,    \
+	    (call)->query->project, (call)->custom_project, (call)->query->project
 
 /* Volumes and their snapshots share one space of ids. */
 static int load_volumes(Tx *tx, DescribeCall *call, Error **err)
@@ -131,7 +134,8 @@ static int load_users(Tx *tx, DescribeCall *call, const char *kind, const char *
 	while ((more = rows_next(rows, err)) > 0) {
 		const char *project = rows_text(rows, 1), *own = rows_text(rows, 3);
 		gboolean has = own && g_ascii_strcasecmp(own, "true") == 0;
-		g_autofree char *key = g_strdup_printf("%s/%s", has ? project : "default", rows_text(rows, 2));
+		g_autofree char *key = g_strdup_printf(
+		    "%s/%s", has ? project : "default", rows_text(rows, 2));
 		Described *d = g_hash_table_lookup(call->custom, key);
 		if (d)
 			g_ptr_array_add(d->used, used_url(kind, rows_text(rows, 0), project));
@@ -153,7 +157,8 @@ static int describe_tx(Tx *tx, void *data, Error **err)
 		" JOIN instances_devices_config s ON s.instance_device_id = d.id AND s.key = 'source'"
 		" JOIN instances i ON i.id = d.instance_id JOIN projects p ON p.id = i.project_id"
 		" LEFT JOIN projects_config f ON f.project_id = p.id AND f.key = 'features.storage.volumes'"
-		" WHERE o.value = ? ORDER BY p.name, i.name", err) < 0)
+		" WHERE o.value = ? ORDER BY p.name, i.name",
+		err) < 0)
 		return -1;
 	return load_users(tx, call, "/1.0/profiles",
 	    "SELECT DISTINCT i.name, p.name, s.value, f.value FROM profiles_devices d"
@@ -161,20 +166,23 @@ static int describe_tx(Tx *tx, void *data, Error **err)
 	    " JOIN profiles_devices_config s ON s.profile_device_id = d.id AND s.key = 'source'"
 	    " JOIN profiles i ON i.id = d.profile_id JOIN projects p ON p.id = i.project_id"
 	    " LEFT JOIN projects_config f ON f.project_id = p.id AND f.key = 'features.storage.volumes'"
-	    " WHERE o.value = ? ORDER BY p.name, i.name", err);
+	    " WHERE o.value = ? ORDER BY p.name, i.name",
+	    err);
 }
 
 static void finish(Described *d, Arena *arena)
 {
 	Pb__StorageVolume *m = d->message;
-	config_to_map(d->config, arena, &pb__storage_volume__config_entry__descriptor, &m->n_config, &m->config);
+	config_to_map(d->config, arena, &pb__storage_volume__config_entry__descriptor, &m->n_config,
+	    &m->config);
 	m->n_used_by = d->used->len;
 	m->used_by = arena_alloc(arena, (d->used->len + 1) * sizeof(char *));
 	for (guint i = 0; i < d->used->len; i++)
 		m->used_by[i] = arena_strdup(arena, d->used->pdata[i]);
 }
 
-int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *ret_n, Pb__StorageVolume ***ret_volumes, Error **err)
+int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *ret_n,
+    Pb__StorageVolume ***ret_volumes, Error **err)
 {
 	DescribeCall call = { .pool = pool, .query = query, .type = -1, .arena = arena };
 	g_autofree char *custom = NULL;
@@ -184,12 +192,16 @@ int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *
 			return -1;
 		call.type = (int64_t)type;
 	}
-	if (query->project && project_effective(pool->daemon, query->project, PROJECT_STORAGE_VOLUMES, &custom, err) < 0)
+	if (query->project &&
+	    project_effective(pool->daemon, query->project, PROJECT_STORAGE_VOLUMES, &custom, err) <
+		0)
 		return -1;
 	call.custom_project = custom;
-	g_autoptr(GPtrArray) volumes = call.volumes = g_ptr_array_new_with_free_func(described_free);
+	g_autoptr(GPtrArray) volumes = call.volumes = g_ptr_array_new_with_free_func(
+	    described_free);
 	g_autoptr(GHashTable) by_id = call.by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
-	g_autoptr(GHashTable) by_name = call.custom = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_autoptr(GHashTable) by_name = call.custom = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, g_free, NULL);
 	if (db_read(pool->daemon->db, describe_tx, &call, err) < 0)
 		return -1;
 	*ret_n = volumes->len;

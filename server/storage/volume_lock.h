@@ -1,8 +1,8 @@
 #pragma once
 /*
  * Locks by name, shared or exclusive, that exist only while somebody holds or waits for them: one
- * table for all volumes of a pool. Several may be held by one thread only in the order image volume,
- * then instance or custom volume.
+ * table for all volumes of a pool. Several may be held by one thread only in the order image
+ * volume, then instance or custom volume.
  */
 #include <glib.h>
 

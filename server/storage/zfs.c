@@ -12,7 +12,9 @@ enum { TOOL_MS = 600000, NAME_MAX_LENGTH = 255 };
 static int run(const char *const *argv, char **ret_output, Error **err)
 {
 	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
-	Spawn spawn = { .argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS };
+	Spawn spawn = {
+		.argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS
+	};
 	return spawn_run(&spawn, ret_output, NULL, err);
 }
 
@@ -44,19 +46,25 @@ int zfs_version(char **ret_version, Error **err)
 	g_autofree char *version = NULL;
 	if (filesystem_supported("zfs", err) < 0)
 		return -1;
-	if (zfs_run(NULL, "zfs", "version", NULL) < 0 || zfs_run(NULL, "zpool", "version", NULL) < 0)
-		return error_set(err, ERROR_UNSUPPORTED, "Required tool \"zpool\" or \"zfs\" is missing");
-	if (file_read(AT_FDCWD, "/sys/module/zfs/version", FILE_LINKS_NONE, 256, &version, NULL, NULL) < 0)
-		return error_set(err, ERROR_UNSUPPORTED, "The kernel's ZFS does not tell its version");
+	if (zfs_run(NULL, "zfs", "version", NULL) < 0 ||
+	    zfs_run(NULL, "zpool", "version", NULL) < 0)
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Required tool \"zpool\" or \"zfs\" is missing");
+	if (file_read(AT_FDCWD, "/sys/module/zfs/version", FILE_LINKS_NONE, 256, &version, NULL,
+		NULL) < 0)
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "The kernel's ZFS does not tell its version");
 	*ret_version = g_strdup(g_strstrip(version));
 	return 0;
 }
 
 int zfs_name_check(const char *name, Error **err)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/";
-	gboolean good = g_ascii_isalpha(*name) && strlen(name) < NAME_MAX_LENGTH && !name[strspn(name, allowed)] &&
-	    !strstr(name, "//") && !g_str_has_suffix(name, "/") && !strstr(name, "..");
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/";
+	gboolean good = g_ascii_isalpha(*name) && strlen(name) < NAME_MAX_LENGTH &&
+	    !name[strspn(name, allowed)] && !strstr(name, "//") && !g_str_has_suffix(name, "/") &&
+	    !strstr(name, "..");
 	return good ? 0 : error_set(err, ERROR_INVALID, "Invalid ZFS name \"%s\"", name);
 }
 
@@ -82,13 +90,15 @@ int zfs_get(const char *name, const char *property, char **ret_value, Error **er
 
 gboolean zfs_is_set(const char *name, const char *property, const char *value)
 {
-	const char *const argv[] = { "zfs", "get", "-Hp", "-s", "local", "-o", "value", property, name, NULL };
+	const char *const argv[] = { "zfs", "get", "-Hp", "-s", "local", "-o", "value", property,
+		name, NULL };
 	g_autofree char *output = NULL;
 	return run(argv, &output, NULL) == 0 && strcmp(g_strstrip(output), value) == 0;
 }
 
 /* The last parts of the names that a listing gives, after `separator`, except for `name` itself. */
-static int list(const char *const *argv, const char *name, char separator, GPtrArray *ret_names, Error **err)
+static int list(
+    const char *const *argv, const char *name, char separator, GPtrArray *ret_names, Error **err)
 {
 	g_autofree char *output = NULL;
 	if (!zfs_exists(name))
@@ -106,14 +116,15 @@ static int list(const char *const *argv, const char *name, char separator, GPtrA
 
 int zfs_children(const char *name, GPtrArray *ret_names, Error **err)
 {
-	const char *const argv[] = { "zfs", "list", "-H", "-o", "name", "-s", "creation", "-d", "1", "-t", "filesystem,volume",
-		name, NULL };
+	const char *const argv[] = { "zfs", "list", "-H", "-o", "name", "-s", "creation", "-d", "1",
+		"-t", "filesystem,volume", name, NULL };
 	return list(argv, name, '/', ret_names, err);
 }
 
 int zfs_snapshots(const char *name, GPtrArray *ret_names, Error **err)
 {
-	const char *const argv[] = { "zfs", "list", "-H", "-o", "name", "-s", "createtxg", "-d", "1", "-t", "snapshot", name, NULL };
+	const char *const argv[] = { "zfs", "list", "-H", "-o", "name", "-s", "createtxg", "-d",
+		"1", "-t", "snapshot", name, NULL };
 	return list(argv, name, '@', ret_names, err);
 }
 

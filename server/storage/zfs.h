@@ -1,7 +1,7 @@
 #pragma once
 /*
- * ZFS through `zfs` and `zpool`, in their scripted output (-Hp). Knows datasets and pools by name, and
- * nothing of storage pools; driver_zfs.c gives the names. No shell: arguments are a vector.
+ * ZFS through `zfs` and `zpool`, in their scripted output (-Hp). Knows datasets and pools by name,
+ * and nothing of storage pools; driver_zfs.c gives the names. No shell: arguments are a vector.
  */
 #include "sdk/base/error.h"
 #include <stdint.h>
@@ -23,8 +23,8 @@ gboolean zfs_pool_exists(const char *name);
 int zfs_get(const char *name, const char *property, char **ret_value, Error **err);
 /* Whether the dataset itself, not one above it, has this value. */
 gboolean zfs_is_set(const char *name, const char *property, const char *value);
-/* What is right below: datasets and volumes, or snapshots (their names after the @), oldest first. char *, to
- * free. Empty when `name` is not there. */
+/* What is right below: datasets and volumes, or snapshots (their names after the @), oldest first.
+ * char *, to free. Empty when `name` is not there. */
 int zfs_children(const char *name, GPtrArray *ret_names, Error **err);
 int zfs_snapshots(const char *name, GPtrArray *ret_names, Error **err);
 /* /dev/zvol/NAME (g_free), once udev has made it. */

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 /* By number in rows; index 0 is none. */
-static const char *const names[] = {"unknown", "i686", "x86_64", "armv7l", "aarch64", "ppc", "ppc64", "ppc64le", "s390x",
-	"mips", "mips64", "riscv32", "riscv64", "armv6l", "armv8l", "loongarch64"};
+static const char *const names[] = { "unknown", "i686", "x86_64", "armv7l", "aarch64", "ppc",
+	"ppc64", "ppc64le", "s390x", "mips", "mips64", "riscv32", "riscv64", "armv6l", "armv8l",
+	"loongarch64" };
 
 int host_architecture_number(const char *name)
 {
@@ -54,7 +55,8 @@ static void read_os(HostFacts *facts)
 {
 	g_autofree char *text = NULL;
 	if (file_read(AT_FDCWD, "/etc/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) < 0 &&
-	    file_read(AT_FDCWD, "/usr/lib/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) < 0)
+	    file_read(AT_FDCWD, "/usr/lib/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) <
+		0)
 		text = g_strdup("");
 	facts->os_name = os_release_value(text, "NAME");
 	facts->os_version = os_release_value(text, "VERSION_ID");
@@ -103,7 +105,8 @@ static const HostFacts *read_facts(void)
 	features[1] = (HostFeature){"uevent_injection", kernel_at_least(name.release, 4, 18)};
 	features[2] = (HostFeature){"unpriv_fscaps", kernel_at_least(name.release, 4, 14)};
 	features[3] = (HostFeature){"seccomp_listener", has_seccomp_listener()};
-	features[4] = (HostFeature){"seccomp_listener_continue", has_seccomp_listener() && kernel_at_least(name.release, 5, 5)};
+	features[4] = (HostFeature){ "seccomp_listener_continue",
+		has_seccomp_listener() && kernel_at_least(name.release, 5, 5) };
 	features[5] = (HostFeature){"idmapped_mounts", has_idmapped_mounts()};
 	facts->kernel = name.sysname;
 	facts->kernel_version = name.release;

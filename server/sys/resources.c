@@ -52,7 +52,8 @@ uint64_t sys_number(const char *format, ...)
 	g_autofree char *path = g_strdup_vprintf(format, args);
 	va_end(args);
 	g_autofree char *text = read_small(path);
-	return text && *text != '-' ? strtoull(text, NULL, g_str_has_prefix(text, "0x") ? 16 : 10) : 0;
+	return text && *text != '-' ? strtoull(text, NULL, g_str_has_prefix(text, "0x") ? 16 : 10) :
+				      0;
 }
 
 gboolean sys_exists(const char *format, ...)
@@ -120,7 +121,8 @@ char *sys_pci_address(Arena *arena, const char *device_path)
 {
 	char *rest = NULL, *real = realpath(device_path, NULL);
 	char *found = arena_strdup(arena, "");
-	for (char *part = real ? strtok_r(real, "/", &rest) : NULL; part; part = strtok_r(NULL, "/", &rest))
+	for (char *part = real ? strtok_r(real, "/", &rest) : NULL; part;
+	     part = strtok_r(NULL, "/", &rest))
 		if (strlen(part) == 12 && part[4] == ':' && part[7] == ':' && part[10] == '.')
 			found = arena_strdup(arena, part);
 	free(real);
@@ -139,12 +141,17 @@ Pb__ResourcesMemory *resources_memory(Arena *arena)
 	uint64_t total = 0, available = 0, huge_total = 0, huge_free = 0, huge_size = 0;
 	g_file_get_contents("/proc/meminfo", &text, NULL, NULL);
 	g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
-	const struct { const char *name; uint64_t *value; } wanted[] = {{"MemTotal:", &total}, {"MemAvailable:", &available},
-		{"HugePages_Total:", &huge_total}, {"HugePages_Free:", &huge_free}, {"Hugepagesize:", &huge_size}};
+	const struct {
+		const char *name;
+		uint64_t *value;
+	} wanted[] = { { "MemTotal:", &total }, { "MemAvailable:", &available },
+		{ "HugePages_Total:", &huge_total }, { "HugePages_Free:", &huge_free },
+		{ "Hugepagesize:", &huge_size } };
 	for (char **line = lines; *line; line++)
 		for (size_t i = 0; i < G_N_ELEMENTS(wanted); i++)
 			if (g_str_has_prefix(*line, wanted[i].name))
-				*wanted[i].value = strtoull(*line + strlen(wanted[i].name), NULL, 10);
+				*wanted[i].value = strtoull(
+				    *line + strlen(wanted[i].name), NULL, 10);
 	out->total = total * 1024;
 	out->used = (total - MIN(available, total)) * 1024;
 	out->hugepages_size = huge_size * 1024;
@@ -161,9 +168,10 @@ static gboolean product_is(const char *vendor, const char *product, const char *
 /* Machines are known by the names that hypervisors give themselves in DMI. */
 static const char *system_type(const Pb__ResourcesSystem *system)
 {
-	static const char *const words[] = {"QEMU", "KVM", "VMware", "VirtualBox", "Xen", "Bochs", "Microsoft", "Amazon", "Google",
-		"innotek", "Parallels", "OpenStack"};
-	if (sys_exists("/run/.containerenv") || sys_exists("/.dockerenv") || sys_exists("/run/systemd/container"))
+	static const char *const words[] = { "QEMU", "KVM", "VMware", "VirtualBox", "Xen", "Bochs",
+		"Microsoft", "Amazon", "Google", "innotek", "Parallels", "OpenStack" };
+	if (sys_exists("/run/.containerenv") || sys_exists("/.dockerenv") ||
+	    sys_exists("/run/systemd/container"))
 		return "container";
 	for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
 		if (product_is(system->vendor, system->product, words[i]))
@@ -183,16 +191,19 @@ Pb__ResourcesSystem *resources_system(Arena *arena)
 	out->sku = sys_text(arena, "%s/product_sku", dmi);
 	out->serial = sys_text(arena, "%s/product_serial", dmi);
 	out->type = arena_strdup(arena, system_type(out));
-	out->firmware = arena_message(arena, Pb__ResourcesSystemFirmware, pb__resources_system_firmware);
+	out->firmware = arena_message(
+	    arena, Pb__ResourcesSystemFirmware, pb__resources_system_firmware);
 	out->firmware->vendor = sys_text(arena, "%s/bios_vendor", dmi);
 	out->firmware->date = sys_text(arena, "%s/bios_date", dmi);
 	out->firmware->version = sys_text(arena, "%s/bios_version", dmi);
-	out->chassis = arena_message(arena, Pb__ResourcesSystemChassis, pb__resources_system_chassis);
+	out->chassis = arena_message(
+	    arena, Pb__ResourcesSystemChassis, pb__resources_system_chassis);
 	out->chassis->vendor = sys_text(arena, "%s/chassis_vendor", dmi);
 	out->chassis->type = sys_text(arena, "%s/chassis_type", dmi);
 	out->chassis->serial = sys_text(arena, "%s/chassis_serial", dmi);
 	out->chassis->version = sys_text(arena, "%s/chassis_version", dmi);
-	out->motherboard = arena_message(arena, Pb__ResourcesSystemMotherboard, pb__resources_system_motherboard);
+	out->motherboard = arena_message(
+	    arena, Pb__ResourcesSystemMotherboard, pb__resources_system_motherboard);
 	out->motherboard->vendor = sys_text(arena, "%s/board_vendor", dmi);
 	out->motherboard->product = sys_text(arena, "%s/board_name", dmi);
 	out->motherboard->serial = sys_text(arena, "%s/board_serial", dmi);

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The hardware of the host as GET /1.0/resources shows it, read from /sys and /proc at each call; no
- * program is run. What a host does not tell is left empty.
+ * The hardware of the host as GET /1.0/resources shows it, read from /sys and /proc at each call;
+ * no program is run. What a host does not tell is left empty.
  */
 #include "sdk/base/arena.h"
 #include "sdk/base/error.h"

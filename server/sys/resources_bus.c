@@ -24,7 +24,8 @@ static GHashTable *load_pci_ids(void)
 			g_strlcpy(vendor, line, sizeof(vendor));
 			g_hash_table_insert(names, g_strdup(vendor), g_strdup(line + 6));
 		} else if (line[0] == '\t' && g_ascii_isxdigit(line[1]) && strlen(line) > 7) {
-			g_hash_table_insert(names, g_strdup_printf("%s:%.4s", vendor, line + 1), g_strdup(line + 7));
+			g_hash_table_insert(names, g_strdup_printf("%s:%.4s", vendor, line + 1),
+			    g_strdup(line + 7));
 		} else if (g_str_has_prefix(line, "C ")) {
 			break; /* classes follow */
 		}
@@ -32,13 +33,15 @@ static GHashTable *load_pci_ids(void)
 	return names;
 }
 
-void pci_names(Arena *arena, const char *vendor, const char *product, char **ret_vendor, char **ret_product)
+void pci_names(
+    Arena *arena, const char *vendor, const char *product, char **ret_vendor, char **ret_product)
 {
 	static GHashTable *names;
 	if (g_once_init_enter(&names))
 		g_once_init_leave(&names, load_pci_ids());
 	g_autofree char *both = g_strconcat(vendor, ":", product, NULL);
-	const char *one = g_hash_table_lookup(names, vendor), *two = g_hash_table_lookup(names, both);
+	const char *one = g_hash_table_lookup(names, vendor),
+		   *two = g_hash_table_lookup(names, both);
 	*ret_vendor = arena_strdup(arena, one ? one : "");
 	*ret_product = arena_strdup(arena, two ? two : "");
 }
@@ -62,15 +65,18 @@ Pb__ResourcesPCI *resources_pci(Arena *arena)
 	g_auto(GStrv) names = sys_list(PCI);
 	for (char **name = names; *name; name++) {
 		g_autofree char *path = g_strconcat(PCI "/", *name, NULL);
-		Pb__ResourcesPCIDevice *device = arena_message(arena, Pb__ResourcesPCIDevice, pb__resources_pcidevice);
+		Pb__ResourcesPCIDevice *device = arena_message(
+		    arena, Pb__ResourcesPCIDevice, pb__resources_pcidevice);
 		device->driver = sys_link_name(arena, "%s/driver", path);
 		device->driver_version = driver_version(arena, device->driver);
 		device->numa_node = sys_numa_node(path);
 		device->pci_address = arena_strdup(arena, *name);
 		device->vendor_id = hex_id(arena, path, "vendor");
 		device->product_id = hex_id(arena, path, "device");
-		pci_names(arena, device->vendor_id, device->product_id, &device->vendor, &device->product);
-		device->iommu_group = g_ascii_strtoull(sys_link_name(arena, "%s/iommu_group", path), NULL, 10);
+		pci_names(arena, device->vendor_id, device->product_id, &device->vendor,
+		    &device->product);
+		device->iommu_group = g_ascii_strtoull(
+		    sys_link_name(arena, "%s/iommu_group", path), NULL, 10);
 		device->vpd = arena_message(arena, Pb__ResourcesPCIVPD, pb__resources_pcivpd);
 		out->devices = arena_append(arena, &out->n_devices, out->devices, device);
 	}
@@ -78,21 +84,25 @@ Pb__ResourcesPCI *resources_pci(Arena *arena)
 	return out;
 }
 
-static void fill_usb_interfaces(Arena *arena, Pb__ResourcesUSBDevice *device, const char *path, const char *name)
+static void fill_usb_interfaces(
+    Arena *arena, Pb__ResourcesUSBDevice *device, const char *path, const char *name)
 {
 	g_autofree char *prefix = g_strconcat(name, ":", NULL);
 	g_auto(GStrv) entries = sys_list("%s", path);
 	for (char **entry = entries; *entry; entry++) {
 		if (!g_str_has_prefix(*entry, prefix))
 			continue;
-		Pb__ResourcesUSBDeviceInterface *interface =
-		    arena_message(arena, Pb__ResourcesUSBDeviceInterface, pb__resources_usbdevice_interface);
-		interface->class_id = g_ascii_strtoull(sys_text(arena, "%s/%s/bInterfaceClass", path, *entry), NULL, 16);
-		interface->subclass_id = g_ascii_strtoull(sys_text(arena, "%s/%s/bInterfaceSubClass", path, *entry), NULL, 16);
+		Pb__ResourcesUSBDeviceInterface *interface = arena_message(
+		    arena, Pb__ResourcesUSBDeviceInterface, pb__resources_usbdevice_interface);
+		interface->class_id = g_ascii_strtoull(
+		    sys_text(arena, "%s/%s/bInterfaceClass", path, *entry), NULL, 16);
+		interface->subclass_id = g_ascii_strtoull(
+		    sys_text(arena, "%s/%s/bInterfaceSubClass", path, *entry), NULL, 16);
 		interface->number = sys_number("%s/%s/bInterfaceNumber", path, *entry);
 		interface->driver = sys_link_name(arena, "%s/%s/driver", path, *entry);
 		interface->driver_version = driver_version(arena, interface->driver);
-		device->interfaces = arena_append(arena, &device->n_interfaces, device->interfaces, interface);
+		device->interfaces = arena_append(
+		    arena, &device->n_interfaces, device->interfaces, interface);
 	}
 }
 
@@ -104,9 +114,12 @@ Pb__ResourcesUSB *resources_usb(Arena *arena)
 	g_auto(GStrv) names = sys_list(USB);
 	for (char **name = names; *name; name++) {
 		g_autofree char *path = g_strconcat(USB "/", *name, NULL);
-		if (strchr(*name, ':') || g_ascii_strtoull(sys_text(arena, "%s/bDeviceClass", path), NULL, 16) == CLASS_HUB)
+		if (strchr(*name, ':') ||
+		    g_ascii_strtoull(sys_text(arena, "%s/bDeviceClass", path), NULL, 16) ==
+			CLASS_HUB)
 			continue;
-		Pb__ResourcesUSBDevice *device = arena_message(arena, Pb__ResourcesUSBDevice, pb__resources_usbdevice);
+		Pb__ResourcesUSBDevice *device = arena_message(
+		    arena, Pb__ResourcesUSBDevice, pb__resources_usbdevice);
 		device->bus_address = sys_number("%s/busnum", path);
 		device->device_address = sys_number("%s/devnum", path);
 		device->vendor_id = sys_text(arena, "%s/idVendor", path);
@@ -145,10 +158,12 @@ Pb__ResourcesGPU *resources_gpu(Arena *arena)
 	for (char **name = names; *name; name++) {
 		unsigned id;
 		int used = 0;
-		if (sscanf(*name, "card%u%n", &id, &used) != 1 || (*name)[used]) /* connectors are card0-HDMI-A-1 */
+		if (sscanf(*name, "card%u%n", &id, &used) != 1 ||
+		    (*name)[used]) /* connectors are card0-HDMI-A-1 */
 			continue;
 		g_autofree char *device = g_strconcat("/sys/class/drm/", *name, "/device", NULL);
-		Pb__ResourcesGPUCard *card = arena_message(arena, Pb__ResourcesGPUCard, pb__resources_gpucard);
+		Pb__ResourcesGPUCard *card = arena_message(
+		    arena, Pb__ResourcesGPUCard, pb__resources_gpucard);
 		card->driver = sys_link_name(arena, "%s/driver", device);
 		card->driver_version = driver_version(arena, card->driver);
 		card->numa_node = sys_numa_node(device);
@@ -165,25 +180,29 @@ Pb__ResourcesGPU *resources_gpu(Arena *arena)
 
 static Pb__ResourcesNetworkCardPort *network_port(Arena *arena, const char *name)
 {
-	Pb__ResourcesNetworkCardPort *port = arena_message(arena, Pb__ResourcesNetworkCardPort, pb__resources_network_card_port);
+	Pb__ResourcesNetworkCardPort *port = arena_message(
+	    arena, Pb__ResourcesNetworkCardPort, pb__resources_network_card_port);
 	char *speed = sys_text(arena, "/sys/class/net/%s/speed", name);
 	port->id = arena_strdup(arena, name);
 	port->address = sys_text(arena, "/sys/class/net/%s/address", name);
 	port->port = sys_number("/sys/class/net/%s/dev_port", name);
-	port->protocol = arena_strdup(arena, sys_number("/sys/class/net/%s/type", name) == 32 ? "infiniband" : "ethernet");
+	port->protocol = arena_strdup(
+	    arena, sys_number("/sys/class/net/%s/type", name) == 32 ? "infiniband" : "ethernet");
 	port->link_detected = sys_number("/sys/class/net/%s/carrier", name) != 0;
 	port->link_speed = *speed == '-' ? 0 : g_ascii_strtoull(speed, NULL, 10);
 	port->link_duplex = sys_text(arena, "/sys/class/net/%s/duplex", name);
 	return port;
 }
 
-static Pb__ResourcesNetworkCard *find_card(Arena *arena, Pb__ResourcesNetwork *out, const char *device)
+static Pb__ResourcesNetworkCard *find_card(
+    Arena *arena, Pb__ResourcesNetwork *out, const char *device)
 {
 	char *address = sys_pci_address(arena, device);
 	for (size_t i = 0; i < out->n_cards; i++)
 		if (*address && strcmp(out->cards[i]->pci_address, address) == 0)
 			return out->cards[i];
-	Pb__ResourcesNetworkCard *card = arena_message(arena, Pb__ResourcesNetworkCard, pb__resources_network_card);
+	Pb__ResourcesNetworkCard *card = arena_message(
+	    arena, Pb__ResourcesNetworkCard, pb__resources_network_card);
 	card->pci_address = address;
 	card->driver = sys_link_name(arena, "%s/driver", device);
 	card->driver_version = driver_version(arena, card->driver);
@@ -194,7 +213,8 @@ static Pb__ResourcesNetworkCard *find_card(Arena *arena, Pb__ResourcesNetwork *o
 	pci_names(arena, card->vendor_id, card->product_id, &card->vendor, &card->product);
 	uint64_t most = sys_number("%s/sriov_totalvfs", device);
 	if (most) {
-		card->sriov = arena_message(arena, Pb__ResourcesNetworkCardSRIOV, pb__resources_network_card_sriov);
+		card->sriov = arena_message(
+		    arena, Pb__ResourcesNetworkCardSRIOV, pb__resources_network_card_sriov);
 		card->sriov->maximum_vfs = most;
 		card->sriov->current_vfs = sys_number("%s/sriov_numvfs", device);
 	}
@@ -205,14 +225,16 @@ static Pb__ResourcesNetworkCard *find_card(Arena *arena, Pb__ResourcesNetwork *o
 /* Interfaces with a device behind them; bridges, veths and the like have none. */
 Pb__ResourcesNetwork *resources_network(Arena *arena)
 {
-	Pb__ResourcesNetwork *out = arena_message(arena, Pb__ResourcesNetwork, pb__resources_network);
+	Pb__ResourcesNetwork *out = arena_message(
+	    arena, Pb__ResourcesNetwork, pb__resources_network);
 	g_auto(GStrv) names = sys_list("/sys/class/net");
 	for (char **name = names; *name; name++) {
 		g_autofree char *device = g_strconcat("/sys/class/net/", *name, "/device", NULL);
 		if (!sys_exists("%s", device))
 			continue;
 		Pb__ResourcesNetworkCard *card = find_card(arena, out, device);
-		card->ports = arena_append(arena, &card->n_ports, card->ports, network_port(arena, *name));
+		card->ports = arena_append(
+		    arena, &card->n_ports, card->ports, network_port(arena, *name));
 	}
 	out->total = out->n_cards;
 	return out;

@@ -25,21 +25,24 @@ static char *cpuinfo_value(Arena *arena, const char *text, const char *name)
 static void fill_caches(Arena *arena, Pb__ResourcesCPUSocket *socket, unsigned cpu)
 {
 	for (unsigned i = 0; sys_exists(CPU "/cpu%u/cache/index%u", cpu, i); i++) {
-		Pb__ResourcesCPUCache *cache = arena_message(arena, Pb__ResourcesCPUCache, pb__resources_cpucache);
+		Pb__ResourcesCPUCache *cache = arena_message(
+		    arena, Pb__ResourcesCPUCache, pb__resources_cpucache);
 		cache->level = sys_number(CPU "/cpu%u/cache/index%u/level", cpu, i);
 		cache->type = sys_text(arena, CPU "/cpu%u/cache/index%u/type", cpu, i);
-		cache->size = sys_number(CPU "/cpu%u/cache/index%u/size", cpu, i) * 1024; /* "32K" */
+		cache->size = sys_number(CPU "/cpu%u/cache/index%u/size", cpu, i) *
+		    1024; /* "32K" */
 		socket->cache = arena_append(arena, &socket->n_cache, socket->cache, cache);
 	}
 }
 
-static Pb__ResourcesCPUSocket *find_socket(Arena *arena, Pb__ResourcesCPU *out, uint64_t number, unsigned cpu,
-    const char *cpuinfo)
+static Pb__ResourcesCPUSocket *find_socket(
+    Arena *arena, Pb__ResourcesCPU *out, uint64_t number, unsigned cpu, const char *cpuinfo)
 {
 	for (size_t i = 0; i < out->n_sockets; i++)
 		if (out->sockets[i]->socket == number)
 			return out->sockets[i];
-	Pb__ResourcesCPUSocket *socket = arena_message(arena, Pb__ResourcesCPUSocket, pb__resources_cpusocket);
+	Pb__ResourcesCPUSocket *socket = arena_message(
+	    arena, Pb__ResourcesCPUSocket, pb__resources_cpusocket);
 	socket->socket = number;
 	socket->name = cpuinfo_value(arena, cpuinfo, "model name");
 	socket->vendor = cpuinfo_value(arena, cpuinfo, "vendor_id");
@@ -50,12 +53,14 @@ static Pb__ResourcesCPUSocket *find_socket(Arena *arena, Pb__ResourcesCPU *out, 
 	return socket;
 }
 
-static Pb__ResourcesCPUCore *find_core(Arena *arena, Pb__ResourcesCPUSocket *socket, uint64_t number, uint64_t die)
+static Pb__ResourcesCPUCore *find_core(
+    Arena *arena, Pb__ResourcesCPUSocket *socket, uint64_t number, uint64_t die)
 {
 	for (size_t i = 0; i < socket->n_cores; i++)
 		if (socket->cores[i]->core == number && socket->cores[i]->die == die)
 			return socket->cores[i];
-	Pb__ResourcesCPUCore *core = arena_message(arena, Pb__ResourcesCPUCore, pb__resources_cpucore);
+	Pb__ResourcesCPUCore *core = arena_message(
+	    arena, Pb__ResourcesCPUCore, pb__resources_cpucore);
 	core->core = number;
 	core->die = die;
 	socket->cores = arena_append(arena, &socket->n_cores, socket->cores, core);
@@ -93,19 +98,24 @@ Pb__ResourcesCPU *resources_cpu(Arena *arena)
 			continue;
 		unsigned cpu = (unsigned)g_ascii_strtoull(*name + 3, NULL, 10);
 		/* cpu0 often has no "online" file: it cannot be taken away. */
-		gboolean online = !sys_exists(CPU "/cpu%u/online", cpu) || sys_number(CPU "/cpu%u/online", cpu);
+		gboolean online = !sys_exists(CPU "/cpu%u/online", cpu) ||
+		    sys_number(CPU "/cpu%u/online", cpu);
 		Pb__ResourcesCPUSocket *socket = find_socket(arena, out,
-		    sys_number(CPU "/cpu%u/topology/physical_package_id", cpu), cpu, cpuinfo ? cpuinfo : "");
-		Pb__ResourcesCPUCore *core = find_core(arena, socket, sys_number(CPU "/cpu%u/topology/core_id", cpu),
+		    sys_number(CPU "/cpu%u/topology/physical_package_id", cpu), cpu,
+		    cpuinfo ? cpuinfo : "");
+		Pb__ResourcesCPUCore *core = find_core(arena, socket,
+		    sys_number(CPU "/cpu%u/topology/core_id", cpu),
 		    sys_number(CPU "/cpu%u/topology/die_id", cpu));
-		Pb__ResourcesCPUThread *thread = arena_message(arena, Pb__ResourcesCPUThread, pb__resources_cputhread);
+		Pb__ResourcesCPUThread *thread = arena_message(
+		    arena, Pb__ResourcesCPUThread, pb__resources_cputhread);
 		thread->id = cpu;
 		thread->thread = core->n_threads;
 		thread->online = online;
 		thread->isolated = in_set(isolated, cpu);
 		thread->numa_node = numa_node_of(cpu);
 		core->threads = arena_append(arena, &core->n_threads, core->threads, thread);
-		core->frequency = MAX(core->frequency, sys_number(CPU "/cpu%u/cpufreq/scaling_cur_freq", cpu) / 1000);
+		core->frequency = MAX(
+		    core->frequency, sys_number(CPU "/cpu%u/cpufreq/scaling_cur_freq", cpu) / 1000);
 		socket->frequency = MAX(socket->frequency, core->frequency);
 		out->total++;
 	}

@@ -49,8 +49,8 @@ static void fill_partitions(Arena *arena, Pb__ResourcesStorageDisk *disk, const 
 	for (char **entry = entries; *entry; entry++) {
 		if (!sys_exists(BLOCK "/%s/%s/partition", name, *entry))
 			continue;
-		Pb__ResourcesStorageDiskPartition *part =
-		    arena_message(arena, Pb__ResourcesStorageDiskPartition, pb__resources_storage_disk_partition);
+		Pb__ResourcesStorageDiskPartition *part = arena_message(
+		    arena, Pb__ResourcesStorageDiskPartition, pb__resources_storage_disk_partition);
 		part->id = arena_strdup(arena, *entry);
 		part->device = sys_text(arena, BLOCK "/%s/%s/dev", name, *entry);
 		part->read_only = sys_number(BLOCK "/%s/%s/ro", name, *entry) != 0;
@@ -60,11 +60,14 @@ static void fill_partitions(Arena *arena, Pb__ResourcesStorageDisk *disk, const 
 	}
 }
 
-static Pb__ResourcesStorageDisk *read_disk(Arena *arena, const char *name, GHashTable *by_path, GHashTable *by_id)
+static Pb__ResourcesStorageDisk *read_disk(
+    Arena *arena, const char *name, GHashTable *by_path, GHashTable *by_id)
 {
-	Pb__ResourcesStorageDisk *disk = arena_message(arena, Pb__ResourcesStorageDisk, pb__resources_storage_disk);
+	Pb__ResourcesStorageDisk *disk = arena_message(
+	    arena, Pb__ResourcesStorageDisk, pb__resources_storage_disk);
 	g_autofree char *device = g_strconcat(BLOCK "/", name, "/device", NULL);
-	const char *path = g_hash_table_lookup(by_path, name), *id = g_hash_table_lookup(by_id, name);
+	const char *path = g_hash_table_lookup(by_path, name),
+		   *id = g_hash_table_lookup(by_id, name);
 	disk->id = arena_strdup(arena, name);
 	disk->device = sys_text(arena, BLOCK "/%s/dev", name);
 	disk->model = sys_text(arena, "%s/model", device);
@@ -91,8 +94,10 @@ static Pb__ResourcesStorageDisk *read_disk(Arena *arena, const char *name, GHash
 
 Pb__ResourcesStorage *resources_storage(Arena *arena)
 {
-	Pb__ResourcesStorage *out = arena_message(arena, Pb__ResourcesStorage, pb__resources_storage);
-	g_autoptr(GHashTable) by_path = load_links("/dev/disk/by-path"), by_id = load_links("/dev/disk/by-id");
+	Pb__ResourcesStorage *out = arena_message(
+	    arena, Pb__ResourcesStorage, pb__resources_storage);
+	g_autoptr(GHashTable) by_path = load_links("/dev/disk/by-path"),
+			      by_id = load_links("/dev/disk/by-id");
 	g_auto(GStrv) names = sys_list(BLOCK);
 	for (char **name = names; *name; name++) {
 		if (!is_disk(*name))

@@ -3,8 +3,8 @@
 #include "incus/v1/server.pb-c.h"
 #include "server/sys/resources.h"
 
-/* Contents without white space at the ends, in the arena; "" when there is no such file. The path is a
- * format. */
+/* Contents without white space at the ends, in the arena; "" when there is no such file. The path
+ * is a format. */
 char *sys_text(Arena *arena, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Decimal, or hexadecimal after 0x; 0 when there is no such file. */
 uint64_t sys_number(const char *format, ...) G_GNUC_PRINTF(1, 2);
@@ -19,7 +19,8 @@ void *arena_append(Arena *arena, size_t *n, void *array, void *item);
 char *sys_pci_address(Arena *arena, const char *device_path);
 uint64_t sys_numa_node(const char *device_path);
 /* Names of a vendor and product from pci.ids, "" when unknown. Hex digits, lower case. */
-void pci_names(Arena *arena, const char *vendor, const char *product, char **ret_vendor, char **ret_product);
+void pci_names(
+    Arena *arena, const char *vendor, const char *product, char **ret_vendor, char **ret_product);
 
 Pb__ResourcesCPU *resources_cpu(Arena *arena);
 Pb__ResourcesMemory *resources_memory(Arena *arena);

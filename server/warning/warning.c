@@ -50,14 +50,26 @@ static const struct {
 	int code;
 	const char *query, *path;
 } entities[] = {
-	{ 0, "SELECT e.name, p.name FROM instances AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?", "instances" },
-	{ 1, "SELECT e.fingerprint, p.name FROM images AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?", "images" },
-	{ 2, "SELECT e.name, p.name FROM profiles AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?", "profiles" },
+	{ 0,
+	    "SELECT e.name, p.name FROM instances AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?",
+	    "instances" },
+	{ 1,
+	    "SELECT e.fingerprint, p.name FROM images AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?",
+	    "images" },
+	{ 2,
+	    "SELECT e.name, p.name FROM profiles AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?",
+	    "profiles" },
 	{ 3, "SELECT e.name, 'default' FROM projects AS e WHERE e.id = ?", "projects" },
-	{ 4, "SELECT e.fingerprint, 'default' FROM certificates AS e WHERE e.id = ?", "certificates" },
-	{ WARNING_ENTITY_INSTANCE, "SELECT e.name, p.name FROM instances AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?", "instances" },
-	{ WARNING_ENTITY_NETWORK, "SELECT e.name, p.name FROM networks AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?", "networks" },
-	{ WARNING_ENTITY_POOL, "SELECT e.name, 'default' FROM storage_pools AS e WHERE e.id = ?", "storage-pools" },
+	{ 4, "SELECT e.fingerprint, 'default' FROM certificates AS e WHERE e.id = ?",
+	    "certificates" },
+	{ WARNING_ENTITY_INSTANCE,
+	    "SELECT e.name, p.name FROM instances AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?",
+	    "instances" },
+	{ WARNING_ENTITY_NETWORK,
+	    "SELECT e.name, p.name FROM networks AS e JOIN projects AS p ON p.id = e.project_id WHERE e.id = ?",
+	    "networks" },
+	{ WARNING_ENTITY_POOL, "SELECT e.name, 'default' FROM storage_pools AS e WHERE e.id = ?",
+	    "storage-pools" },
 };
 
 typedef struct Job {
@@ -85,15 +97,16 @@ static int entity_url(Tx *tx, int code, int64_t id, Arena *arena, char **ret_url
 			return found;
 		const char *project = rows_text(rows, 1);
 		gboolean other = strcmp(project, "default") != 0;
-		*ret_url = arena_printf(arena, "/1.0/%s/%s%s%s", entities[i].path, rows_text(rows, 0),
-		    other ? "?project=" : "", other ? project : "");
+		*ret_url = arena_printf(arena, "/1.0/%s/%s%s%s", entities[i].path,
+		    rows_text(rows, 0), other ? "?project=" : "", other ? project : "");
 		return 0;
 	}
 	return error_set(err, ERROR_INVALID, "Warnings cannot be about things of kind %d", code);
 }
 
 /* The id of a row by its name, as a parameter: "" is -1. */
-static int named_row(Tx *tx, const char *query, const char *what, const char *name, int64_t *ret_id, Error **err)
+static int named_row(
+    Tx *tx, const char *query, const char *what, const char *name, int64_t *ret_id, Error **err)
 {
 	*ret_id = -1;
 	if (!name || !*name)
@@ -112,7 +125,8 @@ static int check_spec(Tx *tx, const Job *job, Error **err)
 	if (entity_url(tx, spec->entity, spec->entity_id, job->arena, &url, err) < 0)
 		return -1;
 	if (spec->entity != WARNING_ENTITY_NONE && !*url)
-		return error_set(err, ERROR_INVALID, "The warning is about something that is not there");
+		return error_set(
+		    err, ERROR_INVALID, "The warning is about something that is not there");
 	return 0;
 }
 
@@ -121,8 +135,10 @@ static int upsert(Tx *tx, void *data, Error **err)
 	const WarningSpec *spec = ((Job *)data)->spec;
 	int64_t node, project, id, now = time(NULL);
 	if (check_spec(tx, data, err) < 0 ||
-	    named_row(tx, "SELECT id FROM nodes WHERE name = ?", "Cluster member", spec->location, &node, err) < 0 ||
-	    named_row(tx, "SELECT id FROM projects WHERE name = ?", "Project", spec->project, &project, err) < 0)
+	    named_row(tx, "SELECT id FROM nodes WHERE name = ?", "Cluster member", spec->location,
+		&node, err) < 0 ||
+	    named_row(tx, "SELECT id FROM projects WHERE name = ?", "Project", spec->project,
+		&project, err) < 0)
 		return -1;
 	int known = tx_int(tx, &id, NULL,
 	    "SELECT id FROM warnings WHERE IFNULL(node_id, -1) = ? AND IFNULL(project_id, -1) = ?"
@@ -138,8 +154,8 @@ static int upsert(Tx *tx, void *data, Error **err)
 	    "INSERT INTO warnings (node_id, project_id, entity_type_code, entity_id, uuid, type_code, status,"
 	    " first_seen_date, last_seen_date, updated_date, last_message, count)"
 	    " VALUES (NULLIF(?, -1), NULLIF(?, -1), ?, ?, ?, ?, 1, ?, ?, ?, ?, 1)",
-	    "iiiisittts", node, project, (int64_t)spec->entity, spec->entity_id, uuid, (int64_t)spec->type, now, now, now,
-	    spec->message);
+	    "iiiisittts", node, project, (int64_t)spec->entity, spec->entity_id, uuid,
+	    (int64_t)spec->type, now, now, now, spec->message);
 }
 
 int warning_raise(Daemon *d, const WarningSpec *spec, Error **err)
@@ -167,28 +183,32 @@ static int resolve(Tx *tx, void *data, Error **err)
 	    "tiii", now, (int64_t)spec->type, (int64_t)spec->entity, spec->entity_id);
 }
 
-int warning_resolve(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, Error **err)
+int warning_resolve(
+    Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, Error **err)
 {
 	WarningSpec spec = { .type = type, .entity = entity, .entity_id = entity_id };
 	g_autoptr(Error) none = NULL;
 	if (db_read(d->db, open_warning, &spec, &none) < 0)
-		return none->kind == ERROR_NOT_FOUND ? 0 : error_propagate(err, g_steal_pointer(&none));
+		return none->kind == ERROR_NOT_FOUND ? 0 :
+						       error_propagate(err, g_steal_pointer(&none));
 	return db_tx(d->db, resolve, &spec, err);
 }
 
-void warning_report(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id, const char *project,
-    const char *message)
+void warning_report(Daemon *d, WarningType type, WarningEntity entity, int64_t entity_id,
+    const char *project, const char *message)
 {
 	g_autoptr(Error) error = NULL;
 	WarningSpec spec = { .location = "none", .project = project, .type = type, .entity = entity,
 		.entity_id = entity_id, .message = message };
-	if ((message ? warning_raise(d, &spec, &error) : warning_resolve(d, type, entity, entity_id, &error)) < 0)
+	if ((message ? warning_raise(d, &spec, &error) :
+		       warning_resolve(d, type, entity, entity_id, &error)) < 0)
 		log_warn("Warning is not stored", "type", types[type].name, "err", error->message);
 }
 
 static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
 {
-	Google__Protobuf__Timestamp *t = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	Google__Protobuf__Timestamp *t = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	t->seconds = seconds;
 	return t;
 }
@@ -206,12 +226,14 @@ static int read_row(Tx *tx, Rows *rows, Arena *arena, Pb__Warning *out, Error **
 	out->first_seen_at = timestamp(arena, rows_time(rows, 5));
 	out->last_seen_at = timestamp(arena, rows_time(rows, 6));
 	out->last_message = arena_strdup(arena, rows_text(rows, 7));
-	out->status = arena_strdup(arena, statuses[status >= STATUS_NEW && status <= STATUS_RESOLVED ? status : STATUS_NEW]);
+	out->status = arena_strdup(arena,
+	    statuses[status >= STATUS_NEW && status <= STATUS_RESOLVED ? status : STATUS_NEW]);
 	if (rows_null(rows, 9))
 		return 0;
 	/* Rows of other servers may be about kinds that are not known here. */
 	g_autoptr(Error) unknown = NULL;
-	if (entity_url(tx, (int)rows_int(rows, 9), rows_int(rows, 10), arena, &out->entity_url, &unknown) == 0)
+	if (entity_url(tx, (int)rows_int(rows, 9), rows_int(rows, 10), arena, &out->entity_url,
+		&unknown) == 0)
 		return 0;
 	return unknown->kind == ERROR_INVALID ? 0 : error_propagate(err, g_steal_pointer(&unknown));
 }
@@ -236,10 +258,13 @@ static int load(Tx *tx, void *data, Error **err)
 	return more;
 }
 
-int warning_list(Daemon *d, const char *project, Arena *arena, GPtrArray **ret_warnings, Error **err)
+int warning_list(
+    Daemon *d, const char *project, Arena *arena, GPtrArray **ret_warnings, Error **err)
 {
 	g_autoptr(GPtrArray) warnings = g_ptr_array_new();
-	Job job = { .uuid = "", .project = project ? project : "", .arena = arena, .warnings = warnings };
+	Job job = {
+		.uuid = "", .project = project ? project : "", .arena = arena, .warnings = warnings
+	};
 	if (db_read(d->db, load, &job, err) < 0)
 		return -1;
 	*ret_warnings = g_steal_pointer(&warnings);
@@ -269,7 +294,8 @@ static int store_status(Tx *tx, void *data, Error **err)
 {
 	const Job *job = data;
 	int64_t now = time(NULL);
-	if (tx_exec(tx, err, "UPDATE warnings SET status = ?, updated_date = ? WHERE uuid = ?", "its", job->status, now, job->uuid) < 0)
+	if (tx_exec(tx, err, "UPDATE warnings SET status = ?, updated_date = ? WHERE uuid = ?",
+		"its", job->status, now, job->uuid) < 0)
 		return -1;
 	return tx_changes(tx) ? 0 : no_warning(err);
 }
@@ -281,7 +307,9 @@ int warning_set_status(Daemon *d, const char *uuid, const char *status, Error **
 		if (strcmp(status, statuses[s]) == 0)
 			job.status = s;
 	if (!job.status)
-		return error_set(err, ERROR_INVALID, "A warning's status may be set to \"new\" or \"acknowledged\", not \"%s\"", status);
+		return error_set(err, ERROR_INVALID,
+		    "A warning's status may be set to \"new\" or \"acknowledged\", not \"%s\"",
+		    status);
 	return db_tx(d->db, store_status, &job, err);
 }
 

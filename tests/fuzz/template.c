@@ -6,8 +6,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static json_t *context;
 	if (!context)
-		context = json_pack("{s:s,s:{s:s,s:s},s:{s:s},s:{s:s},s:[s,s]}", "trigger", "create", "container", "name", "c1",
-		    "privileged", "false", "config", "user.foo", "bar", "properties", "os", "Busybox", "list", "a", "b");
+		context = json_pack("{s:s,s:{s:s,s:s},s:{s:s},s:{s:s},s:[s,s]}", "trigger",
+		    "create", "container", "name", "c1", "privileged", "false", "config",
+		    "user.foo", "bar", "properties", "os", "Busybox", "list", "a", "b");
 	GString *out = g_string_new("");
 	Error *err = NULL;
 	if (template_render((const char *)data, size, context, out, &err) < 0) {

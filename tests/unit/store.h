@@ -72,7 +72,8 @@ typedef struct TarEntry {
 
 #define METADATA_YAML "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n  os: Test\n"
 
-static inline GByteArray *tar_make(const TarEntry *entries, size_t n, int (*filter)(struct archive *))
+static inline GByteArray *tar_make(
+    const TarEntry *entries, size_t n, int (*filter)(struct archive *))
 {
 	struct archive *a = archive_write_new();
 	archive_write_set_format_pax_restricted(a);
@@ -113,13 +114,15 @@ static inline GByteArray *tar_make(const TarEntry *entries, size_t n, int (*filt
 }
 
 /* Imports the bytes as a unified image; its fingerprint, or NULL with *err. */
-static inline char *store_import(Daemon *d, const GByteArray *bytes, const char *project, Error **err)
+static inline char *store_import(
+    Daemon *d, const GByteArray *bytes, const char *project, Error **err)
 {
 	g_autoptr(ImageImport) import = NULL;
 	g_autoptr(Arena) arena = arena_new();
 	ImageImportOptions options = { .project = project };
 	Pb__Image *image;
-	if (image_import_new(d, &import, err) < 0 || image_import_part(import, "", "test.tar", err) < 0 ||
+	if (image_import_new(d, &import, err) < 0 ||
+	    image_import_part(import, "", "test.tar", err) < 0 ||
 	    image_import_write(import, bytes->data, bytes->len, err) < 0 ||
 	    image_import_finish(import, &options, arena, &image, err) < 0)
 		return NULL;

@@ -66,9 +66,13 @@ static gboolean has_address(const char *link, const char *text)
 static void test_life(void **state)
 {
 	g_autoptr(Error) err = NULL;
-	g_autoptr(Config) config = config_of("ipv4.address", "10.99.1.1/24", "ipv4.nat", "true", "ipv6.address",
-	    bridge_have_ipv6() ? "fd42:99::1/64" : "none", "ipv6.nat", "true", NULL);
-	BridgeSetup setup = {.name = "tnet0", .directory = directory, .hwaddr = "00:16:3e:00:00:99", .config = config};
+	g_autoptr(Config) config = config_of("ipv4.address", "10.99.1.1/24", "ipv4.nat", "true",
+	    "ipv6.address", bridge_have_ipv6() ? "fd42:99::1/64" : "none", "ipv6.nat", "true",
+	    NULL);
+	BridgeSetup setup = { .name = "tnet0",
+		.directory = directory,
+		.hwaddr = "00:16:3e:00:00:99",
+		.config = config };
 	assert_ok(bridge_apply(&setup, &err), err);
 	assert_true(has_address("tnet0", "10.99.1.1"));
 	if (bridge_have_ipv6())
@@ -84,8 +88,9 @@ static void test_life(void **state)
 	assert_int_equal(dnsmasq_pid(directory), pid);
 
 	/* Another configuration: other address, mtu, no NAT; dnsmasq is another one. */
-	g_autoptr(Config) changed = config_of("ipv4.address", "10.99.2.1/24", "bridge.mtu", "1400", "ipv4.routes",
-	    "10.98.0.0/24", "raw.dnsmasq", "log-queries", "ipv6.address", "none", NULL);
+	g_autoptr(Config) changed = config_of("ipv4.address", "10.99.2.1/24", "bridge.mtu", "1400",
+	    "ipv4.routes", "10.98.0.0/24", "raw.dnsmasq", "log-queries", "ipv6.address", "none",
+	    NULL);
 	setup.config = changed;
 	setup.old_config = config;
 	assert_ok(bridge_apply(&setup, &err), err);
@@ -117,8 +122,8 @@ static void test_life(void **state)
 static void test_bad_dnsmasq(void **state)
 {
 	g_autoptr(Error) err = NULL;
-	g_autoptr(Config) config =
-	    config_of("ipv4.address", "10.99.3.1/24", "raw.dnsmasq", "no-such-option", "ipv6.address", "none", NULL);
+	g_autoptr(Config) config = config_of("ipv4.address", "10.99.3.1/24", "raw.dnsmasq",
+	    "no-such-option", "ipv6.address", "none", NULL);
 	BridgeSetup setup = {.name = "tnet1", .directory = directory, .config = config};
 	assert_int_equal(bridge_apply(&setup, &err), -1);
 	assert_non_null(strstr(err->message, "dnsmasq"));
@@ -129,11 +134,18 @@ static void test_bad_dnsmasq(void **state)
 static void test_filter(void **state)
 {
 	g_autoptr(Error) err = NULL;
-	const char *const ipv4[] = {"10.0.0.5", NULL}, *const ipv6[] = {"fd42::5", "fe80::/10", NULL};
+	const char *const ipv4[] = { "10.0.0.5", NULL },
+			  *const ipv6[] = { "fd42::5", "fe80::/10", NULL };
 	/* A project name with everything in it that nft would trip over. */
-	FirewallFilter filter = {.instance = "p {};\"\n_c1", .device = "eth0", .host_name = "veth0",
-	    .hwaddr = "00:16:3e:00:00:05", .mac = TRUE, .ipv4 = TRUE, .ipv6 = TRUE, .ipv4_addresses = ipv4,
-	    .ipv6_addresses = ipv6};
+	FirewallFilter filter = { .instance = "p {};\"\n_c1",
+		.device = "eth0",
+		.host_name = "veth0",
+		.hwaddr = "00:16:3e:00:00:05",
+		.mac = TRUE,
+		.ipv4 = TRUE,
+		.ipv6 = TRUE,
+		.ipv4_addresses = ipv4,
+		.ipv6_addresses = ipv6 };
 	assert_ok(firewall_filter_apply(&filter, &err), err);
 	g_autofree char *rules = ruleset();
 	assert_non_null(strstr(rules, "ether saddr != 00:16:3e:00:00:05 drop"));
@@ -192,8 +204,8 @@ static void test_config(void **state)
 	refuse("raw.dnsmasq", "a\001b", ERROR_INVALID);
 	refuse("no.such.key", "1", ERROR_INVALID);
 	g_autoptr(Config) good = config_of("ipv4.address", "10.0.0.1/24", "ipv4.dhcp.ranges",
-	    "10.0.0.2-10.0.0.9, 10.0.0.20-10.0.0.30", "dns.search", "a.example,b", "user.x", "y\nz", "raw.dnsmasq",
-	    "log-queries\nno-hosts", NULL);
+	    "10.0.0.2-10.0.0.9, 10.0.0.20-10.0.0.30", "dns.search", "a.example,b", "user.x", "y\nz",
+	    "raw.dnsmasq", "log-queries\nno-hosts", NULL);
 	assert_ok(bridge_config_check(good, &err), err);
 }
 
@@ -208,9 +220,11 @@ static gboolean has_word(const GPtrArray *argv, const char *word)
 static void test_command(void **state)
 {
 	g_autoptr(Config) config = config_of("ipv4.address", "10.0.0.1/24", "ipv4.dhcp.ranges",
-	    "10.0.0.2-10.0.0.9,10.0.0.20-10.0.0.30", "ipv4.dhcp.expiry", "30m", "dns.domain", "lab", "ipv6.address",
-	    "fd42::1/64", "dns.search", "a.b, c", "bridge.mtu", "1400", NULL);
-	DnsmasqSetup setup = {.bridge = "br0", .directory = "/d", .config = config, .user = "dnsmasq"};
+	    "10.0.0.2-10.0.0.9,10.0.0.20-10.0.0.30", "ipv4.dhcp.expiry", "30m", "dns.domain", "lab",
+	    "ipv6.address", "fd42::1/64", "dns.search", "a.b, c", "bridge.mtu", "1400", NULL);
+	DnsmasqSetup setup = {
+		.bridge = "br0", .directory = "/d", .config = config, .user = "dnsmasq"
+	};
 	g_autoptr(GPtrArray) argv = dnsmasq_command(&setup);
 	assert_true(has_word(argv, "--dhcp-range=10.0.0.2,10.0.0.9,30m"));
 	assert_true(has_word(argv, "--dhcp-range=10.0.0.20,10.0.0.30,30m"));
@@ -227,7 +241,10 @@ static void test_hosts(void **state)
 {
 	g_autoptr(Error) err = NULL;
 	g_autofree char *line = NULL;
-	DnsmasqHost host = {.hwaddr = "00:16:3e:01:02:03", .ipv4 = "10.0.0.5", .ipv6 = "fd42::5", .hostname = "c1"};
+	DnsmasqHost host = { .hwaddr = "00:16:3e:01:02:03",
+		.ipv4 = "10.0.0.5",
+		.ipv6 = "fd42::5",
+		.hostname = "c1" };
 	assert_ok(dnsmasq_host_line(&host, &line, &err), err);
 	assert_string_equal(line, "00:16:3e:01:02:03,10.0.0.5,[fd42::5],c1\n");
 	DnsmasqHost bad[] = {host, host, host, host};
@@ -249,8 +266,10 @@ static void test_leases(void **state)
 	    "1700000000 1055567 fd42::a * 00:04:aa\n"
 	    "garbage\n1700000000 00:16:3e:aa:bb:cc nonsense c1 *\n1 2\n\n");
 	assert_int_equal(leases->len, 4);
-	const DnsmasqLease *first = g_ptr_array_index(leases, 0), *second = g_ptr_array_index(leases, 1);
-	const DnsmasqLease *third = g_ptr_array_index(leases, 2), *fourth = g_ptr_array_index(leases, 3);
+	const DnsmasqLease *first = g_ptr_array_index(leases, 0),
+			   *second = g_ptr_array_index(leases, 1);
+	const DnsmasqLease *third = g_ptr_array_index(leases, 2),
+			   *fourth = g_ptr_array_index(leases, 3);
 	assert_string_equal(first->hwaddr, "00:16:3e:aa:bb:cc");
 	assert_string_equal(first->hostname, "c1");
 	assert_string_equal(second->hostname, "");

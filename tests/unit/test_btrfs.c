@@ -49,7 +49,8 @@ static gboolean has(const char *folder, const char *name, const char *text)
 	return g_file_get_contents(path, &content, NULL, NULL) && strcmp(content, text) == 0;
 }
 
-/* Subvolumes two deep, one of them read-only and in a directory, as a container's own tools make them. */
+/* Subvolumes two deep, one of them read-only and in a directory, as a container's own tools make
+ * them. */
 static void nest(const char *volume)
 {
 	Error *err = NULL;
@@ -157,18 +158,21 @@ typedef struct Sender {
 static void *send_stream(void *data)
 {
 	Sender *sender = data;
-	sender->result = sender->call->pool.driver->volume_send(&sender->call->pool, &sender->call->volume, sender->parent,
-	    sender->fd, NULL);
+	sender->result = sender->call->pool.driver->volume_send(
+	    &sender->call->pool, &sender->call->volume, sender->parent, sender->fd, NULL);
 	close(sender->fd);
 	return NULL;
 }
 
-static int transfer(Pool *from, const Volume *volume, const char *parent, Pool *to, const Volume *target, Error **err)
+static int transfer(Pool *from, const Volume *volume, const char *parent, Pool *to,
+    const Volume *target, Error **err)
 {
 	int ends[2];
 	g_autoptr(DriverCall) call = driver_call_new(to, target, PLACE_OWN, NULL);
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	Sender sender = { .call = driver_call_new(from, volume, PLACE_OWN, NULL), .parent = parent, .fd = ends[1] };
+	Sender sender = { .call = driver_call_new(from, volume, PLACE_OWN, NULL),
+		.parent = parent,
+		.fd = ends[1] };
 	GThread *thread = g_thread_new("send", send_stream, &sender);
 	int result = call->pool.driver->volume_receive(&call->pool, &call->volume, ends[0], err);
 	close(ends[0]);
@@ -197,7 +201,8 @@ static void test_streams(void **state)
 	put(volume->path, "a", "one");
 	must(snapshot_create(from, volume, "s0", "", 0, &err), err);
 	put(volume->path, "a", "two");
-	g_autofree char *snapshots = driver_path(pool_path(to), VOLUME_CUSTOM, PLACE_OWN, target->disk_name, "");
+	g_autofree char *snapshots = driver_path(
+	    pool_path(to), VOLUME_CUSTOM, PLACE_OWN, target->disk_name, "");
 	assert_int_equal(mkdir(snapshots, 0711), 0);
 	must(transfer(from, snapshot, NULL, to, target_snapshot, &err), err);
 	must(transfer(from, volume, "s0", to, target, &err), err);
@@ -208,7 +213,8 @@ static void test_streams(void **state)
 	g_autoptr(Volume) bad = volume_new(to, VOLUME_CUSTOM, "default", "bad");
 	g_autoptr(DriverCall) call = driver_call_new(to, bad, PLACE_OWN, NULL);
 	autofd int rubbish = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	assert_int_equal(call->pool.driver->volume_receive(&call->pool, &call->volume, rubbish, &err), -1);
+	assert_int_equal(
+	    call->pool.driver->volume_receive(&call->pool, &call->volume, rubbish, &err), -1);
 	g_clear_pointer(&err, error_free);
 	assert_int_equal(access(bad->path, F_OK), -1);
 	assert_int_equal(store_count(d, "storage-pools/b2/unfinished/custom"), 0);
@@ -221,7 +227,8 @@ static void test_streams(void **state)
 
 static int pending_tx(Tx *tx, void *name, Error **err)
 {
-	return tx_exec(tx, err, "UPDATE storage_pools SET state = 0 WHERE name = ?", "s", (const char *)name);
+	return tx_exec(
+	    tx, err, "UPDATE storage_pools SET state = 0 WHERE name = ?", "s", (const char *)name);
 }
 
 /* A pool whose creation was cut off is gone after the next start, with its file and mount. */

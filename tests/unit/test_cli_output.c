@@ -80,11 +80,13 @@ static void test_yaml_writing(void **state)
 	    "config: {}\nprofiles: []\ndescription: \"\"\nx: null\n");
 	check_yaml("{\"profiles\": [\"a\", \"b\"], \"x\": [{\"k\": \"v\", \"l\": [1]}]}",
 	    "profiles:\n- a\n- b\nx:\n- k: v\n  l:\n  - 1\n");
-	check_yaml("{\"a\": \"15\", \"b\": \"true\", \"c\": \"1.5\", \"d\": \"no\", \"e\": \"0x1f\"}",
+	check_yaml(
+	    "{\"a\": \"15\", \"b\": \"true\", \"c\": \"1.5\", \"d\": \"no\", \"e\": \"0x1f\"}",
 	    "a: \"15\"\nb: \"true\"\nc: \"1.5\"\nd: \"no\"\ne: \"0x1f\"\n");
 	check_yaml("{\"a\": \"two\\nlines\", \"b\": \"two\\nlines\\n\"}",
 	    "a: |-\n  two\n  lines\nb: |\n  two\n  lines\n");
-	check_yaml("{\"a\": \"x: y\", \"b\": \"[::]:8443\", \"c\": \"it's #1\", \"d\": \"127.0.0.1:9999\"}",
+	check_yaml(
+	    "{\"a\": \"x: y\", \"b\": \"[::]:8443\", \"c\": \"it's #1\", \"d\": \"127.0.0.1:9999\"}",
 	    "a: 'x: y'\nb: '[::]:8443'\nc: 'it''s #1'\nd: 127.0.0.1:9999\n");
 	check_yaml("{\"t\": \"2024-01-02T03:04:05Z\", \"b\": true, \"i\": -3}",
 	    "t: 2024-01-02T03:04:05Z\nb: true\ni: -3\n");
@@ -95,9 +97,10 @@ static void test_yaml_writing(void **state)
 /* What was written is read back as it was. */
 static void test_yaml_round_trip(void **state)
 {
-	static const char *const texts[] = { "", " lead", "trail ", "a: b", "- x", "#no", "a\nb", "\nfirst",
-		"end\n\n", "it's", "\"q\"", "null", "~", "12:30:45", "tab\tx", "\xc3\xa4", "a\n  indented\nb", "?",
-		"%x", "@x", "---", "line \nnext", "1e3", "0o7", "yes" };
+	static const char *const texts[] = { "", " lead", "trail ", "a: b", "- x", "#no", "a\nb",
+		"\nfirst", "end\n\n", "it's", "\"q\"", "null", "~", "12:30:45", "tab\tx",
+		"\xc3\xa4", "a\n  indented\nb", "?", "%x", "@x", "---", "line \nnext", "1e3", "0o7",
+		"yes" };
 	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
 		json_t *data = json_pack("{s:{s:s}, s:[s]}", "m", "k", texts[i], "l", texts[i]);
 		g_autofree char *text = yaml_from_json(data);
@@ -114,7 +117,8 @@ static void test_yaml_reading(void **state)
 	static const char text[] = "a: 1\nb: {c: [x, 'y z']}\nd:\ne: true\na: 2\n";
 	json_t *data = yaml_to_json(text, strlen(text), NULL);
 	char *dumped = json_dumps(data, JSON_COMPACT | JSON_SORT_KEYS);
-	assert_string_equal(dumped, "{\"a\":\"2\",\"b\":{\"c\":[\"x\",\"y z\"]},\"d\":null,\"e\":\"true\"}");
+	assert_string_equal(
+	    dumped, "{\"a\":\"2\",\"b\":{\"c\":[\"x\",\"y z\"]},\"d\":null,\"e\":\"true\"}");
 	free(dumped);
 	json_decref(data);
 	static const char *const bad[] = { "a: [", "a: b: c", "&x a: *x", "\t- x", "? [a]: b" };
@@ -129,18 +133,20 @@ static void test_yaml_reading(void **state)
 
 static void test_filters(void **state)
 {
-	json_t *c1 = json_loads("{\"name\": \"web-01\", \"type\": \"container\", \"status\": \"Running\","
-				"\"expanded_config\": {\"user.team\": \"ops\"},"
-				"\"state\": {\"network\": {\"eth0\": {\"addresses\": [{\"family\": \"inet\","
-				"\"address\": \"10.1.2.3\"}]}}}}",
+	json_t *c1 = json_loads(
+	    "{\"name\": \"web-01\", \"type\": \"container\", \"status\": \"Running\","
+	    "\"expanded_config\": {\"user.team\": \"ops\"},"
+	    "\"state\": {\"network\": {\"eth0\": {\"addresses\": [{\"family\": \"inet\","
+	    "\"address\": \"10.1.2.3\"}]}}}}",
 	    0, NULL);
 	static const struct {
 		char *filter;
 		bool matches;
 	} rows[] = { { "web", true }, { "eb", false }, { ".*01", true }, { "web-0[2-9]", false },
-		{ "user.team=ops", true }, { "u.t=ops", true }, { "u.t=o.*", true }, { "u.t=dev", false },
-		{ "user=ops", false }, { "type=container", true }, { "status=running", true },
-		{ "status=stopped,running", true }, { "status=stopped", false }, { "ipv4=10.1.2.0/24", true },
+		{ "user.team=ops", true }, { "u.t=ops", true }, { "u.t=o.*", true },
+		{ "u.t=dev", false }, { "user=ops", false }, { "type=container", true },
+		{ "status=running", true }, { "status=stopped,running", true },
+		{ "status=stopped", false }, { "ipv4=10.1.2.0/24", true },
 		{ "ipv4=10.1.3.0/24", false }, { "ipv4=10.1.2.3", true } };
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
 		char *filters[] = { rows[i].filter };

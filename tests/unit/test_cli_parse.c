@@ -14,8 +14,8 @@ static Error *problem;
 static int set_up(void **state)
 {
 	cli = (Cli){ .arena = arena_new(),
-		.values =
-		    g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref) };
+		.values = g_hash_table_new_full(
+		    g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref) };
 	problem = NULL;
 	return 0;
 }
@@ -38,7 +38,8 @@ static ParseResult parse(char **argv)
 
 static void test_words(void **state)
 {
-	assert_int_equal(PARSE("config", "device", "add", "c1", "eth0", "nic", "network=br0"), PARSE_RUN);
+	assert_int_equal(
+	    PARSE("config", "device", "add", "c1", "eth0", "nic", "network=br0"), PARSE_RUN);
 	assert_string_equal(cli.command->path, "config device add");
 	assert_int_equal(cli.n_args, 4);
 	assert_string_equal(cli.args[3], "network=br0");
@@ -53,7 +54,9 @@ static void test_aliases_of_words(void **state)
 
 static void test_flags_anywhere(void **state)
 {
-	assert_int_equal(PARSE("--project", "p1", "list", "--debug", "-c=ns", "web", "--format=json"), PARSE_RUN);
+	assert_int_equal(
+	    PARSE("--project", "p1", "list", "--debug", "-c=ns", "web", "--format=json"),
+	    PARSE_RUN);
 	assert_string_equal(cli.command->path, "list");
 	assert_string_equal(cli_project(&cli), "p1");
 	assert_string_equal(flag_string(&cli, "columns"), "ns");
@@ -133,7 +136,8 @@ static void test_help(void **state)
 	assert_int_equal(PARSE("--version"), PARSE_VERSION);
 }
 
-/* Every group of a path is there, no name is there twice, and no flag hides a global one's letter. */
+/* Every group of a path is there, no name is there twice, and no flag hides a global one's letter.
+ */
 static void test_table(void **state)
 {
 	const Command *c;
@@ -143,7 +147,8 @@ static void test_table(void **state)
 		*(space ? space : parent) = 0;
 		assert_ptr_equal(command_child(parent, command_word(c)), c);
 		assert_non_null(c->summary);
-		for (char *p = parent; *p; p = strchr(p, ' ') ? strchr(p, ' ') + 1 : p + strlen(p)) {
+		for (char *p = parent; *p;
+		     p = strchr(p, ' ') ? strchr(p, ' ') + 1 : p + strlen(p)) {
 			g_autofree char *above = g_strndup(parent, p > parent ? p - parent - 1 : 0);
 			g_autofree char *word = g_strndup(p, strcspn(p, " "));
 			assert_non_null(command_child(above, word));

@@ -1,4 +1,5 @@
-/* The database: transactions, constraints, readers beside a writer, crashes, full disks, patches. */
+/* The database: transactions, constraints, readers beside a writer, crashes, full disks, patches.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,7 +52,8 @@ static int insert_pair(Tx *tx, void *data, Error **err)
 	g_autofree char *second = g_strconcat(key, ".pair", NULL);
 	if (tx_exec(tx, err, "INSERT INTO config (key, value) VALUES (?, ?)", "ss", key, "x") < 0)
 		return -1;
-	return tx_exec(tx, err, "INSERT INTO config (key, value) VALUES (?, ?)", "ss", second, NULL);
+	return tx_exec(
+	    tx, err, "INSERT INTO config (key, value) VALUES (?, ?)", "ss", second, NULL);
 }
 
 static int insert_then_fail(Tx *tx, void *data, Error **err)
@@ -102,16 +104,22 @@ static int defaults(Tx *tx, void *data, Error **err)
 	assert_int_equal(tx_int(tx, &n, err, "SELECT COUNT(*) FROM projects_config", NULL), 0);
 	assert_int_equal(n, 7);
 	g_autoptr(Rows) rows = NULL;
-	assert_int_equal(tx_query(tx, &rows, err, "SELECT name, description FROM profiles", NULL), 0);
+	assert_int_equal(
+	    tx_query(tx, &rows, err, "SELECT name, description FROM profiles", NULL), 0);
 	assert_int_equal(rows_next(rows, err), 1);
 	assert_string_equal(rows_text(rows, 0), "default");
 	assert_int_equal(rows_next(rows, err), 0);
 	/* a foreign key that points nowhere */
-	assert_int_equal(tx_exec(tx, err, "INSERT INTO profiles (name, description, project_id) VALUES ('x', '', ?)", "i", (int64_t)99), -1);
+	assert_int_equal(
+	    tx_exec(tx, err,
+		"INSERT INTO profiles (name, description, project_id) VALUES ('x', '', ?)", "i",
+		(int64_t)99),
+	    -1);
 	assert_int_equal((*err)->kind, ERROR_INVALID);
 	error_free(*err);
 	*err = NULL;
-	assert_int_equal(tx_int(tx, &n, err, "SELECT id FROM profiles WHERE name = ?", "s", "missing"), -1);
+	assert_int_equal(
+	    tx_int(tx, &n, err, "SELECT id FROM profiles WHERE name = ?", "s", "missing"), -1);
 	assert_int_equal((*err)->kind, ERROR_NOT_FOUND);
 	error_free(*err);
 	*err = NULL;
@@ -121,7 +129,8 @@ static int defaults(Tx *tx, void *data, Error **err)
 	assert_int_equal(tx_exec(tx, err, "DELETE FROM config; DELETE FROM nodes", NULL), -1);
 	error_free(*err);
 	*err = NULL;
-	assert_int_equal(tx_exec(tx, err, "UPDATE nodes SET heartbeat = ?", "t", (int64_t)1700000000), 0);
+	assert_int_equal(
+	    tx_exec(tx, err, "UPDATE nodes SET heartbeat = ?", "t", (int64_t)1700000000), 0);
 	assert_int_equal(tx_changes(tx), 1);
 	g_autoptr(Rows) times = NULL;
 	assert_int_equal(tx_query(tx, &times, err, "SELECT heartbeat FROM nodes", NULL), 0);
@@ -180,7 +189,8 @@ static void test_kill(void **state)
 			if (db_open(top, &db, NULL) < 0)
 				_exit(1);
 			for (int i = 0;; i++) {
-				g_autofree char *key = g_strdup_printf("%d-%d-%d", round, (int)getpid(), i);
+				g_autofree char *key = g_strdup_printf(
+				    "%d-%d-%d", round, (int)getpid(), i);
 				db_tx(db, insert_pair, key, NULL);
 			}
 		}
@@ -201,7 +211,8 @@ static int insert_large(Tx *tx, void *data, Error **err)
 	g_autofree char *large = g_strnfill(1 << 20, 'x');
 	for (int i = 0; i < 16; i++) {
 		g_autofree char *key = g_strdup_printf("large-%d", i);
-		if (tx_exec(tx, err, "INSERT INTO config (key, value) VALUES (?, ?)", "ss", key, large) < 0)
+		if (tx_exec(tx, err, "INSERT INTO config (key, value) VALUES (?, ?)", "ss", key,
+			large) < 0)
 			return -1;
 	}
 	return 0;
@@ -273,7 +284,8 @@ static void test_patch_and_versions(void **state)
 	g_autoptr(Error) err = NULL;
 	g_autofree char *patch = g_build_filename(top, "database", "patch.global.sql", NULL);
 	db_close(open_db());
-	static const char sql[] = "INSERT INTO config (key, value) VALUES ('from.patch', '1'); DELETE FROM cluster_groups;";
+	static const char sql[] =
+	    "INSERT INTO config (key, value) VALUES ('from.patch', '1'); DELETE FROM cluster_groups;";
 	assert_int_equal(file_write_atomic(AT_FDCWD, patch, sql, strlen(sql), 0600, &err), 0);
 	Db *db = open_db();
 	assert_int_equal(rows_in(db), 1);

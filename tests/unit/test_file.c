@@ -65,12 +65,15 @@ static void test_escape(void **state)
 	put("file", "x");
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(Error) err = NULL;
-		assert_int_equal(file_open_beneath(top_fd, cases[i].path, O_RDONLY, 0, cases[i].links, &err), -1);
+		assert_int_equal(
+		    file_open_beneath(top_fd, cases[i].path, O_RDONLY, 0, cases[i].links, &err),
+		    -1);
 		assert_int_equal(err->kind, cases[i].kind);
 	}
 	autofd int fd = file_openat(top_fd, "inside", O_RDONLY, 0, FILE_LINKS_BENEATH);
 	assert_true(fd >= 0);
-	autofd int link = file_openat(top_fd, "absolute", O_PATH | O_NOFOLLOW, 0, FILE_LINKS_BENEATH);
+	autofd int link = file_openat(
+	    top_fd, "absolute", O_PATH | O_NOFOLLOW, 0, FILE_LINKS_BENEATH);
 	assert_true(link >= 0);
 }
 
@@ -101,7 +104,8 @@ static void test_read_write(void **state)
 static void test_write_plain(void **state)
 {
 	g_autoptr(Error) err = NULL;
-	g_autofree char *path = g_build_filename(top, "plain", NULL), *missing = g_build_filename(top, "a/b", NULL);
+	g_autofree char *path = g_build_filename(top, "plain", NULL),
+			*missing = g_build_filename(top, "a/b", NULL);
 	g_autofree char *text = NULL;
 	assert_int_equal(file_write_plain(path, "a long text", 0600, &err), 0);
 	assert_int_equal(file_write_plain(path, "short", 0600, &err), 0);
@@ -159,7 +163,8 @@ static void test_mount_point_stays(void **state)
 	assert_int_equal(file_write_atomic(top_fd, "tree/mnt/kept", large, 200000, 0600, &err), -1);
 	assert_non_null(strstr(err->message, "No space left"));
 	g_autofree char *text = NULL;
-	assert_int_equal(file_read(top_fd, "tree/mnt/kept", FILE_LINKS_NONE, 10, &text, NULL, NULL), 0);
+	assert_int_equal(
+	    file_read(top_fd, "tree/mnt/kept", FILE_LINKS_NONE, 10, &text, NULL, NULL), 0);
 	assert_string_equal(text, "x");
 	GDir *dir = g_dir_open(point, 0, NULL);
 	assert_string_equal(g_dir_read_name(dir), "kept");

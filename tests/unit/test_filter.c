@@ -20,8 +20,10 @@ static Pb__Image *image(Arena *arena)
 	config_set(properties, "os", "BusyBox");
 	config_set(properties, "image.os", "dotted");
 	config_set(properties, "description", "two words");
-	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &m->n_properties, &m->properties);
-	m->created_at = arena_message(arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	config_to_map(properties, arena, &pb__image__properties_entry__descriptor, &m->n_properties,
+	    &m->properties);
+	m->created_at = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
 	return m;
 }
 
@@ -100,7 +102,9 @@ static void test_uses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clauses), cmocka_unit_test(test_composition), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_clauses),
+		cmocka_unit_test(test_composition),
+		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_uses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* server/rpc: request heads, chunk lines, escapes, routes, WebSocket keys, hand-written wire fields. */
+/* server/rpc: request heads, chunk lines, escapes, routes, WebSocket keys, hand-written wire
+ * fields. */
 #include "server/rpc/http.h"
 #include "server/rpc/address.h"
 #include "server/rpc/route.h"
@@ -22,8 +23,12 @@ static int parse(const char *text, HttpHead *head)
 static void test_head(void **state)
 {
 	HttpHead head;
-	assert_int_equal(parse("PUT /1.0/a%2Fb?x=1&y=?z HTTP/1.1\r\nHost: h:1\r\nX-A:  two words \r\nContent-Length: 12\r\n"
-			       "Connection: keep-alive, Upgrade\r\nUpgrade: sftp\r\nExpect: 100-Continue\r\n\r\n", &head), 0);
+	assert_int_equal(
+	    parse(
+		"PUT /1.0/a%2Fb?x=1&y=?z HTTP/1.1\r\nHost: h:1\r\nX-A:  two words \r\nContent-Length: 12\r\n"
+		"Connection: keep-alive, Upgrade\r\nUpgrade: sftp\r\nExpect: 100-Continue\r\n\r\n",
+		&head),
+	    0);
 	assert_string_equal(head.method, "PUT");
 	assert_string_equal(head.path, "/1.0/a%2Fb");
 	assert_string_equal(head.query, "x=1&y=?z");
@@ -41,17 +46,26 @@ static void test_head(void **state)
 
 static void test_refused(void **state)
 {
-	static const struct { int status; const char *text; } rows[] = {
-		{ 400, "GET / HTTP/1.1\r\n\r\n" }, { 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n" },
-		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nHost:\r\n\r\n" }, { 400, "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n" },
-		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" },
-		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n" },
+	static const struct { int status; const char *text;
+	} rows[] = {
+		{ 400, "GET / HTTP/1.1\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nHost:\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n" },
+		{ 400,
+		    "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" },
+		{ 400,
+		    "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n" },
 		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 1\r\n\r\n" },
 		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 1\r\n\r\n" },
-		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc: d\r\n\r\n" }, { 400, "GET / HTTP/1.1\r\nHost: a\r\nA: b\nc: d\r\n\r\n" },
-		{ 400, "GET /\tHTTP/1.1\r\nHost: a\r\n\r\n" }, { 400, "GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n" },
-		{ 400, "GET / http/1.1\r\nHost: a\r\n\r\n" }, { 400, " GET / HTTP/1.1\r\nHost: a\r\n\r\n" },
-		{ 417, "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n" }, { 501, "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc: d\r\n\r\n" },
+		{ 400, "GET / HTTP/1.1\r\nHost: a\r\nA: b\nc: d\r\n\r\n" },
+		{ 400, "GET /\tHTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, "GET / http/1.1\r\nHost: a\r\n\r\n" },
+		{ 400, " GET / HTTP/1.1\r\nHost: a\r\n\r\n" },
+		{ 417, "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n" },
+		{ 501, "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n" },
 		{ 505, "GET / HTTP/3.0\r\nHost: a\r\n\r\n" },
 	};
 	HttpHead head;
@@ -93,7 +107,9 @@ static const char *route(const char *verb, const char *path)
 {
 	RouteMatch match;
 	RouteResult result = route_find(verb, path, NULL, &match);
-	return result == ROUTE_NO_PATH ? "no path" : result == ROUTE_NO_VERB ? "no verb" : match.method->schema->name;
+	return result == ROUTE_NO_PATH ? "no path" :
+	    result == ROUTE_NO_VERB    ? "no verb" :
+					 match.method->schema->name;
 }
 
 static void test_routes(void **state)
@@ -131,16 +147,19 @@ static void test_all_routes(void **state)
 		if (!schema->http_path)
 			continue;
 		g_autoptr(GRegex) parameter = g_regex_new("\\{[^}]*\\}", 0, 0, NULL);
-		g_autofree char *path = g_regex_replace_literal(parameter, schema->http_path, -1, 0, "x", 0, NULL);
+		g_autofree char *path = g_regex_replace_literal(
+		    parameter, schema->http_path, -1, 0, "x", 0, NULL);
 		RouteMatch match;
-		assert_int_equal(route_find(schema->http_verb, path, schema->content_type, &match), ROUTE_FOUND);
+		assert_int_equal(
+		    route_find(schema->http_verb, path, schema->content_type, &match), ROUTE_FOUND);
 		assert_string_equal(match.method->schema->name, schema->name);
 	}
 }
 
 static void test_websocket_key(void **state)
 {
-	g_autofree char *accepted = websocket_accept_key("dGhlIHNhbXBsZSBub25jZQ=="); /* RFC 6455, 1.3 */
+	g_autofree char *accepted = websocket_accept_key(
+	    "dGhlIHNhbXBsZSBub25jZQ=="); /* RFC 6455, 1.3 */
 	assert_string_equal(accepted, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
@@ -151,7 +170,8 @@ static void test_wire_fields(void **state)
 	wire_out_varint_field(out, 1, 300);
 	wire_out_string(out, 20, "text");
 	const uint8_t *p = out->data, *end = p + out->len;
-	assert_true(wire_in_next(&p, end, &field) && field.number == 1 && field.value == 300 && !field.data);
+	assert_true(wire_in_next(&p, end, &field) && field.number == 1 && field.value == 300 &&
+	    !field.data);
 	assert_true(wire_in_next(&p, end, &field) && field.number == 20 && field.length == 4);
 	assert_memory_equal(field.data, "text", 4);
 	assert_false(wire_in_next(&p, end, &field));
@@ -177,9 +197,15 @@ static void test_addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_head), cmocka_unit_test(test_refused), cmocka_unit_test(test_chunk_line),
-		cmocka_unit_test(test_percent), cmocka_unit_test(test_routes), cmocka_unit_test(test_all_routes),
-		cmocka_unit_test(test_websocket_key), cmocka_unit_test(test_wire_fields), cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_head),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_chunk_line),
+		cmocka_unit_test(test_percent),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_all_routes),
+		cmocka_unit_test(test_websocket_key),
+		cmocka_unit_test(test_wire_fields),
+		cmocka_unit_test(test_addresses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,8 @@ static void maps_are_sorted_and_flat(void **state)
 	assert_string_equal(map_get(profile->n_config, profile->config, "b"), "2");
 }
 
-/* Text is looked at in words of eight bytes: each byte at each place must come out as it does alone. */
+/* Text is looked at in words of eight bytes: each byte at each place must come out as it does
+ * alone. */
 static void text_at_every_place(void **state)
 {
 	for (unsigned c = 1; c < 0x80; c++)
@@ -96,9 +97,12 @@ static void text_at_every_place(void **state)
 				profile.description = text;
 				g_autofree char *all = text_of(&profile, 0, flags);
 				char *quote = strstr(one, "\",\"devices\"");
-				g_autofree char *escaped = g_strndup(one + strlen("{\"config\":{},\"description\":\""),
-				    (gsize)(quote - one) - strlen("{\"config\":{},\"description\":\""));
-				g_autofree char *expected = g_strdup_printf("{\"config\":{},\"description\":\"%.*s%s%s\",", (int)at,
+				g_autofree char *escaped = g_strndup(
+				    one + strlen("{\"config\":{},\"description\":\""),
+				    (gsize)(quote - one) -
+					strlen("{\"config\":{},\"description\":\""));
+				g_autofree char *expected = g_strdup_printf(
+				    "{\"config\":{},\"description\":\"%.*s%s%s\",", (int)at,
 				    "abcdefghijklmnopqrst", escaped, text + at + 1);
 				assert_true(g_str_has_prefix(all, expected));
 			}

@@ -32,7 +32,8 @@ static void test_options(void **state)
 {
 	check_options(NULL, 0, "");
 	check_options("user_subvol_rm_allowed", 0, "user_subvol_rm_allowed");
-	check_options("noatime,compress=zstd:3,ro,discard", MS_NOATIME | MS_RDONLY, "compress=zstd:3,discard");
+	check_options("noatime,compress=zstd:3,ro,discard", MS_NOATIME | MS_RDONLY,
+	    "compress=zstd:3,discard");
 	check_options("ro,rw,,nosuid,defaults", MS_NOSUID, "");
 }
 

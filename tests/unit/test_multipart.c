@@ -45,11 +45,14 @@ static const char body[] =
 static void test_pieces(void **state)
 {
 	for (size_t step = 1; step <= sizeof body; step++) {
-		g_autofree char *seen = parse("multipart/form-data; boundary=XyZ", body, strlen(body), step);
+		g_autofree char *seen = parse(
+		    "multipart/form-data; boundary=XyZ", body, strlen(body), step);
 		assert_non_null(seen);
-		assert_string_equal(seen, "[metadata|a;b.tar]one\r\n--XyY\r\n-\r\r\n--Xy[rootfs|]two\r\n");
+		assert_string_equal(
+		    seen, "[metadata|a;b.tar]one\r\n--XyY\r\n-\r\r\n--Xy[rootfs|]two\r\n");
 	}
-	g_autofree char *quoted = parse("multipart/form-data; charset=\"a;b\"; boundary=\"XyZ\"", body, strlen(body), 7);
+	g_autofree char *quoted = parse(
+	    "multipart/form-data; charset=\"a;b\"; boundary=\"XyZ\"", body, strlen(body), 7);
 	assert_non_null(quoted);
 }
 
@@ -83,7 +86,8 @@ static void test_large(void **state)
 	for (int i = 0; i < SIZE; i++)
 		g_string_append_c(large, i % 97 == 0 ? '\r' : i % 89 == 0 ? '\n' : '-');
 	g_string_append(large, "\r\n--b--\r\n");
-	g_autofree char *seen = parse("multipart/form-data; boundary=b", large->str, large->len, 65536);
+	g_autofree char *seen = parse(
+	    "multipart/form-data; boundary=b", large->str, large->len, 65536);
 	assert_non_null(seen);
 	assert_int_equal(strlen(seen), strlen("[x|]") + SIZE);
 	assert_memory_equal(seen + strlen("[x|]"), large->str + before, SIZE);
@@ -93,7 +97,9 @@ static void test_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pieces), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_cut_short),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* The table of networks with a real database and kernel, and nics on them, in a network namespace of
- * its own. */
+/* The table of networks with a real database and kernel, and nics on them, in a network namespace
+ * of its own. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -58,7 +58,9 @@ static void assert_fails(int result, Error **err, ErrorKind kind, const char *pa
 
 static int create(const char *name, const Config *config, Error **err)
 {
-	NetworkSpec spec = {.project = "default", .name = name, .description = "d", .config = config};
+	NetworkSpec spec = {
+		.project = "default", .name = name, .description = "d", .config = config
+	};
 	network_change_lock(&test_daemon);
 	int result = network_create(&test_daemon, &spec, err);
 	network_change_unlock(&test_daemon);
@@ -111,7 +113,8 @@ static void test_life(void **state)
 	g_autoptr(Config) bad = config_copy(config);
 	config_set(bad, "raw.dnsmasq", "no-such-option");
 	network_change_lock(&test_daemon);
-	assert_fails(network_update(&test_daemon, network, NULL, bad, &err), &err, ERROR_INTERNAL, "dnsmasq");
+	assert_fails(network_update(&test_daemon, network, NULL, bad, &err), &err, ERROR_INTERNAL,
+	    "dnsmasq");
 	assert_true(dnsmasq_pid(directory) > 0);
 	config_set(config, "user.x", "y");
 	assert_ok(network_update(&test_daemon, network, "other", config, &err), err);
@@ -128,13 +131,15 @@ static int add_instance_rows(Tx *tx, void *data, Error **err)
 {
 	int64_t id, device;
 	if (tx_insert(tx, &id, err,
-		"INSERT INTO instances (node_id, name, architecture, type, project_id, description) VALUES (1, ?, 2, 0, 1, '')", "s",
-		(const char *)data) < 0 ||
-	    tx_insert(tx, &device, err, "INSERT INTO instances_devices (instance_id, name, type) VALUES (?, 'eth0', 1)",
+		"INSERT INTO instances (node_id, name, architecture, type, project_id, description) VALUES (1, ?, 2, 0, 1, '')",
+		"s", (const char *)data) < 0 ||
+	    tx_insert(tx, &device, err,
+		"INSERT INTO instances_devices (instance_id, name, type) VALUES (?, 'eth0', 1)",
 		"i", id) < 0)
 		return -1;
 	g_autoptr(Config) config = config_of("network", "tn2", "ipv4.address", "10.77.1.50", NULL);
-	return tx_config_replace(tx, "instances_devices_config", "instance_device_id", device, config, err);
+	return tx_config_replace(
+	    tx, "instances_devices_config", "instance_device_id", device, config, err);
 }
 
 static void test_uses(void **state)
@@ -142,7 +147,8 @@ static void test_uses(void **state)
 	g_autoptr(Error) err = NULL;
 	g_autoptr(GPtrArray) uses = NULL, leases = NULL;
 	g_autoptr(Network) network = NULL;
-	g_autoptr(Config) config = config_of("ipv4.address", "10.77.1.1/24", "ipv6.address", "none", NULL);
+	g_autoptr(Config) config = config_of(
+	    "ipv4.address", "10.77.1.1/24", "ipv6.address", "none", NULL);
 	assert_ok(create("tn2", config, &err), err);
 	assert_ok(db_tx(test_daemon.db, add_instance_rows, (void *)"c1", &err), err);
 	assert_ok(network_uses_load(test_daemon.db, &uses, &err), err);
@@ -157,15 +163,20 @@ static void test_uses(void **state)
 	assert_ok(network_get(&test_daemon, "default", "tn2", &network, &err), err);
 	assert_ok(network_leases(network, "default", &leases, &err), err);
 	assert_int_equal(leases->len, 2);
-	const NetworkLease *gateway = g_ptr_array_index(leases, 0), *fixed = g_ptr_array_index(leases, 1);
+	const NetworkLease *gateway = g_ptr_array_index(leases, 0),
+			   *fixed = g_ptr_array_index(leases, 1);
 	assert_string_equal(gateway->address, "10.77.1.1");
 	assert_string_equal(gateway->type, "gateway");
 	assert_string_equal(fixed->address, "10.77.1.50");
 	assert_string_equal(fixed->hostname, "c1");
 
-	NetworkNic nic = {.project = "default", .instance = "c2", .device = "a-b/c", .hwaddr = "00:16:3e:00:00:02",
-	    .ipv4 = "10.77.1.50"};
-	assert_fails(network_lease_update(network, &nic, &err), &err, ERROR_INVALID, "already defined");
+	NetworkNic nic = { .project = "default",
+		.instance = "c2",
+		.device = "a-b/c",
+		.hwaddr = "00:16:3e:00:00:02",
+		.ipv4 = "10.77.1.50" };
+	assert_fails(
+	    network_lease_update(network, &nic, &err), &err, ERROR_INVALID, "already defined");
 	nic.ipv4 = "10.78.1.50";
 	assert_fails(network_lease_update(network, &nic, &err), &err, ERROR_INVALID, "not within");
 	nic.ipv4 = "10.77.1.1";
@@ -228,10 +239,18 @@ static void guest_make(Guest *guest, const char *device, Config *config)
 {
 	*guest = (Guest){.keys = config_new(), .devices = devices_new(), .config = config_new()};
 	devices_set(guest->devices, device, config);
-	guest->host = (DeviceHost){.daemon = &test_daemon, .project = "default", .instance = "g1", .type = "container",
-	    .config = guest->config, .devices = guest->devices, .running = TRUE, .init_pid = guest_init(),
-	    .instance_private = guest, .volatile_get = guest_get, .volatile_set = guest_set,
-	    .volatile_sync = guest_sync};
+	guest->host = (DeviceHost){ .daemon = &test_daemon,
+		.project = "default",
+		.instance = "g1",
+		.type = "container",
+		.config = guest->config,
+		.devices = guest->devices,
+		.running = TRUE,
+		.init_pid = guest_init(),
+		.instance_private = guest,
+		.volatile_get = guest_get,
+		.volatile_set = guest_set,
+		.volatile_sync = guest_sync };
 }
 
 static void guest_end(Guest *guest)
@@ -267,13 +286,15 @@ static void test_bridged(void **state)
 	g_autoptr(Error) err = NULL;
 	Guest guest;
 	Link link;
-	g_autoptr(Config) config = config_of("type", "nic", "network", "tn2", "security.mac_filtering", "true",
-	    "security.ipv4_filtering", "true", "limits.ingress", "10Mbit", "limits.egress", "5Mbit", NULL);
+	g_autoptr(Config) config = config_of("type", "nic", "network", "tn2",
+	    "security.mac_filtering", "true", "security.ipv4_filtering", "true", "limits.ingress",
+	    "10Mbit", "limits.egress", "5Mbit", NULL);
 	guest_make(&guest, "eth0", config);
 	assert_ok(device_nic.validate(&guest.host, "eth0", config, &err), err);
 	gint64 before = g_get_monotonic_time();
 	assert_ok(device_nic.attach(&guest.host, "eth0", config, &err), err);
-	printf("attach with filters and limits: %.1f ms\n", (g_get_monotonic_time() - before) / 1000.0);
+	printf("attach with filters and limits: %.1f ms\n",
+	    (g_get_monotonic_time() - before) / 1000.0);
 	const char *host_name = config_get(guest.keys, "eth0.host_name");
 	assert_non_null(host_name);
 	assert_true(g_str_has_prefix(host_name, "veth"));
@@ -307,7 +328,8 @@ static void test_macvlan(void **state)
 {
 	g_autoptr(Error) err = NULL;
 	Guest guest;
-	g_autoptr(Config) config = config_of("type", "nic", "nictype", "macvlan", "parent", "tn2", "name", "mv0", NULL);
+	g_autoptr(Config) config = config_of(
+	    "type", "nic", "nictype", "macvlan", "parent", "tn2", "name", "mv0", NULL);
 	guest_make(&guest, "lan", config);
 	assert_ok(device_nic.validate(&guest.host, "lan", config, &err), err);
 	assert_ok(device_nic.attach(&guest.host, "lan", config, &err), err);
@@ -329,8 +351,8 @@ static void test_physical(void **state)
 	LinkChange change = LINK_CHANGE_NONE;
 	change.address = "02:00:00:00:00:01";
 	assert_ok(netlink_create_bridge("tphys", &change, &err), err);
-	g_autoptr(Config) config =
-	    config_of("type", "nic", "nictype", "physical", "parent", "tphys", "hwaddr", "02:00:00:00:00:02", NULL);
+	g_autoptr(Config) config = config_of("type", "nic", "nictype", "physical", "parent",
+	    "tphys", "hwaddr", "02:00:00:00:00:02", NULL);
 	guest_make(&guest, "eth0", config);
 	assert_ok(device_nic.validate(&guest.host, "eth0", config, &err), err);
 	int result = device_nic.attach(&guest.host, "eth0", config, &err);
@@ -362,22 +384,28 @@ static void test_bad_nics(void **state)
 	refuse(ERROR_INVALID, "nictype", config_of("nictype", "magic", NULL));
 	refuse(ERROR_UNSUPPORTED, "ovn", config_of("nictype", "ovn", NULL));
 	refuse(ERROR_INVALID, "hwaddr", config_of("nictype", "p2p", "hwaddr", "nonsense", NULL));
-	refuse(ERROR_INVALID, "name", config_of("nictype", "p2p", "name", "eth0\nlxc.hook=x", NULL));
+	refuse(
+	    ERROR_INVALID, "name", config_of("nictype", "p2p", "name", "eth0\nlxc.hook=x", NULL));
 	refuse(ERROR_INVALID, "host_name", config_of("nictype", "p2p", "host_name", "a/b", NULL));
-	refuse(ERROR_INVALID, "limits.max", config_of("nictype", "p2p", "limits.max", "1Mbit", "limits.egress", "1Mbit", NULL));
+	refuse(ERROR_INVALID, "limits.max",
+	    config_of("nictype", "p2p", "limits.max", "1Mbit", "limits.egress", "1Mbit", NULL));
 	refuse(ERROR_INVALID, "", config_of("nictype", "p2p", "ipv4.address", "10.0.0.1", NULL));
-	refuse(ERROR_INVALID, "ipv4.address", config_of("nictype", "bridged", "parent", "x", "ipv4.address", "10.0.0.1,x", NULL));
-	refuse(ERROR_UNSUPPORTED, "vlan", config_of("nictype", "bridged", "parent", "x", "vlan", "5", NULL));
+	refuse(ERROR_INVALID, "ipv4.address",
+	    config_of("nictype", "bridged", "parent", "x", "ipv4.address", "10.0.0.1,x", NULL));
+	refuse(ERROR_UNSUPPORTED, "vlan",
+	    config_of("nictype", "bridged", "parent", "x", "vlan", "5", NULL));
 }
 
 static int setup(const char *root)
 {
 	g_autoptr(Error) err = NULL;
-	test_daemon = (Daemon){.dir = g_strdup_printf("%s/d", root), .server_cert_fingerprint = (char *)"test"};
+	test_daemon = (Daemon){ .dir = g_strdup_printf("%s/d", root),
+		.server_cert_fingerprint = (char *)"test" };
 	g_autofree char *database = g_strdup_printf("%s/database", test_daemon.dir);
 	if (mkdir(test_daemon.dir, 0711) < 0 || mkdir(database, 0700) < 0)
 		return -1;
-	if (db_open(database, &test_daemon.db, &err) < 0 || network_table_start(&test_daemon, &err) < 0) {
+	if (db_open(database, &test_daemon.db, &err) < 0 ||
+	    network_table_start(&test_daemon, &err) < 0) {
 		printf("%s\n", err->message);
 		return -1;
 	}
@@ -401,7 +429,8 @@ int main(void)
 		printf("SKIP: this user may not make network namespaces\n");
 		return 77;
 	}
-	if (!mkdtemp(root) || chmod(root, 0711) < 0 || netlink_change("lo", &up, NULL) < 0 || setup(root) < 0)
+	if (!mkdtemp(root) || chmod(root, 0711) < 0 || netlink_change("lo", &up, NULL) < 0 ||
+	    setup(root) < 0)
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	network_table_shutdown(&test_daemon);

@@ -43,6 +43,7 @@ static void test_resources(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_host), cmocka_unit_test(test_resources)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_host),
+		cmocka_unit_test(test_resources) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,8 +41,9 @@ static void test_own_values_stay(void **state)
 
 static void test_refused(void **state)
 {
-	static const char *const bad[] = {"t2.micro", "aws:t2.micro", "c", "c-m", "c0", "c1-c2", "c-1", "c1.", "c.5", "c1e3",
-	    "c1 ", "c99999", "c1-m2-m3", "m1-", "-", "cinf", "c0x10"};
+	static const char *const bad[] = { "t2.micro", "aws:t2.micro", "c", "c-m", "c0", "c1-c2",
+		"c-1", "c1.", "c.5", "c1e3", "c1 ", "c99999", "c1-m2-m3", "m1-", "-", "cinf",
+		"c0x10" };
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
 		g_autoptr(Config) config = config_new();
 		g_autoptr(Error) error = NULL;

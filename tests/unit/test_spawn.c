@@ -40,7 +40,9 @@ static void test_failures(void **state)
 	assert_non_null(strstr(err->message, "No such file"));
 	g_clear_pointer(&err, error_free);
 	int status = 0;
-	assert_int_equal(spawn_status(&(Spawn){.argv = ARGV("sh", "-c", "kill -9 $$")}, NULL, &status, &err), 0);
+	assert_int_equal(
+	    spawn_status(&(Spawn){ .argv = ARGV("sh", "-c", "kill -9 $$") }, NULL, &status, &err),
+	    0);
 	assert_int_equal(status, 128 + SIGKILL);
 }
 
@@ -59,8 +61,11 @@ static void test_fds(void **state)
 	g_autoptr(Error) err = NULL;
 	autofd int leak = open("/dev/null", O_RDWR); /* not close-on-exec, on purpose */
 	autofd int passed = open("/dev/zero", O_RDWR | O_CLOEXEC);
-	Spawn spawn = {.argv = ARGV("sh", "-c", "ls -l /proc/self/fd | grep -c -E 'null|zero'; pwd"), .directory = "/",
-		.fds = &passed, .n_fds = 1};
+	Spawn spawn = { .argv = ARGV(
+			    "sh", "-c", "ls -l /proc/self/fd | grep -c -E 'null|zero'; pwd"),
+		.directory = "/",
+		.fds = &passed,
+		.n_fds = 1 };
 	g_autofree char *output = NULL;
 	assert_int_equal(spawn_run(&spawn, &output, NULL, &err), 0);
 	assert_string_equal(output, "2\n/\n"); /* stdin and fd 3 */

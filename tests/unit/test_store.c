@@ -26,7 +26,8 @@ static Daemon *with_pool(void)
 static char *import_good(Daemon *d)
 {
 	Error *err = NULL;
-	g_autoptr(GByteArray) tar = tar_make(good, G_N_ELEMENTS(good), archive_write_add_filter_gzip);
+	g_autoptr(GByteArray) tar = tar_make(
+	    good, G_N_ELEMENTS(good), archive_write_add_filter_gzip);
 	char *fingerprint = store_import(d, tar, "default", &err);
 	must(fingerprint ? 0 : -1, err);
 	return fingerprint;
@@ -74,8 +75,10 @@ static void test_image_life(void **state)
 	g_autoptr(Arena) arena = arena_new();
 	g_autoptr(Error) err = NULL;
 	Pb__Image *image;
-	g_autoptr(GByteArray) tar = tar_make(good, G_N_ELEMENTS(good), archive_write_add_filter_gzip);
-	g_autofree char *expected = g_compute_checksum_for_data(G_CHECKSUM_SHA256, tar->data, tar->len);
+	g_autoptr(GByteArray) tar = tar_make(
+	    good, G_N_ELEMENTS(good), archive_write_add_filter_gzip);
+	g_autofree char *expected = g_compute_checksum_for_data(
+	    G_CHECKSUM_SHA256, tar->data, tar->len);
 	assert_string_equal(fingerprint, expected);
 	assert_null(store_import(d, tar, "default", &err));
 	assert_int_equal(err->kind, ERROR_EXISTS);
@@ -130,14 +133,23 @@ static void test_bad_images(void **state)
 {
 	Daemon *d = store_new();
 	const TarEntry no_metadata[] = { { "rootfs/f", AE_IFREG, "x", 0644, 0 } };
-	const TarEntry link_metadata[] = { { "metadata.yaml", AE_IFLNK, "/etc/shadow", 0777, 0 }, { "rootfs/f", AE_IFREG, "x", 0644, 0 } };
-	const TarEntry link_rootfs[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 }, { "rootfs", AE_IFLNK, "/", 0777, 0 } };
-	const TarEntry no_rootfs[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 } };
-	const TarEntry bad_yaml[] = { { "metadata.yaml", AE_IFREG, "a: [", 0644, 0 }, { "rootfs/f", AE_IFREG, "x", 0644, 0 } };
-	const TarEntry bad_arch[] = { { "metadata.yaml", AE_IFREG, "architecture: vax\n", 0644, 0 }, { "rootfs/f", AE_IFREG, "x", 0644, 0 } };
-	const TarEntry bad_template[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML "templates:\n  /etc/x:\n    template: ../../x\n", 0644, 0 },
+	const TarEntry link_metadata[] = { { "metadata.yaml", AE_IFLNK, "/etc/shadow", 0777, 0 },
 		{ "rootfs/f", AE_IFREG, "x", 0644, 0 } };
-	const TarEntry bomb[] = { { "metadata.yaml", AE_IFREG, "a: &a [x]\nb: [*a, *a]\n", 0644, 0 }, { "rootfs/f", AE_IFREG, "x", 0644, 0 } };
+	const TarEntry link_rootfs[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 },
+		{ "rootfs", AE_IFLNK, "/", 0777, 0 } };
+	const TarEntry no_rootfs[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 } };
+	const TarEntry bad_yaml[] = { { "metadata.yaml", AE_IFREG, "a: [", 0644, 0 },
+		{ "rootfs/f", AE_IFREG, "x", 0644, 0 } };
+	const TarEntry bad_arch[] = { { "metadata.yaml", AE_IFREG, "architecture: vax\n", 0644, 0 },
+		{ "rootfs/f", AE_IFREG, "x", 0644, 0 } };
+	const TarEntry bad_template[] = {
+		{ "metadata.yaml", AE_IFREG,
+		    METADATA_YAML "templates:\n  /etc/x:\n    template: ../../x\n", 0644, 0 },
+		{ "rootfs/f", AE_IFREG, "x", 0644, 0 }
+	};
+	const TarEntry bomb[] = { { "metadata.yaml", AE_IFREG, "a: &a [x]\nb: [*a, *a]\n", 0644,
+				      0 },
+		{ "rootfs/f", AE_IFREG, "x", 0644, 0 } };
 	check_bad_image(d, no_metadata, G_N_ELEMENTS(no_metadata));
 	check_bad_image(d, link_metadata, G_N_ELEMENTS(link_metadata));
 	check_bad_image(d, link_rootfs, G_N_ELEMENTS(link_rootfs));
@@ -163,13 +175,19 @@ static void test_instance_volumes(void **state)
 	Error *err = NULL;
 	g_autofree char *path = NULL;
 	must(pool_get(d, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), err);
-	must(pool_instance_create_from_image(pool, "default", "c2", "container", fingerprint, NULL, NULL, &err), err);
+	must(pool_instance_create_from_image(
+		 pool, "default", "c1", "container", fingerprint, NULL, NULL, &err),
+	    err);
+	must(pool_instance_create_from_image(
+		 pool, "default", "c2", "container", fingerprint, NULL, NULL, &err),
+	    err);
 	must(pool_instance_create(pool, "default", "c3", "container", NULL, &err), err);
 	assert_int_equal(pool_instance_create(pool, "default", "c3", "container", NULL, &err), -1);
 	assert_int_equal(err->kind, ERROR_EXISTS);
 	g_clear_pointer(&err, error_free);
-	g_autofree char *link = g_build_filename(d->dir, "containers", "c1", "rootfs", "etc", "hostname", NULL), *text = NULL;
+	g_autofree char *link = g_build_filename(
+			    d->dir, "containers", "c1", "rootfs", "etc", "hostname", NULL),
+			*text = NULL;
 	assert_true(g_file_get_contents(link, &text, NULL, NULL));
 	assert_string_equal(text, "box");
 	must(pool_instance_mount(pool, "default", "c1", "container", &path, &err), err);
@@ -200,7 +218,8 @@ static void test_instance_volumes(void **state)
 /* An image whose root is bad only at its end: nothing of it may stay in the pool. */
 static void test_failed_create(void **state)
 {
-	const TarEntry late[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 }, { "rootfs/f", AE_IFREG, "x", 0644, 0 },
+	const TarEntry late[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 },
+		{ "rootfs/f", AE_IFREG, "x", 0644, 0 },
 		{ "rootfs/../../../out", AE_IFREG, "x", 0644, 0 } };
 	Daemon *d = with_pool();
 	g_autoptr(Pool) pool = NULL;
@@ -209,11 +228,14 @@ static void test_failed_create(void **state)
 	g_autofree char *fingerprint = store_import(d, tar, "default", &err);
 	must(fingerprint ? 0 : -1, err);
 	must(pool_get(d, "p1", &pool, &err), err);
-	assert_int_equal(pool_instance_create_from_image(pool, "default", "c1", "container", fingerprint, NULL, NULL, &err), -1);
+	assert_int_equal(pool_instance_create_from_image(
+			     pool, "default", "c1", "container", fingerprint, NULL, NULL, &err),
+	    -1);
 	assert_int_equal(err->kind, ERROR_INVALID);
 	error_free(err);
-	static const char *const folders[] = { "containers", "storage-pools/p1/containers", "storage-pools/p1/images",
-		"storage-pools/p1/unfinished/containers", "storage-pools/p1/unfinished/images", "storage-pools/p1/deleted/images" };
+	static const char *const folders[] = { "containers", "storage-pools/p1/containers",
+		"storage-pools/p1/images", "storage-pools/p1/unfinished/containers",
+		"storage-pools/p1/unfinished/images", "storage-pools/p1/deleted/images" };
 	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
 		assert_int_equal(store_count(d, folders[i]), 0);
 	store_free(d);
@@ -241,31 +263,39 @@ static void move_tree(Daemon *d, const char *from, const char *to)
 static void test_restart(void **state)
 {
 	Daemon *d = with_pool();
-	g_autofree char *fingerprint = import_good(d), *dir = g_strdup(d->dir), *orphan = g_strnfill(64, 'a');
+	g_autofree char *fingerprint = import_good(d), *dir = g_strdup(d->dir),
+			*orphan = g_strnfill(64, 'a');
 	Error *err = NULL;
 	{
 		g_autoptr(Pool) pool = NULL;
 		must(pool_get(d, "p1", &pool, &err), err);
 		for (int i = 0; i < 3; i++) {
 			g_autofree char *name = g_strdup_printf("c%d", i);
-			must(pool_instance_create_from_image(pool, "default", name, "container", fingerprint, NULL, NULL, &err), err);
+			must(pool_instance_create_from_image(
+				 pool, "default", name, "container", fingerprint, NULL, NULL, &err),
+			    err);
 		}
 	}
-	move_tree(d, "storage-pools/p1/containers/c0", "storage-pools/p1/unfinished/containers/c0"); /* row written, not moved */
-	move_tree(d, "storage-pools/p1/containers/c1", "storage-pools/p1/deleted/containers/c1");     /* moved, row still there */
+	move_tree(d, "storage-pools/p1/containers/c0",
+	    "storage-pools/p1/unfinished/containers/c0"); /* row written, not moved */
+	move_tree(d, "storage-pools/p1/containers/c1",
+	    "storage-pools/p1/deleted/containers/c1"); /* moved, row still there */
 	make_tree(d, "storage-pools/p1/unfinished/containers/half");
 	make_tree(d, "storage-pools/p1/deleted/images/half");
 	make_tree(d, "storage-pools/p1/containers/foreign");
 	make_tree(d, "images/import-abcdef");
 	g_autofree char *link = at(d, "containers/c2");
 	unlink(link);
-	g_autofree char *orphan_path = g_build_filename(d->dir, "images", orphan, NULL), *other = at(d, "images/notes.txt");
-	assert_true(g_file_set_contents(orphan_path, "x", 1, NULL) && g_file_set_contents(other, "x", 1, NULL));
+	g_autofree char *orphan_path = g_build_filename(d->dir, "images", orphan, NULL),
+			*other = at(d, "images/notes.txt");
+	assert_true(g_file_set_contents(orphan_path, "x", 1, NULL) &&
+	    g_file_set_contents(other, "x", 1, NULL));
 	store_close(d);
 	d = store_open(dir);
 	assert_int_equal(store_count(d, "storage-pools/p1/unfinished/containers"), 0);
 	assert_int_equal(store_count(d, "storage-pools/p1/deleted/images"), 0);
-	assert_int_equal(store_count(d, "storage-pools/p1/containers"), 4); /* three and the foreign one */
+	assert_int_equal(
+	    store_count(d, "storage-pools/p1/containers"), 4); /* three and the foreign one */
 	assert_int_equal(store_count(d, "containers"), 3);
 	assert_int_equal(store_count(d, "images"), 2);
 	g_autofree char *file = at(d, "containers/c2/rootfs/etc/hostname");
@@ -335,7 +365,9 @@ static void *race_create(void *data)
 	Error *err = NULL;
 	g_autofree char *name = g_strdup_printf("r%d", race->number);
 	must(pool_get(race->daemon, "p1", &pool, &err), err);
-	must(pool_instance_create_from_image(pool, "default", name, "container", race->fingerprint, NULL, NULL, &err), err);
+	must(pool_instance_create_from_image(
+		 pool, "default", name, "container", race->fingerprint, NULL, NULL, &err),
+	    err);
 	return NULL;
 }
 
@@ -368,7 +400,8 @@ static void test_block_volumes(void **state)
 	must(pool_get(d, "p1", &pool, &err), err);
 	config_set(config, "size", "10MiB");
 	must(custom_create(pool, "default", "disk", "", "block", config, &err), err);
-	g_autofree char *path = g_build_filename(pool_path(pool), "custom", "default_disk", "root.img", NULL);
+	g_autofree char *path = g_build_filename(
+	    pool_path(pool), "custom", "default_disk", "root.img", NULL);
 	struct stat st;
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, 10 << 20);
@@ -393,7 +426,8 @@ static void test_block_volumes(void **state)
 	int fd = open(iso, O_RDONLY | O_CLOEXEC);
 	must(custom_create_iso(pool, "default", "cd", "", fd, &err), err);
 	close(fd);
-	g_autofree char *copy = g_build_filename(pool_path(pool), "custom", "default_cd", "root.iso", NULL);
+	g_autofree char *copy = g_build_filename(
+	    pool_path(pool), "custom", "default_cd", "root.iso", NULL);
 	g_autofree char *content = NULL;
 	assert_true(g_file_get_contents(copy, &content, NULL, NULL));
 	assert_string_equal(content, "cd content");
@@ -404,9 +438,14 @@ static void test_block_volumes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pool_life), cmocka_unit_test(test_image_life), cmocka_unit_test(test_bad_images),
-		cmocka_unit_test(test_instance_volumes), cmocka_unit_test(test_failed_create), cmocka_unit_test(test_restart),
-		cmocka_unit_test(test_custom_volumes), cmocka_unit_test(test_block_volumes),
+		cmocka_unit_test(test_pool_life),
+		cmocka_unit_test(test_image_life),
+		cmocka_unit_test(test_bad_images),
+		cmocka_unit_test(test_instance_volumes),
+		cmocka_unit_test(test_failed_create),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_custom_volumes),
+		cmocka_unit_test(test_block_volumes),
 		cmocka_unit_test(test_together),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

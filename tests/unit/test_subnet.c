@@ -22,8 +22,9 @@ static void check_text(char *text, const char *wanted)
 
 static void test_parse(void **state)
 {
-	static const char *const bad[] = {"", "/", "10.0.0", "10.0.0.1/", "10.0.0.1/33", "10.0.0.1/-1",
-	    "10.0.0.1/2 4", "fd42::1/129", "fd42:::1/64", "auto", "10.0.0.1/24\n", "256.0.0.1/8"};
+	static const char *const bad[] = { "", "/", "10.0.0", "10.0.0.1/", "10.0.0.1/33",
+		"10.0.0.1/-1", "10.0.0.1/2 4", "fd42::1/129", "fd42:::1/64", "auto",
+		"10.0.0.1/24\n", "256.0.0.1/8" };
 	Subnet s;
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
 		assert_int_equal(subnet_parse(bad[i], &s, NULL), -1);

@@ -13,9 +13,14 @@
 
 static void test_bytes(void **state)
 {
-	static const struct { const char *text; int64_t bytes; } good[] = {{"", 0}, {"5", 5}, {"1B", 1}, {"10kB", 10000},
-		{"10KiB", 10240}, {"10GiB", 10LL << 30}, {"10GB", 10000000000LL}, {"1EiB", 1LL << 60}, {"7 bytes", 7}};
-	static const char *const bad[] = {"x", "-1", "1.5GiB", "10 GiB", "9EiBx", "9999999999999GiB", "10G", "0x10", " 1"};
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} good[] = { { "", 0 }, { "5", 5 }, { "1B", 1 }, { "10kB", 10000 }, { "10KiB", 10240 },
+		{ "10GiB", 10LL << 30 }, { "10GB", 10000000000LL }, { "1EiB", 1LL << 60 },
+		{ "7 bytes", 7 } };
+	static const char *const bad[] = { "x", "-1", "1.5GiB", "10 GiB", "9EiBx",
+		"9999999999999GiB", "10G", "0x10", " 1" };
 	int64_t value;
 	g_autoptr(Error) err = NULL;
 	for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
@@ -28,8 +33,9 @@ static void test_bytes(void **state)
 	assert_int_equal(value, 250);
 	assert_int_equal(units_parse_bits("10Mbit", &value, &err), 0);
 	assert_int_equal(value, 10000000);
-	g_autofree char *a = units_format_bytes(1536, 2), *b = units_format_bytes(1023, 2), *c = units_format_bytes_decimal(12345678, 2),
-		       *d = units_format_bytes((1 << 20) - 1, 2);
+	g_autofree char *a = units_format_bytes(1536, 2), *b = units_format_bytes(1023, 2),
+			*c = units_format_bytes_decimal(12345678, 2),
+			*d = units_format_bytes((1 << 20) - 1, 2);
 	assert_string_equal(a, "1.50KiB");
 	assert_string_equal(b, "1023B");
 	assert_string_equal(c, "12.35MB");
@@ -48,13 +54,15 @@ static void test_times(void **state)
 	assert_int_equal(units_parse_duration("1h30", &value, NULL), -1);
 	assert_int_equal(units_parse_expiry("1H 30M", 1000, &value, &err), 0);
 	assert_int_equal(value, 1000 + 5400);
-	assert_int_equal(units_parse_expiry("1m", 1706659200, &value, &err), 0); /* 31 January 2024 */
+	assert_int_equal(
+	    units_parse_expiry("1m", 1706659200, &value, &err), 0); /* 31 January 2024 */
 	assert_int_equal(value, 1709164800);                                       /* 29 February */
 	assert_int_equal(units_parse_expiry("", 1000, &value, &err), 0);
 	assert_int_equal(value, 0);
 	assert_int_equal(units_parse_expiry("1H 1H", 0, &value, NULL), -1);
 	assert_int_equal(units_parse_expiry("3x", 0, &value, NULL), -1);
-	assert_int_equal(units_parse_time("2024-01-02T03:04:05.5+01:00", &value, &nanoseconds, &err), 0);
+	assert_int_equal(
+	    units_parse_time("2024-01-02T03:04:05.5+01:00", &value, &nanoseconds, &err), 0);
 	g_autofree char *text = units_format_time(value, nanoseconds);
 	assert_string_equal(text, "2024-01-02T02:04:05.5Z");
 	assert_int_equal(units_parse_time("0001-01-01T00:00:00Z", &value, NULL, &err), 0);
@@ -73,26 +81,59 @@ static void test_times(void **state)
 
 static void test_names(void **state)
 {
-	static const struct { int (*check)(const char *, Error **); const char *text; int result; } cases[] = {
-		{name_check_instance, "c1", 0}, {name_check_instance, "1c", 0}, {name_check_instance, "12", -1}, {name_check_instance, "c-", -1},
-		{name_check_instance, "", -1}, {name_check_instance, NULL, -1}, {name_check_instance, "a/b", -1},
-		{name_check_instance, "..", -1}, {name_check_instance, "a_b", -1}, {name_check_instance, "a\nb", -1},
-		{name_check_project, "p1", 0}, {name_check_project, "a b", -1}, {name_check_project, "..", -1},
-		{name_check_profile, "a/b", -1}, {name_check_profile, "my.profile", 0}, {name_check_profile, "a\xff", -1},
-		{name_check_device, "eth0", 0}, {name_check_device, "../x", -1}, {name_check_device, "a\nlxc.hook=x", -1},
-		{name_check_mac, "00:16:3e:aa:bb:cc", 0}, {name_check_mac, "00:16:3e:aa:bb", -1},
-		{name_check_ipv4, "10.0.0.1", 0}, {name_check_ipv4, "10.0.0.256", -1}, {name_check_ipv6, "fd42::1", 0},
-		{name_check_ipv4_cidr, "10.0.0.1/24", 0}, {name_check_ipv4_cidr, "10.0.0.1", -1},
-		{name_check_ipv4_network, "10.0.0.0/24", 0}, {name_check_ipv4_network, "10.0.0.1/24", -1},
-		{name_check_ipv6_network, "fd42:1::/64", 0}, {name_check_ipv4_range, "10.0.0.2-10.0.0.9", 0},
-		{name_check_ipv4_range, "10.0.0.9-10.0.0.2", -1}, {name_check_listen_address, "127.0.0.1:8443", 0},
-		{name_check_listen_address, "[::]:8443", 0}, {name_check_listen_address, "[::]", 0},
-		{name_check_listen_address, ":8443", 0}, {name_check_listen_address, "1.2.3:99", -1},
-		{name_check_listen_address, "host:99999", -1}, {name_check_pci, "0000:00:1f.2", 0}, {name_check_pci, "zz", -1},
-		{name_check_url, "https://x.example/a", 0}, {name_check_url, "ftp://x", -1}, {name_check_line, "a\tb", -1},
-		{name_check_interface, "eth0", 0}, {name_check_interface, "abcdefghijklmnop", -1},
-		{name_check_fingerprint, "abc0", 0},
-		{name_check_text, "two\n\tlines", 0}, {name_check_text, "a\x01", -1}, {name_check_text, "\x7f", -1},
+	static const struct {
+		int (*check)(const char *, Error **);
+		const char *text;
+		int result;
+	} cases[] = {
+		{ name_check_instance, "c1", 0 },
+		{ name_check_instance, "1c", 0 },
+		{ name_check_instance, "12", -1 },
+		{ name_check_instance, "c-", -1 },
+		{ name_check_instance, "", -1 },
+		{ name_check_instance, NULL, -1 },
+		{ name_check_instance, "a/b", -1 },
+		{ name_check_instance, "..", -1 },
+		{ name_check_instance, "a_b", -1 },
+		{ name_check_instance, "a\nb", -1 },
+		{ name_check_project, "p1", 0 },
+		{ name_check_project, "a b", -1 },
+		{ name_check_project, "..", -1 },
+		{ name_check_profile, "a/b", -1 },
+		{ name_check_profile, "my.profile", 0 },
+		{ name_check_profile, "a\xff", -1 },
+		{ name_check_device, "eth0", 0 },
+		{ name_check_device, "../x", -1 },
+		{ name_check_device, "a\nlxc.hook=x", -1 },
+		{ name_check_mac, "00:16:3e:aa:bb:cc", 0 },
+		{ name_check_mac, "00:16:3e:aa:bb", -1 },
+		{ name_check_ipv4, "10.0.0.1", 0 },
+		{ name_check_ipv4, "10.0.0.256", -1 },
+		{ name_check_ipv6, "fd42::1", 0 },
+		{ name_check_ipv4_cidr, "10.0.0.1/24", 0 },
+		{ name_check_ipv4_cidr, "10.0.0.1", -1 },
+		{ name_check_ipv4_network, "10.0.0.0/24", 0 },
+		{ name_check_ipv4_network, "10.0.0.1/24", -1 },
+		{ name_check_ipv6_network, "fd42:1::/64", 0 },
+		{ name_check_ipv4_range, "10.0.0.2-10.0.0.9", 0 },
+		{ name_check_ipv4_range, "10.0.0.9-10.0.0.2", -1 },
+		{ name_check_listen_address, "127.0.0.1:8443", 0 },
+		{ name_check_listen_address, "[::]:8443", 0 },
+		{ name_check_listen_address, "[::]", 0 },
+		{ name_check_listen_address, ":8443", 0 },
+		{ name_check_listen_address, "1.2.3:99", -1 },
+		{ name_check_listen_address, "host:99999", -1 },
+		{ name_check_pci, "0000:00:1f.2", 0 },
+		{ name_check_pci, "zz", -1 },
+		{ name_check_url, "https://x.example/a", 0 },
+		{ name_check_url, "ftp://x", -1 },
+		{ name_check_line, "a\tb", -1 },
+		{ name_check_interface, "eth0", 0 },
+		{ name_check_interface, "abcdefghijklmnop", -1 },
+		{ name_check_fingerprint, "abc0", 0 },
+		{ name_check_text, "two\n\tlines", 0 },
+		{ name_check_text, "a\x01", -1 },
+		{ name_check_text, "\x7f", -1 },
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(Error) err = NULL;
@@ -104,7 +145,8 @@ static void test_names(void **state)
 
 static void test_x509(void **state)
 {
-	g_autofree char *cert = NULL, *key = NULL, *fingerprint = NULL, *again = NULL, *pem = NULL, *coded = NULL;
+	g_autofree char *cert = NULL, *key = NULL, *fingerprint = NULL, *again = NULL, *pem = NULL,
+			*coded = NULL;
 	g_autofree uint8_t *der = NULL, *decoded = NULL;
 	size_t length, decoded_length;
 	g_autoptr(Error) err = NULL;

@@ -72,15 +72,18 @@ static void test_names(void **state)
 static void test_links(void **state)
 {
 	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "..", 0777, 0 }, { "l/out", AE_IFREG, "x", 0644, 0 });
-	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "/tmp", 0777, 0 }, { "l/out", AE_IFREG, "x", 0644, 0 });
-	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "..", 0777, 0 }, { "l/", AE_IFDIR, NULL, 0755, 0 }, { "l/out", AE_IFREG, "x", 0644, 0 });
+	REFUSED(
+	    UNPACK_TREE, { "l", AE_IFLNK, "/tmp", 0777, 0 }, { "l/out", AE_IFREG, "x", 0644, 0 });
+	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "..", 0777, 0 }, { "l/", AE_IFDIR, NULL, 0755, 0 },
+	    { "l/out", AE_IFREG, "x", 0644, 0 });
 	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "../out", 0777, 0 }, { "l", AE_IFREG, "x", 0644, 0 });
 	REFUSED(UNPACK_TREE, { "f", AE_IFREG, "x", 0644, 0 }, { "f", AE_IFLNK, "/etc", 0777, 0 });
 	REFUSED(UNPACK_TREE, { "d", AE_IFDIR, NULL, 0755, 0 }, { "d", AE_IFLNK, "..", 0777, 0 });
 	REFUSED(UNPACK_TREE, { "h", 0, "/etc/passwd", 0644, 0 });
 	REFUSED(UNPACK_TREE, { "h", 0, "../../etc/passwd", 0644, 0 });
 	REFUSED(UNPACK_TREE, { "l", AE_IFLNK, "/etc", 0777, 0 }, { "h", 0, "l/passwd", 0644, 0 });
-	REFUSED(UNPACK_TREE, { "f", AE_IFREG, "x", 0644, 0 }, { "g", AE_IFREG, "y", 0644, 0 }, { "f", 0, "g", 0644, 0 });
+	REFUSED(UNPACK_TREE, { "f", AE_IFREG, "x", 0644, 0 }, { "g", AE_IFREG, "y", 0644, 0 },
+	    { "f", 0, "g", 0644, 0 });
 }
 
 static void test_image_shape(void **state)
@@ -90,14 +93,18 @@ static void test_image_shape(void **state)
 	REFUSED(UNPACK_IMAGE, { "metadata.yaml", AE_IFLNK, "/etc/shadow", 0777, 0 });
 	REFUSED(UNPACK_IMAGE, { "rootfs", AE_IFREG, "x", 0644, 0 });
 	REFUSED(UNPACK_IMAGE, { "metadata.yaml/x", AE_IFREG, "x", 0644, 0 });
-	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 }, { "metadata.yaml", 0, "rootfs/f", 0644, 0 });
-	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 }, { "rootfs", AE_IFLNK, "/", 0777, 0 });
+	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 },
+	    { "metadata.yaml", 0, "rootfs/f", 0644, 0 });
+	REFUSED(UNPACK_IMAGE, { "rootfs/f", AE_IFREG, "x", 0644, 0 },
+	    { "rootfs", AE_IFLNK, "/", 0777, 0 });
 
 	REFUSED(UNPACK_IMAGE, { "/etc/f", AE_IFREG, "x", 0644, 0 });
 	REFUSED(UNPACK_IMAGE, { "/rootfs/../f", AE_IFREG, "x", 0644, 0 });
 	REFUSED(UNPACK_IMAGE, { "/rootfs-not/f", AE_IFREG, "x", 0644, 0 });
 
-	const TarEntry extra[] = { { "./rootfs/f", AE_IFREG, "x", 0644, 0 }, { "/rootfs/etc/g", AE_IFREG, "x", 0644, 0 }, { "backup.yaml", AE_IFREG, "evil", 0644, 0 },
+	const TarEntry extra[] = { { "./rootfs/f", AE_IFREG, "x", 0644, 0 },
+		{ "/rootfs/etc/g", AE_IFREG, "x", 0644, 0 },
+		{ "backup.yaml", AE_IFREG, "evil", 0644, 0 },
 		{ "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 } };
 	Place p = place_new();
 	Error *err = NULL;
@@ -156,7 +163,8 @@ static void test_attributes(void **state)
 	g_autofree char *script = g_strdup_printf(
 	    "set -e; cd %s; exec 2>/dev/null; mkdir ../s; trap 'rm -rf ../s' EXIT; echo x > ../s/f; setfattr -n user.k -v val ../s/f;"
 	    " setfattr -n trusted.overlay.opaque -v y ../s/f; setfacl -m u:1234:r ../s/f; setcap cap_net_raw+p ../s/f;"
-	    " truncate -s 1G ../s/sparse; echo end >> ../s/sparse; tar -C ../s --xattrs --xattrs-include='*' --acls -S -cf - . ", p.inside);
+	    " truncate -s 1G ../s/sparse; echo end >> ../s/sparse; tar -C ../s --xattrs --xattrs-include='*' --acls -S -cf - . ",
+	    p.inside);
 	FILE *tar = popen(script, "re");
 	char buffer[65536];
 	size_t n, total = 0;
@@ -172,7 +180,8 @@ static void test_attributes(void **state)
 	UnpackOptions options = { .shape = UNPACK_TREE };
 	Error *err = NULL;
 	must(unpack_archive(p.archive, p.dir, &options, &err), err);
-	g_autofree char *file = g_build_filename(p.inside, "f", NULL), *sparse = g_build_filename(p.inside, "sparse", NULL);
+	g_autofree char *file = g_build_filename(p.inside, "f", NULL),
+			*sparse = g_build_filename(p.inside, "sparse", NULL);
 	assert_int_equal(getxattr(file, "user.k", buffer, sizeof buffer), 3);
 	assert_true(getxattr(file, "security.capability", buffer, sizeof buffer) > 0);
 	assert_true(getxattr(file, "system.posix_acl_access", buffer, sizeof buffer) > 0);
@@ -207,12 +216,14 @@ static int filter_lzma(struct archive *a)
 
 static void test_compressions(void **state)
 {
-	int (*const filters[])(struct archive *) = { NULL, filter_gzip, filter_xz, filter_bzip2, filter_zstd, filter_lzma };
+	int (*const filters[])(struct archive *) = { NULL, filter_gzip, filter_xz, filter_bzip2,
+		filter_zstd, filter_lzma };
 	g_autofree char *random = g_malloc(200001);
 	for (int i = 0; i < 200000; i++)
 		random[i] = (char)('a' + g_random_int_range(0, 26));
 	random[200000] = '\0';
-	const TarEntry e[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 }, { "rootfs/f", AE_IFREG, random, 0644, 0 } };
+	const TarEntry e[] = { { "metadata.yaml", AE_IFREG, METADATA_YAML, 0644, 0 },
+		{ "rootfs/f", AE_IFREG, random, 0644, 0 } };
 	for (size_t i = 0; i < G_N_ELEMENTS(filters); i++) {
 		Place p = place_new();
 		Error *err = NULL;
@@ -222,7 +233,8 @@ static void test_compressions(void **state)
 		must(unpack_archive(p.archive, p.dir, &options, &err), err);
 		/* Cut anywhere, it is an error and never a success or a crash. */
 		for (size_t cut = 0; cut + 1 < tar->len; cut += tar->len / 23 + 1) {
-			/* Plain tar has no checksum of its own: what ends between entries looks whole. */
+			/* Plain tar has no checksum of its own: what ends between entries looks
+			 * whole. */
 			if (!filters[i] && (cut % 512 == 0 || cut > tar->len - 1024))
 				continue;
 			g_autoptr(Error) cut_err = NULL;
@@ -230,7 +242,8 @@ static void test_compressions(void **state)
 			assert_int_equal(pwrite(q.archive, tar->data, cut, 0), cut);
 			int r = unpack_archive(q.archive, q.dir, &options, &cut_err);
 			if (r == 0 && cut > 0)
-				print_error("filter %zu cut at %zu of %u was unpacked\n", i, cut, tar->len);
+				print_error(
+				    "filter %zu cut at %zu of %u was unpacked\n", i, cut, tar->len);
 			assert_true(r == -1 || cut == 0);
 			place_free(&q);
 		}
@@ -240,7 +253,8 @@ static void test_compressions(void **state)
 
 static void test_limit(void **state)
 {
-	const TarEntry e[] = { { "a", AE_IFREG, "0123456789", 0644, 0 }, { "b", AE_IFREG, "0123456789", 0644, 0 } };
+	const TarEntry e[] = { { "a", AE_IFREG, "0123456789", 0644, 0 },
+		{ "b", AE_IFREG, "0123456789", 0644, 0 } };
 	Place p = place_new();
 	g_autoptr(Error) err = NULL;
 	g_autoptr(GByteArray) tar = tar_make(e, 2, NULL);
@@ -254,8 +268,12 @@ static void test_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names), cmocka_unit_test(test_links), cmocka_unit_test(test_image_shape),
-		cmocka_unit_test(test_kept), cmocka_unit_test(test_attributes), cmocka_unit_test(test_compressions),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_links),
+		cmocka_unit_test(test_image_shape),
+		cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_attributes),
+		cmocka_unit_test(test_compressions),
 		cmocka_unit_test(test_limit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

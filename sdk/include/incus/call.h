@@ -3,14 +3,16 @@
  * Calls by method: what the generated functions are made of, and what a program uses that picks its
  * methods at run time. Requests and replies are protobuf-c structures (incus/v1/NOUN.pb-c.h).
  *
- * For an rpc GetProfile the generator writes, into incus/v1/profile.h (incus_X is a typedef of Pb__X),
+ * For an rpc GetProfile the generator writes, into incus/v1/profile.h (incus_X is a typedef of
+ * Pb__X),
  *
- *   int incus_get_profile(incus_client *client, const char *name, incus_profile **ret, incus_error **err);
- *   int incus_get_profile_with(incus_client *client, const incus_get_profile_request *in,
+ *   int incus_get_profile(incus_client *client, const char *name, incus_profile **ret, incus_error
+ * **err); int incus_get_profile_with(incus_client *client, const incus_get_profile_request *in,
  *       incus_profile **ret, incus_error **err);
  *
- * and for an rpc with streams a function that opens an incus_stream and typed _send, _recv, _finish.
- * Replies are the caller's: incus_message_free(). `in` may be NULL where every field may be empty.
+ * and for an rpc with streams a function that opens an incus_stream and typed _send, _recv,
+ * _finish. Replies are the caller's: incus_message_free(). `in` may be NULL where every field may
+ * be empty.
  */
 #include <incus/client.h>
 

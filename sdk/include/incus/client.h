@@ -34,7 +34,8 @@ typedef struct incus_tls {
 	const char *client_certificate; /* PEM; NULL: come as nobody */
 	const char *client_key;         /* PEM, goes with client_certificate */
 	const char *server_certificate; /* PEM that the server must show; NULL: see below */
-	const char *server_fingerprint; /* SHA-256, hexadecimal, that it must have; NULL: see below */
+	const char
+	    *server_fingerprint; /* SHA-256, hexadecimal, that it must have; NULL: see below */
 	bool insecure;                  /* take any certificate (with neither of the two above) */
 	int connect_timeout_ms;         /* 0: 10 seconds */
 } incus_tls;
@@ -44,7 +45,8 @@ typedef struct incus_tls {
  * ("UNAVAILABLE"; "FORBIDDEN" where the socket is not ours to use). */
 int incus_connect_unix(const char *path, incus_client **ret, incus_error **err);
 /* "https://host[:port]" (8443), "host:port" or "[v6]:port". Without server_certificate and
- * server_fingerprint the certificate must be one that the system's authorities know for that name. */
+ * server_fingerprint the certificate must be one that the system's authorities know for that name.
+ */
 int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret, incus_error **err);
 /* NULL is allowed. Streams of the client must be freed before. */
 void incus_client_free(incus_client *client);

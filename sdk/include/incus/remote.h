@@ -17,12 +17,13 @@ extern "C" {
 int incus_remote_certificate(const char *url, int timeout_ms, char **ret_pem,
     char ret_fingerprint[INCUS_FINGERPRINT_SIZE], incus_error **err);
 /* Fingerprint of the first certificate in a PEM text. */
-int incus_certificate_fingerprint(const char *pem, char ret_fingerprint[INCUS_FINGERPRINT_SIZE], incus_error **err);
+int incus_certificate_fingerprint(
+    const char *pem, char ret_fingerprint[INCUS_FINGERPRINT_SIZE], incus_error **err);
 /* A self-signed client certificate and its key, both PEM, to be freed with free(). */
 int incus_certificate_generate(char **ret_certificate, char **ret_key, incus_error **err);
 /* Reads both files; makes and writes them when neither is there. */
-int incus_certificate_load_or_generate(const char *certificate_path, const char *key_path, char **ret_certificate,
-    char **ret_key, incus_error **err);
+int incus_certificate_load_or_generate(const char *certificate_path, const char *key_path,
+    char **ret_certificate, char **ret_key, incus_error **err);
 
 /* A token that an administrator passed on. */
 typedef struct incus_token {

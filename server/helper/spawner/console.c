@@ -32,8 +32,9 @@ void job_console_log(Job *job)
 {
 	struct lxc_container *c = container_open(job);
 	uint64_t size = 0;
-	struct lxc_console_log log = { .clear = job->request->n[0] != 0, .read = job->request->n[0] == 0,
-		.read_max = &size };
+	struct lxc_console_log log = {
+		.clear = job->request->n[0] != 0, .read = job->request->n[0] == 0, .read_max = &size
+	};
 	int result = c->console_log(c, &log);
 	if (result < 0 && result != -ENODATA)
 		job_fail(job, -result, "Cannot read the console's buffer: %s", strerror(-result));

@@ -1,6 +1,6 @@
 /*
- * Running a command inside a container. The child stays beside the command as its parent, to give its
- * status; signals and window sizes are the daemon's business, through pidfd and pty.
+ * Running a command inside a container. The child stays beside the command as its parent, to give
+ * its status; signals and window sizes are the daemon's business, through pidfd and pty.
  */
 #include "server/helper/spawner/spawner.h"
 #include <errno.h>
@@ -29,8 +29,8 @@ typedef struct Command {
 	int ready; /* write end: what went wrong before the command ran, else closed by exec */
 } Command;
 
-/* A pty of the container's own devpts, so that `tty` and ttyname() work there. What the path leads to
- * is the container's choice, so it is checked to be a devpts master. */
+/* A pty of the container's own devpts, so that `tty` and ttyname() work there. What the path leads
+ * to is the container's choice, so it is checked to be a devpts master. */
 static int open_pty(int *ret_peer)
 {
 	struct statfs fs;
@@ -121,7 +121,8 @@ static void answer_running(Job *job, pid_t pid, int ready, int interactive)
 		if (packet_recv(ready, inner) <= 0)
 			job_fail(job, ECHILD, "The command ended before it had a terminal");
 		if (inner->error)
-			job_fail(job, inner->error, "%s: %s", packet_next(inner), strerror(inner->error));
+			job_fail(job, inner->error, "%s: %s", packet_next(inner),
+			    strerror(inner->error));
 		packet_add_fd(packet, inner->fds[0]);
 	}
 	packet_send(job->answer, packet);
@@ -130,9 +131,10 @@ static void answer_running(Job *job, pid_t pid, int ready, int interactive)
 	packet_free(inner);
 }
 
-/* In a process of its own: attaches, tells the pid, and leaves the command to the job's process, which
- * is the nearest that takes orphans. */
-static _Noreturn void attach(struct lxc_container *c, Command *command, lxc_attach_options_t *options, int inside, int link)
+/* In a process of its own: attaches, tells the pid, and leaves the command to the job's process,
+ * which is the nearest that takes orphans. */
+static _Noreturn void attach(
+    struct lxc_container *c, Command *command, lxc_attach_options_t *options, int inside, int link)
 {
 	pid_t pid = -1;
 	if (inside)
@@ -142,8 +144,10 @@ static _Noreturn void attach(struct lxc_container *c, Command *command, lxc_atta
 	_exit(write(link, &pid, sizeof(pid)) == sizeof(pid) ? 0 : 1);
 }
 
-/* The command's pid, as a child of ours; -1. `group` NULL: liblxc moves it into the container's cgroups. */
-static pid_t start_command(struct lxc_container *c, Command *command, lxc_attach_options_t *options, const char *group)
+/* The command's pid, as a child of ours; -1. `group` NULL: liblxc moves it into the container's
+ * cgroups. */
+static pid_t start_command(
+    struct lxc_container *c, Command *command, lxc_attach_options_t *options, const char *group)
 {
 	int link[2], inside = 0;
 	if (pipe2(link, O_CLOEXEC) < 0)
@@ -162,7 +166,8 @@ static pid_t start_command(struct lxc_container *c, Command *command, lxc_attach
 	return pid;
 }
 
-static void fill_options(Job *job, const Command *command, char **environment, lxc_attach_options_t *options)
+static void fill_options(
+    Job *job, const Command *command, char **environment, lxc_attach_options_t *options)
 {
 	Packet *rq = job->request;
 	int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -199,7 +204,8 @@ void job_exec(Job *job)
 	lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
 	fill_options(job, &command, environment, &options);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* A container at its limit of processes has no room for the way in, but liblxc's leads around it. */
+	/* A container at its limit of processes has no room for the way in, but liblxc's leads
+	 * around it. */
 	pid_t pid = start_command(c, &command, &options, group);
 	if (pid <= 0)
 		pid = start_command(c, &command, &options, NULL);

@@ -1,7 +1,8 @@
 /*
- * File access inside an instance: a child that has entered the container's user and mount namespaces
- * (running), or a mount namespace whose root is the instance's rootfs, idmapped (stopped). Nothing in
- * the tree can lead out of it. The daemon gets open fds and moves the data itself.
+ * File access inside an instance: a child that has entered the container's user and mount
+ * namespaces (running), or a mount namespace whose root is the instance's rootfs, idmapped
+ * (stopped). Nothing in the tree can lead out of it. The daemon gets open fds and moves the data
+ * itself.
  */
 #include "server/helper/spawner/sftp.h"
 #include "server/helper/spawner/spawner.h"
@@ -63,9 +64,12 @@ static int open_existing(const char *path, int flags, struct stat *st)
 static int file_open(Packet *rq, Packet *answer)
 {
 	const char *path = packet_next(rq);
-	int flags = (int)rq->n[0] & (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW);
+	int flags = (int)rq->n[0] &
+	    (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW);
 	struct stat st;
-	int fd = flags & O_CREAT ? open(path, flags | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600) : -1;
+	int fd = flags & O_CREAT ?
+	    open(path, flags | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600) :
+	    -1;
 	if (fd >= 0) {
 		answer->n[7] = 1;
 		if (own_new(fd, rq) < 0 || fstat(fd, &st) < 0) {
@@ -114,8 +118,9 @@ static int file_readdir(Job *job, Packet *rq, Packet *answer)
 			continue;
 		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		snprintf(line, sizeof(line), "%u %u %u %lld %lld %lld", st.st_mode, st.st_uid, st.st_gid,
-		    (long long)st.st_size, (long long)st.st_mtime, (long long)st.st_atime);
+		snprintf(line, sizeof(line), "%u %u %u %lld %lld %lld", st.st_mode, st.st_uid,
+		    st.st_gid, (long long)st.st_size, (long long)st.st_mtime,
+		    (long long)st.st_atime);
 		packet_add(answer, e->d_name);
 		packet_add(answer, line);
 		if (answer->n_strings >= LISTING)
@@ -289,16 +294,21 @@ static void enter_rootfs(Job *job, const char *rootfs, const char *idmap, int sh
 	/* after the new namespace: open_tree clones mounts of its own namespace only */
 	int source = open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (source < 0)
-		job_fail(job, errno, "Cannot open the instance's root file system: %s", strerror(errno));
+		job_fail(
+		    job, errno, "Cannot open the instance's root file system: %s", strerror(errno));
 	int tree = tree_clone(source, 0, 0, shifted ? -1 : userns);
 	if (tree < 0)
-		job_fail(job, errno, "Cannot mount the instance's root file system: %s", strerror(errno));
-	if (syscall(SYS_move_mount, tree, "", source, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ||
-	    fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-	    chdir("/") < 0)
-		job_fail(job, errno, "Cannot enter the instance's root file system: %s", strerror(errno));
+		job_fail(job, errno, "Cannot mount the instance's root file system: %s",
+		    strerror(errno));
+	if (syscall(SYS_move_mount, tree, "", source, "",
+		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ||
+	    fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		job_fail(job, errno, "Cannot enter the instance's root file system: %s",
+		    strerror(errno));
 	if (userns >= 0 && namespaces_enter(userns, CLONE_NEWUSER) < 0)
-		job_fail(job, errno, "Cannot enter the instance's user namespace: %s", strerror(errno));
+		job_fail(
+		    job, errno, "Cannot enter the instance's user namespace: %s", strerror(errno));
 }
 
 void job_files(Job *job)

@@ -66,7 +66,8 @@ static void settle(void)
 	if (chdir("/") < 0)
 		_exit(1);
 	prctl(PR_SET_NAME, "incus-spawner");
-	/* Monitors and exec children that lose their parent become ours and are reaped by the kernel. */
+	/* Monitors and exec children that lose their parent become ours and are reaped by the
+	 * kernel. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

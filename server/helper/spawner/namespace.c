@@ -55,7 +55,8 @@ static int write_map(pid_t pid, const char *file, char kind, const char *idmap)
 {
 	char path[64], text[4096];
 	size_t length = 0;
-	for (const char *line = idmap; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+	for (const char *line = idmap; line && *line;
+	     line = strchr(line, '\n'), line += line != NULL) {
 		size_t n = strcspn(line, "\n");
 		if (line[0] != kind || n < 3)
 			continue;
@@ -90,7 +91,8 @@ int userns_open(const char *idmap)
 	}
 	char c = 0;
 	close(ready[1]);
-	if (child > 0 && read(ready[0], &c, 1) == 1 && c && write_map(child, "uid_map", 'u', idmap) == 0 &&
+	if (child > 0 && read(ready[0], &c, 1) == 1 && c &&
+	    write_map(child, "uid_map", 'u', idmap) == 0 &&
 	    write_map(child, "gid_map", 'g', idmap) == 0) {
 		char path[64];
 		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)child);
@@ -110,7 +112,8 @@ int namespaces_enter(int pidfd, int flags)
 {
 	if (setns(pidfd, flags) < 0) {
 		/* A privileged container shares our user namespace: EINVAL for that one alone. */
-		if (errno != EINVAL || !(flags & CLONE_NEWUSER) || setns(pidfd, flags & ~CLONE_NEWUSER) < 0)
+		if (errno != EINVAL || !(flags & CLONE_NEWUSER) ||
+		    setns(pidfd, flags & ~CLONE_NEWUSER) < 0)
 			return -1;
 	}
 	if (!(flags & CLONE_NEWUSER))

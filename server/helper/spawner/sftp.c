@@ -18,17 +18,47 @@
 #define NAMES_PER_REPLY 100
 
 enum { /* packet types */
-	INIT = 1, VERSION = 2, OPEN = 3, CLOSE = 4, READ = 5, WRITE = 6, LSTAT = 7, FSTAT = 8,
-	SETSTAT = 9, FSETSTAT = 10, OPENDIR = 11, READDIR = 12, REMOVE = 13, MKDIR = 14, RMDIR = 15,
-	REALPATH = 16, STAT = 17, RENAME = 18, READLINK = 19, SYMLINK = 20, STATUS = 101, HANDLE = 102,
-	DATA = 103, NAME = 104, ATTRS = 105, EXTENDED = 200, EXTENDED_REPLY = 201,
+	INIT = 1,
+	VERSION = 2,
+	OPEN = 3,
+	CLOSE = 4,
+	READ = 5,
+	WRITE = 6,
+	LSTAT = 7,
+	FSTAT = 8,
+	SETSTAT = 9,
+	FSETSTAT = 10,
+	OPENDIR = 11,
+	READDIR = 12,
+	REMOVE = 13,
+	MKDIR = 14,
+	RMDIR = 15,
+	REALPATH = 16,
+	STAT = 17,
+	RENAME = 18,
+	READLINK = 19,
+	SYMLINK = 20,
+	STATUS = 101,
+	HANDLE = 102,
+	DATA = 103,
+	NAME = 104,
+	ATTRS = 105,
+	EXTENDED = 200,
+	EXTENDED_REPLY = 201,
 };
 
 enum { OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 8 };
 
 enum { ATTR_SIZE = 1, ATTR_UIDGID = 2, ATTR_PERMISSIONS = 4, ATTR_ACMODTIME = 8 };
 
-enum { OPEN_READ = 1, OPEN_WRITE = 2, OPEN_APPEND = 4, OPEN_CREAT = 8, OPEN_TRUNC = 16, OPEN_EXCL = 32 };
+enum {
+	OPEN_READ = 1,
+	OPEN_WRITE = 2,
+	OPEN_APPEND = 4,
+	OPEN_CREAT = 8,
+	OPEN_TRUNC = 16,
+	OPEN_EXCL = 32
+};
 
 typedef struct Handle {
 	int fd; /* -1: free, unless dir is set */
@@ -257,7 +287,8 @@ static int set_attributes(int fd, const char *path, const Attributes *a)
 		result |= path ? chmod(path, a->mode & 07777) : fchmod(fd, a->mode & 07777);
 	if (a->flags & ATTR_ACMODTIME) {
 		struct timespec times[2] = {{.tv_sec = a->atime}, {.tv_sec = a->mtime}};
-		result |= path ? utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) : futimens(fd, times);
+		result |= path ? utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) :
+				 futimens(fd, times);
 	}
 	return result ? -1 : 0;
 }
@@ -364,7 +395,8 @@ static int do_stat(Server *s, uint32_t id, uint8_t type)
 		Handle *handle = get_handle(s);
 		if (!handle)
 			return reply_bad(s, id);
-		return reply_stat(s, id, fstat(handle->dir ? dirfd(handle->dir) : handle->fd, &st), &st);
+		return reply_stat(
+		    s, id, fstat(handle->dir ? dirfd(handle->dir) : handle->fd, &st), &st);
 	}
 	char path[PATH_MAX];
 	get_path(s, path);
@@ -386,7 +418,8 @@ static int do_setstat(Server *s, uint32_t id, uint8_t type)
 		return reply_bad(s, id);
 	if (!handle)
 		return reply_result(s, id, set_attributes(-1, path, &a));
-	return reply_result(s, id, set_attributes(handle->dir ? dirfd(handle->dir) : handle->fd, NULL, &a));
+	return reply_result(
+	    s, id, set_attributes(handle->dir ? dirfd(handle->dir) : handle->fd, NULL, &a));
 }
 
 static int do_opendir(Server *s, uint32_t id)
@@ -402,8 +435,9 @@ static int do_opendir(Server *s, uint32_t id)
 static void put_name(Server *s, const char *name, const struct stat *st)
 {
 	char text[NAME_MAX + 128];
-	snprintf(text, sizeof(text), "%06o %lu %u %u %llu %s", st->st_mode, (unsigned long)st->st_nlink,
-	    st->st_uid, st->st_gid, (unsigned long long)st->st_size, name);
+	snprintf(text, sizeof(text), "%06o %lu %u %u %llu %s", st->st_mode,
+	    (unsigned long)st->st_nlink, st->st_uid, st->st_gid, (unsigned long long)st->st_size,
+	    name);
 	put_text(s, name);
 	put_text(s, text);
 	put_attributes(s, st);
@@ -486,7 +520,8 @@ static int do_path(Server *s, uint32_t id, uint8_t type)
 	case RMDIR:
 		return reply_result(s, id, rmdir(path));
 	case MKDIR:
-		return reply_result(s, id, mkdir(path, a.flags & ATTR_PERMISSIONS ? a.mode & 07777 : 0755));
+		return reply_result(
+		    s, id, mkdir(path, a.flags & ATTR_PERMISSIONS ? a.mode & 07777 : 0755));
 	case RENAME: /* version 3 never replaces the target */
 		return reply_result(s, id,
 		    renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_NOREPLACE));

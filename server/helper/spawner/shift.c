@@ -86,7 +86,8 @@ static int shift_tree(const Shift *shift, int dir, int depth)
 		    shift_entry(shift, dirfd(list), e->d_name, &st) < 0) {
 			result = -1;
 		} else if (S_ISDIR(st.st_mode)) {
-			int sub = openat(dirfd(list), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			int sub = openat(dirfd(list), e->d_name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 			result = sub < 0 ? -1 : shift_tree(shift, sub, depth + 1);
 		}
 	}
@@ -102,7 +103,8 @@ void job_shift(Job *job)
 	struct stat st;
 	int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0 || fstat(dir, &st) < 0 || shift_tree(&shift, dir, 0) < 0)
-		job_fail(job, errno, "Cannot shift the owners below \"%s\": %s", path, strerror(errno));
+		job_fail(
+		    job, errno, "Cannot shift the owners below \"%s\": %s", path, strerror(errno));
 	if (chown(path, shift_id(&shift, 'u', st.st_uid), shift_id(&shift, 'g', st.st_gid)) < 0)
 		job_fail(job, errno, "Cannot shift the owner of \"%s\": %s", path, strerror(errno));
 	job_answer(job, packet_new(0));

@@ -24,7 +24,8 @@ void job_shift(Job *job);
 void job_check(Job *job);
 
 /* Answers with errno and a message and ends the child. */
-_Noreturn void job_fail(Job *job, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void job_fail(Job *job, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Sends `packet` as the answer and frees it. */
 void job_answer(Job *job, Packet *packet);
 
@@ -36,30 +37,34 @@ typedef struct MountSpec {
 
 void mount_spec_read(Packet *packet, MountSpec *ret_spec);
 
-/* fd of a new user namespace with the given map ("u 0 1000000 1000000000\ng ..."); -1 with errno. */
+/* fd of a new user namespace with the given map ("u 0 1000000 1000000000\ng ..."); -1 with errno.
+ */
 
 int userns_open(const char *idmap);
-/* O_PATH fd of a host path, not through magic links, nor out of the folder `beneath` ("": none); -1 with errno. */
+/* O_PATH fd of a host path, not through magic links, nor out of the folder `beneath` ("": none); -1
+ * with errno. */
 int source_open(const char *path, const char *beneath);
-/* Detached clone of the tree at `source` (an O_PATH fd), idmapped when userns >= 0; -1 with errno. */
+/* Detached clone of the tree at `source` (an O_PATH fd), idmapped when userns >= 0; -1 with errno.
+ */
 int tree_clone(int source, int recursive, int readonly, int userns);
-/* Detached tree of a mount's source, with its options and, when it is to be shifted, the map: a clone
- * of what is there, or the file system on a block device. Fails the job. */
+/* Detached tree of a mount's source, with its options and, when it is to be shifted, the map: a
+ * clone of what is there, or the file system on a block device. Fails the job. */
 int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file);
 /* A mount namespace of our own in which nothing we mount is seen outside. 0 or -1. */
 int mntns_private(void);
 int pidfd_open_pid(pid_t pid);
 unsigned long long pid_start_time(pid_t pid);
-/* Enters namespaces (CLONE_NEW*) of the process behind pidfd; as root of its user namespace when that
- * is among them. 0 or -1. */
+/* Enters namespaces (CLONE_NEW*) of the process behind pidfd; as root of its user namespace when
+ * that is among them. 0 or -1. */
 int namespaces_enter(int pidfd, int flags);
 /* Once, at the start: where the cgroup hierarchies are. */
 void cgroup_find_mounts(void);
-/* fork() whose child, where the kernel lets it, is already in the container's group ("/lxc.payload.c1") of
- * every hierarchy: then *ret_inside is set in the child. Else it is where its parent is, or half-way. */
+/* fork() whose child, where the kernel lets it, is already in the container's group
+ * ("/lxc.payload.c1") of every hierarchy: then *ret_inside is set in the child. Else it is where
+ * its parent is, or half-way. */
 pid_t cgroup_fork(const char *group, int *ret_inside);
-/* An O_PATH fd of the host's /proc, opened before any container is entered, so that fds can be opened
- * again by number. */
+/* An O_PATH fd of the host's /proc, opened before any container is entered, so that fds can be
+ * opened again by number. */
 extern int host_proc;
 /* Opens fd (perhaps O_PATH) again with flags, whatever /proc the container has. */
 int fd_reopen(int fd, int flags);

@@ -99,7 +99,8 @@ static void configure(Job *job, struct lxc_container *c, const char *key, const 
 		job_fail(job, EINVAL, "Failed to set LXC config: %s=%s", key, value);
 }
 
-static void configure_mount(Job *job, struct lxc_container *c, const MountSpec *spec, const char *staged)
+static void configure_mount(
+    Job *job, struct lxc_container *c, const MountSpec *spec, const char *staged)
 {
 	char source[8192], target[8192], line[20000];
 	escape(source, sizeof(source), *staged ? staged : spec->source);
@@ -107,7 +108,8 @@ static void configure_mount(Job *job, struct lxc_container *c, const MountSpec *
 	while (*inside == '/')
 		inside++;
 	escape(target, sizeof(target), inside);
-	const char *options = *spec->filesystem ? spec->options : ""; /* a bind's are on its source */
+	const char *options = *spec->filesystem ? spec->options :
+						  ""; /* a bind's are on its source */
 	snprintf(line, sizeof(line), "%s %s %s %s%s%s%s,create=%s%s%s 0 0", source, target,
 	    *spec->filesystem ? spec->filesystem : "none", *spec->filesystem ? "" : "bind",
 	    !*spec->filesystem && spec->recursive ? ",rbind" : "", *options ? "," : "", options,
@@ -169,8 +171,9 @@ static int netlink_inside(int pidfd)
 static void write_state(Job *job, int directory, const Packet *started, const char *cgroup)
 {
 	char text[4400];
-	int length = snprintf(text, sizeof(text), "%lld %lld %lld %lld %s\n", (long long)started->n[0],
-	    (long long)started->n[1], (long long)started->n[2], (long long)started->n[3], cgroup);
+	int length = snprintf(text, sizeof(text), "%lld %lld %lld %lld %s\n",
+	    (long long)started->n[0], (long long)started->n[1], (long long)started->n[2],
+	    (long long)started->n[3], cgroup);
 	int fd = openat(directory, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || write(fd, text, (size_t)length) != length || close(fd) < 0 ||
 	    renameat(directory, "state.new", directory, "state") < 0)
@@ -217,14 +220,16 @@ void job_start(Job *job)
 	Packet *rq = job->request;
 	const char *name = packet_next(rq), *lxcpath = packet_next(rq), *rootfs = packet_next(rq);
 	const char *state = packet_next(rq), *idmap = packet_next(rq);
-	/* Held while starting: a daemon that was started meanwhile waits here before it looks for us. */
+	/* Held while starting: a daemon that was started meanwhile waits here before it looks for
+	 * us. */
 	int directory = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0 || flock(directory, LOCK_EX) < 0)
 		job_fail(job, errno, "Cannot lock \"%s\"", state);
 	int userns = *idmap ? userns_open(idmap) : -1;
 	if (*idmap && userns < 0)
 		job_fail(job, errno, "Cannot make a user namespace with the instance's id map");
-	/* Without newuidmap in reach liblxc writes the maps itself: /etc/subuid was checked by incusd. */
+	/* Without newuidmap in reach liblxc writes the maps itself: /etc/subuid was checked by
+	 * incusd. */
 	setenv("PATH", "/nonexistent", 1);
 	setsid();
 	if (mntns_private() < 0)
