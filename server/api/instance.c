@@ -14,23 +14,6 @@
 
 #define MACHINES "Virtual machines are not available in this version: create a container instead"
 
-static gboolean has_field(char *const *mask, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (g_str_equal(mask[i], name))
-			return TRUE;
-	return FALSE;
-}
-
-/* Repeated strings of a message as a NULL-terminated copy. */
-static char **strv_from(char *const *items, size_t n)
-{
-	char **copy = g_new0(char *, n + 1);
-	for (size_t i = 0; i < n; i++)
-		copy[i] = g_strdup(items[i]);
-	return copy;
-}
-
 /* ---- reading ---- */
 
 /* Snapshots by instance, read once for a whole list; NULL where they are not shown. */
@@ -51,12 +34,12 @@ static int load_below(
     Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
 {
 	gboolean some = in->n_fields > 0 && !filter;
-	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
+	gboolean objects = some ? mask_has(in->fields, in->n_fields, "snapshots") :
 	    in->recursion >= 2 || (filter && filter_uses(filter, "snapshots"));
 	if (objects && (profile_set_load(rq->daemon, &below->profiles, err) < 0 ||
 	                   instance_snapshot_list_all(rq->daemon, &below->snapshots, err) < 0))
 		return -1;
-	gboolean counts = some && has_field(in->fields, in->n_fields, "snapshot_count");
+	gboolean counts = some && mask_has(in->fields, in->n_fields, "snapshot_count");
 	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
 }
 
@@ -291,7 +274,7 @@ int api_update_instance(
 	if (check_volatile(rq, work->instance, work->config, err) < 0)
 		return -1;
 	work->devices = devices_from_map(put->n_devices, put->devices);
-	work->profiles = strv_from(put->profiles, put->n_profiles);
+	work->profiles = request_strv(put->profiles, put->n_profiles);
 	work->description = g_strdup(put->description);
 	work->architecture = g_strdup(put->architecture);
 	work->ephemeral_change = put->ephemeral;
@@ -327,18 +310,18 @@ int api_patch_instance(
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		devices_set(devices, name, device);
 	g_auto(GStrv) profiles = put->n_profiles ||
-		has_field(in->update_mask, in->n_update_mask, "profiles") ?
-	    strv_from(put->profiles, put->n_profiles) :
+		mask_has(in->update_mask, in->n_update_mask, "profiles") ?
+	    request_strv(put->profiles, put->n_profiles) :
 	    NULL;
 	InstanceChange change = { .config = config,
 		.devices = devices,
 		.profiles = profiles,
-		.description = has_field(in->update_mask, in->n_update_mask, "description") ||
+		.description = mask_has(in->update_mask, in->n_update_mask, "description") ||
 			*put->description ?
 		    put->description :
 		    NULL,
 		.architecture = put->architecture,
-		.ephemeral = has_field(in->update_mask, in->n_update_mask, "ephemeral") ?
+		.ephemeral = mask_has(in->update_mask, in->n_update_mask, "ephemeral") ?
 		    put->ephemeral :
 		    -1 };
 	return instance_update(work->instance, &change, rq->caller, err);

@@ -50,23 +50,6 @@ static void work_free(gpointer data)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
 
-static gboolean has_field(char *const *mask, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (g_str_equal(mask[i], name))
-			return TRUE;
-	return FALSE;
-}
-
-/* Repeated strings of a message as a NULL-terminated copy. */
-static char **strv_from(char *const *items, size_t n)
-{
-	char **copy = g_new0(char *, n + 1);
-	for (size_t i = 0; i < n; i++)
-		copy[i] = g_strdup(items[i]);
-	return copy;
-}
-
 static InstanceSpec spec_of(const Work *work, const Caller *caller)
 {
 	return (InstanceSpec){ .project = work->project,
@@ -98,7 +81,7 @@ static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
 	}
 	if (work->image_profiles) {
 		g_strfreev(work->profiles);
-		work->profiles = strv_from(image->profiles, image->n_profiles);
+		work->profiles = request_strv(image->profiles, image->n_profiles);
 	}
 	image_touch(d, work->project, image->fingerprint, NULL);
 	return 0;
@@ -183,7 +166,7 @@ static int merge_source(const Pb__CreateInstanceRequest *in, Work *work, Error *
 	g_hash_table_unref(work->devices);
 	work->config = g_steal_pointer(&config);
 	work->devices = g_steal_pointer(&devices);
-	if (!post->n_profiles && !has_field(in->update_mask, in->n_update_mask, "profiles")) {
+	if (!post->n_profiles && !mask_has(in->update_mask, in->n_update_mask, "profiles")) {
 		g_strfreev(work->profiles);
 		work->profiles = instance_profiles(work->origin.source);
 	}
@@ -275,10 +258,10 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
 		return -1;
 	gboolean none = !post->n_profiles &&
-	    has_field(in->update_mask, in->n_update_mask, "profiles");
+	    mask_has(in->update_mask, in->n_update_mask, "profiles");
 	work->image_profiles = !post->n_profiles && !none;
 	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
-					      : strv_from(post->profiles, post->n_profiles);
+					      : request_strv(post->profiles, post->n_profiles);
 	return choose_source(rq, in, work, err);
 }
 

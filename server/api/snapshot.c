@@ -124,19 +124,11 @@ static int run_create(Operation *op, void *data, Error **err)
 	return instance_snapshot_create(work->instance, &spec, operation_caller(op), err);
 }
 
-static gboolean names(char *const *mask, size_t n, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 /* REST: null is as if it were not there. */
 static gboolean expiry_given(const Request *rq, const Pb__CreateInstanceSnapshotRequest *in)
 {
 	return in->snapshot->expires_at ||
-	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	    (!rq->rest && mask_has(in->update_mask, in->n_update_mask, "expires_at"));
 }
 
 int api_create_instance_snapshot(

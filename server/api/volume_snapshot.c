@@ -175,14 +175,6 @@ static int run_create(Operation *op, void *data, Error **err)
 	return 0;
 }
 
-static gboolean names(char *const *mask, size_t n, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 /* Years before 1970 are how "never" is written. */
 static int64_t expiry_of(const Google__Protobuf__Timestamp *time)
 {
@@ -215,7 +207,7 @@ int api_create_storage_pool_volume_snapshot(Request *rq,
 		return -1;
 	/* REST: null is as if it were not there. */
 	work->expires_given = in->snapshot->expires_at ||
-	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	    (!rq->rest && mask_has(in->update_mask, in->n_update_mask, "expires_at"));
 	work->expires = expiry_of(in->snapshot->expires_at);
 	return start(
 	    rq, "Creating storage volume snapshot", g_steal_pointer(&work), run_create, out, err);
@@ -333,8 +325,8 @@ int api_patch_storage_pool_volume_snapshot(Request *rq,
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
-	gboolean described = names(in->update_mask, in->n_update_mask, "description");
-	gboolean expires = names(in->update_mask, in->n_update_mask, "expires_at");
+	gboolean described = mask_has(in->update_mask, in->n_update_mask, "description");
+	gboolean expires = mask_has(in->update_mask, in->n_update_mask, "expires_at");
 	return change(rq, &target, in->name,
 	    described ? in->snapshot->description : row->description,
 	    expires ? expiry_of(in->snapshot->expires_at) : row->expires, err);

@@ -59,6 +59,10 @@ int request_check_etag(Request *rq, const void *object, Error **err);
 /* Overrides the Location of a CREATED or OPERATION reply (the schema's template otherwise). Copied.
  */
 void request_set_location(Request *rq, const char *url);
+/* Whether an update mask (FieldMask paths, JSON names) has `field`. */
+gboolean mask_has(char *const *mask, size_t n, const char *field);
+/* Repeated strings of a message as a NULL-terminated copy: g_strfreev. */
+char **request_strv(char *const *items, size_t n);
 /* Sets the message and arena for a reply string: shorthand used everywhere. */
 static inline char *request_strdup(Request *rq, const char *text)
 {
