@@ -1,5 +1,6 @@
 /* Handlers of SnapshotService: snapshots of instances. */
 #include "incus/v1/handlers.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
 #include "server/instance/flow.h"
 #include "server/instance/snapshot.h"
@@ -211,10 +212,14 @@ int api_rename_instance_snapshot(
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!work)
 		return -1;
-	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Sending a snapshot to another server is not available in this version");
-	if (!*in->snapshot->name)
+	if (in->snapshot && in->snapshot->migration) {
+		MigrationStart migration = { .instance = work->instance,
+			.snapshot = in->name,
+			.target = in->snapshot->target,
+			.live = in->snapshot->live };
+		return instance_migration_start(rq, &migration, out, err);
+	}
+	if (!in->snapshot || !*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (instance_snapshot_find(work->instance, in->snapshot->name, &taken, NULL) == 0)
 		return error_set(
