@@ -9,6 +9,7 @@
 #include "server/rpc/stream.h"
 #include "server/storage/custom_volume.h"
 #include "server/storage/pool_used.h"
+#include "server/storage/store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -54,11 +55,10 @@ static int run_import(Operation *op, void *data, Error **err)
 /* The file has no name, so that nothing of it stays whatever happens. */
 static int receive(Request *rq, Stream *stream, int *ret_fd, Error **err)
 {
-	g_autofree char *directory = g_build_filename(rq->daemon->dir, "backups", NULL);
 	uint64_t written;
-	*ret_fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	*ret_fd = store_temporary(rq->daemon, STORE_BACKUPS, err);
 	if (*ret_fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the file");
+		return error_prefix(err, "Cannot keep the file");
 	if (stream_recv_file(stream, *ret_fd, UINT64_MAX, &written, err) < 0)
 		return -1;
 	if (lseek(*ret_fd, 0, SEEK_SET) < 0)

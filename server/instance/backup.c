@@ -11,6 +11,7 @@
 #include "server/project/project.h"
 #include "server/storage/pack.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/store.h"
 #include "server/storage/volume_archive.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,22 @@ static int path_of(Instance *i, const char *name, char **ret_path, Error **err)
 		return -1;
 	*ret_path = g_build_filename(directory, name, NULL);
 	return 0;
+}
+
+static int lock_with_store(Instance *i, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	if (store_hold(i->daemon, STORE_BACKUPS, err) == 0)
+		return 0;
+	instance_unlock(i);
+	return -1;
+}
+
+static void unlock_with_store(Instance *i)
+{
+	store_release(i->daemon, STORE_BACKUPS);
+	instance_unlock(i);
 }
 
 /* ---- create ---- */
@@ -204,10 +221,10 @@ static int create_locked(
 int instance_backup_create(Instance *i, const InstanceBackupSpec *spec, struct Operation *op,
     const Caller *caller, Error **err)
 {
-	if (instance_lock(i, err) < 0)
+	if (lock_with_store(i, err) < 0)
 		return -1;
 	int result = create_locked(i, spec, op, err);
-	instance_unlock(i);
+	unlock_with_store(i);
 	if (result < 0)
 		return -1;
 	tell(i, "instance-backup-created", spec->name, NULL, caller);
@@ -235,10 +252,10 @@ static int delete_locked(Instance *i, const char *name, Error **err)
 
 int instance_backup_delete(Instance *i, const char *name, const Caller *caller, Error **err)
 {
-	if (instance_lock(i, err) < 0)
+	if (lock_with_store(i, err) < 0)
 		return -1;
 	int result = delete_locked(i, name, err);
-	instance_unlock(i);
+	unlock_with_store(i);
 	if (result == 0)
 		tell(i, "instance-backup-deleted", name, NULL, caller);
 	return result;
@@ -273,10 +290,10 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 int instance_backup_rename(
     Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err)
 {
-	if (instance_lock(i, err) < 0)
+	if (lock_with_store(i, err) < 0)
 		return -1;
 	int result = rename_locked(i, name, new_name, err);
-	instance_unlock(i);
+	unlock_with_store(i);
 	if (result == 0)
 		tell(i, "instance-backup-renamed", new_name, name, caller);
 	return result;
@@ -317,21 +334,25 @@ void instance_backups_rename(Instance *i, const char *old_file_name)
 {
 	g_autofree char *from = folder_of(i->daemon, old_file_name);
 	g_autofree char *to = folder(i);
-	if (strcmp(from, to) == 0)
+	if (strcmp(from, to) == 0 || store_hold(i->daemon, STORE_BACKUPS, NULL) < 0)
 		return;
 	file_remove_all(AT_FDCWD, to, NULL); /* of an instance that is no more */
 	if (rename(from, to) < 0 && errno != ENOENT)
 		log_warn("The instance's backups are not found under its new name", "instance",
 		    i->name, "err", g_strerror(errno));
+	store_release(i->daemon, STORE_BACKUPS);
 }
 
 void instance_backups_delete(Instance *i)
 {
 	g_autofree char *directory = folder(i);
 	g_autoptr(Error) error = NULL;
+	if (store_hold(i->daemon, STORE_BACKUPS, NULL) < 0)
+		return;
 	if (file_remove_all(AT_FDCWD, directory, &error) < 0)
 		log_warn("Backups of a deleted instance stay until the next start", "instance",
 		    i->name, "err", error->message);
+	store_release(i->daemon, STORE_BACKUPS);
 }
 
 /* ---- what a crash left, and what has expired ---- */
@@ -377,7 +398,7 @@ static void repair_folder(const char *directory, GHashTable *paths)
 	unlinkat(AT_FDCWD, directory, AT_REMOVEDIR);
 }
 
-int instance_backup_repair(Daemon *d, Error **err)
+static int repair(Daemon *d, Error **err)
 {
 	g_autoptr(GPtrArray) places = NULL;
 	g_autoptr(GHashTable) paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -391,6 +412,15 @@ int instance_backup_repair(Daemon *d, Error **err)
 		repair_folder(directory, paths);
 	}
 	return 0;
+}
+
+int instance_backup_repair(Daemon *d, Error **err)
+{
+	if (store_hold(d, STORE_BACKUPS, NULL) < 0)
+		return 0; /* its volume is not there now, and what is on it is not gone */
+	int result = repair(d, err);
+	store_release(d, STORE_BACKUPS);
+	return result;
 }
 
 static gint64 expiry_due(Daemon *d, gint64 now)

@@ -6,6 +6,7 @@
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/store.h"
 #include "server/storage/volume_build.h"
 #include "server/storage/volume_copy.h"
 #include <string.h>
@@ -144,7 +145,9 @@ static int refresh(const CustomCopy *c, Plan *plan, Error **err)
 	VolumeContent content = plan->to->content;
 	if (strcmp(plan->whole->path, plan->to->path) == 0)
 		return error_set(err, ERROR_INVALID, "A volume cannot be refreshed from itself");
-	if (volume_load(c->to_pool, plan->to, NULL, NULL, err) < 0 ||
+	if (store_check_volume(
+		c->to_pool->daemon, c->to_pool->name, plan->to->project, c->name, err) < 0 ||
+	    volume_load(c->to_pool, plan->to, NULL, NULL, err) < 0 ||
 	    snapshot_row_list(c->to_pool, plan->to, &there, err) < 0)
 		return -1;
 	if (plan->to->content != content)

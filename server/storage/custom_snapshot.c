@@ -3,6 +3,7 @@
 #include "sdk/base/units.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot_name.h"
+#include "server/storage/store.h"
 #include <string.h>
 #include <time.h>
 
@@ -60,7 +61,8 @@ int custom_snapshot_create(Pool *pool, const char *project, const char *name,
 	g_autofree char *snapshot = g_strdup(spec->name ? spec->name : "");
 	int64_t expires;
 	if (load(pool, project, name, &volume, &config, err) < 0 ||
-	    choose_expiry(spec, config, &expires, err) < 0)
+	    choose_expiry(spec, config, &expires, err) < 0 ||
+	    store_check_volume(pool->daemon, pool->name, project, name, err) < 0)
 		return -1;
 	if (volume->content == CONTENT_ISO)
 		return error_set(err, ERROR_INVALID,

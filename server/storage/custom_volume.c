@@ -5,6 +5,7 @@
 #include "server/project/project.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/store.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
@@ -210,6 +211,8 @@ int custom_rename(Pool *pool, const Volume *volume, const char *project, const c
 {
 	if (name_check_volume(new_name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
+	if (store_check_volume(pool->daemon, pool->name, volume->project, volume->name, err) < 0)
+		return -1;
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, project, new_name);
 	renamed->content = volume->content;
 	if (strcmp(volume->path, renamed->path) == 0)
@@ -233,7 +236,8 @@ int pool_custom_check(Pool *p, const char *project, const char *volume_name, Err
 {
 	g_autoptr(Volume) volume = NULL;
 	if (attach_volume(p, project, volume_name, &volume, err) < 0 ||
-	    volume_load(p, volume, NULL, NULL, err) < 0)
+	    volume_load(p, volume, NULL, NULL, err) < 0 ||
+	    store_check_volume(p->daemon, p->name, volume->project, volume_name, err) < 0)
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ?
 	    0 :
