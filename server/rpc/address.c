@@ -17,7 +17,7 @@
 enum { BACKLOG = 1024 };
 
 /* Splits into host (without brackets; "" for the wildcard) and port. */
-static void split(const char *address, char **ret_host, char **ret_port)
+static void split_with(const char *address, int default_port, char **ret_host, char **ret_port)
 {
 	const char *colon = strrchr(address, ':');
 	const char *bracket = strrchr(address, ']');
@@ -27,13 +27,18 @@ static void split(const char *address, char **ret_host, char **ret_port)
 		*ret_port = g_strdup(colon + 1);
 	} else {
 		*ret_host = g_strdup(address);
-		*ret_port = g_strdup_printf("%d", ADDRESS_DEFAULT_PORT);
+		*ret_port = g_strdup_printf("%d", default_port);
 	}
 	size_t length = strlen(*ret_host);
 	if (**ret_host == '[' && length > 1 && (*ret_host)[length - 1] == ']') {
 		memmove(*ret_host, *ret_host + 1, length - 2);
 		(*ret_host)[length - 2] = 0;
 	}
+}
+
+static void split(const char *address, char **ret_host, char **ret_port)
+{
+	split_with(address, ADDRESS_DEFAULT_PORT, ret_host, ret_port);
 }
 
 static char *join(const char *host, const char *port)
@@ -77,6 +82,13 @@ void address_prepare_inherited(int fd)
 {
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+char *address_complete(const char *address, int port)
+{
+	g_autofree char *host = NULL, *service = NULL;
+	split_with(address, port, &host, &service);
+	return join(host, service);
 }
 
 gboolean address_equal(const char *a, const char *b)

@@ -23,7 +23,6 @@ static const char *const absent[] = {
 	"/1.0/instances/{}/rebuild",
 	"/1.0/instances/{}/snapshots",
 	"/1.0/instances/{}/snapshots/{}",
-	"/1.0/metrics",
 	"/1.0/network-acls",
 	"/1.0/network-acls/{}",
 	"/1.0/network-acls/{}/log",
