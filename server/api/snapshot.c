@@ -9,11 +9,6 @@
 #include <string.h>
 
 /* Years before 1970 are how "never" is written. */
-static int64_t expiry_of(const Google__Protobuf__Timestamp *time)
-{
-	return time && time->seconds > 0 ? time->seconds : 0;
-}
-
 /* ---- reading ---- */
 
 int api_get_instance_snapshots(Request *rq, const Pb__GetInstanceSnapshotsRequest *in,
@@ -75,7 +70,7 @@ typedef struct Work {
 	Instance *instance;
 	char *name, *new_name;
 	gboolean expires_given;
-	int64_t expires;
+	Moment expires;
 } Work;
 
 static void work_free(void *data)
@@ -156,7 +151,7 @@ int api_create_instance_snapshot(
 	if (instance_snapshot_find(work->instance, work->name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", work->name);
 	work->expires_given = expiry_given(rq, in);
-	work->expires = expiry_of(in->snapshot->expires_at);
+	work->expires = moment_from_message(in->snapshot->expires_at);
 	return start(rq, "Snapshotting instance", g_steal_pointer(&work), run_create, out, err);
 }
 
@@ -164,7 +159,7 @@ static int run_expiry(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	return instance_snapshot_set_expiry(
-	    work->instance, work->name, work->expires, operation_caller(op), err);
+	    work->instance, work->name, &work->expires, operation_caller(op), err);
 }
 
 static int change_expiry(Request *rq, const char *instance, const char *name,
@@ -182,7 +177,7 @@ static int change_expiry(Request *rq, const char *instance, const char *name,
 		    request_check_etag(rq, now, err) < 0)
 			return -1;
 	}
-	work->expires = expiry_of(put ? put->expires_at : NULL);
+	work->expires = moment_from_message(put ? put->expires_at : NULL);
 	return start(rq, "Updating snapshot", g_steal_pointer(&work), run_expiry, out, err);
 }
 

@@ -48,11 +48,17 @@ static json_t *devices_json(const Devices *devices)
 	return object;
 }
 
+static json_t *moment_json(const Moment *moment)
+{
+	g_autofree char *text = moment->seconds ? moment_format(moment) :
+						  g_strdup("0001-01-01T00:00:00Z");
+	return json_string(text);
+}
+
 static json_t *time_json(int64_t seconds)
 {
-	g_autofree char *text = seconds ? units_format_time(seconds, 0) :
-					  g_strdup("0001-01-01T00:00:00Z");
-	return json_string(text);
+	Moment moment = { .seconds = seconds };
+	return moment_json(&moment);
 }
 
 static json_t *instance_json(Instance *i, Arena *arena)
@@ -131,7 +137,7 @@ static int volume_snapshots_json(
 			return -1;
 		json_array_append_new(list,
 		    json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
-			"expires_at", time_json(row->expires), "name", row->name, "config",
+			"expires_at", moment_json(&row->expires), "name", row->name, "config",
 			row->config ? config_json(row->config) : json_object(), "content_type",
 			"filesystem", "created_at", time_json(row->created)));
 	}

@@ -59,16 +59,24 @@ static int read_bool(const json_t *object, const char *key, gboolean *ret, Error
 }
 
 /* Years before 1970 are how "never" and "unknown" are written: 0. */
-static int read_time(const json_t *object, const char *key, int64_t *ret, Error **err)
+static int read_moment(const json_t *object, const char *key, Moment *ret, Error **err)
 {
 	g_autofree char *text = NULL;
-	int64_t seconds = 0;
-	int32_t nanoseconds = 0;
+	Moment moment = { 0 };
 	if (read_text(object, key, &text, err) < 0)
 		return -1;
-	if (*text && units_parse_time(text, &seconds, &nanoseconds, err) < 0)
+	if (*text && moment_parse(text, &moment, err) < 0)
 		return error_prefix(err, "Backup index: \"%s\"", key);
-	*ret = MAX(seconds, 0);
+	*ret = moment.seconds > 0 ? moment : (Moment){ 0 };
+	return 0;
+}
+
+static int read_time(const json_t *object, const char *key, int64_t *ret, Error **err)
+{
+	Moment moment;
+	if (read_moment(object, key, &moment, err) < 0)
+		return -1;
+	*ret = moment.seconds;
 	return 0;
 }
 
@@ -175,7 +183,7 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 	s->name = g_strdup(name);
 	if (read_text(object, "description", &s->description, err) < 0 ||
 	    read_time(object, "created_at", &s->created, err) < 0 ||
-	    read_time(object, "expires_at", &s->expires, err) < 0 ||
+	    read_moment(object, "expires_at", &s->expires, err) < 0 ||
 	    read_instance_config(object, index->type, &s->config, err) < 0 ||
 	    read_devices(object, &s->devices, err) < 0)
 		return -1;

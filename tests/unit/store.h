@@ -8,6 +8,7 @@
 #include "server/image/import.h"
 #include "server/storage/pool.h"
 #include "server/storage/pool_admin.h"
+#include "server/storage/store.h"
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
@@ -35,12 +36,14 @@ static inline Daemon *store_open(const char *dir)
 	d->dir = g_strdup(dir);
 	must(db_open(dir, &d->db, &err), err);
 	must(pool_table_start(d, &err), err);
+	must(store_start(d, &err), err);
 	must(image_start(d, &err), err);
 	return d;
 }
 
 static inline void store_close(Daemon *d)
 {
+	store_stop(d);
 	pool_table_stop(d);
 	db_close(d->db);
 	g_free(d->dir);
