@@ -54,7 +54,7 @@ static int take_snapshot(Target *t, const Pb__MigrationSnapshot *from, Error **e
 	s->name = g_strdup(from->name);
 	s->description = g_strdup(from->description);
 	s->created = MAX(from->created, 0);
-	s->expires = MAX(from->expires, 0);
+	s->expires = moment_from_message(from->expires);
 	s->config = config_from_map(from->n_config, from->config);
 	s->devices = devices_from_map(from->n_devices, from->devices);
 	if (t->snapshots->len >= SNAPSHOTS_MAX)

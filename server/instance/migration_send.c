@@ -30,7 +30,7 @@ static Pb__MigrationSnapshot *describe(const InstanceSnapshot *snapshot, Arena *
 	out->name = snapshot->name;
 	out->description = snapshot->description;
 	out->created = snapshot->created;
-	out->expires = snapshot->expires;
+	out->expires = moment_to_message(&snapshot->expires, arena);
 	config_to_map(snapshot->config, arena, &pb__migration_snapshot__config_entry__descriptor,
 	    &out->n_config, &out->config);
 	devices_to_map(snapshot->devices, arena, &pb__migration_snapshot__devices_entry__descriptor,
