@@ -4,7 +4,7 @@
 #include "sdk/base/names.h"
 #include "server/api/instance_migration.h"
 #include "server/daemon.h"
-#include "server/instance/backup.h"
+#include "server/api/instance_backup.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
@@ -54,21 +54,6 @@ static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *pro
 		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
-}
-
-static int add_backups(Request *rq, Instance *instance, Pb__Instance *out, Error **err)
-{
-	g_autoptr(GPtrArray) backups = NULL;
-	if (instance_backup_list(instance, &backups, err) < 0)
-		return -1;
-	out->backups = arena_alloc(rq->arena, (backups->len + 1) * sizeof(*out->backups));
-	for (guint n = 0; n < backups->len; n++) {
-		Pb__InstanceBackup *item = arena_message(
-		    rq->arena, Pb__InstanceBackup, pb__instance_backup);
-		instance_backup_render(backups->pdata[n], rq->arena, item);
-		out->backups[out->n_backups++] = item;
-	}
-	return 0;
 }
 
 static void add_below(Request *rq, Instance *instance, const Below *below, Pb__Instance *out)
@@ -142,7 +127,7 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 		return -1;
 	instance_render_full(instance, rq->arena, out);
 	add_snapshots(rq, instance, profiles, snapshots, out);
-	return add_backups(rq, instance, out, err);
+	return instance_backups_render(rq, instance, &out->n_backups, &out->backups, err);
 }
 
 int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
