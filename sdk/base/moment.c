@@ -136,3 +136,9 @@ Moment moment_from_message(const Pb__Time *message)
 		moment.offset = message->offset;
 	return moment;
 }
+
+bool moment_equal(const Moment *a, const Moment *b)
+{
+	return a->seconds == b->seconds && a->nanoseconds == b->nanoseconds &&
+	    a->offset == b->offset;
+}

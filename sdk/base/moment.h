@@ -6,6 +6,7 @@
 #include "sdk/base/arena.h"
 #include "sdk/base/error.h"
 #include "incus/v1/common.pb-c.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct Moment {
@@ -25,3 +26,6 @@ int moment_message_parse(ProtobufCMessage *message, const char *text, Error **er
 /* "Never" is no message, the year 1 or any time before 1970; here its seconds are 0. */
 Pb__Time *moment_to_message(const Moment *moment, Arena *arena);
 Moment moment_from_message(const Pb__Time *message);
+
+/* Whether they are written the same. */
+bool moment_equal(const Moment *a, const Moment *b);

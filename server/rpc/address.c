@@ -126,13 +126,10 @@ static int bind_one(const struct addrinfo *info, int *ret_fd)
 int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **err)
 {
 	g_autofree char *host = NULL, *port = NULL;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_PASSIVE | AI_ADDRCONFIG },
-			*list;
+	/* Not AI_ADDRCONFIG: 127.0.0.1 would be refused while IPv6 alone is set up. */
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list;
 	split(address, &host, &port);
 	gboolean any = !*host || !strcmp(host, "::");
-	if (any)
-		hints.ai_flags = AI_PASSIVE;
 	int problem = getaddrinfo(any ? "::" : host, port, &hints, &list);
 	if (problem)
 		return error_set(err, ERROR_INVALID, "Failed to resolve \"%s\": %s", address,
