@@ -169,13 +169,28 @@ static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, Err
 	return NULL;
 }
 
+/* The archive's trees have the ids of inside, whatever the disk has. */
+static void unshift(json_t *object)
+{
+	static const char *const configs[] = { "config", "expanded_config" };
+	for (size_t n = 0; n < G_N_ELEMENTS(configs); n++) {
+		json_t *config = json_object_get(object, configs[n]);
+		if (json_object_get(config, "volatile.last_state.idmap"))
+			json_object_set_new(config, "volatile.last_state.idmap", json_string("[]"));
+	}
+}
+
 int backup_index_write(
     Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err)
 {
 	json_t *config = describe(i, pool, snapshots, err);
 	if (!config)
 		return -1;
-	json_t *names = json_array();
+	json_t *names = json_array(), *snapshot;
+	size_t at;
+	unshift(json_object_get(config, "container"));
+	json_array_foreach(json_object_get(config, "snapshots"), at, snapshot)
+		unshift(snapshot);
 	for (guint n = 0; n < snapshots->len; n++)
 		json_array_append_new(
 		    names, json_string(((InstanceSnapshot *)snapshots->pdata[n])->name));

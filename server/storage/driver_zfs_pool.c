@@ -68,7 +68,7 @@ static int make_dataset(const char *parent, const char *name, Error **err)
 	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
 	return zfs_exists(dataset) ?
 	    0 :
-	    zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	    program_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
 }
 
 static int make_folders(const char *root, Error **err)
@@ -94,15 +94,15 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 	if (source_create(pool, err) < 0)
 		return -1;
 	if (source_kind(pool) != SOURCE_NAME) {
-		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
+		if (program_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
 			"-O", MADE "=yes", name, config_get(pool->config, "source"), NULL) < 0)
 			return -1;
 	} else if (!zfs_exists(name) &&
-	    zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name,
+	    program_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name,
 		NULL) < 0) {
 		return -1;
 	}
-	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
+	if (program_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
 		"acltype=posixacl", "xattr=sa", name, NULL) < 0)
 		return -1;
 	return make_folders(name, err);
@@ -123,7 +123,7 @@ static void sweep_ghosts(const char *root)
 	for (guint i = names->len; i > 0; i--) { /* younger ones may be copies of older ones */
 		g_autofree char *ghost = g_strdup_printf(
 		    "%s/%s", folder, (const char *)names->pdata[i - 1]);
-		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
+		program_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
 	}
 }
 
@@ -134,8 +134,8 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 			*disks = g_path_get_dirname(pool->loop_file);
 	if (!zfs_pool_exists(zpool)) {
 		int result = source_kind(pool) == SOURCE_LOOP ?
-		    zfs_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL) :
-		    zfs_run(err, "zpool", "import", zpool, NULL);
+		    program_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL) :
+		    program_run(err, "zpool", "import", zpool, NULL);
 		if (result < 0)
 			return -1;
 	}
@@ -151,7 +151,7 @@ int zfs_pool_unmount(DriverPool *pool, Error **err)
 	    !zfs_pool_exists(zfs_pool_dataset(pool)))
 		return 0;
 	/* In use while containers outlive the server: the next start finds it imported. */
-	zfs_run(NULL, "zpool", "export", zfs_pool_dataset(pool), NULL);
+	program_run(NULL, "zpool", "export", zfs_pool_dataset(pool), NULL);
 	return 0;
 }
 
@@ -162,7 +162,7 @@ static int empty_dataset(const char *name, Error **err)
 		"buckets", "unfinished", "deleted" };
 	for (size_t i = 0; i < G_N_ELEMENTS(tops); i++) {
 		g_autofree char *dataset = g_strdup_printf("%s/%s", name, tops[i]);
-		if (zfs_exists(dataset) && zfs_run(err, "zfs", "destroy", "-r", dataset, NULL) < 0)
+		if (zfs_exists(dataset) && program_run(err, "zfs", "destroy", "-r", dataset, NULL) < 0)
 			return -1;
 	}
 	return 0;
@@ -174,8 +174,8 @@ int zfs_pool_delete(DriverPool *pool, Error **err)
 	SourceKind kind = source_kind(pool);
 	if (zfs_exists(name)) {
 		int result = !zfs_is_set(name, MADE, "yes") ? empty_dataset(name, err)
-		    : is_whole(pool)    ? zfs_run(err, "zpool", "destroy", "-f", name, NULL)
-					: zfs_run(err, "zfs", "destroy", "-r", name, NULL);
+		    : is_whole(pool)    ? program_run(err, "zpool", "destroy", "-f", name, NULL)
+					: program_run(err, "zfs", "destroy", "-r", name, NULL);
 		if (result < 0)
 			return -1;
 	}
@@ -191,7 +191,7 @@ int zfs_pool_update(DriverPool *pool, const Config *before, Error **err)
 	if (source_grow(pool, before, &grown, err) < 0)
 		return -1;
 	return grown ?
-	    zfs_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) :
+	    program_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) :
 	    0;
 }
 

@@ -22,12 +22,14 @@ static int pack_path(Pack *sink, const char *path, const char *prefix, Error **e
 							       pack_tree(sink, prefix, fd, err);
 }
 
-static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *name, Error **err)
+static int pack_snapshot(const VolumeArchive *archive, Pack *sink, guint n, Error **err)
 {
+	const char *name = ((SnapshotRow *)archive->snapshots->pdata[n])->name;
 	g_autofree char *path = NULL;
 	g_autofree char *prefix = g_strdup_printf("%s/%s", archive->snapshots_prefix, name);
 	if (snapshot_mount(archive->pool, archive->volume, name, &path, err) < 0)
 		return -1;
+	pack_owners(sink, archive->snapshot_owners ? archive->snapshot_owners->pdata[n] : NULL);
 	int result = pack_path(sink, path, prefix, err);
 	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) <
 		0 ?
@@ -38,11 +40,11 @@ static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *n
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
 {
 	for (guint i = 0; i < archive->snapshots->len; i++)
-		if (pack_snapshot(archive, sink,
-			((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
+		if (pack_snapshot(archive, sink, i, err) < 0)
 			return -1;
 	if (volume_mount(archive->pool, archive->volume, err) < 0)
 		return -1;
+	pack_owners(sink, archive->owners);
 	int result = pack_path(sink, archive->volume->path, archive->prefix, err);
 	return volume_unmount(archive->pool, archive->volume, result == 0 ? err : NULL) < 0 ?
 	    -1 :

@@ -16,6 +16,9 @@ typedef struct VolumeArchive {
 	const char *snapshots_prefix; /* followed by "/NAME": "backup/snapshots" */
 	gboolean root; /* it is an instance's: only the parts that belong into one are unpacked */
 	struct Operation *op;         /* may be NULL */
+	/* Packing only: whose ids the trees have on disk (pack_owners()); NULL: those of inside. */
+	const GArray *owners;
+	const GPtrArray *snapshot_owners; /* GArray *, of the snapshots in their order */
 	/* Unpacking only. */
 	const char *description;
 	const Config *config;         /* of the new row; NULL: the pool's defaults */

@@ -169,7 +169,7 @@ static int source_config(const VolumeCopy *copy, Config **ret_config, Error **er
 /* What the target's driver does not know and what the daemon noted for itself stay behind. */
 static gboolean is_copied(const VolumeCopy *copy, const char *key)
 {
-	return !g_str_has_prefix(key, "volatile.") &&
+	return (!g_str_has_prefix(key, "volatile.") || strcmp(key, VOLUME_OWNERS) == 0) &&
 	    key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
 }
 
@@ -209,10 +209,11 @@ static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
 static int copied_config(const VolumeCopy *copy, Config **ret_config, Error **err)
 {
 	g_autoptr(Config) own = NULL;
-	if (!copy->config && volume_copy_config(copy, &own, err) < 0)
+	if (volume_copy_config(copy, &own, err) < 0)
 		return -1;
 	g_autoptr(Config) config = volume_effective_config(
 	    copy->to_pool, copy->config ? copy->config : own);
+	config_set(config, VOLUME_OWNERS, config_get(own, VOLUME_OWNERS));
 	if (copied_size(copy, config, err) < 0)
 		return -1;
 	*ret_config = g_steal_pointer(&config);

@@ -2,52 +2,20 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "server/storage/filesystem.h"
+#include "server/storage/program.h"
 #include <fcntl.h>
-#include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TOOL_MS = 600000, NAME_MAX_LENGTH = 255 };
-
-static int run(const char *const *argv, char **ret_output, Error **err)
-{
-	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
-	Spawn spawn = {
-		.argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS
-	};
-	return spawn_run(&spawn, ret_output, NULL, err);
-}
-
-int zfs_run_vector(const char *const *argv, Error **err)
-{
-	return run(argv, NULL, err);
-}
-
-int zfs_run(Error **err, const char *tool, ...)
-{
-	va_list list;
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	va_start(list, tool);
-	for (const char *word = tool; word; word = va_arg(list, const char *))
-		g_ptr_array_add(argv, (void *)word);
-	va_end(list);
-	g_ptr_array_add(argv, NULL);
-	return run((const char *const *)argv->pdata, NULL, err);
-}
-
-int zfs_run_stream(const char *const *argv, int input, int output, Error **err)
-{
-	Spawn spawn = { .argv = argv, .stdin_fd = input, .stdout_fd = output };
-	return spawn_run(&spawn, NULL, NULL, err);
-}
+enum { NAME_MAX_LENGTH = 255 };
 
 int zfs_version(char **ret_version, Error **err)
 {
 	g_autofree char *version = NULL;
 	if (filesystem_supported("zfs", err) < 0)
 		return -1;
-	if (zfs_run(NULL, "zfs", "version", NULL) < 0 ||
-	    zfs_run(NULL, "zpool", "version", NULL) < 0)
+	if (program_run(NULL, "zfs", "version", NULL) < 0 ||
+	    program_run(NULL, "zpool", "version", NULL) < 0)
 		return error_set(
 		    err, ERROR_UNSUPPORTED, "Required tool \"zpool\" or \"zfs\" is missing");
 	if (file_read(AT_FDCWD, "/sys/module/zfs/version", FILE_LINKS_NONE, 256, &version, NULL,
@@ -70,19 +38,19 @@ int zfs_name_check(const char *name, Error **err)
 
 gboolean zfs_exists(const char *name)
 {
-	return zfs_run(NULL, "zfs", "list", "-H", "-o", "name", "-t", "all", name, NULL) == 0;
+	return program_run(NULL, "zfs", "list", "-H", "-o", "name", "-t", "all", name, NULL) == 0;
 }
 
 gboolean zfs_pool_exists(const char *name)
 {
-	return zfs_run(NULL, "zpool", "list", "-H", "-o", "name", name, NULL) == 0;
+	return program_run(NULL, "zpool", "list", "-H", "-o", "name", name, NULL) == 0;
 }
 
 int zfs_get(const char *name, const char *property, char **ret_value, Error **err)
 {
 	const char *const argv[] = { "zfs", "get", "-Hp", "-o", "value", property, name, NULL };
 	g_autofree char *output = NULL;
-	if (run(argv, &output, err) < 0)
+	if (program_output(argv, &output, err) < 0)
 		return -1;
 	*ret_value = g_strdup(g_strstrip(output));
 	return 0;
@@ -93,7 +61,7 @@ gboolean zfs_is_set(const char *name, const char *property, const char *value)
 	const char *const argv[] = { "zfs", "get", "-Hp", "-s", "local", "-o", "value", property,
 		name, NULL };
 	g_autofree char *output = NULL;
-	return run(argv, &output, NULL) == 0 && strcmp(g_strstrip(output), value) == 0;
+	return program_output(argv, &output, NULL) == 0 && strcmp(g_strstrip(output), value) == 0;
 }
 
 /* The last parts of the names that a listing gives, after `separator`, except for `name` itself. */
@@ -103,7 +71,7 @@ static int list(
 	g_autofree char *output = NULL;
 	if (!zfs_exists(name))
 		return 0;
-	if (run(argv, &output, err) < 0)
+	if (program_output(argv, &output, err) < 0)
 		return -1;
 	g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
 	for (size_t i = 0; lines[i]; i++) {

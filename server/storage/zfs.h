@@ -6,11 +6,6 @@
 #include "sdk/base/error.h"
 #include <stdint.h>
 
-/* `zfs_run(&err, "zfs", "destroy", name, NULL)`. What it says is the error's message. */
-int zfs_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
-int zfs_run_vector(const char *const *argv, Error **err);
-/* Its standard input or output is a stream; 0: none. */
-int zfs_run_stream(const char *const *argv, int input, int output, Error **err);
 /* The kernel module's version (g_free). ERROR_UNSUPPORTED, saying what is missing. */
 int zfs_version(char **ret_version, Error **err);
 
