@@ -96,7 +96,7 @@ static int make_zvol(const DriverVolume *volume, const char *dataset, Error **er
 		argv[n++] = block;
 	}
 	argv[n] = dataset;
-	if (program_run_vector(argv, err) < 0)
+	if (zfs_run_vector(argv, err) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM)
 		return 0;
@@ -112,9 +112,9 @@ static int make_dataset(const DriverVolume *volume, const char *dataset, Error *
 		return -1;
 	g_autofree char *record = block ? g_strconcat("recordsize=", block, NULL) : NULL;
 	if (record)
-		return program_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o",
+		return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o",
 		    "canmount=noauto", "-o", record, dataset, NULL);
-	return program_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto",
+	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", "-o", "canmount=noauto",
 	    dataset, NULL);
 }
 
@@ -143,7 +143,7 @@ static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 					      make_dataset(volume, dataset, err);
 	if (result == 0 && (is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
 		return 0;
-	program_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
+	zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 	return -1;
 }
 
@@ -167,10 +167,10 @@ static char *ghost_of(const DriverPool *pool, const char *dataset)
 /* udev may be looking at a zvol that has just come or changed its name: that is over soon. */
 static int destroy_now(const char *dataset)
 {
-	if (program_run(NULL, "zfs", "destroy", "-r", dataset, NULL) == 0)
+	if (zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL) == 0)
 		return 0;
 	spawn_simple(NULL, "udevadm", "settle", "--timeout=10", NULL);
-	return program_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
+	return zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 }
 
 int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
@@ -180,12 +180,12 @@ int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 		g_autofree char *name = g_uuid_string_random();
 		g_autofree char *to = g_strdup_printf(
 		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
-		return program_run(err, "zfs", "rename", dataset, to, NULL);
+		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
 	}
 	while (ghost) {
 		g_autofree char *gone = g_steal_pointer(&ghost);
 		ghost = ghost_of(pool, gone);
-		if (program_run(NULL, "zfs", "destroy", "-r", gone, NULL) < 0)
+		if (zfs_run(NULL, "zfs", "destroy", "-r", gone, NULL) < 0)
 			break; /* others need it still */
 	}
 	return 0;
@@ -233,7 +233,7 @@ static int zfs_volume_rename(
 	if (zfs_exists(target))
 		return error_set(err, ERROR_EXISTS,
 		    "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
-	if (program_run(err, "zfs", "rename", from, target, NULL) < 0)
+	if (zfs_run(err, "zfs", "rename", from, target, NULL) < 0)
 		return -1;
 	rmdir(folder);
 	rmdir(volume->path);
@@ -284,7 +284,7 @@ static int mount_zvol(
 	g_autofree char *name = volume->snapshot ?
 	    zfs_snapshot_name(pool, volume, volume->snapshot) :
 	    g_strdup(dataset);
-	if (volume->snapshot && program_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
+	if (volume->snapshot && zfs_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
 		return -1;
 	if (zfs_device(name, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
 		return -1;
@@ -385,7 +385,7 @@ static int grow_zvol(
 {
 	g_autofree char *property = g_strdup_printf("volsize=%" PRId64, bytes), *device = NULL,
 			*type = NULL;
-	if (program_run(err, "zfs", "set", property, dataset, NULL) < 0)
+	if (zfs_run(err, "zfs", "set", property, dataset, NULL) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM)
 		return 0;
@@ -430,7 +430,7 @@ int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t by
 	g_autofree char *other = g_strdup_printf("%s=none", referenced ? "quota" : "refquota");
 	g_autofree char *room = g_strdup_printf(
 	    "%s=%s", referenced ? "refreservation" : "reservation", reserve ? value : "none");
-	return program_run(err, "zfs", "set", other, quota, room, dataset, NULL);
+	return zfs_run(err, "zfs", "set", other, quota, room, dataset, NULL);
 }
 
 const StorageDriver driver_zfs = {

@@ -66,9 +66,7 @@ int zfs_pool_prepare(DriverPool *pool, Error **err)
 static int make_dataset(const char *parent, const char *name, Error **err)
 {
 	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
-	return zfs_exists(dataset) ?
-	    0 :
-	    program_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
 }
 
 static int make_folders(const char *root, Error **err)
@@ -94,15 +92,15 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 	if (source_create(pool, err) < 0)
 		return -1;
 	if (source_kind(pool) != SOURCE_NAME) {
-		if (program_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
+		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
 			"-O", MADE "=yes", name, config_get(pool->config, "source"), NULL) < 0)
 			return -1;
 	} else if (!zfs_exists(name) &&
-	    program_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name,
+	    zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", "-o", MADE "=yes", name,
 		NULL) < 0) {
 		return -1;
 	}
-	if (program_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
+	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
 		"acltype=posixacl", "xattr=sa", name, NULL) < 0)
 		return -1;
 	return make_folders(name, err);
@@ -123,7 +121,7 @@ static void sweep_ghosts(const char *root)
 	for (guint i = names->len; i > 0; i--) { /* younger ones may be copies of older ones */
 		g_autofree char *ghost = g_strdup_printf(
 		    "%s/%s", folder, (const char *)names->pdata[i - 1]);
-		program_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
+		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
 	}
 }
 
@@ -134,15 +132,15 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 			*disks = g_path_get_dirname(pool->loop_file);
 	if (!zfs_pool_exists(zpool)) {
 		int result = source_kind(pool) == SOURCE_LOOP ?
-		    program_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL) :
-		    program_run(err, "zpool", "import", zpool, NULL);
+		    zfs_run(err, "zpool", "import", "-f", "-d", disks, zpool, NULL) :
+		    zfs_run(err, "zpool", "import", zpool, NULL);
 		if (result < 0)
 			return -1;
 	}
+	if (!zfs_exists(name))
+		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
 	sweep_ghosts(name);
-	return zfs_exists(name) ?
-	    0 :
-	    error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
+	return zfs_look(name, err);
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)
@@ -151,7 +149,7 @@ int zfs_pool_unmount(DriverPool *pool, Error **err)
 	    !zfs_pool_exists(zfs_pool_dataset(pool)))
 		return 0;
 	/* In use while containers outlive the server: the next start finds it imported. */
-	program_run(NULL, "zpool", "export", zfs_pool_dataset(pool), NULL);
+	zfs_run(NULL, "zpool", "export", zfs_pool_dataset(pool), NULL);
 	return 0;
 }
 
@@ -162,7 +160,7 @@ static int empty_dataset(const char *name, Error **err)
 		"buckets", "unfinished", "deleted" };
 	for (size_t i = 0; i < G_N_ELEMENTS(tops); i++) {
 		g_autofree char *dataset = g_strdup_printf("%s/%s", name, tops[i]);
-		if (zfs_exists(dataset) && program_run(err, "zfs", "destroy", "-r", dataset, NULL) < 0)
+		if (zfs_exists(dataset) && zfs_run(err, "zfs", "destroy", "-r", dataset, NULL) < 0)
 			return -1;
 	}
 	return 0;
@@ -174,8 +172,8 @@ int zfs_pool_delete(DriverPool *pool, Error **err)
 	SourceKind kind = source_kind(pool);
 	if (zfs_exists(name)) {
 		int result = !zfs_is_set(name, MADE, "yes") ? empty_dataset(name, err)
-		    : is_whole(pool)    ? program_run(err, "zpool", "destroy", "-f", name, NULL)
-					: program_run(err, "zfs", "destroy", "-r", name, NULL);
+		    : is_whole(pool)    ? zfs_run(err, "zpool", "destroy", "-f", name, NULL)
+					: zfs_run(err, "zfs", "destroy", "-r", name, NULL);
 		if (result < 0)
 			return -1;
 	}
@@ -191,7 +189,7 @@ int zfs_pool_update(DriverPool *pool, const Config *before, Error **err)
 	if (source_grow(pool, before, &grown, err) < 0)
 		return -1;
 	return grown ?
-	    program_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) :
+	    zfs_run(err, "zpool", "online", "-e", zfs_pool_dataset(pool), pool->loop_file, NULL) :
 	    0;
 }
 

@@ -26,20 +26,20 @@ int zfs_snapshot_list(
 int zfs_snapshot_create(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
 	g_autofree char *name = zfs_snapshot_name(pool, snapshot, snapshot->snapshot);
-	return program_run(err, "zfs", "snapshot", name, NULL);
+	return zfs_run(err, "zfs", "snapshot", name, NULL);
 }
 
 /* One that has clones loses its name now and goes with the last of them. */
 static int destroy_snapshot(
     DriverPool *pool, const DriverVolume *snapshot, const char *name, Error **err)
 {
-	if (program_run(NULL, "zfs", "destroy", name, NULL) == 0)
+	if (zfs_run(NULL, "zfs", "destroy", name, NULL) == 0)
 		return 0;
 	g_autofree char *dataset = zfs_dataset(pool, snapshot), *unique = zfs_unique("deleted");
 	g_autofree char *gone = g_strdup_printf("%s@%s", dataset, unique);
-	return program_run(err, "zfs", "rename", name, gone, NULL) < 0 ?
+	return zfs_run(err, "zfs", "rename", name, gone, NULL) < 0 ?
 	    -1 :
-	    program_run(err, "zfs", "destroy", "-d", gone, NULL);
+	    zfs_run(err, "zfs", "destroy", "-d", gone, NULL);
 }
 
 int zfs_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **err)
@@ -59,7 +59,7 @@ int zfs_snapshot_rename(
 	if (filesystem_unmount(snapshot->path, err) < 0)
 		return -1;
 	rmdir(snapshot->path);
-	return program_run(err, "zfs", "rename", name, to, NULL);
+	return zfs_run(err, "zfs", "rename", name, to, NULL);
 }
 
 /* Rolling back destroys what is newer. */
@@ -75,7 +75,7 @@ int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error *
 		return error_set(err, ERROR_INVALID,
 		    "Snapshot \"%s\" cannot be restored due to subsequent snapshot(s). Set zfs.remove_snapshots to override",
 		    snapshot->snapshot);
-	return program_run(err, "zfs", "rollback", "-r", name, NULL);
+	return zfs_run(err, "zfs", "rollback", "-r", name, NULL);
 }
 
 /* ---- copies ---- */
@@ -95,7 +95,7 @@ static int copy_origin(
 		return 0;
 	*ret_fresh = !image;
 	/* Two first copies of one image may both be making it. */
-	return program_run(err, "zfs", "snapshot", *ret_origin, NULL) == 0 ||
+	return zfs_run(err, "zfs", "snapshot", *ret_origin, NULL) == 0 ||
 		(image && zfs_exists(*ret_origin)) ?
 	    0 :
 	    -1;
@@ -111,7 +111,7 @@ typedef struct Transfer {
 static void *write_stream(void *data)
 {
 	Transfer *transfer = data;
-	transfer->result = program_stream(transfer->argv, 0, transfer->fd, &transfer->error);
+	transfer->result = zfs_stream(transfer->argv, 0, transfer->fd, &transfer->error);
 	close(transfer->fd);
 	return NULL;
 }
@@ -123,7 +123,7 @@ static int transfer(const char *const *send, const char *const *receive, Error *
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a pipe");
 	Transfer sender = { .argv = send, .fd = ends[1] };
 	GThread *thread = g_thread_new("zfs-send", write_stream, &sender);
-	int result = program_stream(receive, ends[0], 0, err);
+	int result = zfs_stream(receive, ends[0], 0, err);
 	close(ends[0]);
 	g_thread_join(thread);
 	if (sender.result < 0)
@@ -148,10 +148,10 @@ static int copy_whole(DriverPool *pool, const char *origin, const char *target, 
 	const char *const receive_onto[] = { "zfs", "receive", "-u", "-o", property, received,
 		NULL };
 	if (transfer(rebase ? send_since : send, rebase ? receive_onto : receive, err) < 0) {
-		program_run(NULL, "zfs", "destroy", "-r", target, NULL);
+		zfs_run(NULL, "zfs", "destroy", "-r", target, NULL);
 		return -1;
 	}
-	return program_run(err, "zfs", "destroy", received, NULL);
+	return zfs_run(err, "zfs", "destroy", received, NULL);
 }
 
 static int copy_from(DriverPool *pool, const DriverVolume *from, const char *origin, gboolean fresh,
@@ -162,15 +162,15 @@ static int copy_from(DriverPool *pool, const DriverVolume *from, const char *ori
 	    (config_false(pool->config, "zfs.clone_copy") || strcmp(mode, "rebase") == 0)) {
 		int result = copy_whole(pool, origin, target, err);
 		if (fresh)
-			program_run(NULL, "zfs", "destroy", origin, NULL);
+			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return result;
 	}
-	if (program_run(err, "zfs", "clone", origin, target, NULL) < 0) {
+	if (zfs_run(err, "zfs", "clone", origin, target, NULL) < 0) {
 		if (fresh)
-			program_run(NULL, "zfs", "destroy", origin, NULL);
+			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return -1;
 	}
-	return fresh ? program_run(err, "zfs", "destroy", "-d", origin, NULL) : 0;
+	return fresh ? zfs_run(err, "zfs", "destroy", "-d", origin, NULL) : 0;
 }
 
 /* Of xfs and btrfs, two with one UUID are not mounted side by side; xfs is told to, btrfs gets
@@ -182,7 +182,7 @@ static int settle_copy(
 	if (zfs_get(dataset, "type", &type, err) < 0)
 		return -1;
 	if (strcmp(type, "filesystem") == 0)
-		return program_run(err, "zfs", "set", "mountpoint=legacy", "canmount=noauto", dataset,
+		return zfs_run(err, "zfs", "set", "mountpoint=legacy", "canmount=noauto", dataset,
 			   NULL) < 0 ?
 		    -1 :
 		    zfs_volume_apply(pool, volume, err);
@@ -217,7 +217,7 @@ static int send_snapshot(const char *name, const char *since, int fd, Error **er
 {
 	const char *const whole[] = { "zfs", "send", name, NULL },
 			  *const difference[] = { "zfs", "send", "-i", since, name, NULL };
-	return program_stream(since ? difference : whole, 0, fd, err);
+	return zfs_stream(since ? difference : whole, 0, fd, err);
 }
 
 int zfs_volume_send(
@@ -230,10 +230,10 @@ int zfs_volume_send(
 	}
 	g_autofree char *dataset = zfs_dataset(pool, volume), *unique = zfs_unique("migration");
 	g_autofree char *name = g_strdup_printf("%s@%s", dataset, unique);
-	if (program_run(err, "zfs", "snapshot", name, NULL) < 0)
+	if (zfs_run(err, "zfs", "snapshot", name, NULL) < 0)
 		return -1;
 	int result = send_snapshot(name, since, fd, err);
-	return program_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
+	return zfs_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
 }
 
 /* Snapshots come first, in their order, into the dataset that becomes the volume with the last
@@ -245,14 +245,14 @@ int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Err
 						 : g_strdup_printf("%s@%s", dataset, unique);
 	const char *const argv[] = { "zfs", "receive", "-F", "-u", name, NULL };
 	gboolean there = zfs_exists(dataset);
-	if (program_stream(argv, fd, 0, err) < 0) {
+	if (zfs_stream(argv, fd, 0, err) < 0) {
 		if (!there)
-			program_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
+			zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 		return -1;
 	}
 	if (volume->snapshot)
 		return 0;
-	return program_run(err, "zfs", "destroy", name, NULL) < 0 ?
+	return zfs_run(err, "zfs", "destroy", name, NULL) < 0 ?
 	    -1 :
 	    settle_copy(pool, volume, dataset, err);
 }

@@ -106,11 +106,13 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
     Operation *op, char **ret_path, Error **err)
 {
 	Error *inner = NULL;
+	if (shift_check(pool, from, err) < 0)
+		return -1;
 	if (!pool->driver->volume_clone)
 		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	if (shift_check(pool, from, err) < 0 || clear_unfinished(pool, volume, err) < 0)
+	if (clear_unfinished(pool, volume, err) < 0)
 		return -1;
 	if (pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, &inner) == 0)
 		return mounted_path(pool, volume, call, ret_path, err);
