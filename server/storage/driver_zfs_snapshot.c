@@ -154,6 +154,17 @@ static int copy_whole(DriverPool *pool, const char *origin, const char *target, 
 	return zfs_run(err, "zfs", "destroy", received, NULL);
 }
 
+/* Partitions that a guest made on its disk are nothing to the host. */
+static int make_clone(const char *origin, const char *target, Error **err)
+{
+	g_autofree char *dataset = g_strndup(origin, strcspn(origin, "@")), *type = NULL;
+	if (zfs_get(dataset, "type", &type, err) < 0)
+		return -1;
+	return strcmp(type, "volume") == 0 ?
+	    zfs_run(err, "zfs", "clone", "-o", "volmode=dev", origin, target, NULL) :
+	    zfs_run(err, "zfs", "clone", origin, target, NULL);
+}
+
 static int copy_from(DriverPool *pool, const DriverVolume *from, const char *origin, gboolean fresh,
     const char *target, Error **err)
 {
@@ -165,7 +176,7 @@ static int copy_from(DriverPool *pool, const DriverVolume *from, const char *ori
 			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return result;
 	}
-	if (zfs_run(err, "zfs", "clone", origin, target, NULL) < 0) {
+	if (make_clone(origin, target, err) < 0) {
 		if (fresh)
 			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return -1;

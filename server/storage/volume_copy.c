@@ -9,6 +9,7 @@
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
+#include "server/storage/volume_stream.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -144,6 +145,12 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 		if (lay_snapshots(copy, path, err) == 0)
 			return 0;
 	} else {
+		Error *inner = NULL;
+		if (volume_stream_copy(copy, config, &inner) == 0)
+			return 0;
+		if (inner->kind != ERROR_UNSUPPORTED)
+			return error_propagate(err, inner);
+		error_free(inner);
 		if (volume_begin(copy->to_pool, copy->to, config, &path, err) < 0)
 			return -1;
 		if (lay_snapshots(copy, path, err) == 0 &&
