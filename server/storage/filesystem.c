@@ -240,9 +240,22 @@ int filesystem_bind(const char *source, const char *path, Error **err)
 	return 0;
 }
 
+/* A helper that ends is still in the mount for a moment after it was heard of last, and the kernel
+ * tells nobody when it has left. */
+static gboolean unmount_patiently(const char *path)
+{
+	enum { TRIES = 50, PAUSE_US = 20000 };
+	for (int tries = 0; umount2(path, UMOUNT_NOFOLLOW) < 0; tries++) {
+		if (errno != EBUSY || tries == TRIES)
+			return FALSE;
+		g_usleep(PAUSE_US);
+	}
+	return TRUE;
+}
+
 int filesystem_unmount(const char *path, Error **err)
 {
-	if (!filesystem_is_mounted(path) || umount2(path, UMOUNT_NOFOLLOW) == 0)
+	if (!filesystem_is_mounted(path) || unmount_patiently(path))
 		return 0;
 	return error_errno(err, errno == EBUSY ? ERROR_BUSY : ERROR_INTERNAL, errno,
 	    "Cannot unmount \"%s\"", path);
