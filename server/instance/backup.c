@@ -53,6 +53,19 @@ static int list_snapshots(
 	return 0;
 }
 
+static int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err)
+{
+	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
+	for (guint n = 0; n < snapshots->len; n++) {
+		GArray *map;
+		if (owners_of(((InstanceSnapshot *)snapshots->pdata[n])->config, &map, err) < 0)
+			return -1;
+		g_ptr_array_add(maps, map);
+	}
+	*ret_maps = g_steal_pointer(&maps);
+	return 0;
+}
+
 static int pack_parts(Instance *i, Pool *pool, const GPtrArray *snapshots, const GPtrArray *rows,
     Pack *sink, struct Operation *op, Error **err)
 {
@@ -62,7 +75,14 @@ static int pack_parts(Instance *i, Pool *pool, const GPtrArray *snapshots, const
 		.type = instance_type_name(i->type),
 		.pool = pool,
 		.snapshots = rows };
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (owners_now(i, &owners, err) < 0 ||
+	    owners_of_snapshots(snapshots, &snapshot_owners, err) < 0)
+		return -1;
 	VolumeArchive archive = { .pool = pool,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.volume = volume,
 		.snapshots = rows,
 		.names = &volume_archive_instance,
