@@ -5,6 +5,7 @@
 #include "server/device/device.h"
 #include "server/key/key.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/volume.h"
 #include "server/storage/unpack.h"
 #include <string.h>
 
@@ -20,6 +21,8 @@ void backup_index_free(BackupIndex *index)
 	g_free(index->architecture);
 	g_free(index->description);
 	g_free(index->volume_description);
+	g_free(index->pool_description);
+	g_clear_pointer(&index->pool_config, g_hash_table_unref);
 	g_clear_pointer(&index->config, g_hash_table_unref);
 	g_clear_pointer(&index->devices, g_hash_table_unref);
 	g_clear_pointer(&index->volume_config, g_hash_table_unref);
@@ -155,7 +158,8 @@ static gboolean may_stay(const char *key)
 	return dot && (strcmp(dot, ".hwaddr") == 0 || strcmp(dot, ".name") == 0);
 }
 
-static int read_instance_config(const json_t *object, InstanceType type, Config **ret, Error **err)
+static int read_instance_config(
+    const json_t *object, const BackupIndex *index, Config **ret, Error **err)
 {
 	GHashTableIter iter;
 	void *key;
@@ -163,9 +167,9 @@ static int read_instance_config(const json_t *object, InstanceType type, Config 
 		return -1;
 	g_hash_table_iter_init(&iter, *ret);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (!may_stay(key))
+		if (!index->own && !may_stay(key))
 			g_hash_table_iter_remove(&iter);
-	return key_check_instance(instance_type_name(type), *ret, FALSE, err);
+	return key_check_instance(instance_type_name(index->type), *ret, FALSE, err);
 }
 
 /* ---- parts ---- */
@@ -184,7 +188,7 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 	if (read_text(object, "description", &s->description, err) < 0 ||
 	    read_time(object, "created_at", &s->created, err) < 0 ||
 	    read_moment(object, "expires_at", &s->expires, err) < 0 ||
-	    read_instance_config(object, index->type, &s->config, err) < 0 ||
+	    read_instance_config(object, index, &s->config, err) < 0 ||
 	    read_devices(object, &s->devices, err) < 0)
 		return -1;
 	g_ptr_array_add(index->snapshots, g_steal_pointer(&s));
@@ -203,6 +207,17 @@ static const json_t *named(const json_t *list, const char *name)
 	return NULL;
 }
 
+/* Of a volume's keys only the user's own: those of another driver mean nothing here. */
+static void keep_config(const BackupIndex *index, Config *config)
+{
+	GHashTableIter iter;
+	void *key;
+	g_hash_table_iter_init(&iter, config);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (volume_key_is_internal(key) || (!index->own && !g_str_has_prefix(key, "user.")))
+			g_hash_table_iter_remove(&iter);
+}
+
 /* Old versions say nothing of the volume's: then it is as the instance's. */
 static int read_volume_row(
     const json_t *list, BackupIndex *index, const InstanceSnapshot *s, Error **err)
@@ -212,9 +227,10 @@ static int read_volume_row(
 	row->name = g_strdup(s->name);
 	row->created = s->created;
 	row->expires = s->expires;
-	row->config = config_new();
-	if (read_text(object, "description", &row->description, err) < 0)
+	if (read_text(object, "description", &row->description, err) < 0 ||
+	    read_config(object, "config", &row->config, err) < 0)
 		return -1;
+	keep_config(index, row->config);
 	g_ptr_array_add(index->volume_rows, g_steal_pointer(&row));
 	return 0;
 }
@@ -264,28 +280,22 @@ static int read_instance(const json_t *config, BackupIndex *index, Error **err)
 		read_text(object, "description", &index->description, err) < 0 ||
 		read_bool(object, "ephemeral", &index->ephemeral, err) < 0 ||
 		read_time(object, "created_at", &index->created, err) < 0 ||
-		read_instance_config(object, index->type, &index->config, err) < 0 ||
+		read_instance_config(object, index, &index->config, err) < 0 ||
 		read_devices(object, &index->devices, err) < 0 ||
 		read_profiles(object, &index->profiles, err) < 0 ?
 	    -1 :
 	    0;
 }
 
-/* Of the volume's keys only the user's own: those of another driver mean nothing here. */
 static int read_volume(const json_t *config, BackupIndex *index, Error **err)
 {
 	const json_t *object = json_object_get(config, "volume");
-	GHashTableIter iter;
-	void *key;
 	if (object && !json_is_object(object) && !json_is_null(object))
 		return wrong(err, "volume");
 	if (read_text(object, "description", &index->volume_description, err) < 0 ||
 	    read_config(object, "config", &index->volume_config, err) < 0)
 		return -1;
-	g_hash_table_iter_init(&iter, index->volume_config);
-	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (!g_str_has_prefix(key, "user."))
-			g_hash_table_iter_remove(&iter);
+	keep_config(index, index->volume_config);
 	return 0;
 }
 
@@ -326,19 +336,83 @@ static int read_all(const json_t *document, BackupIndex *index, Error **err)
 	    read_volume(config, index, err);
 }
 
-int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err)
+static int parse(const char *yaml, size_t length, gboolean own,
+    int (*read)(const json_t *, BackupIndex *, Error **), BackupIndex **ret_index, Error **err)
 {
 	json_t *document;
 	if (yaml_parse(yaml, length, &document, err) < 0)
 		return error_prefix(err, "Cannot read the backup's index");
 	g_autoptr(BackupIndex) index = g_new0(BackupIndex, 1);
+	index->own = own;
 	index->snapshots = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
 	index->volume_rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
-	int result = read_all(document, index, err);
+	int result = read(document, index, err);
 	json_decref(document);
 	if (result == 0)
 		*ret_index = g_steal_pointer(&index);
 	return result;
+}
+
+int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err)
+{
+	return parse(yaml, length, FALSE, read_all, ret_index, err);
+}
+
+/* ---- backup.yaml ---- */
+
+static int read_pool(const json_t *config, BackupIndex *index, Error **err)
+{
+	const json_t *object = json_object_get(config, "pool");
+	if (object && !json_is_object(object) && !json_is_null(object))
+		return wrong(err, "pool");
+	if (read_text(object, "name", &index->pool, err) < 0 ||
+	    read_text(object, "driver", &index->driver, err) < 0 ||
+	    read_text(object, "description", &index->pool_description, err) < 0 ||
+	    read_config(object, "config", &index->pool_config, err) < 0)
+		return -1;
+	return *index->pool ? name_check_pool(index->pool, err) : 0;
+}
+
+/* Here the list of snapshots is the only one. */
+static json_t *snapshot_names(const json_t *config)
+{
+	const json_t *list = json_object_get(config, "snapshots");
+	json_t *names = json_array();
+	for (size_t n = 0; n < json_array_size(list); n++) {
+		const char *own = json_string_value(
+		    json_object_get(json_array_get(list, n), "name"));
+		const char *slash = own ? strrchr(own, '/') : NULL;
+		json_array_append_new(names, json_string(slash ? slash + 1 : own ? own : ""));
+	}
+	return names;
+}
+
+static int read_file(const json_t *config, BackupIndex *index, Error **err)
+{
+	g_autofree char *type = NULL;
+	const json_t *object = json_object_get(config, "container");
+	if (!object)
+		object = json_object_get(config, "instance");
+	if (!json_is_object(object) || read_text(object, "name", &index->name, err) < 0 ||
+	    read_text(object, "type", &type, err) < 0 || name_check_instance(index->name, err) < 0)
+		return wrong(err, "container");
+	if (*type && strcmp(type, "container") != 0)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "\"%s\" is a \"%s\", which this version has not", index->name, type);
+	index->type = INSTANCE_CONTAINER;
+	json_t *names = snapshot_names(config);
+	int result = read_pool(config, index, err) < 0 || read_instance(config, index, err) < 0 ||
+		read_snapshots(names, config, index, err) < 0 ||
+		read_volume(config, index, err) < 0 ?
+	    -1 :
+	    0;
+	json_decref(names);
+	return result;
+}
+
+int backup_file_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err)
+{
+	return parse(yaml, length, TRUE, read_file, ret_index, err);
 }
 
 int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err)

@@ -21,7 +21,10 @@ typedef struct BackupIndex {
 	GPtrArray *snapshots;   /* InstanceSnapshot *, in the archive's order */
 	GPtrArray *volume_rows; /* SnapshotRow * of the same */
 	char *volume_description;
-	Config *volume_config;  /* user.* */
+	Config *volume_config; /* user.*; of backup.yaml all */
+	Config *pool_config;   /* of backup.yaml only: what the pool was like */
+	char *pool_description;
+	gboolean own; /* of this host, so that all of its notes are kept */
 } BackupIndex;
 void backup_index_free(BackupIndex *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupIndex, backup_index_free)
@@ -30,6 +33,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupIndex, backup_index_free)
 int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err);
 /* The same from the text. */
 int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
+
+/* The text of a backup.yaml, which lies where the instance itself does: all that it says is kept,
+ * volatile keys and the volume's too. */
+int backup_file_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
 
 /* Text for the archive of an instance with these snapshots (InstanceSnapshot *); g_free. */
 int backup_index_write(

@@ -1,5 +1,6 @@
 #include "server/instance/snapshot.h"
 #include "incus/v1/snapshot.pb-c.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
