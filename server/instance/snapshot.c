@@ -250,6 +250,9 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 	if (running && power_stop_locked(i, 0, TRUE, err) < 0)
 		return -1;
 	int result = restore_data(i, pool, volume, s, err);
+	/* With zfs.remove_snapshots newer ones went. */
+	if (result == 0 && pool_snapshots_at_once(pool))
+		result = instance_snapshot_repair(i->daemon, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
