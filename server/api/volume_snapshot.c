@@ -1,5 +1,6 @@
 /* Handlers of VolumeSnapshotService: snapshots of storage volumes. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/moment_message.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
 #include "server/operation/operation.h"

@@ -1,3 +1,4 @@
+#include "sdk/base/moment_message.h"
 #include "server/instance/migration.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"

@@ -1,3 +1,4 @@
+#include "sdk/base/moment_message.h"
 #include "server/instance/migration.h"
 #include "server/instance/migration_data.h"
 #include "server/instance/private.h"

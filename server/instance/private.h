@@ -61,6 +61,8 @@ struct InstanceTable {
 /* row.c: the database's side. `Instance` fields are read without lock: callers hold `change`. */
 int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
+/* Within another transaction, with the date that it has. */
+int row_insert_in(Tx *tx, void *instance, Error **err);
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
 /* The row as the fields now say, name and project too; the root disks of its snapshots get `pool`
@@ -90,6 +92,8 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
 void table_show(Instance *i); /* it is made: lookups and lists may find it */
+/* Finds it running, when it does, and holds its root volume mounted. */
+void table_adopt_running(Instance *i);
 int table_rename(Instance *i, const char *name, Error **err);
 /* Name and project (interned by this). */
 int table_move(Instance *i, const char *project, const char *name, Error **err);

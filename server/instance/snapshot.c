@@ -1,5 +1,6 @@
 #include "server/instance/snapshot.h"
 #include "incus/v1/snapshot.pb-c.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -258,6 +259,9 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 		return -1;
 	int result = become_owners(i, pool, s, err) < 0 ? -1 :
 						       restore_data(i, pool, volume, s, err);
+	/* With zfs.remove_snapshots newer ones went. */
+	if (result == 0 && pool_snapshots_at_once(pool))
+		result = instance_snapshot_repair(i->daemon, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
