@@ -9,6 +9,7 @@
 	X(admin) \
 	X(alias) \
 	X(backup) \
+	X(bucket) \
 	X(completion) \
 	X(config) \
 	X(console) \

@@ -1,6 +1,6 @@
 #include "sdk/base/json.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
-#include "sdk/base/units.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,10 +214,7 @@ static void write_double(const Writer *w, double value)
 
 static void write_timestamp(const Writer *w, const ProtobufCMessage *message)
 {
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	g_autofree char *text =
-	    units_format_time(*(const int64_t *)((const char *)message + fields[0].offset),
-		*(const int32_t *)((const char *)message + fields[1].offset));
+	g_autofree char *text = moment_message_text(message);
 
 	write_text(w, text);
 }

@@ -2,6 +2,7 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
 #include "server/api/instance_backup.h"
 #include "server/instance/copy.h"
@@ -354,9 +355,18 @@ int api_rename_instance(
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (!post || post->migration || *in->target)
+	if (!post || *in->target)
 		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving an instance to another server or member is not available in this version");
+		    "Moving an instance to another member is not available in this version");
+	/* With a pool or project it is a move on this server that an Incus client asks for. */
+	if (post->migration && !*post->pool && !*post->project) {
+		MigrationStart migration = { .instance = work->instance,
+			.target = post->target,
+			.live = post->live,
+			.instance_only = post->instance_only,
+			.allow_inconsistent = post->allow_inconsistent };
+		return instance_migration_start(rq, &migration, out, err);
+	}
 	if (plan_move(rq, post, work, err) < 0)
 		return -1;
 	if (instance_running(work->instance))

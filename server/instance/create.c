@@ -102,6 +102,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
+	gboolean copied = spec->origin || spec->arrive;
 	if (!spec->archive ||
 	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
 		config_set(config, "volatile.uuid", uuid);
@@ -109,10 +110,10 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	}
 	if (!spec->archive || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
-	if (!spec->origin && !spec->archive) /* their keys have it */
+	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
 	if (!spec->archive)
-		config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
+		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -170,9 +171,10 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
-	int result = spec->archive ? restore_root(i, pool, spec->archive, bytes, op, err) :
-	    spec->image		   ? pool_instance_create_from_image(
-					 pool, i->project, i->name, type, spec->image, initial, op, err) :
+	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
+	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
+	    spec->image		  ? pool_instance_create_from_image(
+					pool, i->project, i->name, type, spec->image, initial, op, err) :
 			  pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;

@@ -154,6 +154,9 @@ static int refresh(const CustomCopy *c, Plan *plan, Error **err)
 	if (plan->to->content != content)
 		return error_set(err, ERROR_INVALID,
 		    "Volumes of different content types cannot be refreshed from each other");
+	if (content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" do not change and cannot be refreshed");
 	gboolean all = !c->volume_only && !plan->from->snapshot;
 	g_autoptr(GPtrArray) gone = all ? lacking(there, plan->snapshots) : g_ptr_array_new();
 	g_autoptr(GPtrArray) fresh = all ? lacking(plan->snapshots, there) : g_ptr_array_new();

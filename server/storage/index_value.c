@@ -30,16 +30,24 @@ int index_bool(const json_t *object, const char *key, gboolean *ret, Error **err
 	return *ret || !*text || strcmp(text, "false") == 0 ? 0 : index_wrong(err, key);
 }
 
-int index_time(const json_t *object, const char *key, int64_t *ret, Error **err)
+int index_moment(const json_t *object, const char *key, Moment *ret, Error **err)
 {
 	g_autofree char *text = NULL;
-	int64_t seconds = 0;
-	int32_t nanoseconds = 0;
+	Moment moment = { 0 };
 	if (index_text(object, key, &text, err) < 0)
 		return -1;
-	if (*text && units_parse_time(text, &seconds, &nanoseconds, err) < 0)
+	if (*text && moment_parse(text, &moment, err) < 0)
 		return error_prefix(err, "Backup index: \"%s\"", key);
-	*ret = MAX(seconds, 0);
+	*ret = moment.seconds > 0 ? moment : (Moment){ 0 };
+	return 0;
+}
+
+int index_time(const json_t *object, const char *key, int64_t *ret, Error **err)
+{
+	Moment moment;
+	if (index_moment(object, key, &moment, err) < 0)
+		return -1;
+	*ret = moment.seconds;
 	return 0;
 }
 

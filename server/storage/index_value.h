@@ -5,6 +5,7 @@
  */
 #include "sdk/base/error.h"
 #include "sdk/base/map.h"
+#include "sdk/base/moment.h"
 #include <jansson.h>
 #include <stdint.h>
 
@@ -14,5 +15,6 @@ int index_wrong(Error **err, const char *key);
 int index_text(const json_t *object, const char *key, char **ret, Error **err);
 int index_bool(const json_t *object, const char *key, gboolean *ret, Error **err);
 /* Years before 1970 are how "never" and "unknown" are written: 0. */
+int index_moment(const json_t *object, const char *key, Moment *ret, Error **err);
 int index_time(const json_t *object, const char *key, int64_t *ret, Error **err);
 int index_config(const json_t *object, const char *key, Config **ret, Error **err);

@@ -82,7 +82,7 @@ static int read_snapshot(const json_t *list, VolumeIndex *index, const char *nam
 	row->name = g_strdup(name);
 	if (index_text(object, "description", &row->description, err) < 0 ||
 	    index_time(object, "created_at", &row->created, err) < 0 ||
-	    index_time(object, "expires_at", &row->expires, err) < 0 ||
+	    index_moment(object, "expires_at", &row->expires, err) < 0 ||
 	    index_config(object, "config", &row->config, err) < 0)
 		return -1;
 	g_ptr_array_add(index->snapshots, g_steal_pointer(&row));
@@ -177,11 +177,17 @@ json_t *volume_index_config(const Config *config)
 	return object;
 }
 
+json_t *volume_index_moment(const Moment *moment)
+{
+	g_autofree char *text = moment->seconds ? moment_format(moment) :
+						  g_strdup("0001-01-01T00:00:00Z");
+	return json_string(text);
+}
+
 json_t *volume_index_time(int64_t seconds)
 {
-	g_autofree char *text = seconds ? units_format_time(seconds, 0) :
-					  g_strdup("0001-01-01T00:00:00Z");
-	return json_string(text);
+	Moment moment = { .seconds = seconds };
+	return volume_index_moment(&moment);
 }
 
 int volume_index_volume(Pool *pool, const Volume *volume, json_t **ret, Error **err)
@@ -209,7 +215,7 @@ json_t *volume_index_snapshots(const Volume *volume, const GPtrArray *snapshots)
 		const SnapshotRow *row = snapshots->pdata[n];
 		json_array_append_new(list,
 		    json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
-			"expires_at", volume_index_time(row->expires), "name", row->name, "config",
+			"expires_at", volume_index_moment(&row->expires), "name", row->name, "config",
 			row->config ? volume_index_config(row->config) : json_object(),
 			"content_type", volume_content_name(volume->content), "created_at",
 			volume_index_time(row->created)));

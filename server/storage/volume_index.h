@@ -31,6 +31,7 @@ void volume_index_filter(VolumeIndex *index, Pool *pool);
 /* Such documents, and parts of them; json_decref. */
 json_t *volume_index_message(const void *message, const char *const *without);
 json_t *volume_index_config(const Config *config);
+json_t *volume_index_moment(const Moment *moment);
 json_t *volume_index_time(int64_t seconds); /* 0 is how Incus writes "never" */
 /* Below "volume", and below "volume_snapshots" for these (SnapshotRow *). */
 int volume_index_volume(Pool *pool, const Volume *volume, json_t **ret, Error **err);
