@@ -112,14 +112,12 @@ static int make_plan(Daemon *d, const char *project, const char *name, const cha
     const InstanceArchive *archive, const Caller *caller, Plan *plan, Error **err)
 {
 	const BackupIndex *index = archive->index;
-	if (index->volume->optimized)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Backup is in the own format of storage driver \"%s\", which this version"
-		    " does not read: export it without --optimized-storage",
-		    index->volume->driver);
 	plan->config = config_copy(index->config);
+	g_autoptr(Pool) place = NULL;
 	choose_identity(d, project, name, index, plan->config);
-	if (plan_devices(d, project, pool, index, plan, err) < 0)
+	if (plan_devices(d, project, pool, index, plan, err) < 0 ||
+	    pool_get(d, plan->pool, &place, err) < 0 ||
+	    volume_archive_check(place, index->volume, err) < 0)
 		return -1;
 	plan->spec = (InstanceSpec){ .project = project,
 		.name = name,
@@ -176,6 +174,7 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 		.volume = volume,
 		.snapshots = index->volume->snapshots,
 		.names = &volume_archive_instance,
+		.optimized = index->volume->optimized,
 		.op = op,
 		.description = index->volume->description,
 		.config = index->volume->config,

@@ -146,11 +146,16 @@ struct StorageDriver {
 
 	/* The driver's own stream of `volume` (a volume or a snapshot), since `parent` (a snapshot)
 	 * when not NULL, written to fd; and back: receive makes `volume`, or the snapshot that it
-	 * names. Used for optimised backups and migration between pools of one driver. NULL: not
-	 * available. */
+	 * names. The snapshots come first, and are in place when their volume is. Used for optimised
+	 * backups and migration between pools of one driver. NULL: not available. */
 	int (*volume_send)(
 	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+	/* What Incus keeps beside the streams of a volume and these of its snapshots (char *), as
+	 * backup/optimized_header.yaml (g_free). ERROR_UNSUPPORTED: there can be no streams of these.
+	 * NULL: nothing. */
+	int (*stream_header)(DriverPool *pool, const DriverVolume *volume,
+	    const GPtrArray *snapshots, char **ret_yaml, Error **err);
 };
 
 /* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it and the reason, for one

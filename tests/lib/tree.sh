@@ -19,7 +19,8 @@ fill_tree() {
 
 # FOLDER: what a backup must keep, one line each; times in whole seconds, sizes of folders left out.
 everything() {
-	(cd "$1" && find . -printf '%P|%y|%m|%U|%G|%s|%l|%n|%Ts\n' | sed 's/|d|\([0-9]*\)|\([0-9]*\)|\([0-9]*\)|[0-9]*|\(.*\)|[0-9]*|\([0-9]*\)$/|d|\1|\2|\3|\4|\5/' | sort
+	(cd "$1" || exit 1
+		find . -printf '%P|%y|%m|%U|%G|%s|%l|%n|%Ts\n' | sed 's/|d|\([0-9]*\)|\([0-9]*\)|\([0-9]*\)|[0-9]*|\(.*\)|[0-9]*|\([0-9]*\)$/|d|\1|\2|\3|\4|\5/' | sort
 		find . -type f -print0 | sort -z | xargs -0r md5sum
 		getfattr -R -h -d -m - -e hex . 2>/dev/null | sort
 		find . -not -type l -print0 | sort -z | xargs -0r getfacl -n -p 2>/dev/null
