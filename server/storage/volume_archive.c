@@ -294,7 +294,7 @@ int volume_archive_check(const Pool *pool, const VolumeIndex *index, Error **err
 		    "Backup is in the own format of storage driver \"%s\", and pool \"%s\" is"
 		    " \"%s\": export it without --optimized-storage",
 		    index->driver, pool->name, pool->driver_name);
-	return pool->driver && pool->driver->volume_receive ?
+	return pool->driver && pool->driver->backup_receive ?
 	    0 :
 	    error_set(err, ERROR_UNSUPPORTED,
 		"Storage driver \"%s\" has no own format of backups", index->driver);

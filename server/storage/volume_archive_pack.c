@@ -100,15 +100,15 @@ gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_head
 	const StorageDriver *driver = archive->pool->driver;
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
 	*ret_header = NULL;
-	if (!driver->volume_send || !driver->volume_receive)
+	if (!driver->backup_send || !driver->backup_receive)
 		return FALSE;
-	if (!driver->stream_header)
+	if (!driver->backup_header)
 		return TRUE;
 	for (guint n = 0; n < archive->snapshots->len; n++)
 		g_ptr_array_add(names, ((SnapshotRow *)archive->snapshots->pdata[n])->name);
 	g_autoptr(DriverCall) call = driver_call_new(
 	    archive->pool, archive->volume, PLACE_OWN, NULL);
-	return driver->stream_header(&call->pool, &call->volume, names, ret_header, NULL) == 0;
+	return driver->backup_header(&call->pool, &call->volume, names, ret_header, NULL) == 0;
 }
 
 /* An entry's length stands before it, so that the stream goes through a file without a name. */
@@ -121,7 +121,7 @@ static int pack_stream(const VolumeArchive *archive, Pack *sink, const Volume *v
 	g_autoptr(DriverCall) call = driver_call_new(archive->pool, volume, PLACE_OWN, NULL);
 	autofd int fd = store_temporary(archive->pool->daemon, STORE_BACKUPS, err);
 	if (fd < 0 || fault_point("backup stream", err) < 0 ||
-	    archive->pool->driver->volume_send(&call->pool, &call->volume, parent, fd, err) < 0)
+	    archive->pool->driver->backup_send(&call->pool, &call->volume, parent, fd, err) < 0)
 		return -1;
 	return pack_file(sink, name, fd, err);
 }

@@ -63,7 +63,7 @@ int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
 int volume_receive_stream(Pool *pool, const Volume *volume, int fd, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
-	return pool->driver->volume_receive(&call->pool, &call->volume, fd, err);
+	return pool->driver->backup_receive(&call->pool, &call->volume, fd, err);
 }
 
 int volume_begin_received(
