@@ -461,4 +461,6 @@ const StorageDriver driver_zfs = {
 	.snapshot_restore = zfs_snapshot_restore,
 	.volume_send = zfs_volume_send,
 	.volume_receive = zfs_volume_receive,
+	.backup_send = zfs_volume_send,
+	.backup_receive = zfs_volume_receive,
 };

@@ -124,6 +124,8 @@ static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Err
 		if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
 			return -1;
 	}
+	if (volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE)
+		volume_unlink(pool, renamed);
 	return volume_row_set(pool, volume, VOLUME_INTENT, NULL, err);
 }
 

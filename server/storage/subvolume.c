@@ -131,6 +131,24 @@ int subvolume_send(const char *path, const char *parent, int fd, Error **err)
 		   : 0;
 }
 
+int subvolume_uuid(const char *path, char **ret_uuid, Error **err)
+{
+	g_autofree struct btrfs_ioctl_get_subvol_info_args *info =
+	    g_new0(struct btrfs_ioctl_get_subvol_info_args, 1);
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, BTRFS_IOC_GET_SUBVOL_INFO, info) < 0)
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the subvolume \"%s\"", path);
+	GString *text = g_string_new(NULL);
+	for (size_t i = 0; i < sizeof info->uuid; i++)
+		g_string_append_printf(text, "%s%02x",
+		    i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", info->uuid[i]);
+	*ret_uuid = g_string_free(text, FALSE);
+	return 0;
+}
+
 /* ---- nested ones ---- */
 
 /* Subvolumes below one, parents before children. Paths are relative to the outermost. */

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 gboolean subvolume_is(const char *path);
+/* As text (g_free). */
+int subvolume_uuid(const char *path, char **ret_uuid, Error **err);
 /* Whether other subvolumes are inside of it. */
 int subvolume_has_nested(const char *path, gboolean *ret_nested, Error **err);
 int subvolume_create(const char *path, Error **err);

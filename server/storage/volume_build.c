@@ -3,6 +3,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
+#include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
@@ -49,6 +50,32 @@ int volume_begin(
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
 	if (fault_point("volume create", err) < 0 || clear_unfinished(pool, volume, err) < 0 ||
 	    pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
+		return -1;
+	return mounted_path(pool, volume, call, ret_path, err);
+}
+
+int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
+{
+	return fault_point("volume create", err) < 0 ?
+	    -1 :
+	    volume_destroy(pool, volume, PLACE_UNFINISHED, err);
+}
+
+int volume_receive_stream(Pool *pool, const Volume *volume, int fd, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
+	return pool->driver->backup_receive(&call->pool, &call->volume, fd, err);
+}
+
+int volume_begin_received(
+    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
+	const char *size = config ? config_get(config, "size") : NULL;
+	int64_t bytes = 0;
+	if (size && volume->content == CONTENT_FILESYSTEM && pool->driver->volume_set_size &&
+	    (units_parse_bytes(size, &bytes, err) < 0 ||
+		pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err) < 0))
 		return -1;
 	return mounted_path(pool, volume, call, ret_path, err);
 }
