@@ -5,6 +5,9 @@
 #include "server/storage/volume.h"
 #include "incus/v1/storage.pb-c.h"
 
+/* Whether there may be one like that: the pool, name, keys, content and the project's limits.
+ * ERROR_EXISTS for a name that is taken. */
+int custom_check_new(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* project is the effective one in all of these. content_type "" or "filesystem", or "block". */
 int custom_create(Pool *pool, const char *project, const char *name, const char *description,
     const char *content_type, const Config *config, Error **err);

@@ -6,6 +6,7 @@
 #include "server/storage/tree_pack.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <string.h>
 
@@ -67,6 +68,18 @@ int volume_stream_send_tree(
 			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
 }
 
+int volume_stream_send_block(
+    Pool *pool, const Volume *volume, int fd, Operation *op, Error **err)
+{
+	Sending sending = { .op = op };
+	int dir = open_mounted(pool, volume, err);
+	if (dir < 0)
+		return -1;
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
+	return close_mounted(pool, volume, dir,
+	    volume_block_send(path, fd, is_cancelled, &sending, err), err);
+}
+
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
@@ -92,6 +105,7 @@ static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
 	VolumeArrival *a = g_new0(VolumeArrival, 1);
 	a->pool = pool_ref(pool);
 	a->volume = volume_new(pool, volume->type, volume->project, volume->name);
+	a->volume->content = volume->content;
 	return a;
 }
 
@@ -148,11 +162,20 @@ int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArr
 	return unpack_archive(fd, dir, &options, err);
 }
 
+int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
+{
+	g_autofree char *path = volume_block_path(
+	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
+	return fault_point("volume receive", err) < 0 ? -1 :
+							volume_block_receive(fd, path, limit, err);
+}
+
 int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)
 {
 	g_autoptr(Volume) of = snapshot ?
 	    volume_snapshot(a->pool, a->volume, snapshot) :
 	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
+	of->content = a->volume->content;
 	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
@@ -173,10 +196,11 @@ int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **er
 	return -1;
 }
 
-static int finish_new(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+static int finish_new(
+    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
 {
 	a->open = FALSE; /* volume_finish() leaves nothing when it fails */
-	if (volume_finish(a->pool, a->volume, "", a->config, err) < 0)
+	if (volume_finish(a->pool, a->volume, description, a->config, err) < 0)
 		return -1;
 	for (guint n = 0; n < snapshots->len; n++)
 		if (snapshot_row_insert(a->pool, a->volume, snapshots->pdata[n], err) < 0) {
@@ -186,10 +210,11 @@ static int finish_new(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
 	return 0;
 }
 
-int volume_arrival_finish(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+int volume_arrival_finish(
+    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
 {
 	if (!a->existing)
-		return finish_new(a, snapshots, err);
+		return finish_new(a, description, snapshots, err);
 	a->open = FALSE;
 	return volume_unmount(a->pool, a->volume, err);
 }
