@@ -41,7 +41,6 @@
 	X(version) \
 	X(volume) \
 	X(volume_copy) \
-	X(volume_import) \
 	X(volume_snapshot) \
 	X(warning)
 

@@ -70,7 +70,7 @@ static void render(
 	out->description = arena_strdup(arena, row->description);
 	out->content_type = (char *)volume_content_name(target->volume->content);
 	out->created_at = timestamp(arena, row->created);
-	out->expires_at = timestamp(arena, row->expires);
+	out->expires_at = moment_to_message(&row->expires, arena);
 	config_to_map(row->config, arena, &pb__storage_volume_snapshot__config_entry__descriptor,
 	    &out->n_config, &out->config);
 }
@@ -112,7 +112,7 @@ typedef struct Work {
 	Target target;
 	char *name, *new_name;
 	gboolean expires_given;
-	int64_t expires;
+	Moment expires;
 } Work;
 
 static void work_free(void *data)
@@ -176,11 +176,6 @@ static int run_create(Operation *op, void *data, Error **err)
 }
 
 /* Years before 1970 are how "never" is written. */
-static int64_t expiry_of(const Google__Protobuf__Timestamp *time)
-{
-	return time && time->seconds > 0 ? time->seconds : 0;
-}
-
 static int choose_name(Work *work, const char *wanted, Error **err)
 {
 	const Volume *volume = work->target.volume;
@@ -208,7 +203,7 @@ int api_create_storage_pool_volume_snapshot(Request *rq,
 	/* REST: null is as if it were not there. */
 	work->expires_given = in->snapshot->expires_at ||
 	    (!rq->rest && mask_has(in->update_mask, in->n_update_mask, "expires_at"));
-	work->expires = expiry_of(in->snapshot->expires_at);
+	work->expires = moment_from_message(in->snapshot->expires_at);
 	return start(
 	    rq, "Creating storage volume snapshot", g_steal_pointer(&work), run_create, out, err);
 }
@@ -282,9 +277,9 @@ int api_delete_storage_pool_volume_snapshot(Request *rq,
 /* ---- description and expiry, at once ---- */
 
 static int change(Request *rq, const Target *target, const SnapshotRow *row,
-    const char *description, int64_t expires, Error **err)
+    const char *description, const Moment *expires, Error **err)
 {
-	if (target->volume->type != VOLUME_CUSTOM && expires != row->expires)
+	if (target->volume->type != VOLUME_CUSTOM && !moment_equal(expires, &row->expires))
 		return error_set(err, ERROR_INVALID,
 		    "When a snapshot of an instance expires is set with the instance");
 	if (snapshot_row_update(
@@ -315,8 +310,8 @@ int api_update_storage_pool_volume_snapshot(Request *rq,
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
-	return change(rq, &target, row, in->snapshot->description,
-	    expiry_of(in->snapshot->expires_at), err);
+	Moment expires = moment_from_message(in->snapshot->expires_at);
+	return change(rq, &target, row, in->snapshot->description, &expires, err);
 }
 
 int api_patch_storage_pool_volume_snapshot(Request *rq,
@@ -330,8 +325,9 @@ int api_patch_storage_pool_volume_snapshot(Request *rq,
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
 	gboolean described = mask_has(in->update_mask, in->n_update_mask, "description");
-	gboolean expires = mask_has(in->update_mask, in->n_update_mask, "expires_at");
+	Moment expires = row->expires;
+	if (mask_has(in->update_mask, in->n_update_mask, "expires_at"))
+		expires = moment_from_message(in->snapshot->expires_at);
 	return change(rq, &target, row,
-	    described ? in->snapshot->description : row->description,
-	    expires ? expiry_of(in->snapshot->expires_at) : row->expires, err);
+	    described ? in->snapshot->description : row->description, &expires, err);
 }
