@@ -1,5 +1,6 @@
 #include "cli/message.h"
 #include "sdk/base/map.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
 #include "sdk/base/units.h"
 #include <string.h>
@@ -37,9 +38,7 @@ static json_t *json_text(const char *text)
 
 static json_t *timestamp_to_json(const ProtobufCMessage *message)
 {
-	Field *fields = message->descriptor->fields;
-	g_autofree char *text = units_format_time(*(const int64_t *)member(message, &fields[0]),
-	    *(const int32_t *)member(message, &fields[1]));
+	g_autofree char *text = moment_message_text(message);
 	return json_text(text);
 }
 
@@ -86,28 +85,6 @@ static json_t *scalar_to_json(Field *field, const void *at, const JsonField *rul
 	}
 }
 
-static size_t scalar_size(Field *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return 8;
-	default:
-		return 4;
-	}
-}
-
 static int by_key(const void *a, const void *b)
 {
 	const ProtobufCMessage *const *x = a, *const *y = b;
@@ -145,7 +122,7 @@ static json_t *field_to_json(
 	const char *items = *(const char *const *)member(message, field);
 	for (size_t i = 0; i < count(message, field); i++)
 		json_array_append_new(
-		    list, scalar_to_json(field, items + i * scalar_size(field), rule, deep));
+		    list, scalar_to_json(field, items + i * schema_value_size(field->type), rule, deep));
 	return list;
 }
 
@@ -257,12 +234,8 @@ static int read_text(const char *name, const JsonField *rule, const json_t *data
 static int read_timestamp(
     ProtobufCMessage *message, const char *name, const json_t *data, Error **err)
 {
-	Field *fields = message->descriptor->fields;
-	if (!json_is_string(data))
-		return wrong_type(name, "a time like 2006-01-02T15:04:05Z", err);
-	return units_parse_time(json_string_value(data),
-	    (int64_t *)((char *)message + fields[0].offset),
-	    (int32_t *)((char *)message + fields[1].offset), err);
+	return json_is_string(data) ? moment_message_parse(message, json_string_value(data), err) :
+				      wrong_type(name, "a time like 2006-01-02T15:04:05Z", err);
 }
 
 /* The year 1 is a time too: it says "never", where nothing says "as the server thinks". */
@@ -301,7 +274,7 @@ static int read_scalar(
 	default:
 		if (read_integer(name, data, &number, err) < 0)
 			return -1;
-		if (scalar_size(field) == 8)
+		if (schema_value_size(field->type) == 8)
 			*(int64_t *)at = number;
 		else
 			*(int32_t *)at = (int32_t)number;
@@ -343,7 +316,7 @@ static int read_map(
 static int read_list(Field *field, const JsonField *rule, const json_t *data,
     ProtobufCMessage *message, Arena *arena, Error **err)
 {
-	size_t n = json_array_size(data), size = scalar_size(field);
+	size_t n = json_array_size(data), size = schema_value_size(field->type);
 	if (!json_is_array(data))
 		return wrong_type(rule->json_name, "a list", err);
 	char *items = arena_alloc(arena, (n + 1) * size);

@@ -1,5 +1,6 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/map.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
 #include "sdk/base/units.h"
 #include <string.h>
@@ -168,28 +169,6 @@ static char *scalar_text(
 	}
 }
 
-static size_t element_size(ProtobufCType type)
-{
-	switch (type) {
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return 8;
-	default:
-		return 4;
-	}
-}
-
 /* Keys may hold dots themselves (config.image.os): the key that the rest begins with is taken, the
  * longest one. Entries have fields 0 key and 1 value. */
 static char *map_text(
@@ -228,16 +207,7 @@ static char *repeated_text(const ProtobufCMessage *message, const ProtobufCField
 	if (end == rest || (*end && *end != '.') || index >= n)
 		return NULL;
 	return scalar_text(
-	    field, items + index * element_size(field->type), *end ? end + 1 : end, depth);
-}
-
-static char *timestamp_text(const ProtobufCMessage *message)
-{
-	/* google.protobuf.Timestamp: seconds, nanos. */
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	int64_t seconds = *(const int64_t *)((const char *)message + fields[0].offset);
-	int32_t nanos = *(const int32_t *)((const char *)message + fields[1].offset);
-	return units_format_time(seconds, nanos);
+	    field, items + index * schema_value_size(field->type), *end ? end + 1 : end, depth);
 }
 
 static gboolean is_present(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
@@ -253,7 +223,7 @@ static char *message_field(const ProtobufCMessage *message, const char *path, un
 	if (!json || depth > DEPTH_MAX)
 		return NULL;
 	if (json->well_known == JSON_TIMESTAMP)
-		return *path ? NULL : timestamp_text(message);
+		return *path ? NULL : moment_message_text(message);
 	size_t length = strcspn(path, ".");
 	const char *rest = path[length] ? path + length + 1 : path + length;
 	int index;

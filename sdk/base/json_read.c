@@ -1,6 +1,6 @@
 #include "sdk/base/json.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
-#include "sdk/base/units.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -180,26 +180,6 @@ static int read_value(const Reader *r, const json_t *value, const Place *place, 
 	}
 }
 
-static size_t value_size(const ProtobufCFieldDescriptor *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT32:
-	case PROTOBUF_C_TYPE_SINT32:
-	case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_UINT32:
-	case PROTOBUF_C_TYPE_FIXED32:
-	case PROTOBUF_C_TYPE_ENUM:
-	case PROTOBUF_C_TYPE_FLOAT:
-		return sizeof(uint32_t);
-	default:
-		return sizeof(uint64_t);
-	}
-}
-
 static ProtobufCMessage *read_entry(
     const Reader *r, const Place *place, const char *key, const json_t *value)
 {
@@ -258,7 +238,7 @@ static int read_item(const Reader *r, const json_t *item, const Place *place, vo
 static int read_list(
     const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
 {
-	size_t size = value_size(place->field), n = json_array_size(value);
+	size_t size = schema_value_size(place->field->type), n = json_array_size(value);
 	char *items;
 
 	if (!json_is_array(value))
@@ -287,7 +267,7 @@ static int read_field(
 	if (place->field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
 		/* The last one given counts; what another member left behind is no pointer of ours.
 		 */
-		memset(at, 0, value_size(place->field));
+		memset(at, 0, schema_value_size(place->field->type));
 		*chosen = 0;
 		if (read_value(r, value, place, at) < 0)
 			return -1;
@@ -332,16 +312,10 @@ static int read_object(const Reader *r, const json_t *tree, const JsonMessage *j
 static int read_timestamp(
     const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
 {
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	int64_t seconds;
-	int32_t nanoseconds;
-
 	if (!json_is_string(tree))
 		return wrong_type(r, tree, name, "a time");
-	if (units_parse_time(json_string_value(tree), &seconds, &nanoseconds, r->err) < 0)
+	if (moment_message_parse(message, json_string_value(tree), r->err) < 0)
 		return error_prefix(r->err, "Bad value for \"%s\"", name);
-	*(int64_t *)((char *)message + fields[0].offset) = seconds;
-	*(int32_t *)((char *)message + fields[1].offset) = nanoseconds;
 	return 0;
 }
 

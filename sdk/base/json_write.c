@@ -1,6 +1,6 @@
 #include "sdk/base/json.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
-#include "sdk/base/units.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,10 +214,7 @@ static void write_double(const Writer *w, double value)
 
 static void write_timestamp(const Writer *w, const ProtobufCMessage *message)
 {
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	g_autofree char *text =
-	    units_format_time(*(const int64_t *)((const char *)message + fields[0].offset),
-		*(const int32_t *)((const char *)message + fields[1].offset));
+	g_autofree char *text = moment_message_text(message);
 
 	write_text(w, text);
 }
@@ -311,28 +308,6 @@ static void write_value(
 	}
 }
 
-static size_t value_size(const ProtobufCFieldDescriptor *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return sizeof(uint64_t);
-	default:
-		return sizeof(uint32_t);
-	}
-}
-
 static const char *entry_key(const ProtobufCMessage *entry)
 {
 	const char *key =
@@ -395,7 +370,7 @@ static void write_map(const Writer *w, size_t n, ProtobufCMessage *const *entrie
 static void write_list(const Writer *w, const ProtobufCFieldDescriptor *field,
     const JsonField *json, size_t n, const char *items)
 {
-	size_t size = value_size(field);
+	size_t size = schema_value_size(field->type);
 
 	append_char(w->out, '[');
 	for (size_t i = 0; i < n; i++) {
@@ -447,7 +422,7 @@ static gboolean is_empty(const ProtobufCMessage *message, const ProtobufCFieldDe
 		return !*(char *const *)at || !**(char *const *)at;
 	if (field->type == PROTOBUF_C_TYPE_BYTES)
 		return ((const ProtobufCBinaryData *)at)->len == 0;
-	return !memcmp(at, zero, value_size(field));
+	return !memcmp(at, zero, schema_value_size(field->type));
 }
 
 /* A field of a oneof (also of the one that stands for `optional`) shows only when it is set. */
