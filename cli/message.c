@@ -1,5 +1,6 @@
 #include "cli/message.h"
 #include "sdk/base/map.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
 #include "sdk/base/units.h"
 #include <string.h>
@@ -37,9 +38,7 @@ static json_t *json_text(const char *text)
 
 static json_t *timestamp_to_json(const ProtobufCMessage *message)
 {
-	Field *fields = message->descriptor->fields;
-	g_autofree char *text = units_format_time(*(const int64_t *)member(message, &fields[0]),
-	    *(const int32_t *)member(message, &fields[1]));
+	g_autofree char *text = moment_message_text(message);
 	return json_text(text);
 }
 
@@ -235,12 +234,8 @@ static int read_text(const char *name, const JsonField *rule, const json_t *data
 static int read_timestamp(
     ProtobufCMessage *message, const char *name, const json_t *data, Error **err)
 {
-	Field *fields = message->descriptor->fields;
-	if (!json_is_string(data))
-		return wrong_type(name, "a time like 2006-01-02T15:04:05Z", err);
-	return units_parse_time(json_string_value(data),
-	    (int64_t *)((char *)message + fields[0].offset),
-	    (int32_t *)((char *)message + fields[1].offset), err);
+	return json_is_string(data) ? moment_message_parse(message, json_string_value(data), err) :
+				      wrong_type(name, "a time like 2006-01-02T15:04:05Z", err);
 }
 
 /* The year 1 is a time too: it says "never", where nothing says "as the server thinks". */

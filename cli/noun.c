@@ -4,6 +4,7 @@
 #include "cli/output.h"
 #include "cli/yaml.h"
 #include "sdk/base/schema.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/units.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -178,18 +179,20 @@ static void add_plain(GString *out, const json_t *value)
 	}
 }
 
-/* "2024-01-02T03:04:05Z" as "2024-01-02 03:04:05 +0000 UTC"; other text unchanged. */
+/* "2024-01-02T03:04:05Z" as "2024-01-02 03:04:05 +0000 UTC", "...-04:00" as "... -0400 -0400";
+ * other text unchanged. */
 static void spell_time(GString *text)
 {
-	int64_t seconds;
-	int32_t nanoseconds;
+	Moment moment;
 	if (text->len < 20 || text->str[10] != 'T' || !isdigit((unsigned char)text->str[0]) ||
-	    units_parse_time(text->str, &seconds, &nanoseconds, NULL) < 0)
+	    moment_parse(text->str, &moment, NULL) < 0)
 		return;
+	int minutes = abs(moment.offset);
+	g_autofree char *zone = g_strdup_printf(
+	    "%c%02d%02d", moment.offset < 0 ? '-' : '+', minutes / 60, minutes % 60);
 	text->str[10] = ' ';
-	if (text->str[text->len - 1] == 'Z')
-		g_string_overwrite(text, text->len - 1, " ");
-	g_string_append(text, "+0000 UTC");
+	g_string_truncate(text, 19 + strspn(text->str + 19, ".0123456789"));
+	g_string_append_printf(text, " %s %s", zone, moment.offset ? zone : "UTC");
 }
 
 static int print_property(const Object *object, const json_t *data, const char *key, Error **err)

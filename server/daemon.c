@@ -17,7 +17,9 @@
 #include "server/operation/table.h"
 #include "server/rpc/identity.h"
 #include "server/rpc/listener.h"
+#include "server/storage/custom_backup.h"
 #include "server/storage/pool.h"
+#include "server/storage/store.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -37,9 +39,6 @@ static int make_directories(Daemon *daemon, Error **err)
 		const char *name;
 		mode_t mode;
 	} folders[] = {
-	    {"backups", 0700},
-	    {"backups/custom", 0700},
-	    {"backups/instances", 0700},
 	    {"containers", 0711},
 	    {"containers-snapshots", 0700},
 	    {"database", 0700},
@@ -47,7 +46,6 @@ static int make_directories(Daemon *daemon, Error **err)
 	    {"devices", 0711},
 	    {"disks", 0700},
 	    {"guestapi", 0755},
-	    {"images", 0700},
 	    {"networks", 0711},
 	    {"security", 0700},
 	    {"security/apparmor", 0700},
@@ -159,6 +157,8 @@ static const Part parts[] = {
     {"operations", start_work, stop_work},
     {"identity", identity_start, identity_stop},
     {"storage", pool_table_start, pool_table_stop},
+    {"stores", store_start, store_stop},
+    {"volume backups", custom_backup_start, NULL},
     {"images", image_start, NULL},
     {"networks", network_table_start, network_table_stop},
     {"instances", instance_table_start, instance_table_stop},
@@ -166,6 +166,7 @@ static const Part parts[] = {
     {"schedule", schedule_start, schedule_stop},
     {"image tasks", image_tasks_start, NULL},
     {"backup tasks", instance_backup_tasks_start, NULL},
+    {"volume backup tasks", custom_backup_tasks_start, NULL},
     {"snapshot tasks", snapshot_tasks_start, NULL},
 };
 

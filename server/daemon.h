@@ -17,6 +17,7 @@ typedef struct Daemon {
 	struct Spawner *spawner;     /* server/helper/client.h */
 	struct InstanceTable *instances;
 	struct PoolTable *pools;
+	struct Stores *stores; /* server/storage/store.h */
 	struct NetworkTable *networks;
 	struct ServerConfig *config; /* server/key/server.h: core.* and friends, cached */
 	struct Identity *identity;   /* server/rpc/identity.h: trust store, server certificate */

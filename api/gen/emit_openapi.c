@@ -40,7 +40,8 @@ static const GenField *flattened(const GenMessage *message)
 
 static void append_reference(GString *out, const GenMessage *message)
 {
-	if (!strcmp(message->full_name, ".google.protobuf.Timestamp"))
+	if (!strcmp(message->full_name, ".google.protobuf.Timestamp") ||
+	    !strcmp(message->full_name, ".incus.v1.Time"))
 		g_string_append(out, "\"type\":\"string\",\"format\":\"date-time\"");
 	else if (!strcmp(message->full_name, ".google.protobuf.Empty"))
 		g_string_append(out, "\"type\":\"object\"");

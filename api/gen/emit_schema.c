@@ -5,8 +5,9 @@
 
 static const char *well_known(const GenMessage *message)
 {
-	static const char *const names[][2] = {{".google.protobuf.Timestamp", "JSON_TIMESTAMP"},
-	    {".google.protobuf.Empty", "JSON_EMPTY"}};
+	static const char *const names[][2] = { { ".google.protobuf.Timestamp", "JSON_TIMESTAMP" },
+		{ ".incus.v1.Time", "JSON_TIMESTAMP" },
+		{ ".google.protobuf.Empty", "JSON_EMPTY" } };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
 		if (!strcmp(names[i][0], message->full_name))

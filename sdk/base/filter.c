@@ -1,5 +1,6 @@
 #include "sdk/base/filter.h"
 #include "sdk/base/map.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
 #include "sdk/base/units.h"
 #include <string.h>
@@ -209,15 +210,6 @@ static char *repeated_text(const ProtobufCMessage *message, const ProtobufCField
 	    field, items + index * schema_value_size(field->type), *end ? end + 1 : end, depth);
 }
 
-static char *timestamp_text(const ProtobufCMessage *message)
-{
-	/* google.protobuf.Timestamp: seconds, nanos. */
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	int64_t seconds = *(const int64_t *)((const char *)message + fields[0].offset);
-	int32_t nanos = *(const int32_t *)((const char *)message + fields[1].offset);
-	return units_format_time(seconds, nanos);
-}
-
 static gboolean is_present(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
 	if (!(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
@@ -231,7 +223,7 @@ static char *message_field(const ProtobufCMessage *message, const char *path, un
 	if (!json || depth > DEPTH_MAX)
 		return NULL;
 	if (json->well_known == JSON_TIMESTAMP)
-		return *path ? NULL : timestamp_text(message);
+		return *path ? NULL : moment_message_text(message);
 	size_t length = strcspn(path, ".");
 	const char *rest = path[length] ? path + length + 1 : path + length;
 	int index;

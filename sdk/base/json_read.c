@@ -1,6 +1,6 @@
 #include "sdk/base/json.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
-#include "sdk/base/units.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -312,16 +312,10 @@ static int read_object(const Reader *r, const json_t *tree, const JsonMessage *j
 static int read_timestamp(
     const Reader *r, const json_t *tree, ProtobufCMessage *message, const char *name)
 {
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	int64_t seconds;
-	int32_t nanoseconds;
-
 	if (!json_is_string(tree))
 		return wrong_type(r, tree, name, "a time");
-	if (units_parse_time(json_string_value(tree), &seconds, &nanoseconds, r->err) < 0)
+	if (moment_message_parse(message, json_string_value(tree), r->err) < 0)
 		return error_prefix(r->err, "Bad value for \"%s\"", name);
-	*(int64_t *)((char *)message + fields[0].offset) = seconds;
-	*(int32_t *)((char *)message + fields[1].offset) = nanoseconds;
 	return 0;
 }
 

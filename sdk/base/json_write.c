@@ -1,6 +1,6 @@
 #include "sdk/base/json.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/schema.h"
-#include "sdk/base/units.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,17 @@ typedef struct Writer {
 	GString *out;
 	unsigned recursion, flags;
 } Writer;
+
+/* An array whose text json_keep() made. */
+typedef struct Kept {
+	const void *items;
+	size_t n;
+	GString *text;
+} Kept;
+
+enum { KEPT_MAX = 8 };
+static Kept kept[KEPT_MAX];
+static gint n_kept; /* atomic: rows below it are complete and never change */
 
 static void write_message(const Writer *w, const ProtobufCMessage *message);
 
@@ -203,10 +214,7 @@ static void write_double(const Writer *w, double value)
 
 static void write_timestamp(const Writer *w, const ProtobufCMessage *message)
 {
-	const ProtobufCFieldDescriptor *fields = message->descriptor->fields;
-	g_autofree char *text =
-	    units_format_time(*(const int64_t *)((const char *)message + fields[0].offset),
-		*(const int32_t *)((const char *)message + fields[1].offset));
+	g_autofree char *text = moment_message_text(message);
 
 	write_text(w, text);
 }
@@ -373,6 +381,16 @@ static void write_list(const Writer *w, const ProtobufCFieldDescriptor *field,
 	append_char(w->out, ']');
 }
 
+static const Kept *find_kept(const void *items, size_t n)
+{
+	int rows = g_atomic_int_get(&n_kept);
+
+	for (int i = 0; i < rows; i++)
+		if (kept[i].items == items && kept[i].n == n)
+			return &kept[i];
+	return NULL;
+}
+
 static void write_field(const Writer *w, const ProtobufCMessage *message,
     const ProtobufCFieldDescriptor *field, const JsonField *json)
 {
@@ -381,7 +399,10 @@ static void write_field(const Writer *w, const ProtobufCMessage *message,
 	if (field->label == PROTOBUF_C_LABEL_REPEATED) {
 		size_t n = *(const size_t *)((const char *)message + field->quantifier_offset);
 		const void *items = *(void *const *)at;
-		if (json->is_map)
+		const Kept *made = n && !w->flags ? find_kept(items, n) : NULL;
+		if (made)
+			append(w->out, made->text->str, made->text->len);
+		else if (json->is_map)
 			write_map(w, n, items);
 		else
 			write_list(w, field, json, n, items);
@@ -482,4 +503,22 @@ void json_write_field(GString *out, const void *message, unsigned field, unsigne
 	const JsonMessage *json = schema_json(base->descriptor);
 
 	write_field(&writer, base, &base->descriptor->fields[field], &json->fields[field]);
+}
+
+void json_keep(const void *message, const char *name)
+{
+	static GMutex lock;
+	const ProtobufCMessage *base = message;
+	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
+	    base->descriptor, name);
+	Kept row = { .items = *(void *const *)((const char *)message + field->offset),
+		.n = *(const size_t *)((const char *)message + field->quantifier_offset),
+		.text = g_string_new(NULL) };
+
+	json_write_field(row.text, message, (unsigned)(field - base->descriptor->fields), 0);
+	g_mutex_lock(&lock);
+	g_assert(n_kept < KEPT_MAX);
+	kept[n_kept] = row;
+	g_atomic_int_inc(&n_kept);
+	g_mutex_unlock(&lock);
 }

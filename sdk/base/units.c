@@ -1,4 +1,5 @@
 #include "sdk/base/units.h"
+#include "sdk/base/moment.h"
 
 #include <errno.h>
 #include <math.h>
@@ -269,51 +270,17 @@ char *units_format_cpuset(const GArray *cpus)
 
 char *units_format_time(int64_t seconds, int32_t nanoseconds)
 {
-	struct tm tm;
-	time_t time = (time_t)seconds;
-	if (!gmtime_r(&time, &tm) || tm.tm_year + 1900 < 1 || tm.tm_year + 1900 > 9999)
-		return g_strdup("0001-01-01T00:00:00Z");
-	char fraction[16] = "";
-	if (nanoseconds) {
-		int length = g_snprintf(fraction, sizeof(fraction), ".%09d", nanoseconds);
-		while (fraction[length - 1] == '0')
-			fraction[--length] = 0;
-	}
-	return g_strdup_printf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1,
-	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
+	Moment moment = { .seconds = seconds, .nanoseconds = nanoseconds };
+	return moment_format(&moment);
 }
 
 int units_parse_time(const char *text, int64_t *ret_seconds, int32_t *ret_nanoseconds, Error **err)
 {
-	int year, month, day, hour, minute, second, used = 0;
-	if (!text ||
-	    sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second,
-		&used) != 6 ||
-	    used != 19)
-		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text ? text : "");
-	const char *rest = text + used;
-	int32_t nanoseconds = 0;
-	if (*rest == '.') {
-		int scale = 100000000;
-		for (rest++; g_ascii_isdigit(*rest); rest++, scale /= 10)
-			nanoseconds += (*rest - '0') * scale;
-	}
-	int offset = 0, hours, minutes;
-	used = 0;
-	if (*rest == '+' || *rest == '-') {
-		if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5 ||
-		    rest[6])
-			return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
-		offset = (hours * 60 + minutes) * (*rest == '-' ? -60 : 60);
-	} else if (strcmp(rest, "Z") != 0 && strcmp(rest, "z") != 0) {
-		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
-	}
-	g_autoptr(GDateTime) date = g_date_time_new_utc(
-	    year, month, day, hour, minute, MIN(second, 59));
-	if (!date)
-		return error_set(err, ERROR_INVALID, "Invalid time \"%s\"", text);
-	*ret_seconds = g_date_time_to_unix(date) - offset;
+	Moment moment;
+	if (moment_parse(text, &moment, err) < 0)
+		return -1;
+	*ret_seconds = moment.seconds;
 	if (ret_nanoseconds)
-		*ret_nanoseconds = nanoseconds;
+		*ret_nanoseconds = moment.nanoseconds;
 	return 0;
 }

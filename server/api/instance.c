@@ -2,8 +2,9 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
-#include "server/instance/backup.h"
+#include "server/api/instance_backup.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
@@ -53,21 +54,6 @@ static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *pro
 		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
-}
-
-static int add_backups(Request *rq, Instance *instance, Pb__Instance *out, Error **err)
-{
-	g_autoptr(GPtrArray) backups = NULL;
-	if (instance_backup_list(instance, &backups, err) < 0)
-		return -1;
-	out->backups = arena_alloc(rq->arena, (backups->len + 1) * sizeof(*out->backups));
-	for (guint n = 0; n < backups->len; n++) {
-		Pb__InstanceBackup *item = arena_message(
-		    rq->arena, Pb__InstanceBackup, pb__instance_backup);
-		instance_backup_render(backups->pdata[n], rq->arena, item);
-		out->backups[out->n_backups++] = item;
-	}
-	return 0;
 }
 
 static void add_below(Request *rq, Instance *instance, const Below *below, Pb__Instance *out)
@@ -141,7 +127,7 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 		return -1;
 	instance_render_full(instance, rq->arena, out);
 	add_snapshots(rq, instance, profiles, snapshots, out);
-	return add_backups(rq, instance, out, err);
+	return instance_backups_render(rq, instance, &out->n_backups, &out->backups, err);
 }
 
 int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
@@ -369,9 +355,18 @@ int api_rename_instance(
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (!post || post->migration || *in->target)
+	if (!post || *in->target)
 		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving an instance to another server or member is not available in this version");
+		    "Moving an instance to another member is not available in this version");
+	/* With a pool or project it is a move on this server that an Incus client asks for. */
+	if (post->migration && !*post->pool && !*post->project) {
+		MigrationStart migration = { .instance = work->instance,
+			.target = post->target,
+			.live = post->live,
+			.instance_only = post->instance_only,
+			.allow_inconsistent = post->allow_inconsistent };
+		return instance_migration_start(rq, &migration, out, err);
+	}
 	if (plan_move(rq, post, work, err) < 0)
 		return -1;
 	if (instance_running(work->instance))

@@ -1,5 +1,6 @@
 /* Handlers of SnapshotService: snapshots of instances. */
 #include "incus/v1/handlers.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
 #include "server/instance/flow.h"
 #include "server/instance/snapshot.h"
@@ -8,11 +9,6 @@
 #include <string.h>
 
 /* Years before 1970 are how "never" is written. */
-static int64_t expiry_of(const Google__Protobuf__Timestamp *time)
-{
-	return time && time->seconds > 0 ? time->seconds : 0;
-}
-
 /* ---- reading ---- */
 
 int api_get_instance_snapshots(Request *rq, const Pb__GetInstanceSnapshotsRequest *in,
@@ -74,7 +70,7 @@ typedef struct Work {
 	Instance *instance;
 	char *name, *new_name;
 	gboolean expires_given;
-	int64_t expires;
+	Moment expires;
 } Work;
 
 static void work_free(void *data)
@@ -155,7 +151,7 @@ int api_create_instance_snapshot(
 	if (instance_snapshot_find(work->instance, work->name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", work->name);
 	work->expires_given = expiry_given(rq, in);
-	work->expires = expiry_of(in->snapshot->expires_at);
+	work->expires = moment_from_message(in->snapshot->expires_at);
 	return start(rq, "Snapshotting instance", g_steal_pointer(&work), run_create, out, err);
 }
 
@@ -163,7 +159,7 @@ static int run_expiry(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	return instance_snapshot_set_expiry(
-	    work->instance, work->name, work->expires, operation_caller(op), err);
+	    work->instance, work->name, &work->expires, operation_caller(op), err);
 }
 
 static int change_expiry(Request *rq, const char *instance, const char *name,
@@ -181,7 +177,7 @@ static int change_expiry(Request *rq, const char *instance, const char *name,
 		    request_check_etag(rq, now, err) < 0)
 			return -1;
 	}
-	work->expires = expiry_of(put ? put->expires_at : NULL);
+	work->expires = moment_from_message(put ? put->expires_at : NULL);
 	return start(rq, "Updating snapshot", g_steal_pointer(&work), run_expiry, out, err);
 }
 
@@ -211,10 +207,14 @@ int api_rename_instance_snapshot(
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!work)
 		return -1;
-	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Sending a snapshot to another server is not available in this version");
-	if (!*in->snapshot->name)
+	if (in->snapshot && in->snapshot->migration) {
+		MigrationStart migration = { .instance = work->instance,
+			.snapshot = in->name,
+			.target = in->snapshot->target,
+			.live = in->snapshot->live };
+		return instance_migration_start(rq, &migration, out, err);
+	}
+	if (!in->snapshot || !*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (instance_snapshot_find(work->instance, in->snapshot->name, &taken, NULL) == 0)
 		return error_set(

@@ -334,6 +334,18 @@ static int bind_time(sqlite3_stmt *statement, int index, int64_t seconds)
 	return sqlite3_bind_text(statement, index, text, -1, SQLITE_TRANSIENT);
 }
 
+static int bind_moment(sqlite3_stmt *statement, int index, const Moment *moment)
+{
+	if (moment->seconds == 0)
+		return sqlite3_bind_null(statement, index);
+	g_autofree char *text = moment_format(moment);
+	char *zone = strpbrk(text + 19, "Z+-");
+	text[10] = ' ';
+	g_autofree char *stored = g_strdup_printf(
+	    "%.*s%s", (int)(zone - text), text, *zone == 'Z' ? "+00:00" : zone);
+	return sqlite3_bind_text(statement, index, stored, -1, SQLITE_TRANSIENT);
+}
+
 static int bind_all(sqlite3_stmt *statement, const char *format, va_list args)
 {
 	int index = 0, code = SQLITE_OK;
@@ -353,6 +365,9 @@ static int bind_all(sqlite3_stmt *statement, const char *format, va_list args)
 			break;
 		case 't':
 			code = bind_time(statement, index, va_arg(args, int64_t));
+			break;
+		case 'T':
+			code = bind_moment(statement, index, va_arg(args, const Moment *));
 			break;
 		case 'b':
 			pointer = va_arg(args, const void *);

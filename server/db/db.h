@@ -6,6 +6,7 @@
  */
 #include "sdk/base/arena.h"
 #include "sdk/base/error.h"
+#include "sdk/base/moment.h"
 #include <stdint.h>
 
 typedef struct Db Db;
@@ -34,9 +35,11 @@ int db_local_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, 
 int db_local_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 
 /* Parameters by format: 's' const char * (NULL is SQL NULL), 'i' int64_t, 'd' double,
- * 'b' const void *, size_t, 't' int64_t seconds since 1970 stored as Incus stores DATETIME.
- * Integers must be passed as int64_t: cast literals. 't' of 0 is NULL. A value that must be unique
- * and is there already is ERROR_EXISTS, other violated constraints are ERROR_INVALID. */
+ * 'b' const void *, size_t, 't' int64_t seconds since 1970 stored as Incus stores DATETIME,
+ * 'T' const Moment *, the same with its fraction and offset.
+ * Integers must be passed as int64_t: cast literals. 't' of 0 and 'T' of 0 seconds are NULL. A
+ * value that must be unique and is there already is ERROR_EXISTS, other violated constraints are
+ * ERROR_INVALID. */
 int tx_exec(Tx *tx, Error **err, const char *sql, const char *format, ...);
 /* As tx_exec; gives last_insert_rowid. */
 int tx_insert(Tx *tx, int64_t *ret_id, Error **err, const char *sql, const char *format, ...);
@@ -55,6 +58,8 @@ gboolean rows_null(Rows *rows, int column);
 /* A DATETIME column, however it was written, as seconds since 1970; 0 for NULL and what is no time.
  */
 int64_t rows_time(Rows *rows, int column);
+/* The same as it was written. */
+Moment rows_moment(Rows *rows, int column);
 int rows_columns(Rows *rows);
 const char *rows_column_name(Rows *rows, int column);
 /* First column of the first row; ERROR_NOT_FOUND (message "Not found") without rows. */

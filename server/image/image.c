@@ -9,6 +9,7 @@
 #include "server/image/remote.h"
 #include "server/project/project.h"
 #include "server/storage/pool.h"
+#include "server/storage/store.h"
 #include <fcntl.h>
 #include <string.h>
 
@@ -269,11 +270,14 @@ static int remove_files(Daemon *d, const char *fingerprint, Error **err)
 int image_delete(Daemon *d, const char *project, const char *fingerprint, Error **err)
 {
 	RowCall call = { .project = project, .fingerprint = fingerprint };
+	if (store_hold(d, STORE_IMAGES, err) < 0)
+		return -1;
 	image_files_lock();
 	int r = run(d, &call, delete_tx, err);
 	if (r == 0 && call.left == 0)
 		r = remove_files(d, fingerprint, err);
 	image_files_unlock();
+	store_release(d, STORE_IMAGES);
 	return r;
 }
 
@@ -302,11 +306,11 @@ static gboolean is_leftover(const char *name, GHashTable *known)
 	    !g_hash_table_contains(known, fingerprint);
 }
 
-int image_start(Daemon *d, Error **err)
+static int remove_leftovers(Daemon *d, Error **err)
 {
 	g_autofree char *folder = g_build_filename(d->dir, "images", NULL);
 	g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	if (file_mkdir_all(folder, 0700, err) < 0 || db_read(d->db, known_tx, known, err) < 0)
+	if (db_read(d->db, known_tx, known, err) < 0)
 		return error_prefix(err, "Cannot start the image store");
 	autofd int fd = file_open_directory(folder, err);
 	autodir DIR *dir = fd < 0 ? NULL : opendir(folder);
@@ -318,4 +322,13 @@ int image_start(Daemon *d, Error **err)
 			return -1;
 	}
 	return fd < 0 ? -1 : 0;
+}
+
+int image_start(Daemon *d, Error **err)
+{
+	if (store_hold(d, STORE_IMAGES, NULL) < 0)
+		return 0; /* it was told: there is nothing to be seen */
+	int result = remove_leftovers(d, err);
+	store_release(d, STORE_IMAGES);
+	return result;
 }

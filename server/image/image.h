@@ -13,7 +13,7 @@
 #include "server/daemon.h"
 #include "incus/v1/image.pb-c.h"
 
-/* Makes the images folder; removes unfinished imports and files without a row. Call after db_open,
+/* Removes unfinished imports and files without a row. Call after db_open,
  * before listeners. */
 int image_start(Daemon *d, Error **err);
 

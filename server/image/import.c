@@ -5,6 +5,7 @@
 #include "server/image/hasher.h"
 #include "server/image/metadata.h"
 #include "server/project/usage.h"
+#include "server/storage/store.h"
 #include "server/storage/unpack.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -27,9 +28,13 @@ struct ImageImport {
 int image_import_new(Daemon *d, ImageImport **ret_import, Error **err)
 {
 	g_autofree char *folder = g_build_filename(d->dir, "images", "import-XXXXXX", NULL);
-	if (!mkdtemp(folder))
-		return error_errno(
-		    err, ERROR_INTERNAL, errno, "Cannot create a folder for the image");
+	if (store_hold(d, STORE_IMAGES, err) < 0)
+		return -1;
+	if (!mkdtemp(folder)) {
+		error_errno(err, ERROR_INTERNAL, errno, "Cannot create a folder for the image");
+		store_release(d, STORE_IMAGES);
+		return -1;
+	}
 	ImageImport *import = g_new0(ImageImport, 1);
 	import->daemon = d;
 	import->folder = g_steal_pointer(&folder);
@@ -65,6 +70,7 @@ void image_import_free(ImageImport *import)
 		log_warn("Temporary image files stay", "path", import->folder, "err", err->message);
 		error_free(err);
 	}
+	store_release(import->daemon, STORE_IMAGES);
 	g_free(import->folder);
 	g_free(import->filename);
 	g_free(import);

@@ -35,13 +35,13 @@ static void tell(
 /* ---- create ---- */
 
 static int choose_expiry(
-    Instance *i, const InstanceSnapshotSpec *spec, int64_t now, int64_t *ret_expires, Error **err)
+    Instance *i, const InstanceSnapshotSpec *spec, int64_t now, Moment *ret_expires, Error **err)
 {
 	g_autofree char *age = instance_expanded_get(i, "snapshots.expiry");
 	*ret_expires = spec->expires;
 	if (spec->expires_given || !age)
 		return 0;
-	return units_parse_expiry(age, now, ret_expires, err);
+	return units_parse_expiry(age, now, &ret_expires->seconds, err);
 }
 
 static int describe(
@@ -76,7 +76,7 @@ static int take(
 	gboolean freeze = instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
 	if (freeze && power_freeze_locked(i, TRUE, err) < 0)
 		return -1;
-	int result = snapshot_create(pool, volume, s->name, s->description, s->expires, err);
+	int result = snapshot_create(pool, volume, s->name, s->description, &s->expires, err);
 	if (freeze && power_freeze_locked(i, FALSE, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
@@ -179,7 +179,7 @@ int instance_snapshot_rename(
 	return result;
 }
 
-static int set_expiry_locked(Instance *i, const char *name, int64_t expires, Error **err)
+static int set_expiry_locked(Instance *i, const char *name, const Moment *expires, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
@@ -192,7 +192,7 @@ static int set_expiry_locked(Instance *i, const char *name, int64_t expires, Err
 }
 
 int instance_snapshot_set_expiry(
-    Instance *i, const char *name, int64_t expires, const Caller *caller, Error **err)
+    Instance *i, const char *name, const Moment *expires, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
@@ -360,7 +360,7 @@ void instance_snapshot_render(Instance *i, const ProfileSet *set, const Instance
 	out->ephemeral = i->ephemeral;
 	out->stateful = s->stateful;
 	out->created_at = timestamp(arena, s->created);
-	out->expires_at = timestamp(arena, s->expires);
+	out->expires_at = moment_to_message(&s->expires, arena);
 	out->last_used_at = timestamp(arena, i->last_used);
 	out->size = -1;
 }

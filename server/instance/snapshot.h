@@ -7,6 +7,7 @@
  * Order: the instance's row, then the volume's row and data; the other way round when deleting. At
  * start an instance's row without the volume's is removed.
  */
+#include "sdk/base/moment.h"
 #include "server/instance/instance.h"
 #include "server/rpc/request.h"
 
@@ -15,7 +16,8 @@ struct Operation;
 typedef struct InstanceSnapshot {
 	int64_t id, instance_id;
 	char *name, *description;
-	int64_t created, expires; /* seconds since 1970; expires 0: never */
+	int64_t created; /* seconds since 1970 */
+	Moment expires;	 /* 0: never */
 	gboolean stateful;
 	Config *config;           /* the instance's own keys then, volatile ones too */
 	Devices *devices;
@@ -27,7 +29,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(InstanceSnapshot, instance_snapshot_free)
 typedef struct InstanceSnapshotSpec {
 	const char *name;  /* NULL or "": the next that snapshots.pattern gives */
 	gboolean expires_given;
-	int64_t expires;   /* when given: 0 is never; else snapshots.expiry decides */
+	Moment expires;	   /* when given: 0 is never; else snapshots.expiry decides */
 	gboolean stateful; /* ERROR_UNSUPPORTED until machines keep their state */
 	const char *description;
 } InstanceSnapshotSpec;
@@ -42,7 +44,7 @@ int instance_snapshot_delete(Instance *i, const char *name, const Caller *caller
 int instance_snapshot_rename(
     Instance *i, const char *name, const char *new_name, const Caller *caller, Error **err);
 int instance_snapshot_set_expiry(
-    Instance *i, const char *name, int64_t expires, const Caller *caller, Error **err);
+    Instance *i, const char *name, const Moment *expires, const Caller *caller, Error **err);
 /* Root data, own keys and devices as they were; uuid and power state stay. One that runs is stopped
  * at once and started again. */
 int instance_snapshot_restore(Instance *i, const char *name, const Caller *caller, Error **err);

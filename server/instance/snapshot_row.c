@@ -43,7 +43,7 @@ static int load_rows(Tx *tx, LoadCall *call, Error **err)
 		s->name = g_strdup(rows_text(rows, 2));
 		s->description = g_strdup(rows_null(rows, 3) ? "" : rows_text(rows, 3));
 		s->created = rows_time(rows, 4);
-		s->expires = MAX(rows_time(rows, 5), 0);
+		s->expires = rows_moment(rows, 5);
 		s->stateful = rows_int(rows, 6) != 0;
 		s->config = config_new();
 		s->devices = devices_new();
@@ -196,8 +196,8 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	if (tx_insert(tx, &s->id, err,
 		"INSERT INTO instances_snapshots (instance_id, name, creation_date, stateful, description, expiry_date)"
 		" VALUES (?, ?, ?, ?, ?, ?)",
-		"istist", s->instance_id, s->name, s->created, (int64_t)s->stateful, s->description,
-		s->expires) < 0)
+		"istisT", s->instance_id, s->name, s->created, (int64_t)s->stateful, s->description,
+		&s->expires) < 0)
 		return -1;
 	return tx_config_replace(tx, "instances_snapshots_config", "instance_snapshot_id", s->id,
 		   s->config, err) < 0 ?
@@ -207,9 +207,9 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 }
 
 /* Whoever deletes it then may have to wake earlier. */
-static void expiry_changed(Daemon *d, int64_t expires)
+static void expiry_changed(Daemon *d, const Moment *expires)
 {
-	if (expires)
+	if (expires->seconds)
 		schedule_changed(d);
 }
 
@@ -217,7 +217,7 @@ int snapshot_insert(Daemon *d, InstanceSnapshot *s, Error **err)
 {
 	Error *inner = NULL;
 	if (db_tx(d->db, insert_tx, s, &inner) == 0) {
-		expiry_changed(d, s->expires);
+		expiry_changed(d, &s->expires);
 		return 0;
 	}
 	if (inner->kind != ERROR_EXISTS)
@@ -238,7 +238,8 @@ int snapshot_forget(Daemon *d, int64_t id, Error **err)
 }
 
 typedef struct ChangeCall {
-	int64_t id, expires;
+	int64_t id;
+	const Moment *expires;
 	const char *name;
 } ChangeCall;
 
@@ -248,7 +249,7 @@ static int change_tx(Tx *tx, void *data, Error **err)
 	return call->name ?
 	    tx_exec(tx, err, "UPDATE instances_snapshots SET name = ? WHERE id = ?", "si",
 		call->name, call->id) :
-	    tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "ti",
+	    tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "Ti",
 		call->expires, call->id);
 }
 
@@ -258,7 +259,7 @@ int snapshot_set_name(Daemon *d, int64_t id, const char *name, Error **err)
 	return db_tx(d->db, change_tx, &call, err);
 }
 
-int snapshot_set_expiry(Daemon *d, int64_t id, int64_t expires, Error **err)
+int snapshot_set_expiry(Daemon *d, int64_t id, const Moment *expires, Error **err)
 {
 	ChangeCall call = { .id = id, .expires = expires };
 	if (db_tx(d->db, change_tx, &call, err) < 0)
@@ -303,7 +304,7 @@ static int expiring_tx(Tx *tx, void *data, Error **err)
 		*s = (InstanceSnapshot){ .id = rows_int(rows, 0),
 			.instance_id = rows_int(rows, 1),
 			.name = g_strdup(rows_text(rows, 2)),
-			.expires = expires };
+			.expires = { .seconds = expires } };
 		g_ptr_array_add(list, s);
 	}
 	return more;

@@ -200,8 +200,20 @@ static int expiring_load(Daemon *d, Expiring *ret, Error **err)
 	    snapshot_row_expiring(d, &ret->volumes, err);
 }
 
+/* What is over when it is told so has a minute left, for who mistook the date. `promised` is what
+ * was answered last: 0 at start, so that what ran out meanwhile goes at once. */
+static gint64 no_sooner(gint64 next, gint64 now_us, gint64 *promised)
+{
+	if (next > now_us)
+		*promised = next;
+	else if (*promised > now_us)
+		*promised = MIN(*promised, now_us + G_TIME_SPAN_MINUTE);
+	return *promised;
+}
+
 static gint64 expiry_due(Daemon *d, gint64 now_us)
 {
+	static gint64 promised; /* asked on one thread only */
 	g_auto(Expiring) expiring = { 0 };
 	g_autoptr(Error) error = NULL;
 	int64_t next = CRON_NEVER;
@@ -210,10 +222,11 @@ static gint64 expiry_due(Daemon *d, gint64 now_us)
 		return now_us + G_TIME_SPAN_MINUTE;
 	}
 	for (guint n = 0; n < expiring.instances->len; n++)
-		next = MIN(next, ((InstanceSnapshot *)expiring.instances->pdata[n])->expires);
+		next = MIN(
+		    next, ((InstanceSnapshot *)expiring.instances->pdata[n])->expires.seconds);
 	for (guint n = 0; n < expiring.volumes->len; n++)
 		next = MIN(next, ((ExpiringSnapshot *)expiring.volumes->pdata[n])->expires);
-	return microseconds(next);
+	return no_sooner(microseconds(next), now_us, &promised);
 }
 
 static int expire_instance(const GPtrArray *all, const InstanceSnapshot *s, Error **err)
@@ -262,7 +275,7 @@ static int run_expiry(Operation *op, void *data, Error **err)
 	     n++) {
 		const InstanceSnapshot *s = expiring.instances->pdata[n];
 		Error *error = NULL;
-		if (s->expires <= now && expire_instance(all, s, &error) < 0)
+		if (s->expires.seconds <= now && expire_instance(all, s, &error) < 0)
 			note(error, "an instance", s->name, &first);
 	}
 	for (guint n = 0; n < expiring.volumes->len && !g_atomic_int_get(&d->shutting_down); n++) {

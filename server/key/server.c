@@ -12,6 +12,7 @@ enum { TRIGGERS_MAX = 32 };
 typedef struct Trigger {
 	const char *key;
 	ServerTrigger run;
+	ServerStored stored;
 } Trigger;
 
 struct ServerConfig {
@@ -96,7 +97,13 @@ Config *server_config_all(ServerConfig *config)
 void server_config_on_change(ServerConfig *config, const char *key, ServerTrigger trigger)
 {
 	g_assert(config->n_triggers < TRIGGERS_MAX);
-	config->triggers[config->n_triggers++] = (Trigger){key, trigger};
+	config->triggers[config->n_triggers++] = (Trigger){ .key = key, .run = trigger };
+}
+
+void server_config_on_stored(ServerConfig *config, const char *key, ServerStored stored)
+{
+	g_assert(config->n_triggers < TRIGGERS_MAX);
+	config->triggers[config->n_triggers++] = (Trigger){ .key = key, .stored = stored };
 }
 
 static gboolean trigger_matches(const Trigger *trigger, const char *key)
@@ -118,14 +125,26 @@ static int run_triggers(Daemon *d, const char *key, const char *old_value, const
 {
 	ServerConfig *config = d->config;
 	for (unsigned i = 0; i < config->n_triggers; i++) {
-		if (!trigger_matches(&config->triggers[i], key) || config->triggers[i].run(d, key, new_value, err) == 0)
+		const Trigger *trigger = &config->triggers[i];
+		if (!trigger->run || !trigger_matches(trigger, key) ||
+		    trigger->run(d, key, new_value, err) == 0)
 			continue;
 		while (i-- > 0)
-			if (trigger_matches(&config->triggers[i], key))
+			if (config->triggers[i].run && trigger_matches(&config->triggers[i], key))
 				config->triggers[i].run(d, key, old_value, NULL);
 		return error_prefix(err, "Cannot set \"%s\"", key);
 	}
 	return 0;
+}
+
+static void tell_stored(Daemon *d, const GPtrArray *changed)
+{
+	for (guint n = 0; n < changed->len; n++)
+		for (unsigned i = 0; i < d->config->n_triggers; i++) {
+			const Trigger *trigger = &d->config->triggers[i];
+			if (trigger->stored && trigger_matches(trigger, changed->pdata[n]))
+				trigger->stored(d, changed->pdata[n]);
+		}
 }
 
 static void undo_triggers(Daemon *d, const GPtrArray *changed, guint n, const Config *old)
@@ -215,6 +234,7 @@ int server_config_set(Daemon *d, const Config *changes, gboolean patch, char ***
 		g_hash_table_unref(config->values);
 		config->values = g_steal_pointer(&values);
 		g_rw_lock_writer_unlock(&config->lock);
+		tell_stored(d, changed);
 	}
 	g_mutex_unlock(&config->change);
 	if (failed)

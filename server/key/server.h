@@ -26,6 +26,9 @@ Config *server_config_all(ServerConfig *config);
 typedef int (*ServerTrigger)(Daemon *d, const char *key, const char *value, Error **err);
 /* At start only. key may end in ".*"; called once for each matching key that changes. */
 void server_config_on_change(ServerConfig *config, const char *key, ServerTrigger trigger);
+/* At start only: called once the change of that key is stored and seen by all. */
+typedef void (*ServerStored)(Daemon *d, const char *key);
+void server_config_on_stored(ServerConfig *config, const char *key, ServerStored stored);
 /* Replaces everything (PUT), or merges with "" removing (patch). Checks, triggers, stores.
  * *ret_changed, when given, gets the names of changed keys: g_strfreev. */
 int server_config_set(Daemon *d, const Config *changes, gboolean patch, char ***ret_changed, Error **err);

@@ -24,7 +24,8 @@ typedef struct Caller {
 	char *address;        /* "@" for the unix socket, else IP:PORT */
 	gboolean admin;       /* trusted and not restricted */
 	gboolean metrics_only;
-	char **projects;      /* restricted callers: the projects they may use; NULL when admin */
+	gboolean metrics_port; /* came through core.metrics_address: nothing else is there */
+	char **projects;      /* the projects that a restricted caller may use; NULL: not restricted */
 	uint32_t uid;         /* unix only */
 	int generation;       /* of the trust store that decided this; server/rpc/identity.h */
 } Caller;

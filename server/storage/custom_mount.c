@@ -5,6 +5,7 @@
 #include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
+#include "server/storage/store.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -21,7 +22,8 @@ int pool_custom_check(Pool *p, const char *project, const char *volume_name, Err
 {
 	g_autoptr(Volume) volume = NULL;
 	if (attach_volume(p, project, volume_name, &volume, err) < 0 ||
-	    volume_load(p, volume, NULL, NULL, err) < 0)
+	    volume_load(p, volume, NULL, NULL, err) < 0 ||
+	    store_check_volume(p->daemon, p->name, volume->project, volume_name, err) < 0)
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ?
 	    0 :

@@ -4,6 +4,7 @@
 #include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot_name.h"
+#include "server/storage/store.h"
 #include <string.h>
 #include <time.h>
 
@@ -44,13 +45,13 @@ int custom_snapshot_next_name(
 }
 
 static int choose_expiry(
-    const CustomSnapshotSpec *spec, const Config *config, int64_t *ret_expires, Error **err)
+    const CustomSnapshotSpec *spec, const Config *config, Moment *ret_expires, Error **err)
 {
 	const char *age = config_get(config, "snapshots.expiry");
 	*ret_expires = spec->expires;
 	if (spec->expires_given || !age)
 		return 0;
-	return units_parse_expiry(age, time(NULL), ret_expires, err);
+	return units_parse_expiry(age, time(NULL), &ret_expires->seconds, err);
 }
 
 int custom_snapshot_create(Pool *pool, const char *project, const char *name,
@@ -59,9 +60,10 @@ int custom_snapshot_create(Pool *pool, const char *project, const char *name,
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(Config) config = NULL;
 	g_autofree char *snapshot = g_strdup(spec->name ? spec->name : "");
-	int64_t expires;
+	Moment expires;
 	if (load(pool, project, name, &volume, &config, err) < 0 ||
-	    choose_expiry(spec, config, &expires, err) < 0)
+	    choose_expiry(spec, config, &expires, err) < 0 ||
+	    store_check_volume(pool->daemon, pool->name, project, name, err) < 0)
 		return -1;
 	if (volume->content == CONTENT_ISO)
 		return error_set(err, ERROR_INVALID,
@@ -74,7 +76,7 @@ int custom_snapshot_create(Pool *pool, const char *project, const char *name,
 	if (name_check_snapshot(snapshot, err) < 0)
 		return error_prefix(err, "Invalid snapshot name");
 	if (snapshot_create(pool, volume, snapshot, spec->description ? spec->description : "",
-		expires, err) < 0)
+		&expires, err) < 0)
 		return -1;
 	if (ret_name)
 		*ret_name = g_steal_pointer(&snapshot);

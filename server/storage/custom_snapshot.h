@@ -9,7 +9,7 @@ typedef struct CustomSnapshotSpec {
 	const char *name;  /* NULL or "": the next that snapshots.pattern gives */
 	const char *description;
 	gboolean expires_given;
-	int64_t expires;   /* when given: 0 is never; else snapshots.expiry decides */
+	Moment expires; /* when given: 0 is never; else snapshots.expiry decides */
 } CustomSnapshotSpec;
 
 /* ERROR_EXISTS for a name that is taken. *ret_name (g_free; ret may be NULL) is what it was called.

@@ -3,7 +3,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
-#include "server/storage/pack_attributes.h"
+#include "server/storage/tree_attributes.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,9 @@ struct Pack {
 	ArchiveTarget *target;
 	struct archive *disk; /* reads holes */
 	struct archive_entry *entry;
-	GArray *none;
-	const GArray *owners; /* never NULL */
+	const GArray *owners;
 	GHashTable *links;    /* Link set: files with more than one name, by their first */
+	gboolean live;
 	uint64_t bytes;
 	int64_t started_us;
 	char chunk[CHUNK];
@@ -59,7 +59,6 @@ int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
 	pack->disk = archive_read_disk_new();
 	archive_read_disk_set_behavior(pack->disk,
 	    ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS | ARCHIVE_READDISK_NO_ACL);
-	pack->owners = pack->none = g_array_new(FALSE, FALSE, sizeof(IdRange));
 	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
 	if (archive_target_open(
 		options->compression, options->sink, options->data, &pack->target, err) < 0)
@@ -76,7 +75,6 @@ void pack_free(Pack *pack)
 	archive_read_free(pack->disk);
 	archive_entry_free(pack->entry);
 	g_hash_table_unref(pack->links);
-	g_array_unref(pack->none);
 	g_free(pack);
 }
 
@@ -87,7 +85,7 @@ static int fail(const char *what, const char *path, Error **err)
 
 void pack_owners(Pack *pack, const GArray *map)
 {
-	pack->owners = map ? map : pack->none;
+	pack->owners = map;
 }
 
 /* Times of access and change are the host's affair. */
@@ -120,7 +118,7 @@ static void begin_entry(Pack *pack, const char *path, const struct stat *st)
 /* What an open file or directory has beside its stat. */
 static int add_attributes(Pack *pack, int fd, const char *path, const struct stat *st, Error **err)
 {
-	if (pack_attributes(fd, pack->owners, pack->entry) < 0)
+	if (attributes_get(fd, pack->owners, pack->entry) < 0)
 		return fail("read the attributes of", path, err);
 	if (!S_ISREG(st->st_mode) || st->st_blocks >= st->st_size / 512)
 		return 0;
@@ -154,9 +152,13 @@ static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Erro
 			continue;
 		if (n < 0)
 			return fail("read", path, err);
-		if (n == 0)
+		if (n == 0 && !pack->live)
 			return error_set(err, ERROR_INTERNAL,
 			    "File \"%s\" became shorter while it was read", path);
+		if (n == 0) {
+			n = (ssize_t)MIN(left, CHUNK);
+			memset(pack->chunk, 0, (size_t)n);
+		}
 		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 ||
 		    report(pack, (size_t)n, err) < 0)
 			return -1;
@@ -165,6 +167,13 @@ static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Erro
 	return 0;
 }
 
+/* Whether an error is only that something went while a live tree was read. */
+static gboolean has_gone(const Pack *pack)
+{
+	return pack->live && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR);
+}
+
+/* 1: it has gone. */
 static int add_file(Pack *pack, int directory, const char *name, const char *path, Error **err)
 {
 	struct stat st;
@@ -172,9 +181,9 @@ static int add_file(Pack *pack, int directory, const char *name, const char *pat
 	autofd int fd = openat(
 	    directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail("open", path, err);
+		return has_gone(pack) ? 1 : fail("open", path, err);
 	if (!S_ISREG(st.st_mode))
-		return error_set(
+		return pack->live ? 1 : error_set(
 		    err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
 	begin_entry(pack, path, &st);
 	if (add_attributes(pack, fd, path, &st, err) < 0 ||
@@ -189,7 +198,9 @@ static int add_symlink(Pack *pack, int directory, const char *name, const char *
 	char target[PATH_LENGTH_MAX + 1];
 	ssize_t n = readlinkat(directory, name, target, sizeof target - 1);
 	if (n < 0)
-		return fail("read the link", path, err);
+		return has_gone(pack) || (pack->live && errno == EINVAL) ?
+		    0 :
+		    fail("read the link", path, err);
 	target[n] = '\0';
 	begin_entry(pack, path, st);
 	archive_entry_set_symlink(pack->entry, target);
@@ -220,7 +231,7 @@ static int add_subdirectory(
 {
 	autofd int fd = file_openat(directory, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 	if (fd < 0)
-		return fail("open", path, err);
+		return has_gone(pack) ? 0 : fail("open", path, err);
 	return add_directory(pack, fd, path, depth, err);
 }
 
@@ -229,7 +240,7 @@ static int add_child(
 {
 	struct stat st;
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail("look at", path, err);
+		return has_gone(pack) ? 0 : fail("look at", path, err);
 	if (S_ISDIR(st.st_mode))
 		return add_subdirectory(pack, directory, name, path, depth, err);
 	if (S_ISSOCK(st.st_mode)) /* nobody listens, and tar has no word for it */
@@ -237,8 +248,12 @@ static int add_child(
 	int linked = st.st_nlink > 1 ? add_link(pack, path, &st, err) : 0;
 	if (linked != 0)
 		return linked < 0 ? -1 : 0;
-	if (S_ISREG(st.st_mode))
-		return add_file(pack, directory, name, path, err);
+	if (S_ISREG(st.st_mode)) {
+		int gone = add_file(pack, directory, name, path, err);
+		if (gone > 0) /* its other names are not links to it then */
+			g_hash_table_remove(pack->links, &(Link){ st.st_dev, st.st_ino, NULL });
+		return gone < 0 ? -1 : 0;
+	}
 	if (S_ISLNK(st.st_mode))
 		return add_symlink(pack, directory, name, path, &st, err);
 	begin_entry(pack, path, &st);
@@ -304,6 +319,29 @@ static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, E
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
 {
 	return fault_point("pack", err) < 0 ? -1 : add_directory(pack, directory_fd, path, 0, err);
+}
+
+void pack_set_live(Pack *pack, gboolean live)
+{
+	pack->live = live;
+}
+
+int pack_file(Pack *pack, const char *path, int fd, Error **err)
+{
+	struct stat st;
+	off_t size = lseek(fd, 0, SEEK_END);
+	if (size < 0 || lseek(fd, 0, SEEK_SET) < 0 || fstat(fd, &st) < 0)
+		return fail("read", path, err);
+	st = (struct stat){ .st_mode = S_IFREG | 0600,
+		.st_nlink = 1,
+		.st_size = size,
+		.st_blocks = S_ISREG(st.st_mode) ? st.st_blocks : G_MAXLONG,
+		.st_mtim = st.st_mtim };
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 ||
+	    archive_target_entry(pack->target, pack->entry, err) < 0)
+		return -1;
+	return add_content(pack, fd, path, (uint64_t)size, err);
 }
 
 int pack_text(Pack *pack, const char *path, const char *text, Error **err)

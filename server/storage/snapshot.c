@@ -118,7 +118,7 @@ static int restore_tree(Pool *pool, const Volume *volume, const Volume *snapshot
 /* ---- with rows and locks ---- */
 
 int snapshot_create(Pool *pool, const Volume *volume, const char *name, const char *description,
-    int64_t expires, Error **err)
+    const Moment *expires, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
@@ -128,7 +128,7 @@ int snapshot_create(Pool *pool, const Volume *volume, const char *name, const ch
 		return -1;
 	SnapshotRow row = { .name = (char *)name,
 		.description = (char *)description,
-		.expires = expires,
+		.expires = *expires,
 		.config = config };
 	if (snapshot_row_insert(pool, volume, &row, err) < 0)
 		return -1;

@@ -12,7 +12,8 @@
 typedef struct SnapshotRow {
 	int64_t id;
 	char *name, *description;
-	int64_t created, expires; /* seconds since 1970; expires 0: never */
+	int64_t created;	  /* seconds since 1970 */
+	Moment expires;		  /* 0: never */
 	Config *config;           /* NULL unless asked for */
 } SnapshotRow;
 void snapshot_row_free(SnapshotRow *row);
@@ -22,7 +23,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SnapshotRow, snapshot_row_free)
  * the description. The caller has made sure that nothing writes to it meanwhile (instances are
  * frozen). */
 int snapshot_create(Pool *pool, const Volume *volume, const char *name, const char *description,
-    int64_t expires, Error **err);
+    const Moment *expires, Error **err);
 /* The row only, of data that comes with its volume (copies, imports). created 0: now. */
 int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
 int snapshot_row_insert_in(
@@ -47,7 +48,7 @@ int snapshot_row_find(
 /* SnapshotRow *, oldest first; two statements. */
 int snapshot_row_list(Pool *pool, const Volume *volume, GPtrArray **ret_rows, Error **err);
 int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description,
-    int64_t expires, Error **err);
+    const Moment *expires, Error **err);
 
 /* A snapshot of a custom volume that will expire. */
 typedef struct ExpiringSnapshot {

@@ -19,7 +19,7 @@ typedef struct SnapshotCall {
 	const char *name, *new_name;
 	const SnapshotRow *row;
 	const char *description;
-	int64_t expires;
+	const Moment *expires;
 	GPtrArray *rows;
 } SnapshotCall;
 
@@ -46,7 +46,7 @@ static int load_rows(Tx *tx, SnapshotCall *call, Error **err)
 		row->name = g_strdup(rows_text(rows, 1));
 		row->description = g_strdup(rows_null(rows, 2) ? "" : rows_text(rows, 2));
 		row->created = rows_time(rows, 3);
-		row->expires = rows_time(rows, 4);
+		row->expires = rows_moment(rows, 4);
 		row->config = config_new();
 		g_ptr_array_add(call->rows, row);
 	}
@@ -131,8 +131,8 @@ int snapshot_row_insert_in(Tx *tx, Pool *pool, const Volume *v, const SnapshotRo
 	if (tx_exec(tx, err,
 		"INSERT INTO storage_volumes_snapshots (id, storage_volume_id, name, description, expiry_date,"
 		" creation_date) VALUES (?, ?, ?, ?, ?, ?)",
-		"iisstt", id, volume, row->name, row->description ? row->description : "",
-		row->expires,
+		"iissTt", id, volume, row->name, row->description ? row->description : "",
+		&row->expires,
 		row->created ? row->created : (int64_t)(g_get_real_time() / G_USEC_PER_SEC)) < 0)
 		return -1;
 	return row->config ? tx_config_replace(tx, "storage_volumes_snapshots_config",
@@ -147,9 +147,9 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 }
 
 /* Whoever deletes it then may have to wake earlier. */
-static void expiry_changed(Pool *pool, int64_t expires)
+static void expiry_changed(Pool *pool, const Moment *expires)
 {
-	if (expires)
+	if (expires->seconds)
 		schedule_changed(pool->daemon);
 }
 
@@ -158,7 +158,7 @@ int snapshot_row_insert(Pool *pool, const Volume *volume, const SnapshotRow *row
 	SnapshotCall call = { .pool = pool, .volume = volume, .row = row };
 	Error *inner = NULL;
 	if (db_tx(pool->daemon->db, insert_tx, &call, &inner) == 0) {
-		expiry_changed(pool, row->expires);
+		expiry_changed(pool, &row->expires);
 		return 0;
 	}
 	if (inner->kind != ERROR_EXISTS)
@@ -213,14 +213,14 @@ static int update_tx(Tx *tx, void *data, Error **err)
 	const Volume *v = call->volume;
 	if (tx_exec(tx, err,
 		"UPDATE storage_volumes_snapshots SET description = ?, expiry_date = ?" THE_SNAPSHOT,
-		"st" OF_VOLUME_FORMAT, call->description, call->expires, call->pool->id,
+		"sT" OF_VOLUME_FORMAT, call->description, call->expires, call->pool->id,
 		(int64_t)v->type, v->name, v->project, call->name, call->name) < 0)
 		return -1;
 	return changed(tx, err);
 }
 
 int snapshot_row_update(Pool *pool, const Volume *volume, const char *name, const char *description,
-    int64_t expires, Error **err)
+    const Moment *expires, Error **err)
 {
 	SnapshotCall call = { .pool = pool,
 		.volume = volume,

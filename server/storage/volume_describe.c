@@ -2,6 +2,7 @@
 #include "server/project/project.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
+#include "server/storage/store.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -170,9 +171,12 @@ static int describe_tx(Tx *tx, void *data, Error **err)
 	    err);
 }
 
-static void finish(Described *d, Arena *arena)
+static void finish(Pool *pool, Described *d, Arena *arena)
 {
 	Pb__StorageVolume *m = d->message;
+	if (d->type == VOLUME_CUSTOM &&
+	    store_on_volume(pool->daemon, pool->name, m->project, m->name))
+		g_ptr_array_add(d->used, g_strdup("/1.0"));
 	config_to_map(d->config, arena, &pb__storage_volume__config_entry__descriptor, &m->n_config,
 	    &m->config);
 	m->n_used_by = d->used->len;
@@ -207,7 +211,7 @@ int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *
 	*ret_n = volumes->len;
 	*ret_volumes = arena_alloc(arena, (volumes->len + 1) * sizeof(void *));
 	for (guint i = 0; i < volumes->len; i++) {
-		finish(volumes->pdata[i], arena);
+		finish(pool, volumes->pdata[i], arena);
 		(*ret_volumes)[i] = ((Described *)volumes->pdata[i])->message;
 	}
 	return 0;

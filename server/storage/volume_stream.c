@@ -2,112 +2,208 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "server/operation/operation.h"
+#include "server/storage/tree_pack.h"
 #include "server/storage/pool_private.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "server/storage/unpack.h"
+#include "server/storage/volume_build.h"
 #include <string.h>
-#include <unistd.h>
 
-/* ---- one stream ---- */
-
-typedef struct Sending {
-	DriverCall *call;
-	const char *parent;
-	int fd, result;
-	Error *error;
-} Sending;
-
-static void *send_thread(void *data)
+const char *volume_stream_method(const Pool *pool)
 {
-	Sending *sending = data;
-	DriverCall *call = sending->call;
-	sending->result = call->pool.driver->volume_send(
-	    &call->pool, &call->volume, sending->parent, sending->fd, &sending->error);
-	close(sending->fd);
-	return NULL;
+	return pool->driver->volume_send && pool->driver->volume_receive ? pool->driver->name :
+									   NULL;
 }
 
-/* Of the two that fail together the sender knows why. */
-static int transfer(DriverCall *from, const char *parent, DriverCall *to, Error **err)
-{
-	int ends[2];
-	Error *inner = NULL;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a pipe");
-	Sending sending = { .call = from, .parent = parent, .fd = ends[1] };
-	GThread *thread = g_thread_new("volume-send", send_thread, &sending);
-	int result = to->pool.driver->volume_receive(&to->pool, &to->volume, ends[0], &inner);
-	close(ends[0]);
-	g_thread_join(thread);
-	if (sending.result < 0) {
-		g_clear_pointer(&inner, error_free);
-		return error_propagate(err, sending.error);
-	}
-	return result < 0 ? error_propagate(err, inner) : 0;
-}
+/* ---- going out ---- */
 
-static int stream_one(const VolumeCopy *copy, const Volume *source, const char *parent,
-    const Volume *target, const Config *config, Error **err)
+/* Counted mounts: somebody may be using it. The fd of its directory, or -1. */
+static int open_mounted(Pool *pool, const Volume *volume, Error **err)
 {
-	g_autoptr(DriverCall) from = driver_call_load(copy->from_pool, source, PLACE_OWN);
-	g_autoptr(DriverCall) to = driver_call_new(
-	    copy->to_pool, target, PLACE_UNFINISHED, config);
-	g_autofree char *folder = g_path_get_dirname(to->path);
-	return file_mkdir_all(folder, 0711, err) < 0 || fault_point("volume stream", err) < 0 ?
-	    -1 :
-	    transfer(from, parent, to, err);
-}
-
-/* ---- the volume with its snapshots ---- */
-
-/* A stream brings the source's file system along. */
-static int is_like(const VolumeCopy *copy, const Config *config, gboolean *ret_like, Error **err)
-{
-	static const char *const keys[] = { "block.filesystem", "zfs.block_mode", "zfs.blocksize" };
-	g_autoptr(Config) own = NULL;
-	g_autoptr(Volume) volume = volume_new(
-	    copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
-	if (volume_row_find(copy->from_pool, volume, NULL, &own, err) < 0)
+	if (volume_mount(pool, volume, err) < 0)
 		return -1;
-	*ret_like = TRUE;
-	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
-		*ret_like &= g_strcmp0(config_get(own, keys[i]), config_get(config, keys[i])) == 0;
+	int fd = file_open_directory(volume->path, err);
+	if (fd < 0)
+		volume_unmount(pool, volume, NULL);
+	return fd;
+}
+
+static int close_mounted(Pool *pool, const Volume *volume, int fd, int result, Error **err)
+{
+	close(fd);
+	return volume_unmount(pool, volume, result == 0 ? err : NULL) < 0 ? -1 : result;
+}
+
+int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err)
+{
+	int fd = open_mounted(pool, volume, err);
+	return fd < 0 ? -1 : close_mounted(pool, volume, fd, tree_list(fd, ret_entries, err), err);
+}
+
+static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
+{
+	const VolumeStreamTree *tree = data;
+	return tree->kept && g_hash_table_contains(tree->kept, path);
+}
+
+static gboolean is_cancelled(void *data)
+{
+	const VolumeStreamTree *tree = data;
+	return tree->op && operation_cancelled(tree->op);
+}
+
+int volume_stream_send_tree(
+    Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err)
+{
+	TreePackOptions options = { .skip = is_kept,
+		.cancelled = is_cancelled,
+		.data = (void *)tree,
+		.owners = tree->owners };
+	int dir = open_mounted(pool, volume, err);
+	return dir < 0 ? -1 :
+			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
+}
+
+int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	if (!volume_stream_method(pool))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Storage driver \"%s\" has no stream of its own", pool->driver_name);
+	return pool->driver->volume_send(&call->pool, &call->volume, parent, fd, err);
+}
+
+/* ---- coming in ---- */
+
+struct VolumeArrival {
+	Pool *pool;
+	Volume *volume;
+	VolumeLock *lock; /* of a new one */
+	Config *config;
+	char *path; /* where the tree is mounted */
+	gboolean existing, native, open;
+};
+
+static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
+{
+	VolumeArrival *a = g_new0(VolumeArrival, 1);
+	a->pool = pool_ref(pool);
+	a->volume = volume_new(pool, volume->type, volume->project, volume->name);
+	return a;
+}
+
+int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
+    VolumeArrival **ret, Error **err)
+{
+	g_autoptr(VolumeArrival) a = arrival_make(pool, volume);
+	a->native = native;
+	a->config = volume_effective_config(pool, config);
+	a->lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (volume_exists(pool, volume, PLACE_OWN))
+		return error_set(err, ERROR_EXISTS,
+		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
+		    pool->name);
+	if (volume_begin(pool, a->volume, a->config, &a->path, err) < 0)
+		return -1;
+	a->open = TRUE;
+	/* The driver makes it itself, in the place that is known to be free now. */
+	if (native && volume_destroy(pool, a->volume, PLACE_UNFINISHED, err) < 0)
+		return -1;
+	*ret = g_steal_pointer(&a);
 	return 0;
 }
 
-static int stream_all(const VolumeCopy *copy, const Config *config, Error **err)
+int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err)
 {
-	const char *parent = NULL;
-	g_autoptr(Volume) volume = volume_new(
-	    copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
-	volume->content = copy->from->content;
-	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
-		const char *name = copy->snapshots->pdata[n];
-		g_autoptr(Volume) source = volume_snapshot(copy->from_pool, volume, name);
-		g_autoptr(Volume) target = volume_snapshot(copy->to_pool, copy->to, name);
-		if (stream_one(copy, source, parent, target, config, err) < 0)
-			return -1;
-		parent = name;
-	}
-	return stream_one(copy, copy->from, parent, copy->to, config, err);
+	g_autoptr(VolumeArrival) a = arrival_make(pool, volume);
+	a->existing = TRUE;
+	if (volume_mounted(pool, volume))
+		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (volume_mount(pool, a->volume, err) < 0)
+		return -1;
+	a->open = TRUE;
+	a->path = g_strdup(a->volume->path);
+	*ret = g_steal_pointer(&a);
+	return 0;
 }
 
-int volume_stream_copy(const VolumeCopy *copy, const Config *config, Error **err)
+int volume_arrival_list(VolumeArrival *a, GPtrArray **ret_entries, Error **err)
 {
-	const StorageDriver *driver = copy->from_pool->driver;
-	gboolean like = FALSE;
-	gboolean streams = driver == copy->to_pool->driver && driver->volume_send &&
-	    driver->volume_receive;
-	if (streams && is_like(copy, config, &like, err) < 0)
+	autofd int fd = file_open_directory(a->path, err);
+	return fd < 0 ? -1 : tree_list(fd, ret_entries, err);
+}
+
+int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArray *kept, int fd,
+    uint64_t limit, Error **err)
+{
+	/* Progress and cancellation are the business of whoever fills the pipe. */
+	UnpackOptions options = { .shape = UNPACK_TREE, .limit = limit };
+	autofd int dir = file_open_directory(a->path, err);
+	if (dir < 0 || fault_point("volume receive", err) < 0 ||
+	    tree_prune(dir, had, kept, err) < 0)
 		return -1;
-	if (!like)
-		return error_set(err, ERROR_UNSUPPORTED, "There is no stream from \"%s\" to \"%s\"",
-		    copy->from_pool->name, copy->to_pool->name);
-	if (volume_exists(copy->to_pool, copy->to, PLACE_UNFINISHED) &&
-	    volume_destroy(copy->to_pool, copy->to, PLACE_UNFINISHED, err) < 0)
+	return unpack_archive(fd, dir, &options, err);
+}
+
+int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)
+{
+	g_autoptr(Volume) of = snapshot ?
+	    volume_snapshot(a->pool, a->volume, snapshot) :
+	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
+	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
+	g_autofree char *folder = g_path_get_dirname(call->path);
+	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
-	if (stream_all(copy, config, err) == 0)
+	return a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err);
+}
+
+int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **err)
+{
+	if (!a->existing)
+		return snapshot_begin(a->pool, a->volume, row->name, err);
+	g_autoptr(Volume) snapshot = volume_snapshot(a->pool, a->volume, row->name);
+	if (snapshot_row_insert(a->pool, a->volume, row, err) < 0)
+		return -1;
+	if (snapshot_data_create(a->pool, snapshot, err) == 0)
 		return 0;
-	volume_destroy(copy->to_pool, copy->to, PLACE_UNFINISHED, NULL);
+	snapshot_row_delete(a->pool, a->volume, row->name, NULL);
 	return -1;
+}
+
+static int finish_new(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+{
+	a->open = FALSE; /* volume_finish() leaves nothing when it fails */
+	if (volume_finish(a->pool, a->volume, "", a->config, err) < 0)
+		return -1;
+	for (guint n = 0; n < snapshots->len; n++)
+		if (snapshot_row_insert(a->pool, a->volume, snapshots->pdata[n], err) < 0) {
+			volume_remove(a->pool, a->volume, NULL);
+			return -1;
+		}
+	return 0;
+}
+
+int volume_arrival_finish(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+{
+	if (!a->existing)
+		return finish_new(a, snapshots, err);
+	a->open = FALSE;
+	return volume_unmount(a->pool, a->volume, err);
+}
+
+void volume_arrival_free(VolumeArrival *a)
+{
+	if (!a)
+		return;
+	if (a->open && a->existing)
+		volume_unmount(a->pool, a->volume, NULL);
+	else if (a->open)
+		volume_abandon(a->pool, a->volume);
+	if (a->lock)
+		volume_unlock(a->lock);
+	g_clear_pointer(&a->config, g_hash_table_unref);
+	g_free(a->path);
+	volume_free(a->volume);
+	pool_unref(a->pool);
+	g_free(a);
 }

@@ -78,7 +78,7 @@ gboolean id_map_equal(const GArray *a, const GArray *b)
 
 static uint32_t translate(const GArray *ranges, gboolean user, gboolean out, uint32_t id)
 {
-	for (guint n = 0; n < ranges->len; n++) {
+	for (guint n = 0; ranges && n < ranges->len; n++) {
 		const IdRange *r = &g_array_index(ranges, IdRange, n);
 		uint32_t from = out ? r->inside : r->outside, to = out ? r->outside : r->inside;
 		if ((user ? r->is_uid : r->is_gid) && id >= from && id - from < r->count)

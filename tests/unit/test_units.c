@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "sdk/base/names.h"
+#include "sdk/base/moment.h"
 #include "sdk/base/units.h"
 #include "sdk/base/x509.h"
 
@@ -179,9 +180,37 @@ static void test_x509(void **state)
 	assert_int_equal(name_check_uuid(uuid, &err), 0);
 }
 
+static void test_moment(void **state)
+{
+	static const char *const same[] = { "2024-03-23T17:38:37.753398689-04:00",
+		"2024-03-23T17:38:37Z", "2024-03-23T17:38:37.5+14:00",
+		"1999-12-31T23:59:59-00:30" };
+	static const char *const wrong[] = { "", "2024-03-23", "2024-03-23T17:38:37",
+		"2024-03-23T17:38:37+1:00", "2024-03-23T17:38:37+24:00",
+		"2024-03-23T17:38:37+01:60", "2024-03-23T17:38:37+01:00x",
+		"2024-03-23T17:38:37+ 1:00", "2024-03-23T17:38:37+01: 0", "2024-03-23 17:38:37Z",
+		"2024-02-30T17:38:37Z" };
+	Moment moment;
+	for (size_t i = 0; i < G_N_ELEMENTS(same); i++) {
+		assert_int_equal(moment_parse(same[i], &moment, NULL), 0);
+		g_autofree char *text = moment_format(&moment);
+		assert_string_equal(text, same[i]);
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
+		assert_int_equal(moment_parse(wrong[i], &moment, NULL), -1);
+	Pb__Time foreign = PB__TIME__INIT;
+	foreign.seconds = 5;
+	foreign.nanos = -1;
+	foreign.offset = INT32_MAX;
+	moment = moment_from_message(&foreign);
+	assert_int_equal(moment.nanoseconds, 0);
+	assert_int_equal(moment.offset, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_moment),
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_names),
