@@ -52,8 +52,8 @@ static int send_inner(const char *sealed, const GPtrArray *list, int fd, Error *
 }
 
 /* The list is that of the copy, where nobody can put a link into a path any more. */
-static int send_copy(const char *sealed, const DriverVolume *volume, const char *since, int fd,
-    Error **err)
+static int send_copy(
+    const char *sealed, const DriverVolume *volume, const char *since, int fd, Error **err)
 {
 	g_autoptr(GPtrArray) list = NULL;
 	if (subvolume_list_nested(sealed, &list, err) < 0)
@@ -195,8 +195,8 @@ static int place_inner(int root, const char *path, const SubvolumeInner *inner, 
 	unlinkat(parent, name, AT_REMOVEDIR); /* what stood for it */
 	return renameat2(AT_FDCWD, path, parent, name, RENAME_NOREPLACE) == 0 ?
 	    0 :
-	    error_errno(err, ERROR_INTERNAL, errno, "Cannot place the subvolume \"%s\"",
-		inner->path);
+	    error_errno(
+		err, ERROR_INTERNAL, errno, "Cannot place the subvolume \"%s\"", inner->path);
 }
 
 /* Those inside become what they were once all are there. */

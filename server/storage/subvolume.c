@@ -298,8 +298,8 @@ static int copy_read_only(int from, int to, const GPtrArray *list)
 	for (guint i = 0; i < list->len; i++) {
 		const Nested *nested = list->pdata[i];
 		autofd int source = nested_open(from, nested);
-		autofd int copy =
-		    file_openat(to, nested->path, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+		autofd int copy = file_openat(
+		    to, nested->path, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 		if (source < 0 || copy < 0 ||
 		    (is_read_only(source) && set_read_only(copy, TRUE) < 0))
 			return -1;

@@ -50,8 +50,8 @@ ssize_t attribute_read(int fd, const char *name, void **ret_value)
 	return size;
 }
 
-static void add_acl_entry(struct archive_entry *entry, int type, const AclEntry *acl, int tag,
-    const GArray *owners)
+static void add_acl_entry(
+    struct archive_entry *entry, int type, const AclEntry *acl, int tag, const GArray *owners)
 {
 	uint16_t bits = le16toh(acl->permissions);
 	int permset = (bits & 4 ? ARCHIVE_ENTRY_ACL_READ : 0) |
@@ -68,7 +68,7 @@ static int get_acl(struct archive_entry *entry, const char *name, const char *va
     const GArray *owners)
 {
 	int type = strcmp(name, ACL_XATTR_ACCESS) == 0 ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS :
-						   ARCHIVE_ENTRY_ACL_TYPE_DEFAULT;
+							 ARCHIVE_ENTRY_ACL_TYPE_DEFAULT;
 	if (size < sizeof(uint32_t) || (size - sizeof(uint32_t)) % sizeof(AclEntry) != 0) {
 		errno = EINVAL;
 		return -1;
@@ -99,8 +99,8 @@ static size_t map_capabilities(char *value, size_t size, const GArray *owners)
 	return size;
 }
 
-static int add_value(struct archive_entry *entry, const char *name, char *value, size_t size,
-    const GArray *owners)
+static int add_value(
+    struct archive_entry *entry, const char *name, char *value, size_t size, const GArray *owners)
 {
 	if (g_str_has_prefix(name, "system.posix_acl_"))
 		return get_acl(entry, name, value, size, owners);

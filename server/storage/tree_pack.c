@@ -174,8 +174,8 @@ static int write_entry(Packer *p, int fd, const struct stat *st, const char *pat
 	gboolean several = !S_ISDIR(st->st_mode) && st->st_nlink > 1,
 		 linked = several && is_known_link(p, st, entry);
 	if (!linked) {
-		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) : attributes_get(fd, p->options->owners, entry)) <
-			0 ||
+		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) :
+					    attributes_get(fd, p->options->owners, entry)) < 0 ||
 		    (S_ISREG(st->st_mode) && find_holes(fd, st, entry) < 0))
 			return fail(path, err);
 	}

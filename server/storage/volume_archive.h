@@ -22,7 +22,7 @@ typedef struct VolumeArchive {
 	const Volume *volume;         /* its content type says which of the two */
 	const GPtrArray *snapshots;   /* SnapshotRow *, oldest first */
 	const VolumeArchiveNames *names;
-	struct Operation *op;         /* may be NULL */
+	struct Operation *op; /* may be NULL */
 	/* Packing only: whose ids the trees have on disk (pack_owners()); NULL: those of inside. */
 	const GArray *owners;
 	const GPtrArray *snapshot_owners; /* GArray *, of the snapshots in their order */

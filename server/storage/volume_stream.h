@@ -17,7 +17,7 @@ const char *volume_stream_method(const Pool *pool);
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
 typedef struct VolumeStreamTree {
-	GHashTable *kept; /* set of char *; NULL: none */
+	GHashTable *kept;     /* set of char *; NULL: none */
 	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
 	struct Operation *op; /* may be NULL */
 } VolumeStreamTree;
