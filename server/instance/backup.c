@@ -6,6 +6,7 @@
 #include "server/operation/schedule.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_archive.h"
+#include "server/sys/id_map.h"
 
 static int lock_instance(BackupOwner *owner, Error **err)
 {
@@ -51,28 +52,6 @@ static int list_snapshots(
 		return instance_snapshot_list(i, ret_list, err);
 	*ret_list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
 	return 0;
-}
-
-static int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err)
-{
-	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
-	for (guint n = 0; n < snapshots->len; n++) {
-		GArray *map;
-		if (owners_of(((InstanceSnapshot *)snapshots->pdata[n])->config, &map, err) < 0)
-			return -1;
-		g_ptr_array_add(maps, map);
-	}
-	*ret_maps = g_steal_pointer(&maps);
-	return 0;
-}
-
-/* A driver's stream has the ids of the disk: where these are not those of inside, trees travel. */
-static gboolean any_owners(const GArray *owners, const GPtrArray *of_snapshots)
-{
-	gboolean any = owners && owners->len > 0;
-	for (guint n = 0; n < of_snapshots->len && !any; n++)
-		any = ((GArray *)of_snapshots->pdata[n])->len > 0;
-	return any;
 }
 
 typedef struct Parts {
@@ -125,7 +104,7 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
 		.names = &volume_archive_instance,
 		.used = instance_running(i),
 		.op = op };
-	gboolean optimized = spec->optimized && !any_owners(owners, snapshot_owners);
+	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
 	return pack_parts(i, &parts, &archive, optimized, sink, err);
 }
 

@@ -117,7 +117,9 @@ static int refresh_locked(MigrationTarget *t, Instance *i, Error **err)
 	g_autoptr(GPtrArray) gone = t->alone ? g_ptr_array_new() :
 							     copy_stale(there, t->snapshots);
 	g_autoptr(GPtrArray) fresh = copy_missing(there, t->snapshots);
-	if (drop_stale(i, pool, volume, there, gone, err) < 0 ||
+	g_autoptr(GArray) unshifted = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	if (owners_become(i, pool, unshifted, err) < 0 ||
+	    drop_stale(i, pool, volume, there, gone, err) < 0 ||
 	    migration_target_renew(t, pool, volume, fresh, limit, err) < 0)
 		return -1;
 	return insert_rows(i, pool, fresh, err);

@@ -1,6 +1,18 @@
 #include "server/instance/migration.h"
 #include "server/instance/migration_source.h"
 #include "server/instance/private.h"
+#include "server/instance/snapshot.h"
+
+/* Whose ids the files of what stands first have on disk. */
+static int owners_sent(const InstanceOrigin *origin, GArray **ret_map, Error **err)
+{
+	g_autoptr(InstanceSnapshot) of = NULL;
+	if (!origin->snapshot)
+		return owners_now(origin->source, ret_map, err);
+	return instance_snapshot_find(origin->source, origin->snapshot, &of, err) < 0 ?
+	    -1 :
+	    owners_of(of->config, ret_map, err);
+}
 
 /* Drivers that clone at once did not make it stand still, but this reads its tree. */
 static int stand_still(void *data, gboolean still, Error **err)
@@ -16,7 +28,11 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operatio
 	Instance *i = origin->source;
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
-	if (instance_pool(i, &pool, err) < 0 || copy_snapshots_of(origin, &snapshots, err) < 0)
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (instance_pool(i, &pool, err) < 0 || copy_snapshots_of(origin, &snapshots, err) < 0 ||
+	    owners_sent(origin, &owners, err) < 0 ||
+	    owners_of_snapshots(snapshots, &snapshot_owners, err) < 0)
 		return -1;
 	g_autoptr(Volume) whole = copy_root_volume(i, pool);
 	MigrationSource source = { .type = instance_type_name(instance_type(i)),
@@ -25,6 +41,8 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operatio
 		.whole = whole,
 		.snapshot = origin->snapshot,
 		.snapshots = snapshots,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.op = op };
 	if (!origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;

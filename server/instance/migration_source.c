@@ -5,6 +5,7 @@
 #include "server/instance/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_stream.h"
+#include "server/sys/id_map.h"
 #include <string.h>
 
 enum {
@@ -39,13 +40,19 @@ static const char *whole_method(Source *s)
 	return s->whole->content == CONTENT_FILESYSTEM ? "tar" : "block";
 }
 
+/* A driver's own stream has the owners as they are on disk, which is for this server alone. */
+static const char *native_method(Source *s)
+{
+	return id_maps_any(s->owners, s->snapshot_owners) ? NULL : volume_stream_method(s->pool);
+}
+
 /* From snapshot `*first` on as many as fit. */
 static int offer_some(MigrationPeer *peer, Source *s, guint *first, Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
 	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
 	Pb__MigrationOffer offer = PB__MIGRATION_OFFER__INIT;
-	char *methods[] = { (char *)whole_method(s), (char *)volume_stream_method(s->pool) };
+	char *methods[] = { (char *)whole_method(s), (char *)native_method(s) };
 	offer.version = VERSION;
 	offer.type = (char *)s->type;
 	offer.content_type = (char *)volume_content_name(s->whole->content);
@@ -133,6 +140,7 @@ static int send_kept(MigrationPeer *peer, Source *s, const GByteArray *bits, Err
 typedef struct Sent {
 	Source *source;
 	const Volume *volume;
+	const GArray *owners;
 	const char *parent; /* of the driver's stream */
 	GHashTable *kept;
 } Sent;
@@ -140,8 +148,10 @@ typedef struct Sent {
 static int write_tree(int fd, void *data, Error **err)
 {
 	const Sent *sent = data;
-	return volume_stream_send_tree(
-	    sent->source->pool, sent->volume, sent->kept, fd, sent->source->op, err);
+	VolumeStreamTree tree = {
+		.owners = sent->owners, .kept = sent->kept, .op = sent->source->op
+	};
+	return volume_stream_send_tree(sent->source->pool, sent->volume, &tree, fd, err);
 }
 
 static int write_block(int fd, void *data, Error **err)
@@ -167,6 +177,15 @@ static GHashTable *kept_paths(const GPtrArray *list, const GByteArray *bits)
 	return kept;
 }
 
+/* name: of one of the snapshots, or "". */
+static const GArray *owners_of_part(Source *s, const char *name)
+{
+	for (guint n = 0; n < s->snapshots->len; n++)
+		if (strcmp(((InstanceSnapshot *)s->snapshots->pdata[n])->name, name) == 0)
+			return s->snapshot_owners->pdata[n];
+	return s->owners;
+}
+
 /* Sends while nobody writes to it. */
 static int send_still(
     MigrationPeer *peer, MigrationWork work, Sent *sent, const char *name, Error **err)
@@ -181,7 +200,8 @@ static int send_still(
 	return result;
 }
 
-static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name, Error **err)
+static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name,
+    const GArray *owners, Error **err)
 {
 	g_autoptr(GPtrArray) theirs = g_ptr_array_new_with_free_func(
 	    (GDestroyNotify)tree_entry_free);
@@ -198,7 +218,7 @@ static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const
 		if (send_kept(peer, s, bits, err) < 0)
 			return -1;
 	}
-	Sent sent = { .source = s, .volume = volume, .kept = kept };
+	Sent sent = { .source = s, .volume = volume, .owners = owners, .kept = kept };
 	return send_still(peer, write_tree, &sent, name, err);
 }
 
@@ -209,7 +229,7 @@ static gboolean offered(Source *s, const char *snapshot)
 
 static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *request, Error **err)
 {
-	const char *method = volume_stream_method(s->pool), *name = request->snapshot;
+	const char *method = native_method(s), *name = request->snapshot;
 	if (!offered(s, name) || !offered(s, request->parent))
 		return error_set(err, ERROR_INVALID,
 		    "The other server asks for a snapshot that was not offered");
@@ -221,7 +241,7 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 		snapshot->content = s->whole->content;
 	gboolean whole = strcmp(request->method, whole_method(s)) == 0;
 	if (whole && s->whole->content == CONTENT_FILESYSTEM)
-		return send_tree(peer, s, volume, shown, err);
+		return send_tree(peer, s, volume, shown, owners_of_part(s, name), err);
 	if (!whole && g_strcmp0(request->method, method) != 0)
 		return error_set(
 		    err, ERROR_INVALID, "The other server asks for a method that was not offered");

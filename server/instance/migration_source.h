@@ -13,7 +13,11 @@ typedef struct MigrationSource {
 	const Volume *whole;	    /* with its content type */
 	const char *snapshot;	    /* this one of its snapshots is sent in its place; NULL: not */
 	const GPtrArray *snapshots; /* InstanceSnapshot *, oldest first: what goes with it */
-	int64_t size;		    /* bytes of a disk */
+	/* Whose ids (IdRange) the files of what stands first and of `snapshots` have on disk; those
+	 * of inside go out. */
+	const GArray *owners;
+	const GPtrArray *snapshot_owners;
+	int64_t size; /* bytes of a disk */
 	/* Makes those who write stand still while a tree or disk is read; NULL: nobody does, or it
 	 * does not matter. */
 	int (*still)(void *data, gboolean still, Error **err);

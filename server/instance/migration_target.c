@@ -66,6 +66,7 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	s->created = MAX(from->created, 0);
 	s->expires = moment_from_message(from->expires);
 	s->config = config_from_map(from->n_config, from->config);
+	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
 	s->devices = devices_from_map(from->n_devices, from->devices);
 	if (t->snapshots->len >= SNAPSHOTS_MAX)
 		return error_set(

@@ -7,6 +7,7 @@
 #include "server/storage/custom_volume.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/volume_block.h"
+#include "server/sys/id_map.h"
 #include <inttypes.h>
 
 static InstanceSnapshot *snapshot_of(const SnapshotRow *row)
@@ -22,33 +23,60 @@ static InstanceSnapshot *snapshot_of(const SnapshotRow *row)
 	return s;
 }
 
+static GPtrArray *list_of(const GPtrArray *rows)
+{
+	GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	for (guint n = 0; n < rows->len; n++)
+		g_ptr_array_add(list, snapshot_of(rows->pdata[n]));
+	return list;
+}
+
 static int list_snapshots(Pool *pool, const Volume *volume, GPtrArray **ret_list, Error **err)
 {
 	g_autoptr(GPtrArray) rows = NULL;
 	if (snapshot_row_list(pool, volume, &rows, err) < 0)
 		return -1;
-	*ret_list = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
-	for (guint n = 0; n < rows->len; n++)
-		g_ptr_array_add(*ret_list, snapshot_of(rows->pdata[n]));
+	*ret_list = list_of(rows);
 	return 0;
 }
 
 /* ---- sending ---- */
 
+static int find_owners(Pool *pool, const Volume *whole, const char *snapshot,
+    const GPtrArray *rows, GArray **ret_owners, GPtrArray **ret_of_snapshots, Error **err)
+{
+	g_autoptr(SnapshotRow) row = NULL;
+	if (custom_owners(pool, whole, rows, ret_owners, ret_of_snapshots, err) < 0)
+		return -1;
+	if (!snapshot)
+		return 0;
+	g_clear_pointer(ret_owners, g_array_unref);
+	return snapshot_row_find(pool, whole, snapshot, &row, err) < 0 ?
+	    -1 :
+	    id_map_parse(row->config ? config_get(row->config, VOLUME_OWNERS) : NULL, ret_owners,
+		err);
+}
+
 static int send_mounted(MigrationPeer *peer, Pool *pool, const Volume *whole,
     const char *snapshot, gboolean volume_only, Operation *op, Error **err)
 {
-	g_autoptr(GPtrArray) snapshots = NULL;
+	g_autoptr(GPtrArray) rows = NULL, snapshot_owners = NULL;
+	g_autoptr(GArray) owners = NULL;
 	if (volume_only || snapshot)
-		snapshots = g_ptr_array_new();
-	else if (list_snapshots(pool, whole, &snapshots, err) < 0)
+		rows = g_ptr_array_new();
+	else if (snapshot_row_list(pool, whole, &rows, err) < 0)
 		return -1;
+	if (find_owners(pool, whole, snapshot, rows, &owners, &snapshot_owners, err) < 0)
+		return -1;
+	g_autoptr(GPtrArray) snapshots = list_of(rows);
 	MigrationSource source = { .type = volume_type_name(VOLUME_CUSTOM),
 		.name = whole->name,
 		.pool = pool,
 		.whole = whole,
 		.snapshot = snapshot,
 		.snapshots = snapshots,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.op = op };
 	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
 	if (whole->content != CONTENT_FILESYSTEM)
@@ -139,7 +167,9 @@ static int receive_again(
 	if (volume->content != t->content)
 		return error_set(err, ERROR_INVALID,
 		    "Volumes of different content types cannot be refreshed from each other");
-	if (plan_size(t, config, &limit, err) < 0)
+	if (plan_size(t, config, &limit, err) < 0 ||
+	    (t->content == CONTENT_FILESYSTEM &&
+		custom_set_owners(wish->pool, volume, NULL, err) < 0))
 		return -1;
 	g_autoptr(GPtrArray) gone = t->alone ? g_ptr_array_new() : copy_stale(there, t->snapshots);
 	g_autoptr(GPtrArray) fresh = copy_missing(there, t->snapshots);

@@ -183,6 +183,7 @@ int idmap_own(const char *directory, const GArray *ranges, Error **err);
  * none: the same as inside. */
 int owners_of(const Config *config, GArray **ret_map, Error **err); /* of a snapshot's keys, too */
 int owners_now(Instance *i, GArray **ret_map, Error **err);
+int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err);
 /* For a start, of the volume mounted at `path`: *ret_mapped tells that the mount maps; otherwise
  * they are on disk what `idmap` says. ERROR_INVALID with security.protection.shift. */
 int owners_settle(Instance *i, Pool *pool, const char *path, const GArray *idmap,

@@ -224,6 +224,25 @@ static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 	return config;
 }
 
+/* Going back may have cost snapshots that were newer (zfs.remove_snapshots). */
+static int forget_lost(Instance *i, Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	if (instance_snapshot_list(i, &list, err) < 0)
+		return -1;
+	for (guint n = 0; n < list->len; n++) {
+		const InstanceSnapshot *s = list->pdata[n];
+		g_autoptr(Error) error = NULL;
+		if (snapshot_row_find(pool, volume, s->name, NULL, &error) == 0 ||
+		    error->kind != ERROR_NOT_FOUND)
+			continue;
+		if (snapshot_forget(i->daemon, s->id, err) < 0)
+			return -1;
+		tell(i, "instance-snapshot-deleted", s->name, NULL, NULL);
+	}
+	return 0;
+}
+
 static int restore_data(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
@@ -236,7 +255,7 @@ static int restore_data(
 	if (instance_update_locked(i, &change, err) < 0)
 		return -1;
 	if (snapshot_restore(pool, volume, s->name, err) == 0)
-		return 0;
+		return forget_lost(i, pool, volume, err);
 	instance_update_locked(i, &back, NULL);
 	return -1;
 }

@@ -24,6 +24,10 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 /* What is to be written into the volume, or put in its place, has the owners of this id map (JSON;
  * NULL: none): those that it has become that first. ERROR_BUSY while it is in use. */
 int custom_set_owners(Pool *pool, const Volume *volume, const char *map, Error **err);
+/* Whose ids (GArray of IdRange) the files of the volume and of these snapshots of it (SnapshotRow *)
+ * have on disk. */
+int custom_owners(Pool *pool, const Volume *volume, const GPtrArray *rows, GArray **ret_owners,
+    GPtrArray **ret_of_snapshots, Error **err);
 /* Finishes what a crash interrupted. */
 void custom_owners_repair(Pool *pool);
 /* ERROR_UNAVAILABLE. */

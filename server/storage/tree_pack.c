@@ -157,14 +157,16 @@ static int write_entry(Packer *p, int fd, const struct stat *st, const char *pat
 {
 	g_autofree char *name = name_of(p, path);
 	archive_entry_copy_stat(entry, st);
+	archive_entry_set_uid(entry, id_map_inside(p->options->owners, TRUE, st->st_uid));
+	archive_entry_set_gid(entry, id_map_inside(p->options->owners, FALSE, st->st_gid));
 	archive_entry_set_pathname(entry, name);
 	if (!S_ISREG(st->st_mode))
 		archive_entry_set_size(entry, 0);
 	gboolean several = !S_ISDIR(st->st_mode) && st->st_nlink > 1,
 		 linked = several && is_known_link(p, st, entry);
 	if (!linked) {
-		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) : attributes_get(fd, entry)) <
-			0 ||
+		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) :
+					    attributes_get(fd, p->options->owners, entry)) < 0 ||
 		    (S_ISREG(st->st_mode) && find_holes(fd, st, entry) < 0))
 			return fail(path, err);
 	}

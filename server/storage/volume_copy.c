@@ -10,7 +10,7 @@
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
-#include "server/storage/volume_native.h"
+#include "server/storage/volume_relay.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -147,7 +147,7 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 			return 0;
 	} else {
 		Error *inner = NULL;
-		if (volume_native_copy(copy, config, &inner) == 0)
+		if (volume_relay(copy, config, &inner) == 0)
 			return 0;
 		if (inner->kind != ERROR_UNSUPPORTED)
 			return error_propagate(err, inner);

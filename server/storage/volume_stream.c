@@ -41,28 +41,25 @@ int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries
 	return fd < 0 ? -1 : close_mounted(pool, volume, fd, tree_list(fd, ret_entries, err), err);
 }
 
-typedef struct Sending {
-	GHashTable *kept;
-	Operation *op;
-} Sending;
-
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
-	const Sending *sending = data;
-	return sending->kept && g_hash_table_contains(sending->kept, path);
+	const VolumeStreamTree *tree = data;
+	return tree->kept && g_hash_table_contains(tree->kept, path);
 }
 
 static gboolean is_cancelled(void *data)
 {
-	const Sending *sending = data;
-	return sending->op && operation_cancelled(sending->op);
+	const VolumeStreamTree *tree = data;
+	return tree->op && operation_cancelled(tree->op);
 }
 
 int volume_stream_send_tree(
-    Pool *pool, const Volume *volume, GHashTable *kept, int fd, Operation *op, Error **err)
+    Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err)
 {
-	Sending sending = { .kept = kept, .op = op };
-	TreePackOptions options = { .skip = is_kept, .cancelled = is_cancelled, .data = &sending };
+	TreePackOptions options = { .skip = is_kept,
+		.cancelled = is_cancelled,
+		.data = (void *)tree,
+		.owners = tree->owners };
 	int dir = open_mounted(pool, volume, err);
 	return dir < 0 ? -1 :
 			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
@@ -71,7 +68,7 @@ int volume_stream_send_tree(
 int volume_stream_send_block(
     Pool *pool, const Volume *volume, int fd, Operation *op, Error **err)
 {
-	Sending sending = { .op = op };
+	VolumeStreamTree sending = { .op = op };
 	int dir = open_mounted(pool, volume, err);
 	if (dir < 0)
 		return -1;

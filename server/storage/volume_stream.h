@@ -15,9 +15,14 @@ const char *volume_stream_method(const Pool *pool);
 
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
-/* Writes tar of all but the files in `kept` (set of char *; NULL: all). */
+/* Writes tar of all but the files in `kept`. */
+typedef struct VolumeStreamTree {
+	GHashTable *kept;     /* set of char *; NULL: none */
+	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
+	struct Operation *op; /* may be NULL */
+} VolumeStreamTree;
 int volume_stream_send_tree(
-    Pool *pool, const Volume *volume, GHashTable *kept, int fd, struct Operation *op, Error **err);
+    Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err);
 /* Writes a disk's bytes. */
 int volume_stream_send_block(
     Pool *pool, const Volume *volume, int fd, struct Operation *op, Error **err);
