@@ -53,6 +53,19 @@ static int list_snapshots(
 	return 0;
 }
 
+static int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err)
+{
+	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
+	for (guint n = 0; n < snapshots->len; n++) {
+		GArray *map;
+		if (owners_of(((InstanceSnapshot *)snapshots->pdata[n])->config, &map, err) < 0)
+			return -1;
+		g_ptr_array_add(maps, map);
+	}
+	*ret_maps = g_steal_pointer(&maps);
+	return 0;
+}
+
 typedef struct Parts {
 	Pool *pool;
 	GPtrArray *snapshots, *rows; /* InstanceSnapshot *; SnapshotRow * of the same */
@@ -91,7 +104,14 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
 	    backup_volume_rows(i, pool, parts.snapshots, &parts.rows, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (owners_now(i, &owners, err) < 0 ||
+	    owners_of_snapshots(parts.snapshots, &snapshot_owners, err) < 0)
+		return -1;
 	VolumeArchive archive = { .pool = pool,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.volume = volume,
 		.snapshots = parts.rows,
 		.names = &volume_archive_instance,

@@ -157,7 +157,10 @@ static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots,
 		g_autoptr(GHashTable) devices = devices_copy(row.devices);
 		g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
 		copy_set_root_pool(devices, expanded, pool_name(pool));
+		g_autoptr(Config) config = config_copy(row.config);
+		config_set(config, "volatile.last_state.idmap", "[]"); /* as archives have it */
 		row.instance_id = i->id;
+		row.config = config;
 		row.devices = devices;
 		if (snapshot_insert(i->daemon, &row, err) < 0)
 			return -1;

@@ -48,6 +48,18 @@ int instance_copy_base(
 	return 0;
 }
 
+int copy_owners(const InstanceOrigin *origin, Config *config, Error **err)
+{
+	g_autoptr(InstanceSnapshot) snapshot = NULL;
+	g_autofree char *now = instance_volatile_get(origin->source, "last_state.idmap");
+	if (origin->snapshot &&
+	    instance_snapshot_find(origin->source, origin->snapshot, &snapshot, err) < 0)
+		return -1;
+	config_set(config, "volatile.last_state.idmap",
+	    snapshot ? config_get(snapshot->config, "volatile.last_state.idmap") : now);
+	return 0;
+}
+
 /* ---- snapshots of the source ---- */
 
 int copy_snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err)
@@ -228,7 +240,10 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 		.to = to,
 		.snapshots = names,
 		.op = op };
-	if (volume_refresh(&copy, gone, err) < 0)
+	g_autoptr(Config) owners = config_new();
+	g_autoptr(GArray) map = NULL;
+	if (copy_owners(origin, owners, err) < 0 || owners_of(owners, &map, err) < 0 ||
+	    owners_become(i, pool, map, err) < 0 || volume_refresh(&copy, gone, err) < 0)
 		return -1;
 	for (guint n = 0; n < gone->len; n++)
 		if (snapshot_forget(i->daemon, copy_find_named(there, gone->pdata[n])->id, err) < 0)

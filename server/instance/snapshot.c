@@ -217,6 +217,8 @@ static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 	Config *config = config_copy(s->config);
 	for (size_t n = 0; n < G_N_ELEMENTS(kept); n++)
 		config_set(config, kept[n], config_get(now, kept[n]));
+	if (!config_get(config, "volatile.last_state.idmap"))
+		config_set(config, "volatile.last_state.idmap", "[]");
 	config_set(config, "volatile.uuid.generation", generation);
 	return config;
 }
@@ -238,6 +240,12 @@ static int restore_data(
 	return -1;
 }
 
+static int become_owners(Instance *i, Pool *pool, const InstanceSnapshot *s, Error **err)
+{
+	g_autoptr(GArray) owners = NULL;
+	return owners_of(s->config, &owners, err) < 0 ? -1 : owners_become(i, pool, owners, err);
+}
+
 static int restore_locked(Instance *i, const char *name, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
@@ -248,7 +256,8 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 	gboolean running = instance_running(i);
 	if (running && power_stop_locked(i, 0, TRUE, err) < 0)
 		return -1;
-	int result = restore_data(i, pool, volume, s, err);
+	int result = become_owners(i, pool, s, err) < 0 ? -1 :
+						       restore_data(i, pool, volume, s, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

@@ -454,6 +454,7 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 		if (instance_pool(i, &pool, NULL) == 0)
 			pool_instance_mount(
 			    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
+		power_adopt(i);
 		runtime_publish(i, runtime);
 	}
 }
@@ -493,6 +494,7 @@ int instance_table_start(Daemon *d, Error **err)
 		return error_prefix(err, "Cannot load the instances");
 	for (guint n = 0; n < all->len; n++)
 		load_one(table, all->pdata[n], volumes);
+	owners_repair(d);
 	remove_orphans(table);
 	limits_balance(d);
 	return instance_move_repair(d, err) < 0 ? -1 : instance_backup_repair(d, err);

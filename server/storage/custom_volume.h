@@ -18,6 +18,13 @@ int volume_update(
 /* ERROR_INVALID "The storage volume is still in use" while a device names it. */
 int custom_check_unused(Pool *pool, const char *project, const char *name, Error **err);
 int custom_delete(Pool *pool, const char *project, const char *name, Error **err);
+/* What is to be written into the volume, or put in its place, has the owners of this id map (JSON;
+ * NULL: none): those that it has become that first. ERROR_BUSY while it is in use. */
+int custom_set_owners(Pool *pool, const Volume *volume, const char *map, Error **err);
+/* Finishes what a crash interrupted. */
+void custom_owners_repair(Pool *pool);
+/* ERROR_UNAVAILABLE. */
+int custom_check_pool(const Pool *pool, Error **err);
 /* Of a loaded volume, also into another project. `also` (may be NULL) runs in the transaction that
  * gives it its new name, for the devices that use it. */
 int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name,

@@ -58,16 +58,24 @@ static char *received(const char *folder, Error **err)
 	return g_steal_pointer(&path);
 }
 
-/* `..` of a subvolume is its own, so that it moves only while it can be written to. */
+/* `..` of a subvolume is its own, so that it moves only while it can be written to. The next stream
+ * since it finds it by what was received, which the kernel takes from a subvolume that becomes
+ * writable. */
 static int place(const char *folder, const DriverVolume *volume, Error **err)
 {
+	SubvolumeReceived identity;
 	g_autofree char *path = received(folder, err);
-	if (!path || subvolume_set_read_only(path, FALSE, err) < 0)
+	if (!path || subvolume_get_received(path, &identity, err) < 0 ||
+	    subvolume_set_read_only(path, FALSE, err) < 0)
 		return -1;
 	if (renameat2(AT_FDCWD, path, AT_FDCWD, volume->path, RENAME_NOREPLACE) < 0)
 		return error_errno(err, errno == EEXIST ? ERROR_EXISTS : ERROR_INTERNAL, errno,
 		    "Cannot move \"%s\" to \"%s\"", path, volume->path);
-	return volume->snapshot ? subvolume_set_read_only(volume->path, TRUE, err) : 0;
+	if (!volume->snapshot)
+		return 0;
+	return subvolume_set_received(volume->path, &identity, err) < 0 ?
+	    -1 :
+	    subvolume_set_read_only(volume->path, TRUE, err);
 }
 
 int btrfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)

@@ -1,8 +1,9 @@
 #include "server/storage/pack_attributes.h"
 #include "server/storage/acl_xattr.h"
+#include "server/storage/unpack_attributes.h"
 #include <endian.h>
 #include <errno.h>
-#include <glib.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -14,7 +15,8 @@ static int archive_permissions(uint16_t bits)
 	    (bits & 1 ? ARCHIVE_ENTRY_ACL_EXECUTE : 0);
 }
 
-static void add_acl(struct archive_entry *entry, int type, const char *value, size_t size)
+static void add_acl(struct archive_entry *entry, int type, const char *value, size_t size,
+    const GArray *owners)
 {
 	uint32_t version;
 	if (size < sizeof(version))
@@ -26,26 +28,49 @@ static void add_acl(struct archive_entry *entry, int type, const char *value, si
 		AclEntry acl;
 		memcpy(&acl, value + at, sizeof(acl));
 		int tag = acl_archive_tag(le16toh(acl.tag));
-		gboolean named = tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP;
+		gboolean user = tag == ARCHIVE_ENTRY_ACL_USER;
+		gboolean named = user || tag == ARCHIVE_ENTRY_ACL_GROUP;
+		uint32_t id = id_map_inside(owners, user, le32toh(acl.id));
 		if (tag)
 			archive_entry_acl_add_entry(entry, type,
 			    archive_permissions(le16toh(acl.permissions)), tag,
-			    named ? (int)le32toh(acl.id) : -1, NULL);
+			    named ? (int)id : -1, NULL);
 	}
 }
 
-static void add(struct archive_entry *entry, const char *name, const char *value, size_t size)
+/* Capabilities of a user namespace's root, which is the host's once more where the archive goes. */
+static size_t map_capabilities(char *value, size_t size, const GArray *owners)
 {
-	if (strcmp(name, ACL_XATTR_ACCESS) == 0)
-		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, value, size);
-	else if (strcmp(name, ACL_XATTR_DEFAULT) == 0)
-		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, value, size);
-	else if (!g_str_has_prefix(
-		     name, "security.selinux")) /* the kernel's own label of this host */
-		archive_entry_xattr_add_entry(entry, name, value, size);
+	struct vfs_ns_cap_data data = { 0 };
+	if (size != XATTR_CAPS_SZ_3)
+		return size;
+	memcpy(&data, value, size);
+	uint32_t root = id_map_inside(owners, TRUE, le32toh(data.rootid));
+	data.rootid = htole32(root);
+	if (root != 0) {
+		memcpy(value, &data, size);
+		return size;
+	}
+	uint32_t flags = le32toh(data.magic_etc) & ~VFS_CAP_REVISION_MASK;
+	data.magic_etc = htole32(flags | VFS_CAP_REVISION_2);
+	memcpy(value, &data, XATTR_CAPS_SZ_2);
+	return XATTR_CAPS_SZ_2;
 }
 
-int pack_attributes(int fd, struct archive_entry *entry)
+static void add(struct archive_entry *entry, const char *name, char *value, size_t size,
+    const GArray *owners)
+{
+	if (strcmp(name, ACL_XATTR_ACCESS) == 0)
+		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, value, size, owners);
+	else if (strcmp(name, ACL_XATTR_DEFAULT) == 0)
+		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, value, size, owners);
+	else if (attributes_wanted(name))
+		archive_entry_xattr_add_entry(entry, name, value,
+		    strcmp(name, "security.capability") == 0 ? map_capabilities(value, size, owners) :
+							 size);
+}
+
+int pack_attributes(int fd, const GArray *owners, struct archive_entry *entry)
 {
 	char few[4096];
 	g_autofree char *many = NULL;
@@ -65,7 +90,7 @@ int pack_attributes(int fd, struct archive_entry *entry)
 		if (size < 0 && errno != ENODATA)
 			return -1;
 		if (size >= 0)
-			add(entry, name, value, (size_t)size);
+			add(entry, name, value, (size_t)size, owners);
 	}
 	return 0;
 }

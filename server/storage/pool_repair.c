@@ -3,7 +3,9 @@
 #include "sdk/base/own.h"
 #include "server/db/db.h"
 #include "server/storage/custom_copy.h"
+#include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
 #include <linux/fs.h>
@@ -237,5 +239,10 @@ int pool_repair(Pool *pool, Error **err)
 		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 ||
 		    sweep(pool, types[i], PLACE_DELETED, err) < 0)
 			return -1;
-	return snapshot_repair(pool, err) < 0 ? -1 : custom_move_repair(pool, err);
+	if (snapshot_repair(pool, err) < 0 || custom_move_repair(pool, err) < 0)
+		return -1;
+	custom_owners_repair(pool);
+	/* Those of containers are finished by who knows them. */
+	g_ptr_array_unref(shift_interrupted(pool, VOLUME_CONTAINER));
+	return 0;
 }

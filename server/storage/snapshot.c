@@ -3,6 +3,7 @@
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -122,7 +123,8 @@ int snapshot_create(Pool *pool, const Volume *volume, const char *name, const ch
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(Config) config = NULL;
-	if (volume_row_find(pool, volume, NULL, &config, err) < 0)
+	if (volume_row_find(pool, volume, NULL, &config, err) < 0 ||
+	    shift_check(pool, volume, err) < 0)
 		return -1;
 	SnapshotRow row = { .name = (char *)name,
 		.description = (char *)description,
@@ -203,7 +205,8 @@ int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error *
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
+	if (snapshot_row_find(pool, volume, name, NULL, err) < 0 ||
+	    shift_check(pool, volume, err) < 0)
 		return -1;
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);

@@ -71,6 +71,33 @@ int subvolume_set_read_only(const char *path, gboolean read_only, Error **err)
 						: 0;
 }
 
+int subvolume_get_received(const char *path, SubvolumeReceived *ret, Error **err)
+{
+	struct btrfs_ioctl_get_subvol_info_args info = { 0 };
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, BTRFS_IOC_GET_SUBVOL_INFO, &info) < 0)
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot look at the subvolume \"%s\"", path);
+	memcpy(ret->uuid, info.received_uuid, sizeof(ret->uuid));
+	ret->generation = info.stransid;
+	return 0;
+}
+
+int subvolume_set_received(const char *path, const SubvolumeReceived *received, Error **err)
+{
+	struct btrfs_ioctl_received_subvol_args args = { .stransid = received->generation };
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	memcpy(args.uuid, received->uuid, sizeof(received->uuid));
+	return ioctl(fd, BTRFS_IOC_SET_RECEIVED_SUBVOL, &args) < 0 ?
+	    error_errno(
+		err, ERROR_INTERNAL, errno, "Cannot mark the subvolume \"%s\"", path) :
+	    0;
+}
+
 int subvolume_set_nodatacow(const char *path, Error **err)
 {
 	int flags;

@@ -28,6 +28,9 @@ typedef struct VolumeArchive {
 	/* Packing only: somebody may be writing to the volume. What is packed is a clone, where the
 	 * driver takes one at one moment; else what goes or shrinks meanwhile is left out. */
 	gboolean used;
+	/* Packing only: whose ids the trees have on disk (pack_owners()); NULL: those of inside. */
+	const GArray *owners;
+	const GPtrArray *snapshot_owners; /* GArray *, of the snapshots in their order */
 	/* Unpacking only. */
 	const char *description;
 	const Config *config;         /* of the new row; NULL: the pool's defaults */

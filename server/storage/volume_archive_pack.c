@@ -39,13 +39,15 @@ static int pack_content(const VolumeArchive *archive, Pack *sink, const Volume *
 	    pack_disk(sink, path, prefix, err);
 }
 
-static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *name, Error **err)
+static int pack_snapshot(const VolumeArchive *archive, Pack *sink, guint n, Error **err)
 {
+	const char *name = ((SnapshotRow *)archive->snapshots->pdata[n])->name;
 	g_autoptr(Volume) snapshot = volume_snapshot(archive->pool, archive->volume, name);
 	g_autofree char *prefix = g_strdup_printf("%s/%s", archive->names->snapshots, name);
 	snapshot->content = archive->volume->content;
 	if (snapshot_mount(archive->pool, archive->volume, name, NULL, err) < 0)
 		return -1;
+	pack_owners(sink, archive->snapshot_owners ? archive->snapshot_owners->pdata[n] : NULL);
 	int result = pack_content(archive, sink, snapshot, PLACE_OWN, prefix, err);
 	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) <
 		0 ?
@@ -95,12 +97,21 @@ static int pack_mounted(const VolumeArchive *archive, Pack *sink, Error **err)
 
 /* ---- the driver's own streams ---- */
 
+/* Streams have the ids that are on disk. */
+static gboolean has_other_owners(const VolumeArchive *archive)
+{
+	gboolean other = archive->owners && archive->owners->len > 0;
+	for (guint n = 0; archive->snapshot_owners && n < archive->snapshot_owners->len; n++)
+		other |= ((GArray *)archive->snapshot_owners->pdata[n])->len > 0;
+	return other;
+}
+
 gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_header)
 {
 	const StorageDriver *driver = archive->pool->driver;
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
 	*ret_header = NULL;
-	if (!driver->backup_send || !driver->backup_receive)
+	if (!driver->backup_send || !driver->backup_receive || has_other_owners(archive))
 		return FALSE;
 	if (!driver->backup_header)
 		return TRUE;
@@ -175,9 +186,9 @@ int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
 	if (archive->optimized)
 		return pack_streams(archive, sink, err);
 	for (guint i = 0; i < archive->snapshots->len; i++)
-		if (pack_snapshot(archive, sink,
-			((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
+		if (pack_snapshot(archive, sink, i, err) < 0)
 			return -1;
+	pack_owners(sink, archive->owners);
 	if (archive->used && pool_snapshots_at_once(archive->pool))
 		return pack_clone(archive, sink, err);
 	pack_set_live(sink, archive->used);

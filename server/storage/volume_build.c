@@ -6,6 +6,7 @@
 #include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -132,6 +133,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
     Operation *op, char **ret_path, Error **err)
 {
 	Error *inner = NULL;
+	if (shift_check(pool, from, err) < 0)
+		return -1;
 	if (!pool->driver->volume_clone)
 		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
@@ -215,6 +218,7 @@ int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *da
 	if (is_root(volume))
 		volume_unlink(pool, volume);
 	if (volume_row_delete_with(pool, volume, also, data, err) == 0) {
+		shift_forget(pool, volume);
 		destroy_deleted(pool, volume);
 		return 0;
 	}
@@ -236,6 +240,8 @@ int volume_rename_with(
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (shift_check(pool, volume, err) < 0)
+		return -1;
 	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
 	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
 		return -1;

@@ -9,6 +9,7 @@
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
+#include "server/storage/volume_native.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -144,6 +145,12 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 		if (lay_snapshots(copy, path, err) == 0)
 			return 0;
 	} else {
+		Error *inner = NULL;
+		if (volume_native_copy(copy, config, &inner) == 0)
+			return 0;
+		if (inner->kind != ERROR_UNSUPPORTED)
+			return error_propagate(err, inner);
+		error_free(inner);
 		if (volume_begin(copy->to_pool, copy->to, config, &path, err) < 0)
 			return -1;
 		if (lay_snapshots(copy, path, err) == 0 &&
@@ -169,7 +176,7 @@ static int source_config(const VolumeCopy *copy, Config **ret_config, Error **er
 /* What the target's driver does not know and what the daemon noted for itself stay behind. */
 static gboolean is_copied(const VolumeCopy *copy, const char *key)
 {
-	return !g_str_has_prefix(key, "volatile.") &&
+	return (!g_str_has_prefix(key, "volatile.") || strcmp(key, VOLUME_OWNERS) == 0) &&
 	    key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
 }
 
@@ -209,10 +216,11 @@ static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
 static int copied_config(const VolumeCopy *copy, Config **ret_config, Error **err)
 {
 	g_autoptr(Config) own = NULL;
-	if (!copy->config && volume_copy_config(copy, &own, err) < 0)
+	if (volume_copy_config(copy, &own, err) < 0)
 		return -1;
 	g_autoptr(Config) config = volume_effective_config(
 	    copy->to_pool, copy->config ? copy->config : own);
+	config_set(config, VOLUME_OWNERS, config_get(own, VOLUME_OWNERS));
 	if (copied_size(copy, config, err) < 0)
 		return -1;
 	*ret_config = g_steal_pointer(&config);
