@@ -15,8 +15,9 @@ static int archive_permissions(uint16_t bits)
 	    (bits & 1 ? ARCHIVE_ENTRY_ACL_EXECUTE : 0);
 }
 
-static void add_acl(struct archive_entry *entry, int type, const char *value, size_t size,
-    const GArray *owners)
+/* `value` gets the ids of inside. */
+static void add_acl(
+    struct archive_entry *entry, int type, char *value, size_t size, const GArray *owners)
 {
 	uint32_t version;
 	if (size < sizeof(version))
@@ -31,6 +32,10 @@ static void add_acl(struct archive_entry *entry, int type, const char *value, si
 		gboolean user = tag == ARCHIVE_ENTRY_ACL_USER;
 		gboolean named = user || tag == ARCHIVE_ENTRY_ACL_GROUP;
 		uint32_t id = id_map_inside(owners, user, le32toh(acl.id));
+		if (named) {
+			acl.id = htole32(id);
+			memcpy(value + at, &acl, sizeof(acl));
+		}
 		if (tag)
 			archive_entry_acl_add_entry(entry, type,
 			    archive_permissions(le16toh(acl.permissions)), tag,
@@ -57,14 +62,17 @@ static size_t map_capabilities(char *value, size_t size, const GArray *owners)
 	return XATTR_CAPS_SZ_2;
 }
 
+/* ACLs are written twice: as tar has them, and as the attributes that Incus looks for. */
 static void add(struct archive_entry *entry, const char *name, char *value, size_t size,
     const GArray *owners)
 {
-	if (strcmp(name, ACL_XATTR_ACCESS) == 0)
-		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, value, size, owners);
-	else if (strcmp(name, ACL_XATTR_DEFAULT) == 0)
-		add_acl(entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, value, size, owners);
-	else if (attributes_wanted(name))
+	gboolean access = strcmp(name, ACL_XATTR_ACCESS) == 0;
+	if (access || strcmp(name, ACL_XATTR_DEFAULT) == 0) {
+		add_acl(entry,
+		    access ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS : ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, value,
+		    size, owners);
+		archive_entry_xattr_add_entry(entry, name, value, size);
+	} else if (attributes_wanted(name))
 		archive_entry_xattr_add_entry(entry, name, value,
 		    strcmp(name, "security.capability") == 0 ? map_capabilities(value, size, owners) :
 							 size);
