@@ -50,8 +50,9 @@ ssize_t attribute_read(int fd, const char *name, void **ret_value)
 	return size;
 }
 
+/* `acl` gets the id of inside. */
 static void add_acl_entry(
-    struct archive_entry *entry, int type, const AclEntry *acl, int tag, const GArray *owners)
+    struct archive_entry *entry, int type, AclEntry *acl, int tag, const GArray *owners)
 {
 	uint16_t bits = le16toh(acl->permissions);
 	int permset = (bits & 4 ? ARCHIVE_ENTRY_ACL_READ : 0) |
@@ -59,12 +60,15 @@ static void add_acl_entry(
 	gboolean user = tag == ARCHIVE_ENTRY_ACL_USER;
 	gboolean named = user || tag == ARCHIVE_ENTRY_ACL_GROUP;
 	int qualifier = named ? (int)id_map_inside(owners, user, le32toh(acl->id)) : -1;
+	if (named)
+		acl->id = htole32((uint32_t)qualifier);
 	/* The reader goes by numbers; a name must be there, or libarchive leaves the entry out. */
 	g_autofree char *name = named ? g_strdup_printf("%d", qualifier) : NULL;
 	archive_entry_acl_add_entry(entry, type, permset, tag, qualifier, name);
 }
 
-static int get_acl(struct archive_entry *entry, const char *name, const char *value, size_t size,
+/* ACLs are written twice: as tar has them, and as the attributes that Incus looks for. */
+static int get_acl(struct archive_entry *entry, const char *name, char *value, size_t size,
     const GArray *owners)
 {
 	int type = strcmp(name, ACL_XATTR_ACCESS) == 0 ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS :
@@ -79,7 +83,9 @@ static int get_acl(struct archive_entry *entry, const char *name, const char *va
 		int tag = acl_archive_tag(le16toh(acl.tag));
 		if (tag)
 			add_acl_entry(entry, type, &acl, tag, owners);
+		memcpy(value + at, &acl, sizeof(acl));
 	}
+	archive_entry_xattr_add_entry(entry, name, value, size);
 	return 0;
 }
 

@@ -66,10 +66,26 @@ static uint16_t acl_permissions(int permset)
 	    (permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 1 : 0));
 }
 
+/* As the attribute that Incus writes; the kernel looks at what is in it. */
+static GByteArray *acl_attribute(struct archive_entry *entry, int want)
+{
+	const char *own = want == ARCHIVE_ENTRY_ACL_TYPE_ACCESS ? ACL_XATTR_ACCESS :
+								  ACL_XATTR_DEFAULT;
+	const char *name;
+	const void *value;
+	size_t size;
+	archive_entry_xattr_reset(entry);
+	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK)
+		if (strcmp(name, own) == 0 &&
+		    size <= sizeof(uint32_t) + ACL_ENTRIES_MAX * sizeof(AclEntry))
+			return g_byte_array_append(g_byte_array_new(), value, (guint)size);
+	return NULL;
+}
+
 static GByteArray *acl_bytes(struct archive_entry *entry, int want)
 {
 	if (!(archive_entry_acl_types(entry) & want) || archive_entry_acl_reset(entry, want) <= 0)
-		return NULL;
+		return acl_attribute(entry, want);
 	GByteArray *out = g_byte_array_new();
 	uint32_t version = htole32(ACL_XATTR_VERSION);
 	g_byte_array_append(out, (guint8 *)&version, sizeof version);
