@@ -11,13 +11,8 @@
 #include "sdk/base/error.h"
 #include "sdk/base/map.h"
 #include "server/daemon.h"
+#include "server/sys/id_map.h"
 #include <sys/types.h>
-
-/* One contiguous range of an id map, as in /proc/PID/uid_map and gid_map alike. */
-typedef struct IdRange {
-	gboolean is_uid, is_gid;
-	uint32_t inside, outside, count;
-} IdRange;
 
 /* What a device may know and do of its instance. Borrowed for the length of the call; the
  * instance's lock is held by the caller. */
@@ -88,6 +83,8 @@ typedef struct DeviceType {
 	/* After the container started (init exists); may be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
+	/* The container outlived the server: counts again what stop will give back. May be NULL. */
+	void (*adopt)(const DeviceHost *host, const char *name, const Config *config);
 	/* Hot plug into and out of a running container. NULL: needs a restart (ERROR_INVALID). */
 	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	int (*detach)(const DeviceHost *host, const char *name, const Config *config, Error **err);

@@ -157,6 +157,18 @@ static void disk_stop(const DeviceHost *host, const char *name, const Config *co
 	g_clear_pointer(&error, error_free);
 }
 
+static void disk_adopt(const DeviceHost *host, const char *name, const Config *config)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Error) error = NULL;
+	if (is_root(config) || !config_get(config, "pool") ||
+	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
+		return;
+	if (pool_custom_adopt(pool, host->project, config_get(config, "source"), &error) < 0)
+		log_warn("Volume of a running instance is not there", "device", name, "err",
+		    error->message);
+}
+
 /* NULL and no error: the source is missing and may be. */
 static int make_mount(const DeviceHost *host, const char *name, const Config *config,
     DeviceMount **ret_mount, Error **err)
@@ -170,8 +182,9 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0 ||
-		    pool_custom_mount(pool, host->project, source, &path, &shift, err) < 0)
-			return -1; /* volumes stay unshifted on disk */
+		    pool_custom_mount(
+			pool, host->project, source, host->idmap, &path, &shift, err) < 0)
+			return -1;
 	} else {
 		path = g_canonicalize_filename(source, "/");
 		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)
@@ -275,6 +288,7 @@ const DeviceType device_disk = {
 	.validate = disk_validate,
 	.start = disk_start,
 	.stop = disk_stop,
+	.adopt = disk_adopt,
 	.attach = disk_attach,
 	.detach = disk_detach,
 	.can_update = disk_can_update,

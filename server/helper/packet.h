@@ -41,10 +41,15 @@ typedef enum SpawnOp {
 	/* strings: name, lxcpath. n[0]: clear instead of read. -> fds: memfd with the ring buffer.
 	 */
 	SPAWN_CONSOLE_LOG,
-	/* strings: directory, idmap lines; n[0] 1 shifts owners into the map, -1 back. */
+	/* strings: directory, lines of the id map that its owners have, of the one that they are to
+	 * have ("" the host's own ids), a label, the journal's path. What a whole journal says is
+	 * done before anything else, whatever the maps; n[0]: nothing but that. -> n[0] 1 and the
+	 * label of the journal that was carried out; n[0] 0 when there was none. */
 	SPAWN_SHIFT,
 	/* strings: lxcpath, n[0] pairs of liblxc configuration: whether liblxc takes them. */
 	SPAWN_CHECK,
+	/* strings: directory, idmap lines. -> n[0] 1 when its file system can be mounted so. */
+	SPAWN_MAPPABLE,
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are

@@ -6,6 +6,7 @@
 #include "server/operation/schedule.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_archive.h"
+#include "server/sys/id_map.h"
 
 static int lock_instance(BackupOwner *owner, Error **err)
 {
@@ -53,36 +54,58 @@ static int list_snapshots(
 	return 0;
 }
 
-static int pack_parts(Instance *i, Pool *pool, const GPtrArray *snapshots, const GPtrArray *rows,
-    Pack *sink, struct Operation *op, Error **err)
+typedef struct Parts {
+	Pool *pool;
+	GPtrArray *snapshots, *rows; /* InstanceSnapshot *; SnapshotRow * of the same */
+} Parts;
+
+static void parts_clear(Parts *parts)
 {
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
-	g_autofree char *index = NULL;
+	g_clear_pointer(&parts->snapshots, g_ptr_array_unref);
+	g_clear_pointer(&parts->rows, g_ptr_array_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
+
+static int pack_parts(Instance *i, const Parts *parts, VolumeArchive *archive,
+    gboolean optimized, Pack *sink, Error **err)
+{
+	g_autofree char *index = NULL, *header = NULL;
+	archive->optimized = optimized && volume_archive_can_stream(archive, &header);
+	archive->header = header;
 	VolumeIndexHead head = { .name = i->name,
 		.type = instance_type_name(i->type),
-		.pool = pool,
-		.snapshots = rows };
-	VolumeArchive archive = { .pool = pool,
-		.volume = volume,
-		.snapshots = rows,
-		.names = &volume_archive_instance,
-		.used = instance_running(i),
-		.op = op };
-	if (backup_index_write(i, snapshots, &head, &index, err) < 0 ||
+		.pool = parts->pool,
+		.optimized = archive->optimized,
+		.header = header != NULL,
+		.snapshots = parts->rows };
+	if (backup_index_write(i, parts->snapshots, &head, &index, err) < 0 ||
 	    pack_text(sink, "backup/index.yaml", index, err) < 0)
 		return -1;
-	return volume_archive_pack(&archive, sink, err);
+	return volume_archive_pack(archive, sink, err);
 }
 
 static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, struct Operation *op,
     Error **err)
 {
-	g_autoptr(GPtrArray) snapshots = NULL;
-	g_autoptr(GPtrArray) rows = NULL;
-	if (list_snapshots(i, spec, &snapshots, err) < 0 ||
-	    backup_volume_rows(i, pool, snapshots, &rows, err) < 0)
+	g_auto(Parts) parts = { .pool = pool };
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (list_snapshots(i, spec, &parts.snapshots, err) < 0 ||
+	    backup_volume_rows(i, pool, parts.snapshots, &parts.rows, err) < 0 ||
+	    owners_now(i, &owners, err) < 0 ||
+	    owners_of_snapshots(parts.snapshots, &snapshot_owners, err) < 0)
 		return -1;
-	return pack_parts(i, pool, snapshots, rows, sink, op, err);
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	VolumeArchive archive = { .pool = pool,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
+		.volume = volume,
+		.snapshots = parts.rows,
+		.names = &volume_archive_instance,
+		.used = instance_running(i),
+		.op = op };
+	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
+	return pack_parts(i, &parts, &archive, optimized, sink, err);
 }
 
 /* Nothing may change while trees are read, unless a clone is. */

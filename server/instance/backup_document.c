@@ -124,12 +124,28 @@ static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, con
 	return NULL;
 }
 
+/* The archive's trees have the ids of inside, whatever the disk has. */
+static void unshift(json_t *object)
+{
+	static const char *const configs[] = { "config", "expanded_config" };
+	for (size_t n = 0; n < G_N_ELEMENTS(configs); n++) {
+		json_t *config = json_object_get(object, configs[n]);
+		if (json_object_get(config, "volatile.last_state.idmap"))
+			json_object_set_new(config, "volatile.last_state.idmap", json_string("[]"));
+	}
+}
+
 int backup_index_write(Instance *i, const GPtrArray *snapshots, const VolumeIndexHead *head,
     char **ret_yaml, Error **err)
 {
 	json_t *config = describe(i, head->pool, snapshots, head->snapshots, err);
 	if (!config)
 		return -1;
+	json_t *snapshot;
+	size_t at;
+	unshift(json_object_get(config, "container"));
+	json_array_foreach(json_object_get(config, "snapshots"), at, snapshot)
+		unshift(snapshot);
 	*ret_yaml = volume_index_write(head, config);
 	return 0;
 }

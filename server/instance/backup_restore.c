@@ -5,6 +5,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot_row.h"
+#include "server/project/project.h"
 #include "server/storage/volume_archive.h"
 #include <string.h>
 
@@ -24,7 +25,6 @@ static void plan_clear(Plan *plan)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 
-/* Under another name it is another instance: what must be unique in the world is made anew. */
 static void forget_identity(Config *config)
 {
 	GHashTableIter iter;
@@ -33,7 +33,23 @@ static void forget_identity(Config *config)
 	while (g_hash_table_iter_next(&iter, &key, NULL))
 		if (g_str_has_prefix(key, "volatile.") && strcmp(key, "volatile.base_image") != 0)
 			g_hash_table_iter_remove(&iter);
-	config_set(config, "volatile.apply_template", "copy");
+}
+
+/* Under another name it is another instance: what must be unique in the world is made anew. So it
+ * is where the project does not let a backup say it. */
+static void choose_identity(Daemon *d, const char *project, const char *name,
+    const BackupIndex *index, Config *config)
+{
+	if (strcmp(name, index->volume->name) != 0) {
+		forget_identity(config);
+		config_set(config, "volatile.apply_template", "copy");
+		return;
+	}
+	if (project_allow_volatile(d, project, config, NULL, NULL) == 0)
+		return;
+	forget_identity(config);
+	for (guint n = 0; n < index->snapshots->len; n++)
+		forget_identity(((InstanceSnapshot *)index->snapshots->pdata[n])->config);
 }
 
 /* The pool that is asked for, else the backup's, else what the profiles say. */
@@ -96,15 +112,12 @@ static int make_plan(Daemon *d, const char *project, const char *name, const cha
     const InstanceArchive *archive, const Caller *caller, Plan *plan, Error **err)
 {
 	const BackupIndex *index = archive->index;
-	if (index->volume->optimized)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Backup is in the own format of storage driver \"%s\", which this version"
-		    " does not read: export it without --optimized-storage",
-		    index->volume->driver);
 	plan->config = config_copy(index->config);
-	if (strcmp(name, index->volume->name) != 0)
-		forget_identity(plan->config);
-	if (plan_devices(d, project, pool, index, plan, err) < 0)
+	g_autoptr(Pool) place = NULL;
+	choose_identity(d, project, name, index, plan->config);
+	if (plan_devices(d, project, pool, index, plan, err) < 0 ||
+	    pool_get(d, plan->pool, &place, err) < 0 ||
+	    volume_archive_check(place, index->volume, err) < 0)
 		return -1;
 	plan->spec = (InstanceSpec){ .project = project,
 		.name = name,
@@ -144,7 +157,10 @@ static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots,
 		g_autoptr(GHashTable) devices = devices_copy(row.devices);
 		g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
 		copy_set_root_pool(devices, expanded, pool_name(pool));
+		g_autoptr(Config) config = config_copy(row.config);
+		config_set(config, "volatile.last_state.idmap", "[]"); /* as archives have it */
 		row.instance_id = i->id;
+		row.config = config;
 		row.devices = devices;
 		if (snapshot_insert(i->daemon, &row, err) < 0)
 			return -1;
@@ -161,6 +177,7 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 		.volume = volume,
 		.snapshots = index->volume->snapshots,
 		.names = &volume_archive_instance,
+		.optimized = index->volume->optimized,
 		.op = op,
 		.description = index->volume->description,
 		.config = index->volume->config,

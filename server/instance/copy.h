@@ -19,6 +19,8 @@ typedef struct InstanceOrigin {
  * is the source's alone (volatile keys but the image it is from). New objects. */
 int instance_copy_base(
     const InstanceOrigin *origin, Config **ret_config, Devices **ret_devices, Error **err);
+/* Sets in `config` whose ids the files of origin have on disk, which a copy's have too. */
+int copy_owners(const InstanceOrigin *origin, Config *config, Error **err);
 /* As instance_create(); spec->origin says what of. A running source stands still while trees are
  * copied. */
 int instance_copy(Daemon *d, const InstanceSpec *spec, struct Operation *op,

@@ -114,7 +114,10 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 		config_set(config, "volatile.base_image", spec->image);
 	if (!spec->archive)
 		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
+	/* What comes from elsewhere has the ids of inside; a copy of here has its origin's. */
 	config_set(config, "volatile.last_state.idmap", "[]");
+	if (spec->origin && copy_owners(spec->origin, config, err) < 0)
+		return -1;
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
 	g_hash_table_unref(i->devices);
@@ -405,6 +408,9 @@ static int rebuild_locked(
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Config) old = NULL;
 	if (check_rebuild(i, err) < 0 || instance_pool(i, &pool, err) < 0)
+		return -1;
+	g_autoptr(GArray) unshifted = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	if (owners_become(i, pool, unshifted, err) < 0)
 		return -1;
 	change_image_keys(i, image, properties, &old);
 	if (row_update(i, err) < 0 ||

@@ -2,6 +2,7 @@
 #include "server/instance/flow.h"
 #include "server/instance/folder.h"
 #include "server/instance/private.h"
+#include "server/storage/shift.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,6 +17,34 @@ struct FileSession {
 	InstanceFolder *folder; /* of a stopped instance */
 };
 
+/* Its users' ids are those on disk, seen through its id map. Owners that are not shifted on disk,
+ * where no mount can map them, are seen as they are. */
+static int add_owners(Instance *i, const char *path, Packet *rq, Error **err)
+{
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(Config) config = instance_expanded_config(i);
+	g_autofree char *idmap = NULL;
+	gboolean can;
+	if (owners_now(i, &owners, err) < 0 || idmap_for(config, NULL, &idmap, err) < 0 ||
+	    shift_can_map(i->daemon, path, &can, err) < 0)
+		return -1;
+	g_autofree char *shifted = id_map_text(owners);
+	rq->n[1] = owners->len > 0;
+	packet_add(rq, owners->len > 0 ? shifted : can ? idmap : "");
+	return 0;
+}
+
+static int enter_stopped(Instance *i, FileSession *s, Packet *rq, Error **err)
+{
+	if (instance_folder_open(i, &s->folder, err) < 0)
+		return -1;
+	const char *path = instance_folder_path(s->folder);
+	g_autofree char *rootfs = g_build_filename(path, "rootfs", NULL);
+	rq->n[0] = 1;
+	packet_add(rq, rootfs);
+	return add_owners(i, path, rq, err);
+}
+
 /* A request whose session enters the instance. */
 static Packet *enter(Instance *i, FileSession *s, Error **err)
 {
@@ -26,18 +55,10 @@ static Packet *enter(Instance *i, FileSession *s, Error **err)
 		packet_add_fd(rq, fd);
 		return rq;
 	}
-	g_autoptr(Config) config = instance_expanded_config(i);
-	g_autofree char *idmap = NULL;
-	if (idmap_for(config, NULL, &idmap, err) < 0 ||
-	    instance_folder_open(i, &s->folder, err) < 0) {
-		packet_free(rq);
-		return NULL;
-	}
-	g_autofree char *rootfs = g_build_filename(instance_folder_path(s->folder), "rootfs", NULL);
-	rq->n[0] = 1;
-	packet_add(rq, rootfs);
-	packet_add(rq, idmap);
-	return rq;
+	if (enter_stopped(i, s, rq, err) == 0)
+		return rq;
+	packet_free(rq);
+	return NULL;
 }
 
 static int session_open(Instance *i, int sftp, FileSession **ret_session, Error **err)

@@ -108,21 +108,6 @@ static int apply_raw(GArray *ranges, const char *raw, Error **err)
 	return 0;
 }
 
-static char *idmap_text(const GArray *ranges)
-{
-	GString *text = g_string_new(NULL);
-	for (guint n = 0; n < ranges->len; n++) {
-		const IdRange *r = &g_array_index(ranges, IdRange, n);
-		if (r->is_uid)
-			g_string_append_printf(
-			    text, "u %u %u %u\n", r->inside, r->outside, r->count);
-		if (r->is_gid)
-			g_string_append_printf(
-			    text, "g %u %u %u\n", r->inside, r->outside, r->count);
-	}
-	return g_string_free(text, FALSE);
-}
-
 typedef struct HostRange {
 	uint32_t from, count;
 } HostRange;
@@ -178,7 +163,7 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 			return -1;
 	}
 	if (ret_text)
-		*ret_text = idmap_text(ranges);
+		*ret_text = id_map_text(ranges);
 	if (ret_ranges)
 		*ret_ranges = g_steal_pointer(&ranges);
 	return 0;
@@ -220,7 +205,7 @@ int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **er
 	    (read_map(r->init, TRUE, ranges, err) < 0 || read_map(r->init, FALSE, ranges, err) < 0))
 		return -1;
 	if (ret_text)
-		*ret_text = idmap_text(ranges);
+		*ret_text = id_map_text(ranges);
 	if (ret_ranges)
 		*ret_ranges = g_steal_pointer(&ranges);
 	return 0;
@@ -272,34 +257,11 @@ int idmap_choose(Instance *i, Error **err)
 	return instance_volatile_set(i, "idmap.base", text, err);
 }
 
-char *idmap_json(const GArray *ranges)
-{
-	GString *text = g_string_new("[");
-	for (guint n = 0; n < ranges->len; n++) {
-		const IdRange *r = &g_array_index(ranges, IdRange, n);
-		g_string_append_printf(text,
-		    "%s{\"Isuid\":%s,\"Isgid\":%s,\"Hostid\":%u,\"Nsid\":%u,\"Maprange\":%u}",
-		    n ? "," : "", r->is_uid ? "true" : "false", r->is_gid ? "true" : "false",
-		    r->outside, r->inside, r->count);
-	}
-	return g_string_free(g_string_append_c(text, ']'), FALSE);
-}
-
-static uint32_t host_uid_of_root(const GArray *ranges)
-{
-	for (guint n = 0; n < ranges->len; n++) {
-		const IdRange *r = &g_array_index(ranges, IdRange, n);
-		if (r->inside == 0 && r->is_uid)
-			return r->outside;
-	}
-	return 0;
-}
-
 int idmap_own(const char *directory, const GArray *ranges, Error **err)
 {
 	autofd int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
-	uid_t uid = host_uid_of_root(ranges);
+	uid_t uid = id_map_outside(ranges, TRUE, 0);
 	if (fd < 0 || fstat(fd, &st) < 0 ||
 	    (st.st_uid != uid && fchownat(fd, "", uid, (gid_t)-1, AT_EMPTY_PATH) < 0) ||
 	    ((st.st_mode & 07777) != 0100 && chmod(directory, 0100) < 0))

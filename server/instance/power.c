@@ -1,4 +1,5 @@
 /* Starting and stopping containers, and what follows when they stop by themselves. */
+#include "server/instance/backup_index.h"
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
@@ -60,6 +61,21 @@ static void stop_some(const DeviceHost *host, const char **names, guint n)
 		if (device_type_find(config, &type, NULL) == 0 && type->stop)
 			type->stop(host, names[n], config);
 	}
+}
+
+void power_adopt(Instance *i)
+{
+	guint n;
+	DeviceHost host;
+	instance_host(i, &host, NULL);
+	g_autofree const char **names = device_sorted(host.devices, &n);
+	for (guint k = 0; k < n; k++) {
+		const DeviceType *type;
+		Config *config = devices_get(host.devices, names[k]);
+		if (device_type_find(config, &type, NULL) == 0 && type->adopt)
+			type->adopt(&host, names[k], config);
+	}
+	instance_host_clear(&host);
 }
 
 static void stop_devices(const DeviceHost *host)
@@ -168,6 +184,7 @@ typedef struct StartPlan {
 	DeviceStart devices;
 	GPtrArray *pairs;
 	gboolean mounted, devices_up;
+	gboolean mapped; /* the root file system is mounted with the id map */
 	Pool *pool;
 } StartPlan;
 
@@ -197,7 +214,7 @@ static int spawn_container(Instance *i, StartPlan *plan, Runtime **ret_runtime, 
 	packet_add(rq, rootfs);
 	packet_add(rq, plan->directory);
 	packet_add(rq, plan->idmap_text);
-	rq->n[0] = *plan->idmap_text != '\0';
+	rq->n[0] = plan->mapped;
 	rq->n[1] = plan->pairs->len / 2;
 	rq->n[2] = plan->devices.mounts->len;
 	for (guint n = 0; n < plan->pairs->len; n++)
@@ -235,12 +252,10 @@ static int new_ids(Instance *i, Error **err)
 
 static int note_idmap(Instance *i, const StartPlan *plan, Error **err)
 {
-	g_autofree char *json = idmap_json(plan->idmap);
-	if (instance_volatile_set(i, "idmap.current", json, err) < 0 ||
-	    instance_volatile_set(i, "idmap.next", json, err) < 0)
-		return -1;
-	/* On disk owners stay unshifted: the mount maps them. */
-	return instance_volatile_set(i, "last_state.idmap", "[]", err);
+	g_autofree char *json = id_map_json(plan->idmap);
+	return instance_volatile_set(i, "idmap.current", json, err) < 0 ?
+	    -1 :
+	    instance_volatile_set(i, "idmap.next", json, err);
 }
 
 static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
@@ -261,12 +276,13 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
-	if (instance_pool(i, &plan->pool, err) < 0 ||
+	if (instance_pool(i, &plan->pool, err) < 0 || owners_finish(i, plan->pool, err) < 0 ||
 	    pool_instance_mount(
 		plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;
 	plan->mounted = TRUE;
-	if (idmap_own(plan->path, plan->idmap, err) < 0 ||
+	if (owners_settle(i, plan->pool, plan->path, plan->idmap, &plan->mapped, err) < 0 ||
+	    idmap_own(plan->path, plan->idmap, err) < 0 ||
 	    prepare_directory(i, &plan->directory, err) < 0 || note_idmap(i, plan, err) < 0 ||
 	    apply_templates(i, plan, err) < 0)
 		return -1;
@@ -358,8 +374,10 @@ int power_start_locked(Instance *i, Error **err)
 		log_error(
 		    "Volatile keys are not stored", "instance", i->name, "err", error->message);
 	g_clear_pointer(&error, error_free);
-	if (result == 0)
+	if (result == 0) {
 		limits_balance(i->daemon);
+		backup_file_update(i); /* with the keys of this run */
+	}
 	return result;
 }
 

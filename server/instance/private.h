@@ -61,6 +61,8 @@ struct InstanceTable {
 /* row.c: the database's side. `Instance` fields are read without lock: callers hold `change`. */
 int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
+/* Within another transaction, with the date that it has. */
+int row_insert_in(Tx *tx, void *instance, Error **err);
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
 /* The row as the fields now say, name and project too; the root disks of its snapshots get `pool`
@@ -90,6 +92,8 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
 void table_show(Instance *i); /* it is made: lookups and lists may find it */
+/* Finds it running, when it does, and holds its root volume mounted. */
+void table_adopt_running(Instance *i);
 int table_rename(Instance *i, const char *name, Error **err);
 /* Name and project (interned by this). */
 int table_move(Instance *i, const char *project, const char *name, Error **err);
@@ -153,6 +157,8 @@ int snapshot_create_locked(
 void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 
 /* power.c */
+/* At start, of a container that runs since before: its devices. */
+void power_adopt(Instance *i);
 int power_start_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
 /* Stops the (running) instance's tasks for a moment, or lets them go on. */
@@ -169,10 +175,25 @@ int idmap_for(const Config *expanded, GArray **ret_ranges, char **ret_text, Erro
 int instance_idmap(Instance *i, GArray **ret_ranges, char **ret_text, Error **err);
 /* Sets volatile.idmap.base: a range of its own for an isolated instance, else "0". */
 int idmap_choose(Instance *i, Error **err);
-char *idmap_json(const GArray *ranges);
 /* Gives the instance's directory to the host's uid of its root, and lets nobody else in: what is
  * set-uid inside must not be reachable for the host's users. */
 int idmap_own(const char *directory, const GArray *ranges, Error **err);
+
+/* owners.c: whose ids a container's files have on disk (volatile.last_state.idmap; storage/shift.h);
+ * none: the same as inside. */
+int owners_of(const Config *config, GArray **ret_map, Error **err); /* of a snapshot's keys, too */
+int owners_now(Instance *i, GArray **ret_map, Error **err);
+int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err);
+/* For a start, of the volume mounted at `path`: *ret_mapped tells that the mount maps; otherwise
+ * they are on disk what `idmap` says. ERROR_INVALID with security.protection.shift. */
+int owners_settle(Instance *i, Pool *pool, const char *path, const GArray *idmap,
+    gboolean *ret_mapped, Error **err);
+/* Before other files take their place whose owners are of this map, so that at no moment the note
+ * and the files disagree. */
+int owners_become(Instance *i, Pool *pool, const GArray *map, Error **err);
+/* What was interrupted, of one, or (at the server's start) of all. */
+int owners_finish(Instance *i, Pool *pool, Error **err);
+void owners_repair(Daemon *d);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */

@@ -70,11 +70,14 @@ static int pack_part(Pack *pack, int folder, const char *name, gboolean needed, 
 	return 0;
 }
 
-static int pack_instance(Pack *pack, int folder, const char *metadata, Error **err)
+static int pack_instance(
+    Pack *pack, int folder, const char *metadata, const GArray *owners, Error **err)
 {
 	if (pack_text(pack, "metadata.yaml", metadata, err) < 0 ||
-	    pack_part(pack, folder, "templates", FALSE, err) < 0 ||
-	    pack_part(pack, folder, "rootfs", TRUE, err) < 0)
+	    pack_part(pack, folder, "templates", FALSE, err) < 0)
+		return -1;
+	pack_owners(pack, owners);
+	if (pack_part(pack, folder, "rootfs", TRUE, err) < 0)
 		return -1;
 	return pack_finish(pack, err);
 }
@@ -82,6 +85,17 @@ static int pack_instance(Pack *pack, int folder, const char *metadata, Error **e
 static int store(void *import, const void *bytes, size_t length, Error **err)
 {
 	return image_import_write(import, bytes, length, err);
+}
+
+static int find_owners(
+    Instance *i, const InstancePublish *publish, GArray **ret_owners, Error **err)
+{
+	g_autoptr(InstanceSnapshot) snapshot = NULL;
+	if (!publish->snapshot)
+		return owners_now(i, ret_owners, err);
+	return instance_snapshot_find(i, publish->snapshot, &snapshot, err) < 0 ?
+	    -1 :
+	    owners_of(snapshot->config, ret_owners, err);
 }
 
 static int publish_folder(Instance *i, const InstancePublish *publish, const char *path,
@@ -93,8 +107,9 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 	gboolean given = publish->compression && *publish->compression;
 	g_autofree char *compression = given ? g_strdup(publish->compression) :
 	    project_setting(i->daemon, publish->project, "images.compression_algorithm");
+	g_autoptr(GArray) owners = NULL;
 	autofd int folder = file_open_directory(path, err);
-	if (folder < 0 || describe(i, publish, folder, arena, &metadata, err) < 0 ||
+	if (folder < 0 || find_owners(i, publish, &owners, err) < 0 || describe(i, publish, folder, arena, &metadata, err) < 0 ||
 	    image_import_new(i->daemon, &import, err) < 0 ||
 	    image_import_limit(import, publish->project, err) < 0 ||
 	    image_import_part(import, "", publish->filename, err) < 0)
@@ -105,7 +120,7 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 		.op = op,
 		.stage = STAGE,
 		.what = "Image pack" };
-	if (pack_new(&options, &pack, err) < 0 || pack_instance(pack, folder, metadata, err) < 0)
+	if (pack_new(&options, &pack, err) < 0 || pack_instance(pack, folder, metadata, owners, err) < 0)
 		return -1;
 	ImageImportOptions stored = { .project = publish->project,
 		.filename = publish->filename,

@@ -1,5 +1,6 @@
 #include "server/instance/snapshot.h"
 #include "incus/v1/snapshot.pb-c.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -217,8 +218,29 @@ static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 	Config *config = config_copy(s->config);
 	for (size_t n = 0; n < G_N_ELEMENTS(kept); n++)
 		config_set(config, kept[n], config_get(now, kept[n]));
+	if (!config_get(config, "volatile.last_state.idmap"))
+		config_set(config, "volatile.last_state.idmap", "[]");
 	config_set(config, "volatile.uuid.generation", generation);
 	return config;
+}
+
+/* Going back may have cost snapshots that were newer (zfs.remove_snapshots). */
+static int forget_lost(Instance *i, Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	if (instance_snapshot_list(i, &list, err) < 0)
+		return -1;
+	for (guint n = 0; n < list->len; n++) {
+		const InstanceSnapshot *s = list->pdata[n];
+		g_autoptr(Error) error = NULL;
+		if (snapshot_row_find(pool, volume, s->name, NULL, &error) == 0 ||
+		    error->kind != ERROR_NOT_FOUND)
+			continue;
+		if (snapshot_forget(i->daemon, s->id, err) < 0)
+			return -1;
+		tell(i, "instance-snapshot-deleted", s->name, NULL, NULL);
+	}
+	return 0;
 }
 
 static int restore_data(
@@ -233,9 +255,15 @@ static int restore_data(
 	if (instance_update_locked(i, &change, err) < 0)
 		return -1;
 	if (snapshot_restore(pool, volume, s->name, err) == 0)
-		return 0;
+		return forget_lost(i, pool, volume, err);
 	instance_update_locked(i, &back, NULL);
 	return -1;
+}
+
+static int become_owners(Instance *i, Pool *pool, const InstanceSnapshot *s, Error **err)
+{
+	g_autoptr(GArray) owners = NULL;
+	return owners_of(s->config, &owners, err) < 0 ? -1 : owners_become(i, pool, owners, err);
 }
 
 static int restore_locked(Instance *i, const char *name, Error **err)
@@ -248,7 +276,11 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 	gboolean running = instance_running(i);
 	if (running && power_stop_locked(i, 0, TRUE, err) < 0)
 		return -1;
-	int result = restore_data(i, pool, volume, s, err);
+	int result = become_owners(i, pool, s, err) < 0 ? -1 :
+						       restore_data(i, pool, volume, s, err);
+	/* With zfs.remove_snapshots newer ones went. */
+	if (result == 0 && pool_snapshots_at_once(pool))
+		result = instance_snapshot_repair(i->daemon, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

@@ -181,7 +181,7 @@ static void restore(Instance *i, const Saved *s)
 
 /* volatile.* belongs to the daemon: what a client leaves out or changes stays as it is, unless it
  * gives an old one back or changes it knowingly (as Incus lets administrators do). */
-static Config *new_config(const Config *wanted)
+static Config *new_config(const Config *wanted, const Config *now)
 {
 	Config *config = config_copy(wanted);
 	GHashTableIter iter;
@@ -190,6 +190,10 @@ static Config *new_config(const Config *wanted)
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		if (!*(char *)value)
 			g_hash_table_iter_remove(&iter);
+	/* Without it nobody knows any more whose the files are. */
+	if (!config_get(config, "volatile.last_state.idmap"))
+		config_set(config, "volatile.last_state.idmap",
+		    config_get(now, "volatile.last_state.idmap"));
 	return config;
 }
 
@@ -203,8 +207,9 @@ static int set_fields(Instance *i, const InstanceChange *change, Error **err)
 		    err, ERROR_INVALID, "Unknown architecture \"%s\"", change->architecture);
 	g_mutex_lock(&i->lock);
 	if (change->config) {
+		Config *wanted = new_config(change->config, i->config);
 		g_hash_table_unref(i->config);
-		i->config = new_config(change->config);
+		i->config = wanted;
 	}
 	if (change->devices) {
 		g_hash_table_unref(i->devices);
@@ -277,7 +282,7 @@ static int note_next_idmap(Instance *i, Error **err)
 		return 0;
 	if (idmap_for(i->expanded, &ranges, NULL, err) < 0)
 		return -1;
-	g_autofree char *next = idmap_json(ranges);
+	g_autofree char *next = id_map_json(ranges);
 	return strcmp(now, next) == 0 ? 0 : instance_volatile_set(i, "idmap.next", next, err);
 }
 

@@ -213,10 +213,13 @@ static int delete_locked(const BackupOwner *owner, const char *name, Error **err
 	g_autofree char *path = NULL;
 	if (backup_find(owner, name, &backup, err) < 0 || path_of(owner, name, &path, err) < 0)
 		return -1;
+	if (fault_point("backup delete", err) < 0)
+		return -1;
 	if (unlinkat(AT_FDCWD, path, 0) < 0 && errno != ENOENT)
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot delete the backup \"%s\"", name);
-	if (backup_row_delete(owner->daemon, owner->kind, backup->id, err) < 0)
+	if (fault_point("backup gone", err) < 0 ||
+	    backup_row_delete(owner->daemon, owner->kind, backup->id, err) < 0)
 		return -1;
 	g_autofree char *directory = folder(owner);
 	drop_folder(owner->kind, directory); /* the last one's */
@@ -246,6 +249,8 @@ static int rename_locked(
 		return -1;
 	if (backup_find(owner, new_name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Backup \"%s\" already exists", new_name);
+	if (fault_point("backup link", err) < 0)
+		return -1;
 	unlinkat(AT_FDCWD, new_path, 0);
 	if (linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0) < 0)
 		return error_errno(
@@ -296,6 +301,8 @@ static int link_all(const char *from, const char *to, Error **err)
 	while ((name = g_dir_read_name(listing))) {
 		g_autofree char *path = g_build_filename(from, name, NULL);
 		g_autofree char *new_path = g_build_filename(to, name, NULL);
+		if (fault_point("backup along", err) < 0)
+			return -1;
 		if (linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0) < 0)
 			return error_errno(
 			    err, ERROR_INTERNAL, errno, "Cannot take the backup \"%s\" along", name);

@@ -1,10 +1,12 @@
 #include "server/storage/custom_backup.h"
+#include "server/storage/custom_volume.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/operation/schedule.h"
 #include "server/project/project.h"
 #include "server/storage/pool_config.h"
+#include "server/sys/id_map.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
 #include "server/storage/volume_archive.h"
@@ -107,18 +109,33 @@ static int pack(BackupOwner *owner, const BackupSpec *spec, Pack *sink, struct O
 	const Target *target = owner->object;
 	g_autoptr(GPtrArray) rows = NULL;
 	g_autofree char *yaml = NULL;
+	if (target->volume->content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" do not change and need no backups");
 	if (list_snapshots(target, spec, &rows, err) < 0)
 		return -1;
-	VolumeIndexHead head = { .name = target->volume->name,
-		.type = "custom",
-		.pool = target->pool,
-		.snapshots = rows };
+	g_autofree char *header = NULL;
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (custom_owners(target->pool, target->volume, rows, &owners, &snapshot_owners, err) < 0)
+		return -1;
 	VolumeArchive archive = { .pool = target->pool,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.volume = target->volume,
 		.snapshots = rows,
 		.names = &volume_archive_custom,
 		.used = TRUE,
 		.op = op };
+	archive.optimized = spec->optimized && !id_maps_any(owners, snapshot_owners) &&
+	    volume_archive_can_stream(&archive, &header);
+	archive.header = header;
+	VolumeIndexHead head = { .name = target->volume->name,
+		.type = "custom",
+		.pool = target->pool,
+		.optimized = archive.optimized,
+		.header = header != NULL,
+		.snapshots = rows };
 	if (describe(target, &head, &yaml, err) < 0 ||
 	    pack_text(sink, "backup/index.yaml", yaml, err) < 0)
 		return -1;
@@ -229,11 +246,8 @@ int custom_restore_check(const CustomRestore *r, Error **err)
 		    *index->type ? index->type : "container");
 	if (name_check_volume(name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
-	if (index->optimized)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Backup is in the own format of storage driver \"%s\", which this version"
-		    " does not read: export it without --optimized-storage",
-		    index->driver);
+	if (volume_archive_check(r->pool, index, err) < 0)
+		return -1;
 	g_autoptr(Volume) volume = volume_new(r->pool, VOLUME_CUSTOM, r->project, name);
 	if (volume_row_find(r->pool, volume, NULL, NULL, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
@@ -259,6 +273,7 @@ int custom_restore(const CustomRestore *r, Error **err)
 		.volume = volume,
 		.snapshots = r->index->snapshots,
 		.names = &volume_archive_custom,
+		.optimized = r->index->optimized,
 		.op = r->op,
 		.description = r->index->description,
 		.config = r->index->config,

@@ -6,6 +6,7 @@
 #include "server/storage/custom_backup.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/custom_volume.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/store.h"
 #include "server/storage/volume_build.h"
@@ -32,14 +33,6 @@ static void plan_clear(Plan *plan)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 
-static int check_pool(const Pool *pool, Error **err)
-{
-	if (!pool->driver || strcmp(pool->status, "Created") != 0)
-		return error_set(
-		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
-	return 0;
-}
-
 static int find_source(const CustomCopy *c, Plan *plan, Error **err)
 {
 	const char *slash = strchr(c->from_name, '/');
@@ -60,7 +53,7 @@ static int find_source(const CustomCopy *c, Plan *plan, Error **err)
 
 static int make_plan(const CustomCopy *c, Plan *plan, Error **err)
 {
-	if (check_pool(c->from_pool, err) < 0 || check_pool(c->to_pool, err) < 0)
+	if (custom_check_pool(c->from_pool, err) < 0 || custom_check_pool(c->to_pool, err) < 0)
 		return -1;
 	if (name_check_volume(c->name, err) < 0)
 		return error_prefix(err, "Invalid storage volume name");
@@ -161,6 +154,11 @@ static int refresh(const CustomCopy *c, Plan *plan, Error **err)
 	g_autoptr(GPtrArray) gone = all ? lacking(there, plan->snapshots) : g_ptr_array_new();
 	g_autoptr(GPtrArray) fresh = all ? lacking(plan->snapshots, there) : g_ptr_array_new();
 	plan->copy.snapshots = fresh;
+	g_autoptr(Config) own = NULL;
+	if (volume_copy_config(&plan->copy, &own, err) < 0 ||
+	    (content == CONTENT_FILESYSTEM &&
+		custom_set_owners(c->to_pool, plan->to, config_get(own, VOLUME_OWNERS), err) < 0))
+		return -1;
 	return volume_refresh(&plan->copy, gone, err);
 }
 

@@ -1,6 +1,7 @@
 #include "server/storage/custom_snapshot.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
+#include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot_name.h"
 #include "server/storage/store.h"
@@ -106,10 +107,15 @@ int custom_snapshot_restore(
     Pool *pool, const char *project, const char *name, const char *snapshot, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
+	g_autoptr(SnapshotRow) row = NULL;
 	Error *inner = NULL;
-	if (load(pool, project, name, &volume, NULL, err) < 0)
+	if (load(pool, project, name, &volume, NULL, err) < 0 ||
+	    snapshot_row_find(pool, volume, snapshot, &row, err) < 0)
 		return -1;
-	if (snapshot_restore(pool, volume, snapshot, &inner) == 0)
+	const char *owners = row->config ? config_get(row->config, VOLUME_OWNERS) : NULL;
+	if ((volume->content != CONTENT_FILESYSTEM ||
+		custom_set_owners(pool, volume, owners, &inner) == 0) &&
+	    snapshot_restore(pool, volume, snapshot, &inner) == 0)
 		return 0;
 	if (inner->kind != ERROR_BUSY)
 		return error_propagate(err, inner);

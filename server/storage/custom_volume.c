@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int check_pool(Pool *pool, Error **err)
+int custom_check_pool(const Pool *pool, Error **err)
 {
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
 		return error_set(
@@ -46,6 +46,20 @@ static int check_config(Pool *pool, VolumeContent content, const Config *config,
 	return 0;
 }
 
+int custom_check_new(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	if (custom_check_pool(pool, err) < 0)
+		return -1;
+	if (name_check_volume(volume->name, err) < 0)
+		return error_prefix(err, "Invalid storage volume name");
+	if (check_config(pool, volume->content, config, err) < 0 ||
+	    check_new(pool, volume, err) < 0)
+		return -1;
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
+	return project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
+	    config_get(effective, "size"), err);
+}
+
 /* The volume, empty or with what `fd` (unless -1) holds. */
 static int create_locked(Pool *pool, const Volume *volume, const char *description,
     const Config *effective, int fd, Error **err)
@@ -63,23 +77,38 @@ static int create_locked(Pool *pool, const Volume *volume, const char *descripti
 	return volume_finish(pool, volume, description, effective, err);
 }
 
+/* What the daemon noted for itself stays, and is nobody else's to say. */
+static gboolean is_owners(const char *key)
+{
+	return g_str_has_prefix(key, "volatile.idmap.");
+}
+
+static Config *stored_config(const Config *config, const Config *before)
+{
+	Config *stored = config_copy(config);
+	GHashTableIter iter;
+	void *key, *value;
+	g_hash_table_iter_init(&iter, stored);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (is_owners(key))
+			g_hash_table_iter_remove(&iter);
+	g_hash_table_iter_init(&iter, (GHashTable *)before);
+	while (before && g_hash_table_iter_next(&iter, &key, &value))
+		if (volume_key_is_internal(key) || is_owners(key))
+			config_set(stored, key, value);
+	return stored;
+}
+
 static int create(Pool *pool, const char *project, const char *name, const char *description,
     VolumeContent content, const Config *config, int fd, Error **err)
 {
-	if (check_pool(pool, err) < 0)
-		return -1;
-	if (name_check_volume(name, err) < 0)
-		return error_prefix(err, "Invalid storage volume name");
-	if (check_config(pool, content, config, err) < 0)
-		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	volume->content = content;
-	g_autoptr(Config) effective = volume_effective_config(pool, config);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_new(pool, volume, err) < 0 ||
-	    project_allow_volume(
-		pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
+	if (custom_check_new(pool, volume, config, err) < 0)
 		return -1;
+	g_autoptr(Config) own = stored_config(config, NULL);
+	g_autoptr(Config) effective = volume_effective_config(pool, own);
 	return create_locked(pool, volume, description, effective, fd, err);
 }
 
@@ -126,19 +155,6 @@ static int apply_size(
 						     : volume_block_grow(pool, volume, bytes, err);
 }
 
-/* What the daemon noted for itself stays. */
-static Config *stored_config(const Config *config, const Config *before)
-{
-	Config *stored = config_copy(config);
-	GHashTableIter iter;
-	void *key, *value;
-	g_hash_table_iter_init(&iter, (GHashTable *)before);
-	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (volume_key_is_internal(key))
-			config_set(stored, key, value);
-	return stored;
-}
-
 /* Volumes of instances get their size from the root disk; images' are remade at any time. */
 static int check_change(
     const Volume *volume, const Config *config, const Config *before, Error **err)
@@ -163,7 +179,7 @@ int volume_update(
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Config) before = NULL;
-	if (check_pool(pool, err) < 0 || volume_load(pool, volume, NULL, &before, err) < 0 ||
+	if (custom_check_pool(pool, err) < 0 || volume_load(pool, volume, NULL, &before, err) < 0 ||
 	    check_config(pool, volume->content, config, err) < 0 ||
 	    check_change(volume, config, before, err) < 0 ||
 	    (volume->type == VOLUME_CUSTOM &&
@@ -200,7 +216,7 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	g_autoptr(VolumeLock) backups = custom_backup_lock(pool, volume);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 ||
+	if (custom_check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 ||
 	    volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
 	if (!volume_wait_unmounted(pool, volume))
@@ -224,54 +240,10 @@ int custom_rename(Pool *pool, const Volume *volume, const char *project, const c
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
 	g_autoptr(VolumeLock) backups = custom_backup_lock(pool, volume);
 	g_auto(VolumePairLock) locks = volume_lock_pair(pool, volume, renamed);
-	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 ||
+	if (custom_check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 ||
 	    custom_backup_place_begin(pool, volume, pool, renamed, err) < 0)
 		return -1;
 	int result = volume_rename_with(pool, volume, renamed, also, data, err);
 	custom_backup_place_end(pool, volume, pool, renamed, result == 0);
 	return result;
-}
-
-static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)
-{
-	g_autofree char *effective = NULL;
-	if (project_effective(p->daemon, project, PROJECT_STORAGE_VOLUMES, &effective, err) < 0)
-		return -1;
-	*ret = volume_new(p, VOLUME_CUSTOM, effective, name);
-	return 0;
-}
-
-int pool_custom_check(Pool *p, const char *project, const char *volume_name, Error **err)
-{
-	g_autoptr(Volume) volume = NULL;
-	if (attach_volume(p, project, volume_name, &volume, err) < 0 ||
-	    volume_load(p, volume, NULL, NULL, err) < 0 ||
-	    store_check_volume(p->daemon, p->name, volume->project, volume_name, err) < 0)
-		return -1;
-	return volume->content == CONTENT_FILESYSTEM ?
-	    0 :
-	    error_set(err, ERROR_INVALID, "Custom %s volumes cannot be used on containers",
-		volume_content_name(volume->content));
-}
-
-int pool_custom_mount(Pool *p, const char *project, const char *volume_name, char **ret_path,
-    gboolean *ret_mapped, Error **err)
-{
-	g_autoptr(Volume) volume = NULL;
-	g_autoptr(Config) config = NULL;
-	if (check_pool(p, err) < 0 || pool_custom_check(p, project, volume_name, err) < 0 ||
-	    attach_volume(p, project, volume_name, &volume, err) < 0 ||
-	    volume_load(p, volume, NULL, &config, err) < 0 || volume_mount(p, volume, err) < 0)
-		return -1;
-	*ret_path = g_strdup(volume->path);
-	*ret_mapped = !config_true(config, "security.unmapped");
-	return 0;
-}
-
-int pool_custom_unmount(Pool *p, const char *project, const char *volume_name, Error **err)
-{
-	g_autoptr(Volume) volume = NULL;
-	return attach_volume(p, project, volume_name, &volume, err) < 0 ?
-	    -1 :
-	    volume_unmount(p, volume, err);
 }

@@ -146,11 +146,22 @@ struct StorageDriver {
 
 	/* The driver's own stream of `volume` (a volume or a snapshot), since `parent` (a snapshot)
 	 * when not NULL, written to fd; and back: receive makes `volume`, or the snapshot that it
-	 * names. Used for optimised backups and migration between pools of one driver. NULL: not
-	 * available. */
+	 * names. Used for migration between pools of one driver. NULL: not available. */
 	int (*volume_send)(
 	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+
+	/* The same for optimised backups, in the form that Incus has there; what comes back is a
+	 * stranger's. The snapshots come first, each since the one before, and are in place when
+	 * their volume is, which comes last. NULL: the driver's backups are portable ones. */
+	int (*backup_send)(
+	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
+	int (*backup_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+	/* What Incus keeps beside the streams of a volume and these of its snapshots (char *), as
+	 * backup/optimized_header.yaml (g_free). ERROR_UNSUPPORTED: there can be no streams of these.
+	 * NULL: nothing. */
+	int (*backup_header)(DriverPool *pool, const DriverVolume *volume,
+	    const GPtrArray *snapshots, char **ret_yaml, Error **err);
 };
 
 /* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it and the reason, for one

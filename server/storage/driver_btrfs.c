@@ -65,7 +65,9 @@ static int btrfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Err
 {
 	g_autofree char *snapshots =
 	    driver_path(pool->path, volume->type, volume->place, volume->name, "");
-	if (subvolume_delete(snapshots, err) < 0 || subvolume_delete(volume->path, err) < 0)
+	g_autofree char *half = btrfs_backup_folder(pool, volume);
+	if ((volume->place == PLACE_UNFINISHED && subvolume_delete(half, err) < 0) ||
+	    subvolume_delete(snapshots, err) < 0 || subvolume_delete(volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",
 		    volume->name, pool->name);
 	return 0;
@@ -211,4 +213,7 @@ const StorageDriver driver_btrfs = {
 	.snapshot_restore = btrfs_snapshot_restore,
 	.volume_send = btrfs_volume_send,
 	.volume_receive = btrfs_volume_receive,
+	.backup_send = btrfs_backup_send,
+	.backup_receive = btrfs_backup_receive,
+	.backup_header = btrfs_backup_header,
 };

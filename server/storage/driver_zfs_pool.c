@@ -66,9 +66,7 @@ int zfs_pool_prepare(DriverPool *pool, Error **err)
 static int make_dataset(const char *parent, const char *name, Error **err)
 {
 	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
-	return zfs_exists(dataset) ?
-	    0 :
-	    zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
 }
 
 static int make_folders(const char *root, Error **err)
@@ -139,10 +137,10 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 		if (result < 0)
 			return -1;
 	}
+	if (!zfs_exists(name))
+		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
 	sweep_ghosts(name);
-	return zfs_exists(name) ?
-	    0 :
-	    error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
+	return zfs_look(name, err);
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)

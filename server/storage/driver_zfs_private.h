@@ -8,6 +8,7 @@
  * for the last of them to go.
  */
 #include "server/storage/driver.h"
+#include "server/storage/program.h"
 #include "server/storage/zfs.h"
 
 #define ZFS_SNAPSHOT "snapshot-"

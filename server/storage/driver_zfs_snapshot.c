@@ -111,7 +111,7 @@ typedef struct Transfer {
 static void *write_stream(void *data)
 {
 	Transfer *transfer = data;
-	transfer->result = zfs_run_stream(transfer->argv, 0, transfer->fd, &transfer->error);
+	transfer->result = zfs_stream(transfer->argv, 0, transfer->fd, &transfer->error);
 	close(transfer->fd);
 	return NULL;
 }
@@ -123,7 +123,7 @@ static int transfer(const char *const *send, const char *const *receive, Error *
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a pipe");
 	Transfer sender = { .argv = send, .fd = ends[1] };
 	GThread *thread = g_thread_new("zfs-send", write_stream, &sender);
-	int result = zfs_run_stream(receive, ends[0], 0, err);
+	int result = zfs_stream(receive, ends[0], 0, err);
 	close(ends[0]);
 	g_thread_join(thread);
 	if (sender.result < 0)
@@ -154,6 +154,17 @@ static int copy_whole(DriverPool *pool, const char *origin, const char *target, 
 	return zfs_run(err, "zfs", "destroy", received, NULL);
 }
 
+/* Partitions that a guest made on its disk are nothing to the host. */
+static int make_clone(const char *origin, const char *target, Error **err)
+{
+	g_autofree char *dataset = g_strndup(origin, strcspn(origin, "@")), *type = NULL;
+	if (zfs_get(dataset, "type", &type, err) < 0)
+		return -1;
+	return strcmp(type, "volume") == 0 ?
+	    zfs_run(err, "zfs", "clone", "-o", "volmode=dev", origin, target, NULL) :
+	    zfs_run(err, "zfs", "clone", origin, target, NULL);
+}
+
 static int copy_from(DriverPool *pool, const DriverVolume *from, const char *origin, gboolean fresh,
     const char *target, Error **err)
 {
@@ -165,7 +176,7 @@ static int copy_from(DriverPool *pool, const DriverVolume *from, const char *ori
 			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return result;
 	}
-	if (zfs_run(err, "zfs", "clone", origin, target, NULL) < 0) {
+	if (make_clone(origin, target, err) < 0) {
 		if (fresh)
 			zfs_run(NULL, "zfs", "destroy", origin, NULL);
 		return -1;
@@ -191,7 +202,7 @@ static int settle_copy(
 		    filesystem_probe(device, &held, err) < 0)
 			return -1;
 		if (g_strcmp0(held, "btrfs") == 0 &&
-		    zfs_run(err, "btrfstune", "-f", "-u", device, NULL) < 0)
+		    program_run(err, "btrfstune", "-f", "-u", device, NULL) < 0)
 			return -1;
 	}
 	return zfs_volume_apply(pool, volume, err);
@@ -217,7 +228,7 @@ static int send_snapshot(const char *name, const char *since, int fd, Error **er
 {
 	const char *const whole[] = { "zfs", "send", name, NULL },
 			  *const difference[] = { "zfs", "send", "-i", since, name, NULL };
-	return zfs_run_stream(since ? difference : whole, 0, fd, err);
+	return zfs_stream(since ? difference : whole, 0, fd, err);
 }
 
 int zfs_volume_send(
@@ -245,7 +256,7 @@ int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Err
 						 : g_strdup_printf("%s@%s", dataset, unique);
 	const char *const argv[] = { "zfs", "receive", "-F", "-u", name, NULL };
 	gboolean there = zfs_exists(dataset);
-	if (zfs_run_stream(argv, fd, 0, err) < 0) {
+	if (zfs_stream(argv, fd, 0, err) < 0) {
 		if (!there)
 			zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 		return -1;

@@ -2,6 +2,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
+#include "server/storage/program.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { TOOL_MS = 600000, KERNEL_LIST = 64 << 10 };
 
@@ -35,12 +37,6 @@ int filesystem_supported(const char *type, Error **err)
 	spawn_simple(NULL, "modprobe", "-q", type, NULL);
 	return kernel_has(type) ? 0
 				: error_set(err, ERROR_UNSUPPORTED, "The kernel has no %s", type);
-}
-
-static int run(const char *const *argv, Error **err)
-{
-	Spawn spawn = {.argv = argv, .timeout_ms = TOOL_MS};
-	return spawn_run(&spawn, NULL, NULL, err);
 }
 
 int filesystem_probe(const char *device, char **ret_type, Error **err)
@@ -75,7 +71,7 @@ int filesystem_check_blank(const char *device, Error **err)
 int filesystem_wipe(const char *device, Error **err)
 {
 	const char *const argv[] = {"wipefs", "-a", "-f", "-q", device, NULL};
-	return run(argv, err);
+	return program_run_vector(argv, err);
 }
 
 static const struct {
@@ -108,12 +104,21 @@ int filesystem_make(
 			argv[n++] = label;
 		}
 		argv[n] = device;
-		return run(argv, err) < 0 ?
+		return program_run_vector(argv, err) < 0 ?
 		    error_prefix(err, "Cannot make a %s file system on \"%s\"", type, device) :
 		    0;
 	}
 	return error_set(
 	    err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
+}
+
+int filesystem_open_volume(const char *path, gboolean entered, Error **err)
+{
+	g_autofree char *made = g_build_filename(path, "lost+found", NULL);
+	rmdir(made); /* unless something is in it; e2fsck makes it when it needs it */
+	return chmod(path, entered ? 0711 : 0700) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up \"%s\"", path);
 }
 
 static int btrfs_grow(const char *path, Error **err)
@@ -133,7 +138,7 @@ int filesystem_grow(const char *device, const char *path, const char *type, Erro
 								    "xfs_growfs", path, NULL};
 	if (strcmp(type, "btrfs") == 0)
 		return btrfs_grow(path, err);
-	return run(strcmp(type, "xfs") == 0 ? xfs : ext4, err);
+	return program_run_vector(strcmp(type, "xfs") == 0 ? xfs : ext4, err);
 }
 
 int filesystem_shrink(const char *device, const char *type, int64_t bytes, Error **err)
@@ -152,7 +157,7 @@ int filesystem_shrink(const char *device, const char *type, int64_t bytes, Error
 	if (status > CORRECTED)
 		return error_set(err, ERROR_INTERNAL,
 		    "The file system on \"%s\" has errors (e2fsck gives %d)", device, status);
-	return run(shrink, err);
+	return program_run_vector(shrink, err);
 }
 
 static const struct {
@@ -245,9 +250,22 @@ int filesystem_bind(const char *source, const char *path, Error **err)
 	return 0;
 }
 
+/* A helper that ends is still in the mount for a moment after it was heard of last, and the kernel
+ * tells nobody when it has left. */
+static gboolean unmount_patiently(const char *path)
+{
+	enum { TRIES = 50, PAUSE_US = 20000 };
+	for (int tries = 0; umount2(path, UMOUNT_NOFOLLOW) < 0; tries++) {
+		if (errno != EBUSY || tries == TRIES)
+			return FALSE;
+		g_usleep(PAUSE_US);
+	}
+	return TRUE;
+}
+
 int filesystem_unmount(const char *path, Error **err)
 {
-	if (!filesystem_is_mounted(path) || umount2(path, UMOUNT_NOFOLLOW) == 0)
+	if (!filesystem_is_mounted(path) || unmount_patiently(path))
 		return 0;
 	return error_errno(err, errno == EBUSY ? ERROR_BUSY : ERROR_INTERNAL, errno,
 	    "Cannot unmount \"%s\"", path);

@@ -1,55 +1,47 @@
 #include "server/storage/lvm.h"
-#include "sdk/base/spawn.h"
+#include "server/storage/program.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOOL_MS = 600000, FRESH_US = 1000000 };
+enum { FRESH_US = 1000000 };
 
-/* What exists, as of the last report: a start asks for every volume that has a row. */
+/* What exists, as of the last report: a start asks for every volume that has a row, and for each
+ * type of them in each place. */
 static struct {
 	GMutex lock;
 	char *group;
-	GHashTable *names;
-	gint64 until;
+	GPtrArray *volumes; /* LvmVolume, oldest first */
+	GHashTable *by_name; /* the same */
+	gint64 until, changes; /* it is counted what we change: a report may be older than that */
 } seen;
 
 static void seen_forget(void)
 {
 	g_mutex_lock(&seen.lock);
 	seen.until = 0;
+	seen.changes++;
 	g_mutex_unlock(&seen.lock);
 }
 
 /* ---- running ---- */
 
-static int run(const char *const *argv, char **ret_output, Error **err)
-{
-	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
-	Spawn spawn = {
-		.argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS
-	};
-	return spawn_run(&spawn, ret_output, NULL, err);
-}
-
 int lvm_run_vector(const char *const *argv, Error **err)
 {
-	int result = run(argv, NULL, err);
+	int result = program_run_vector(argv, err);
 	seen_forget();
 	return result;
 }
 
 int lvm_run(Error **err, const char *tool, ...)
 {
-	va_list list;
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	va_start(list, tool);
-	for (const char *word = tool; word; word = va_arg(list, const char *))
-		g_ptr_array_add(argv, (void *)word);
-	va_end(list);
-	g_ptr_array_add(argv, NULL);
-	return lvm_run_vector((const char *const *)argv->pdata, err);
+	va_list words;
+	va_start(words, tool);
+	int result = program_run_list(err, tool, words);
+	va_end(words);
+	seen_forget();
+	return result;
 }
 
 /* The rows that a reporting tool (lvs, vgs, pvs) gives under "lv", "vg", "pv". */
@@ -57,7 +49,7 @@ static int report(
     const char *const *argv, const char *kind, json_t **ret_root, json_t **ret_rows, Error **err)
 {
 	g_autofree char *output = NULL;
-	if (run(argv, &output, err) < 0)
+	if (program_output(argv, &output, err) < 0)
 		return -1;
 	json_t *root = json_loads(output, 0, NULL);
 	json_t *rows = json_object_get(json_array_get(json_object_get(root, "report"), 0), kind);
@@ -94,7 +86,7 @@ int lvm_version(char **ret_version, Error **err)
 {
 	const char *const argv[] = { "lvm", "version", NULL };
 	g_autofree char *output = NULL;
-	if (run(argv, &output, NULL) < 0)
+	if (program_output(argv, &output, NULL) < 0)
 		return error_set(err, ERROR_UNSUPPORTED, "Required tool \"lvm\" is missing");
 	g_autofree char *tools = line_value(output, "LVM version:"),
 			*library = line_value(output, "Library version:");
@@ -185,22 +177,62 @@ static LvmVolume *volume_new_from(const json_t *row)
 	return volume;
 }
 
-static void seen_set(const char *group, const GPtrArray *volumes)
+static void *volume_copy(const void *from, void *data)
+{
+	const LvmVolume *volume = from;
+	LvmVolume *copy = g_memdup2(volume, sizeof(*volume));
+	copy->name = g_strdup(volume->name);
+	copy->tags = g_strdup(volume->tags);
+	return copy;
+}
+
+static GPtrArray *copy_all(GPtrArray *volumes)
+{
+	GPtrArray *copy = g_ptr_array_copy(volumes, volume_copy, NULL);
+	g_ptr_array_set_free_func(copy, (GDestroyNotify)lvm_volume_free);
+	return copy;
+}
+
+/* A report that was asked for before the last change may be old already. */
+static void seen_set(const char *group, GPtrArray *volumes, gint64 changes)
 {
 	g_mutex_lock(&seen.lock);
-	g_free(seen.group);
-	g_clear_pointer(&seen.names, g_hash_table_unref);
-	seen.group = g_strdup(group);
-	seen.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	for (guint i = 0; i < volumes->len; i++)
-		g_hash_table_add(
-		    seen.names, g_strdup(((const LvmVolume *)volumes->pdata[i])->name));
-	seen.until = g_get_monotonic_time() + FRESH_US;
+	if (changes == seen.changes) {
+		g_free(seen.group);
+		g_clear_pointer(&seen.by_name, g_hash_table_unref);
+		g_clear_pointer(&seen.volumes, g_ptr_array_unref);
+		seen.group = g_strdup(group);
+		seen.volumes = copy_all(volumes);
+		seen.by_name = g_hash_table_new(g_str_hash, g_str_equal);
+		for (guint i = 0; i < seen.volumes->len; i++) {
+			LvmVolume *volume = seen.volumes->pdata[i];
+			g_hash_table_insert(seen.by_name, volume->name, volume);
+		}
+		seen.until = g_get_monotonic_time() + FRESH_US;
+	}
 	g_mutex_unlock(&seen.lock);
+}
+
+/* Under the lock. */
+static gboolean seen_is_fresh(const char *group)
+{
+	return g_get_monotonic_time() < seen.until && strcmp(seen.group, group) == 0;
+}
+
+static GPtrArray *seen_list(const char *group, gint64 *ret_changes)
+{
+	g_mutex_lock(&seen.lock);
+	GPtrArray *volumes = seen_is_fresh(group) ? copy_all(seen.volumes) : NULL;
+	*ret_changes = seen.changes;
+	g_mutex_unlock(&seen.lock);
+	return volumes;
 }
 
 int lvm_volume_list(const char *group, GPtrArray **ret_volumes, Error **err)
 {
+	gint64 changes;
+	if ((*ret_volumes = seen_list(group, &changes)))
+		return 0;
 	json_t *root, *rows, *row;
 	size_t i;
 	if (check_name(group, err) < 0)
@@ -214,7 +246,7 @@ int lvm_volume_list(const char *group, GPtrArray **ret_volumes, Error **err)
 	json_array_foreach(rows, i, row)
 		g_ptr_array_add(*ret_volumes, volume_new_from(row));
 	json_decref(root);
-	seen_set(group, *ret_volumes);
+	seen_set(group, *ret_volumes, changes);
 	return 0;
 }
 
@@ -237,8 +269,8 @@ int lvm_volume_find(const char *group, const char *name, LvmVolume **ret_volume,
 gboolean lvm_volume_exists(const char *group, const char *name)
 {
 	g_mutex_lock(&seen.lock);
-	gboolean fresh = g_get_monotonic_time() < seen.until && strcmp(seen.group, group) == 0;
-	gboolean there = fresh && g_hash_table_contains(seen.names, name);
+	gboolean fresh = seen_is_fresh(group);
+	gboolean there = fresh && g_hash_table_contains(seen.by_name, name);
 	g_mutex_unlock(&seen.lock);
 	g_autoptr(LvmVolume) volume = NULL;
 	return fresh ? there : lvm_volume_find(group, name, &volume, NULL) == 0;

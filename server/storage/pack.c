@@ -3,27 +3,27 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
-#include "server/storage/unpack_attributes.h"
+#include "server/storage/tree_attributes.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 * 1024, DEPTH_MAX = 500, PATH_LENGTH_MAX = 4095, XATTRS_MAX = 64 * 1024 };
+enum { CHUNK = 256 * 1024, DEPTH_MAX = 500, PATH_LENGTH_MAX = 4095 };
 
 struct Pack {
 	PackOptions options;
 	ArchiveTarget *target;
-	struct archive *disk; /* reads ACLs and holes */
+	struct archive *disk; /* reads holes */
 	struct archive_entry *entry;
+	const GArray *owners;
 	GHashTable *links;    /* Link set: files with more than one name, by their first */
 	gboolean live;
 	uint64_t bytes;
 	int64_t started_us;
-	char list[XATTRS_MAX], value[XATTRS_MAX], chunk[CHUNK];
+	char chunk[CHUNK];
 };
 
 typedef struct Link {
@@ -57,8 +57,8 @@ int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
 	pack->started_us = g_get_monotonic_time();
 	pack->entry = archive_entry_new();
 	pack->disk = archive_read_disk_new();
-	archive_read_disk_set_behavior(
-	    pack->disk, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS);
+	archive_read_disk_set_behavior(pack->disk,
+	    ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS | ARCHIVE_READDISK_NO_ACL);
 	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
 	if (archive_target_open(
 		options->compression, options->sink, options->data, &pack->target, err) < 0)
@@ -83,6 +83,11 @@ static int fail(const char *what, const char *path, Error **err)
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot %s \"%s\"", what, path);
 }
 
+void pack_owners(Pack *pack, const GArray *map)
+{
+	pack->owners = map;
+}
+
 /* Times of access and change are the host's affair. */
 static void drop_times(struct archive_entry *entry)
 {
@@ -91,49 +96,36 @@ static void drop_times(struct archive_entry *entry)
 	archive_entry_unset_birthtime(entry);
 }
 
+static void set_owners(Pack *pack)
+{
+	archive_entry_set_uid(pack->entry,
+	    id_map_inside(pack->owners, TRUE, (uint32_t)archive_entry_uid(pack->entry)));
+	archive_entry_set_gid(pack->entry,
+	    id_map_inside(pack->owners, FALSE, (uint32_t)archive_entry_gid(pack->entry)));
+}
+
 static void begin_entry(Pack *pack, const char *path, const struct stat *st)
 {
 	archive_entry_clear(pack->entry);
 	archive_entry_set_pathname(pack->entry, path);
 	archive_entry_copy_stat(pack->entry, st);
+	set_owners(pack);
 	drop_times(pack->entry);
 	if (!S_ISREG(st->st_mode))
 		archive_entry_set_size(pack->entry, 0);
 }
 
-/* TRUE when there are ACLs among the file's attributes. */
-static int add_xattrs(Pack *pack, int fd, gboolean *ret_acls)
-{
-	ssize_t length = flistxattr(fd, pack->list, sizeof pack->list);
-	*ret_acls = FALSE;
-	if (length < 0)
-		return errno == ENOTSUP ? 0 : -1;
-	for (const char *name = pack->list; name < pack->list + length; name += strlen(name) + 1) {
-		*ret_acls |= g_str_has_prefix(name, "system.posix_acl_");
-		if (!attributes_wanted(name))
-			continue;
-		ssize_t size = fgetxattr(fd, name, pack->value, sizeof pack->value);
-		if (size < 0)
-			return -1;
-		archive_entry_xattr_add_entry(pack->entry, name, pack->value, (size_t)size);
-	}
-	return 0;
-}
-
 /* What an open file or directory has beside its stat. */
 static int add_attributes(Pack *pack, int fd, const char *path, const struct stat *st, Error **err)
 {
-	gboolean acls, holes = S_ISREG(st->st_mode) && st->st_blocks < st->st_size / 512;
-	if (add_xattrs(pack, fd, &acls) < 0)
+	if (attributes_get(fd, pack->owners, pack->entry) < 0)
 		return fail("read the attributes of", path, err);
-	if (!acls && !holes)
+	if (!S_ISREG(st->st_mode) || st->st_blocks >= st->st_size / 512)
 		return 0;
-	/* Default ACLs are asked for by path. */
-	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", fd);
-	archive_entry_copy_sourcepath(pack->entry, self);
 	if (archive_read_disk_entry_from_file(pack->disk, pack->entry, fd, st) < ARCHIVE_WARN)
 		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\": %s", path,
 		    archive_error_string(pack->disk));
+	set_owners(pack);
 	drop_times(pack->entry);
 	return 0;
 }

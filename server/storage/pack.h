@@ -6,6 +6,7 @@
  * writing to the trees, unless pack_set_live() said so.
  */
 #include "server/storage/archive_target.h"
+#include "server/sys/id_map.h"
 
 struct Operation;
 typedef struct Pack Pack;
@@ -20,6 +21,9 @@ typedef struct PackOptions {
 } PackOptions;
 
 int pack_new(const PackOptions *options, Pack **ret_pack, Error **err);
+/* Whose ids the trees that follow have on disk (IdRange; borrowed until the next call): those of
+ * inside are written. NULL: they are the same. */
+void pack_owners(Pack *pack, const GArray *map);
 /* A file of root's with this content. */
 int pack_text(Pack *pack, const char *path, const char *text, Error **err);
 /* Of trees that follow: what goes meanwhile is left out, what gets shorter ends in zeros. */

@@ -105,10 +105,13 @@ int pool_instance_set_size(Pool *p, const char *project, const char *name, const
 int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);
 /* For disk devices with pool= and source=: the directory to bind, mounted and counted until
  * pool_custom_unmount(). `project` is the instance's; it is mapped by features.storage.volumes.
- * *ret_mapped: its owners are to be seen through the instance's id map (not with
- * security.unmapped). ERROR_NOT_FOUND "Storage volume not found". */
-int pool_custom_mount(Pool *p, const char *project, const char *volume, char **ret_path,
-    gboolean *ret_mapped, Error **err);
+ * idmap: the container's (IdRange). *ret_mapped: the mount is to be made with it (not with
+ * security.unmapped); where it cannot be, the owners are shifted on disk. ERROR_NOT_FOUND "Storage
+ * volume not found"; ERROR_BUSY while a container with another map uses it. */
+int pool_custom_mount(Pool *p, const char *project, const char *volume, const GArray *idmap,
+    char **ret_path, gboolean *ret_mapped, Error **err);
+/* Counts what a container that outlived the server has mounted. */
+int pool_custom_adopt(Pool *p, const char *project, const char *volume, Error **err);
 int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error **err);
 
 /* Removes the unpacked copies of an image from every pool, with their rows. */

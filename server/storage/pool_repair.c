@@ -3,7 +3,9 @@
 #include "sdk/base/own.h"
 #include "server/db/db.h"
 #include "server/storage/custom_copy.h"
+#include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
 #include <linux/fs.h>
@@ -122,6 +124,8 @@ static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Err
 		if (pool->driver->volume_rename(&from->pool, &from->volume, &to->volume, err) < 0)
 			return -1;
 	}
+	if (volume->type == VOLUME_CONTAINER || volume->type == VOLUME_MACHINE)
+		volume_unlink(pool, renamed);
 	return volume_row_set(pool, volume, VOLUME_INTENT, NULL, err);
 }
 
@@ -175,8 +179,7 @@ static void list_folder(GHashTable *names, char *folder)
 		g_hash_table_add(names, g_strdup(name));
 }
 
-static int list_place(
-    Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
+int pool_list_place(Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
 {
 	if (!pool->driver->volume_list) {
 		list_folder(names, driver_path(pool->path, type, place, "", NULL));
@@ -196,7 +199,7 @@ static int list_place(
 static int sweep(Pool *pool, VolumeType type, VolumePlace place, Error **err)
 {
 	g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	if (list_place(pool, type, place, names, err) < 0)
+	if (pool_list_place(pool, type, place, names, err) < 0)
 		return -1;
 	GHashTableIter iter;
 	void *name;
@@ -235,5 +238,10 @@ int pool_repair(Pool *pool, Error **err)
 		if (sweep(pool, types[i], PLACE_UNFINISHED, err) < 0 ||
 		    sweep(pool, types[i], PLACE_DELETED, err) < 0)
 			return -1;
-	return snapshot_repair(pool, err) < 0 ? -1 : custom_move_repair(pool, err);
+	if (snapshot_repair(pool, err) < 0 || custom_move_repair(pool, err) < 0)
+		return -1;
+	custom_owners_repair(pool);
+	/* Those of containers are finished by who knows them. */
+	g_ptr_array_unref(shift_interrupted(pool, VOLUME_CONTAINER));
+	return 0;
 }

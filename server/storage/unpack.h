@@ -71,3 +71,5 @@ typedef enum ImageContent { IMAGE_CONTENT_CONTAINER, IMAGE_CONTENT_MACHINE } Ima
 int unpack_image_content(int archive_fd, ImageContent *ret_content, Error **err);
 /* Fifos and the few character devices that are the same in every /dev. */
 gboolean unpack_node_is_harmless(mode_t mode, dev_t dev);
+/* Removes all other devices' nodes from a tree that came another way. */
+int unpack_drop_devices(int directory_fd, Error **err);

@@ -1,6 +1,7 @@
 #include "server/storage/volume.h"
 #include "sdk/base/fault.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -246,6 +247,8 @@ int volume_mount(Pool *pool, const Volume *volume, Error **err)
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (!volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
+	if (shift_check(pool, volume, err) < 0)
+		return -1;
 	return volume_mount_locked(pool, volume, err);
 }
 

@@ -75,6 +75,8 @@ int volume_row_set(
  * finds a custom volume with it removes it, and asks the instance whether a root volume is its own.
  */
 #define VOLUME_MOVING "volatile.moving"
+/* Of a custom volume: the id map that the owners on disk have (shift.h). */
+#define VOLUME_OWNERS "volatile.idmap.last"
 /* The end of a move to another pool: `to` is the volume now and `from` the one to remove
  * (VOLUME_MOVING). ERROR_BUSY unless `from` has that number of snapshots, those that were copied.
  */

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 const VolumeArchiveNames volume_archive_instance = {
 	.volume = "backup/container", .snapshots = "backup/snapshots", .root = TRUE
@@ -172,14 +173,28 @@ static int write_disk(Restore *r, int tree, int fd, Error **err)
 	return file_mkdir_all(directory, 0700, err) < 0 ? -1 : volume_block_write(fd, path, err);
 }
 
-static int take_disk(Restore *r, int tree, Error **err)
+static int receive_stream(Restore *r, int tree, int fd, Error **err)
+{
+	const VolumeArchive *archive = r->archive;
+	const SnapshotRow *row = snapshot_at(archive, tree);
+	if (!row)
+		return volume_receive_stream(archive->pool, archive->volume, fd, err);
+	g_autoptr(Volume) snapshot = volume_snapshot(archive->pool, archive->volume, row->name);
+	snapshot->content = archive->volume->content;
+	return volume_receive_stream(archive->pool, snapshot, fd, err);
+}
+
+/* Entries that hold a whole volume or snapshot. */
+static int take_file(Restore *r, int tree, Error **err)
 {
 	g_autofree char *prefix = tree_prefix(r->archive, tree);
 	if (note_tree(r, tree, prefix, err) < 0)
 		return -1;
 	autofd int fd = store_temporary(r->archive->pool->daemon, STORE_BACKUPS, err);
-	return fd < 0 || unpacker_content(r->unpacker, fd, err) < 0 ? -1 :
-	    write_disk(r, tree, fd, err);
+	if (fd < 0 || unpacker_content(r->unpacker, fd, err) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return -1;
+	return r->archive->optimized ? receive_stream(r, tree, fd, err) :
+				       write_disk(r, tree, fd, err);
 }
 
 static int unpack_trees(Restore *r, Error **err)
@@ -188,9 +203,13 @@ static int unpack_trees(Restore *r, Error **err)
 	int more;
 	while ((more = unpacker_next(r->unpacker, &path, err)) > 0) {
 		int tree = tree_of(r, path);
+		if (tree == NOWHERE && r->archive->optimized && g_str_has_suffix(path, ".bin"))
+			return error_set(err, ERROR_UNSUPPORTED,
+			    "Backup has subvolumes inside (\"%s\"), which this version does not"
+			    " read: export it without --optimized-storage", path);
 		if (tree == NOWHERE)
 			continue;
-		if (*r->ending ? take_disk(r, tree, err) < 0 :
+		if (*r->ending ? take_file(r, tree, err) < 0 :
 				 (tree != r->current && enter_tree(r, tree, err) < 0) ||
 				unpacker_entry(r->unpacker, err) < 0)
 			return -1;
@@ -216,7 +235,9 @@ static int unpack_into(const VolumeArchive *archive, int fd, const char *path, E
 		.what = "Unpacking backup" };
 	Restore r = { .archive = archive,
 		.path = path,
-		.ending = archive->volume->content == CONTENT_FILESYSTEM ? "" : ".img",
+		.ending = archive->optimized ? ".bin"
+		    : archive->volume->content == CONTENT_FILESYSTEM ? ""
+								     : ".img",
 		.current = NOWHERE,
 		.fd = -1,
 		.seen = seen };
@@ -226,6 +247,57 @@ static int unpack_into(const VolumeArchive *archive, int fd, const char *path, E
 	unpacker_close(r.unpacker);
 	own_close_fd(&r.fd);
 	return result;
+}
+
+static int unpack_volume(const VolumeArchive *archive, int fd, const Config *config, Error **err)
+{
+	g_autofree char *path = NULL;
+	if (volume_begin(archive->pool, archive->volume, config, &path, err) < 0)
+		return -1;
+	if (unpack_into(archive, fd, path, err) == 0)
+		return 0;
+	volume_abandon(archive->pool, archive->volume);
+	return -1;
+}
+
+static int check_received(const VolumeArchive *archive, const char *path, Error **err)
+{
+	struct stat st;
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	if (!archive->names->root ||
+	    (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
+		return 0;
+	return error_set(err, ERROR_INVALID, "Backup holds no \"rootfs\"");
+}
+
+static int unpack_streams(const VolumeArchive *archive, int fd, const Config *config, Error **err)
+{
+	g_autofree char *path = NULL;
+	if (volume_begin_streams(archive->pool, archive->volume, err) < 0)
+		return -1;
+	if (unpack_into(archive, fd, NULL, err) == 0 &&
+	    volume_begin_received(archive->pool, archive->volume, config, &path, err) == 0 &&
+	    check_received(archive, path, err) == 0)
+		return 0;
+	volume_abandon(archive->pool, archive->volume);
+	return -1;
+}
+
+int volume_archive_check(const Pool *pool, const VolumeIndex *index, Error **err)
+{
+	if (!index->optimized)
+		return 0;
+	if (strcmp(index->driver, pool->driver_name) != 0)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Backup is in the own format of storage driver \"%s\", and pool \"%s\" is"
+		    " \"%s\": export it without --optimized-storage",
+		    index->driver, pool->name, pool->driver_name);
+	return pool->driver && pool->driver->backup_receive ?
+	    0 :
+	    error_set(err, ERROR_UNSUPPORTED,
+		"Storage driver \"%s\" has no own format of backups", index->driver);
 }
 
 static int insert_rows(const VolumeArchive *archive, Error **err)
@@ -243,7 +315,6 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 	Pool *pool = archive->pool;
 	g_autoptr(Config) config = volume_effective_config(pool, archive->config);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, archive->volume->path, FALSE);
-	g_autofree char *path = NULL;
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
 		return error_set(
 		    err, ERROR_UNAVAILABLE, "Storage pool \"%s\" is not available", pool->name);
@@ -251,12 +322,9 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"",
 		    archive->volume->name, pool->name);
-	if (volume_begin(pool, archive->volume, config, &path, err) < 0)
+	if ((archive->optimized ? unpack_streams(archive, fd, config, err) :
+				  unpack_volume(archive, fd, config, err)) < 0)
 		return -1;
-	if (unpack_into(archive, fd, path, err) < 0) {
-		volume_abandon(pool, archive->volume);
-		return -1;
-	}
 	if (volume_finish(pool, archive->volume, archive->description ? archive->description : "",
 		config, err) < 0)
 		return -1;

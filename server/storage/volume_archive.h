@@ -5,12 +5,12 @@
  * caller's.
  */
 #include "server/storage/pack.h"
-#include "server/storage/volume.h"
+#include "server/storage/volume_index.h"
 
 struct Operation;
 
 /* What Incus calls the entries: PREFIX/..., SNAPSHOTS/NAME/..., of disks PREFIX.img and
- * SNAPSHOTS/NAME.img. */
+ * SNAPSHOTS/NAME.img, of the driver's own streams (optimised) PREFIX.bin and SNAPSHOTS/NAME.bin. */
 typedef struct VolumeArchiveNames {
 	const char *volume, *snapshots;
 	gboolean root; /* an instance's: only the parts that belong into one are unpacked */
@@ -23,16 +23,26 @@ typedef struct VolumeArchive {
 	const GPtrArray *snapshots;   /* SnapshotRow *, oldest first */
 	const VolumeArchiveNames *names;
 	struct Operation *op;         /* may be NULL */
+	gboolean optimized;
+	const char *header;           /* as volume_archive_can_stream() gave it; NULL: none */
 	/* Packing only: somebody may be writing to the volume. What is packed is a clone, where the
 	 * driver takes one at one moment; else what goes or shrinks meanwhile is left out. */
 	gboolean used;
+	/* Packing only: whose ids the trees have on disk (pack_owners()); NULL: those of inside. */
+	const GArray *owners;
+	const GPtrArray *snapshot_owners; /* GArray *, of the snapshots in their order */
 	/* Unpacking only. */
 	const char *description;
 	const Config *config;         /* of the new row; NULL: the pool's defaults */
 	uint64_t limit;               /* bytes that one tree may have; 0: none */
 } VolumeArchive;
 
+/* Whether its driver has streams of all there is to pack; *ret_header (g_free) is NULL where there
+ * is nothing to say of them. */
+gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_header);
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err);
 /* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other
  * names are left out. Nothing is left on failure. */
 int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err);
+/* Whether the pool takes what the index says is in the archive: ERROR_UNSUPPORTED, saying why not. */
+int volume_archive_check(const Pool *pool, const VolumeIndex *index, Error **err);

@@ -3,8 +3,10 @@
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
+#include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/shift.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -48,6 +50,32 @@ int volume_begin(
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
 	if (fault_point("volume create", err) < 0 || clear_unfinished(pool, volume, err) < 0 ||
 	    pool->driver->volume_create(&call->pool, &call->volume, err) < 0)
+		return -1;
+	return mounted_path(pool, volume, call, ret_path, err);
+}
+
+int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
+{
+	return fault_point("volume create", err) < 0 ?
+	    -1 :
+	    volume_destroy(pool, volume, PLACE_UNFINISHED, err);
+}
+
+int volume_receive_stream(Pool *pool, const Volume *volume, int fd, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
+	return pool->driver->backup_receive(&call->pool, &call->volume, fd, err);
+}
+
+int volume_begin_received(
+    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
+	const char *size = config ? config_get(config, "size") : NULL;
+	int64_t bytes = 0;
+	if (size && volume->content == CONTENT_FILESYSTEM && pool->driver->volume_set_size &&
+	    (units_parse_bytes(size, &bytes, err) < 0 ||
+		pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err) < 0))
 		return -1;
 	return mounted_path(pool, volume, call, ret_path, err);
 }
@@ -105,6 +133,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
     Operation *op, char **ret_path, Error **err)
 {
 	Error *inner = NULL;
+	if (shift_check(pool, from, err) < 0)
+		return -1;
 	if (!pool->driver->volume_clone)
 		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
@@ -188,6 +218,7 @@ int volume_remove_with(Pool *pool, const Volume *volume, PoolAlso also, void *da
 	if (is_root(volume))
 		volume_unlink(pool, volume);
 	if (volume_row_delete_with(pool, volume, also, data, err) == 0) {
+		shift_forget(pool, volume);
 		destroy_deleted(pool, volume);
 		return 0;
 	}
@@ -209,6 +240,8 @@ int volume_rename_with(
 	g_autoptr(DriverCall) to = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (shift_check(pool, volume, err) < 0)
+		return -1;
 	g_autofree char *intent = g_strdup_printf("%s/%s", renamed->project, renamed->name);
 	if (volume_row_set(pool, volume, VOLUME_INTENT, intent, err) < 0)
 		return -1;

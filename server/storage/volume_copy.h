@@ -1,7 +1,7 @@
 #pragma once
 /*
  * Copies of volumes, with their snapshots, inside a pool and between pools of any drivers: the
- * driver's clone where there is one, else trees.
+ * driver's clone or stream where there is one, else trees.
  */
 #include "server/storage/volume.h"
 

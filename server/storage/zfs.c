@@ -2,43 +2,112 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "server/storage/filesystem.h"
+#include "server/storage/program.h"
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TOOL_MS = 600000, NAME_MAX_LENGTH = 255 };
+enum { NAME_MAX_LENGTH = 255, FRESH_US = 5 * G_USEC_PER_SEC };
 
-static int run(const char *const *argv, char **ret_output, Error **err)
+/* ---- what a start has seen ---- */
+
+static struct {
+	GMutex lock;
+	char *root;
+	char **names; /* in the order they were made */
+	GHashTable *set;
+	gint64 until, changes;
+} seen;
+
+static void seen_forget(void)
 {
-	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
-	Spawn spawn = {
-		.argv = argv, .environment = (const char *const *)environment, .timeout_ms = TOOL_MS
-	};
-	return spawn_run(&spawn, ret_output, NULL, err);
+	g_mutex_lock(&seen.lock);
+	seen.until = 0;
+	seen.changes++;
+	g_mutex_unlock(&seen.lock);
+}
+
+static gboolean is_below(const char *name, const char *root)
+{
+	size_t n = strlen(root);
+	return strncmp(name, root, n) == 0 && strchr("/@", name[n]) != NULL;
+}
+
+/* FALSE when it does not know. */
+static gboolean seen_has(const char *name, gboolean *ret_there)
+{
+	g_mutex_lock(&seen.lock);
+	gboolean fresh = g_get_monotonic_time() < seen.until &&
+	    (strcmp(name, seen.root) == 0 || is_below(name, seen.root));
+	*ret_there = fresh && g_hash_table_contains(seen.set, name);
+	g_mutex_unlock(&seen.lock);
+	return fresh;
+}
+
+/* What is right below: datasets and volumes, or snapshots. */
+static char **seen_below(const char *name, char separator)
+{
+	GPtrArray *below = g_ptr_array_new();
+	size_t n = strlen(name);
+	g_mutex_lock(&seen.lock);
+	for (size_t i = 0; seen.names[i]; i++) {
+		const char *one = seen.names[i];
+		if (strncmp(one, name, n) == 0 && one[n] == separator &&
+		    !strpbrk(one + n + 1, "/@"))
+			g_ptr_array_add(below, g_strdup(one));
+	}
+	g_mutex_unlock(&seen.lock);
+	g_ptr_array_add(below, NULL);
+	return (char **)g_ptr_array_free(below, FALSE);
+}
+
+int zfs_look(const char *root, Error **err)
+{
+	const char *const argv[] = { "zfs", "list", "-H", "-o", "name", "-s", "createtxg", "-r",
+		"-t", "all", root, NULL };
+	g_autofree char *output = NULL;
+	g_mutex_lock(&seen.lock);
+	gint64 changes = seen.changes;
+	g_mutex_unlock(&seen.lock);
+	if (program_output(argv, &output, err) < 0)
+		return -1;
+	g_mutex_lock(&seen.lock);
+	g_free(seen.root);
+	g_strfreev(seen.names);
+	g_clear_pointer(&seen.set, g_hash_table_unref);
+	seen.root = g_strdup(root);
+	seen.names = g_strsplit(output, "\n", -1);
+	seen.set = g_hash_table_new(g_str_hash, g_str_equal);
+	for (size_t i = 0; seen.names[i]; i++)
+		g_hash_table_add(seen.set, seen.names[i]);
+	seen.until = changes == seen.changes ? g_get_monotonic_time() + FRESH_US : 0;
+	g_mutex_unlock(&seen.lock);
+	return 0;
 }
 
 int zfs_run_vector(const char *const *argv, Error **err)
 {
-	return run(argv, NULL, err);
+	int result = program_run_vector(argv, err);
+	seen_forget();
+	return result;
 }
 
 int zfs_run(Error **err, const char *tool, ...)
 {
-	va_list list;
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	va_start(list, tool);
-	for (const char *word = tool; word; word = va_arg(list, const char *))
-		g_ptr_array_add(argv, (void *)word);
-	va_end(list);
-	g_ptr_array_add(argv, NULL);
-	return run((const char *const *)argv->pdata, NULL, err);
+	va_list words;
+	va_start(words, tool);
+	int result = program_run_list(err, tool, words);
+	va_end(words);
+	seen_forget();
+	return result;
 }
 
-int zfs_run_stream(const char *const *argv, int input, int output, Error **err)
+int zfs_stream(const char *const *argv, int input, int output, Error **err)
 {
-	Spawn spawn = { .argv = argv, .stdin_fd = input, .stdout_fd = output };
-	return spawn_run(&spawn, NULL, NULL, err);
+	int result = program_stream(argv, input, output, err);
+	seen_forget();
+	return result;
 }
 
 int zfs_version(char **ret_version, Error **err)
@@ -46,8 +115,8 @@ int zfs_version(char **ret_version, Error **err)
 	g_autofree char *version = NULL;
 	if (filesystem_supported("zfs", err) < 0)
 		return -1;
-	if (zfs_run(NULL, "zfs", "version", NULL) < 0 ||
-	    zfs_run(NULL, "zpool", "version", NULL) < 0)
+	if (program_run(NULL, "zfs", "version", NULL) < 0 ||
+	    program_run(NULL, "zpool", "version", NULL) < 0)
 		return error_set(
 		    err, ERROR_UNSUPPORTED, "Required tool \"zpool\" or \"zfs\" is missing");
 	if (file_read(AT_FDCWD, "/sys/module/zfs/version", FILE_LINKS_NONE, 256, &version, NULL,
@@ -70,19 +139,22 @@ int zfs_name_check(const char *name, Error **err)
 
 gboolean zfs_exists(const char *name)
 {
-	return zfs_run(NULL, "zfs", "list", "-H", "-o", "name", "-t", "all", name, NULL) == 0;
+	gboolean there;
+	return seen_has(name, &there) ?
+	    there :
+	    program_run(NULL, "zfs", "list", "-H", "-o", "name", "-t", "all", name, NULL) == 0;
 }
 
 gboolean zfs_pool_exists(const char *name)
 {
-	return zfs_run(NULL, "zpool", "list", "-H", "-o", "name", name, NULL) == 0;
+	return program_run(NULL, "zpool", "list", "-H", "-o", "name", name, NULL) == 0;
 }
 
 int zfs_get(const char *name, const char *property, char **ret_value, Error **err)
 {
 	const char *const argv[] = { "zfs", "get", "-Hp", "-o", "value", property, name, NULL };
 	g_autofree char *output = NULL;
-	if (run(argv, &output, err) < 0)
+	if (program_output(argv, &output, err) < 0)
 		return -1;
 	*ret_value = g_strdup(g_strstrip(output));
 	return 0;
@@ -93,24 +165,35 @@ gboolean zfs_is_set(const char *name, const char *property, const char *value)
 	const char *const argv[] = { "zfs", "get", "-Hp", "-s", "local", "-o", "value", property,
 		name, NULL };
 	g_autofree char *output = NULL;
-	return run(argv, &output, NULL) == 0 && strcmp(g_strstrip(output), value) == 0;
+	return program_output(argv, &output, NULL) == 0 && strcmp(g_strstrip(output), value) == 0;
 }
 
-/* The last parts of the names that a listing gives, after `separator`, except for `name` itself. */
-static int list(
-    const char *const *argv, const char *name, char separator, GPtrArray *ret_names, Error **err)
+/* The last parts of the names in a listing, after `separator`, except for `name` itself. */
+static void add_parts(char *const *lines, const char *name, char separator, GPtrArray *ret_names)
 {
-	g_autofree char *output = NULL;
-	if (!zfs_exists(name))
-		return 0;
-	if (run(argv, &output, err) < 0)
-		return -1;
-	g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
 	for (size_t i = 0; lines[i]; i++) {
 		const char *part = strrchr(lines[i], separator);
 		if (part && strcmp(lines[i], name) != 0)
 			g_ptr_array_add(ret_names, g_strdup(part + 1));
 	}
+}
+
+static int list(
+    const char *const *argv, const char *name, char separator, GPtrArray *ret_names, Error **err)
+{
+	g_autofree char *output = NULL;
+	gboolean there;
+	if (seen_has(name, &there)) {
+		g_auto(GStrv) own = there ? seen_below(name, separator) : g_new0(char *, 1);
+		add_parts(own, name, separator, ret_names);
+		return 0;
+	}
+	if (!zfs_exists(name))
+		return 0;
+	if (program_output(argv, &output, err) < 0)
+		return -1;
+	g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+	add_parts(lines, name, separator, ret_names);
 	return 0;
 }
 

@@ -6,11 +6,14 @@
 #include "sdk/base/error.h"
 #include <stdint.h>
 
-/* `zfs_run(&err, "zfs", "destroy", name, NULL)`. What it says is the error's message. */
+/* What changes something: `zfs_run(&err, "zfs", "destroy", name, NULL)`. */
 int zfs_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
 int zfs_run_vector(const char *const *argv, Error **err);
 /* Its standard input or output is a stream; 0: none. */
-int zfs_run_stream(const char *const *argv, int input, int output, Error **err);
+int zfs_stream(const char *const *argv, int input, int output, Error **err);
+/* Reads all names below `root` at once, for who will ask for most of them now (a start): the
+ * answers that follow are of that, until something is changed here, or for some seconds. */
+int zfs_look(const char *root, Error **err);
 /* The kernel module's version (g_free). ERROR_UNSUPPORTED, saying what is missing. */
 int zfs_version(char **ret_version, Error **err);
 

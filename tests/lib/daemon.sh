@@ -13,6 +13,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$TEST_DIR/ubsan}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$LIB_DIR/tsan.supp:exitcode=99:log_path=$TEST_DIR/tsan}
 export G_SLICE=always-malloc # sanitizers see each allocation of GLib's
+PATIENCE=${INCUS_TEST_PATIENCE:-1} # how much slower this machine may be than a common one
 DAEMON_PID=
 TEST_STEP="start"
 
@@ -23,7 +24,7 @@ skip() { echo "SKIPPED: $*"; exit 77; }
 start_daemon() { # arguments go to incusd
 	incusd --logfile "$TEST_DIR/incusd.log" --debug "$@" >"$TEST_DIR/incusd.out" 2>&1 </dev/null &
 	DAEMON_PID=$!
-	incus admin waitready --timeout=60 || fail "incusd does not get ready"
+	incus admin waitready --timeout=$((60 * PATIENCE)) || fail "incusd does not get ready"
 }
 
 stop_daemon() { # leaves instances running
@@ -68,7 +69,7 @@ rest() { # METHOD PATH [curl arguments]: the body
 }
 state_of() { incus list -f csv -c s "^$1\$"; }
 wait_until() { # SECONDS COMMAND...: for what has no event to wait for
-	local end=$((SECONDS + $1)); shift
+	local end=$((SECONDS + $1 * PATIENCE)); shift
 	until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not come true: $*"; sleep 0.05; done
 }
 

@@ -24,6 +24,7 @@ static const struct {
 	{ SPAWN_CONSOLE_LOG, job_console_log },
 	{ SPAWN_SHIFT, job_shift },
 	{ SPAWN_CHECK, job_check },
+	{ SPAWN_MAPPABLE, job_mappable },
 };
 
 void job_answer(Job *job, Packet *packet)

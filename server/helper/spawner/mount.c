@@ -62,3 +62,15 @@ void job_unmount(Job *job)
 		job_fail(job, errno, "Cannot unmount \"%s\": %s", target, strerror(errno));
 	job_answer(job, packet_new(0));
 }
+
+void job_mappable(Job *job)
+{
+	const char *directory = packet_next(job->request);
+	int userns = userns_open(packet_next(job->request));
+	int source = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (userns < 0 || source < 0)
+		job_fail(job, errno, "Cannot look at \"%s\": %s", directory, strerror(errno));
+	Packet *answer = packet_new(0);
+	answer->n[0] = tree_clone(source, 0, 0, userns) >= 0;
+	job_answer(job, answer);
+}

@@ -22,6 +22,7 @@ void job_console(Job *job);
 void job_console_log(Job *job);
 void job_shift(Job *job);
 void job_check(Job *job);
+void job_mappable(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...)
