@@ -25,6 +25,7 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operatio
 		.whole = whole,
 		.snapshot = origin->snapshot,
 		.snapshots = snapshots,
+		.architecture = (int)i->architecture,
 		.op = op };
 	if (!origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;
