@@ -43,8 +43,7 @@ static int receive_packed(
 					 error_set(err, ERROR_UNAVAILABLE,
 					     "The other server ended the migration too early");
 		if (frame->text)
-			return error_set(
-			    err, ERROR_INVALID, "Unexpected message in the migration");
+			return error_set(err, ERROR_INVALID, "Unexpected message in the migration");
 		if (frame->data.len) {
 			*ret = frame;
 			return 0;
@@ -217,8 +216,8 @@ static void explain(MigrationPeer *peer, Error **error)
 	*error = reason;
 }
 
-int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data,
-    uint64_t limit, Operation *op, const char *name, Error **err)
+int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data, uint64_t limit,
+    Operation *op, const char *name, Error **err)
 {
 	int pair[2];
 	Error *ours = NULL;
@@ -246,8 +245,7 @@ int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *d
 	return error_propagate(err, ours);
 }
 
-int migration_incus_send(
-    MigrationPeer *peer, MigrationIncusWork work, void *data, Error **err)
+int migration_incus_send(MigrationPeer *peer, MigrationIncusWork work, void *data, Error **err)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -311,9 +309,11 @@ void migration_incus_features(Pb__PeerRsync *ret, const Pb__PeerRsync *offered)
 {
 	pb__peer_rsync__init(ret);
 	ret->_xattrs_case = PB__PEER_RSYNC___XATTRS_XATTRS;
-	ret->xattrs = both(offered, offered ? offered->_xattrs_case : 0, offered && offered->xattrs);
+	ret->xattrs = both(
+	    offered, offered ? offered->_xattrs_case : 0, offered && offered->xattrs);
 	ret->_delete_case = PB__PEER_RSYNC___DELETE_DELETE;
-	ret->delete_ = both(offered, offered ? offered->_delete_case : 0, offered && offered->delete_);
+	ret->delete_ = both(
+	    offered, offered ? offered->_delete_case : 0, offered && offered->delete_);
 	ret->_compress_case = PB__PEER_RSYNC___COMPRESS_COMPRESS;
 	ret->compress = FALSE; /* it would hide how much comes, and costs more than it saves */
 	ret->_bidirectional_case = PB__PEER_RSYNC___BIDIRECTIONAL_BIDIRECTIONAL;

@@ -18,11 +18,10 @@ void migration_incus_report(MigrationPeer *peer, const Error *error);
 /* One object on "fs": `work` has the other end of a socket, whose bytes go and come until both
  * sides have ended theirs. limit: bytes that may come; 0: none. */
 typedef int (*MigrationIncusWork)(int socket, void *data, Error **err);
-int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data,
-    uint64_t limit, Operation *op, const char *name, Error **err);
+int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data, uint64_t limit,
+    Operation *op, const char *name, Error **err);
 /* One way only: a disk's bytes, and their end. */
-int migration_incus_send(
-    MigrationPeer *peer, MigrationIncusWork work, void *data, Error **err);
+int migration_incus_send(MigrationPeer *peer, MigrationIncusWork work, void *data, Error **err);
 int migration_incus_receive(MigrationPeer *peer, MigrationIncusWork work, void *data,
     uint64_t limit, Operation *op, const char *name, Error **err);
 

@@ -69,9 +69,8 @@ static int offer(MigrationPeer *peer, const MigrationSource *s, Error **err)
 	Pb__PeerRsync features;
 	migration_incus_features(&features, NULL);
 	header._fs_case = PB__PEER_HEADER___FS_FS;
-	header.fs = s->whole->content == CONTENT_FILESYSTEM ?
-	    PB__PEER_METHOD__PEER_RSYNC :
-	    PB__PEER_METHOD__PEER_BLOCK_AND_RSYNC;
+	header.fs = s->whole->content == CONTENT_FILESYSTEM ? PB__PEER_METHOD__PEER_RSYNC :
+							      PB__PEER_METHOD__PEER_BLOCK_AND_RSYNC;
 	header.rsync = &features;
 	header._predump_case = PB__PEER_HEADER___PREDUMP_PREDUMP;
 	header._volume_size_case = PB__PEER_HEADER___VOLUME_SIZE_VOLUME_SIZE;
@@ -100,8 +99,7 @@ typedef struct Sent {
 static int work_rsync(int socket, void *data, Error **err)
 {
 	const Sent *sent = data;
-	return volume_stream_rsync(
-	    sent->source->pool, sent->volume, socket, &sent->options, err);
+	return volume_stream_rsync(sent->source->pool, sent->volume, socket, &sent->options, err);
 }
 
 static int work_block(int socket, void *data, Error **err)
@@ -166,8 +164,8 @@ static int find_wire(char **ret, Error **err)
 	return 0;
 }
 
-static int send_data(MigrationPeer *peer, const MigrationSource *s, const Pb__PeerHeader *answer,
-    Error **err)
+static int send_data(
+    MigrationPeer *peer, const MigrationSource *s, const Pb__PeerHeader *answer, Error **err)
 {
 	g_autofree char *wire = NULL;
 	if (find_wire(&wire, err) < 0)

@@ -160,9 +160,9 @@ int migration_incus_take(MigrationTarget *t, VolumeArrival *arrival, const GPtrA
 	if (answer(t, snapshots, refresh, &features, err) < 0)
 		return -1;
 	agreed.rsync = &features;
-	Taken taken = { .arrival = arrival,
-		.options = migration_incus_rsync(&agreed, t->op),
-		.limit = limit };
+	Taken taken = {
+		.arrival = arrival, .options = migration_incus_rsync(&agreed, t->op), .limit = limit
+	};
 	for (guint n = 0; n < snapshots->len; n++) {
 		g_autoptr(SnapshotRow) row = migration_snapshot_row(snapshots->pdata[n]);
 		if (take_one(t, &taken, row->name, err) < 0 ||

@@ -13,7 +13,8 @@
 
 enum { CONNECT_MS = 30000, SILENCE_MS = 300000, LAST_WORDS_MS = 10000 };
 
-/* The stream's own channel goes by a name that all know, with what Incus does not know before it. */
+/* The stream's own channel goes by a name that all know, with what Incus does not know before it.
+ */
 static const char *const native[] = { "stream", NULL };
 static const char *const incus[] = { "control", "fs", NULL };
 static const char *const all[] = { "control", "fs", "stream", NULL };
@@ -32,7 +33,7 @@ struct MigrationPeer {
 	incus_stream *call; /* under lock while it is made and freed */
 	gboolean cancelled;
 	/* Incus, either way: */
-	Stream *control, *fs; /* under lock likewise */
+	Stream *control, *fs;	     /* under lock likewise */
 	Pb__MigrationMessage *early; /* seen by migration_peer_check() before its turn */
 };
 
@@ -160,8 +161,7 @@ static int call_operation(MigrationPeer *peer, Error **err)
 }
 
 /* One WebSocket of the other server's operation. */
-static int connect_socket(
-    MigrationPeer *peer, const char *secret, Stream **socket, Error **err)
+static int connect_socket(MigrationPeer *peer, const char *secret, Stream **socket, Error **err)
 {
 	incus_error *error = NULL;
 	incus_tls tls = { .server_certificate = *peer->certificate ? peer->certificate : NULL,

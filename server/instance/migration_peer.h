@@ -1,9 +1,10 @@
 #pragma once
 /*
  * The other end of a migration, whoever connects to whom, and the stream that leads there:
- * messages (migration.proto) both ways, or the two WebSockets of an Incus server (migration_incus.h).
- * What waits is connected to with a secret, through ConnectOperation; what connects does so over
- * TLS with the certificate that it was told, as nobody. Nothing is known of what is said.
+ * messages (migration.proto) both ways, or the two WebSockets of an Incus server
+ * (migration_incus.h). What waits is connected to with a secret, through ConnectOperation; what
+ * connects does so over TLS with the certificate that it was told, as nobody. Nothing is known of
+ * what is said.
  */
 #include "incus/v1/migration.pb-c.h"
 #include "sdk/base/map.h"

@@ -10,8 +10,13 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
-enum { PING_S = 10, TEXT_MAX = 1024 * 1024, WHOLE_MAX = 16 * 1024 * 1024, HEAD_MAX = 16384,
-	CLOSE_NORMAL = 1000 };
+enum {
+	PING_S = 10,
+	TEXT_MAX = 1024 * 1024,
+	WHOLE_MAX = 16 * 1024 * 1024,
+	HEAD_MAX = 16384,
+	CLOSE_NORMAL = 1000
+};
 enum { OP_CONTINUE = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 typedef struct Socket {
@@ -201,8 +206,8 @@ static ssize_t wslay_read(uint8_t *data, size_t length, int flags, void *user_da
 static gboolean reserve(Socket *socket, size_t more)
 {
 	size_t limit = socket->opcode == OP_TEXT ? TEXT_MAX :
-	    socket->whole			   ? WHOLE_MAX :
-						     STREAM_CHUNK + 4096;
+	    socket->whole			 ? WHOLE_MAX :
+						   STREAM_CHUNK + 4096;
 	if (socket->have + more > limit)
 		return FALSE;
 	if (socket->have + more > socket->capacity) {
@@ -245,7 +250,8 @@ static int receive_piece(Socket *socket, Error **err)
 		    error_set(err, ERROR_CANCELLED, "Connection closed by the client") :
 		    protocol_error(socket, err);
 	gboolean control = wslay_is_ctrl_frame(piece.opcode);
-	if ((piece.mask != 0) == socket->client || piece.rsv || (control && (!piece.fin || piece.payload_length > 125)))
+	if ((piece.mask != 0) == socket->client || piece.rsv ||
+	    (control && (!piece.fin || piece.payload_length > 125)))
 		return protocol_error(socket, err);
 	if (!control && !socket->frame_got) { /* first piece of a data frame */
 		if ((piece.opcode == OP_CONTINUE) != (socket->opcode != 0) ||
@@ -395,8 +401,12 @@ static gboolean socket_cancelled(const Door *door)
 }
 
 static const StreamOps socket_ops = {
-	.open = socket_open, .send = socket_send, .recv = socket_recv, .cancel = socket_cancel,
-	.close_send = socket_close_send, .set_whole = socket_set_whole,
+	.open = socket_open,
+	.send = socket_send,
+	.recv = socket_recv,
+	.cancel = socket_cancel,
+	.close_send = socket_close_send,
+	.set_whole = socket_set_whole,
 };
 
 static int check_upgrade(const Exchange *ex, const SchemaMethod *schema, Error **err)
@@ -514,8 +524,7 @@ static int refused(const char *head, Error **err)
 		return error_set(err, ERROR_UNAVAILABLE, "The other server does not speak HTTP");
 	if (status == 403)
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	return error_set(
-	    err, ERROR_UNAVAILABLE, "The other server answers with status %d", status);
+	return error_set(err, ERROR_UNAVAILABLE, "The other server answers with status %d", status);
 }
 
 static int upgrade(Conn *conn, const WebsocketPlace *place, Error **err)
@@ -538,8 +547,8 @@ static int upgrade(Conn *conn, const WebsocketPlace *place, Error **err)
 	return 0;
 }
 
-int websocket_connect(const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret,
-    Error **err)
+int websocket_connect(
+    const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret, Error **err)
 {
 	static const struct wslay_frame_callbacks callbacks = { .recv_callback = wslay_read };
 	const ProtobufCMessageDescriptor *in = place->input, *out = place->output;

@@ -16,8 +16,8 @@ typedef struct WebsocketPlace {
 } WebsocketPlace;
 /* Upgrades a connection (takes both, whatever happens; non-blocking); the stream is for
  * websocket_disconnect(). */
-int websocket_connect(const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret,
-    Error **err);
+int websocket_connect(
+    const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret, Error **err);
 void websocket_disconnect(Stream *stream); /* NULL is fine */
 
 /* Sec-WebSocket-Accept for this key; the caller frees it. */

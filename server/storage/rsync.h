@@ -9,7 +9,7 @@
 typedef struct RsyncOptions {
 	gboolean xattrs, delete, compress; /* negotiated features */
 	gboolean vanishing;		   /* files may go while they are sent */
-	const char *wire;		   /* sender: program and argument that join rsync to fd 3 */
+	const char *wire; /* sender: program and argument that join rsync to fd 3 */
 	gboolean (*cancelled)(void *data); /* may be NULL */
 	void *data;
 } RsyncOptions;

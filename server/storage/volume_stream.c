@@ -84,9 +84,9 @@ int volume_stream_rsync(
     Pool *pool, const Volume *volume, int socket, const RsyncOptions *options, Error **err)
 {
 	int dir = open_mounted(pool, volume, err);
-	return dir < 0 ? -1 :
-			 close_mounted(pool, volume, dir,
-			     rsync_send(volume->path, socket, options, err), err);
+	return dir < 0 ?
+	    -1 :
+	    close_mounted(pool, volume, dir, rsync_send(volume->path, socket, options, err), err);
 }
 
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)
@@ -171,8 +171,8 @@ int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArr
 	return unpack_archive(fd, dir, &options, err);
 }
 
-int volume_arrival_rsync(VolumeArrival *a, int socket, const RsyncOptions *options,
-    uint64_t limit, Error **err)
+int volume_arrival_rsync(
+    VolumeArrival *a, int socket, const RsyncOptions *options, uint64_t limit, Error **err)
 {
 	uint64_t used = 0;
 	autofd int dir = file_open_directory(a->path, err);

@@ -44,8 +44,8 @@ int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GB
     int fd, uint64_t limit, Error **err);
 /* Makes the tree that of the rsync at the socket's other end. A tree of more than `limit` bytes on
  * disk is refused afterwards. */
-int volume_arrival_rsync(VolumeArrival *arrival, int socket, const RsyncOptions *options,
-    uint64_t limit, Error **err);
+int volume_arrival_rsync(
+    VolumeArrival *arrival, int socket, const RsyncOptions *options, uint64_t limit, Error **err);
 /* Makes the disk what is read from fd; as limit, but of its size. */
 int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.
