@@ -22,6 +22,9 @@ struct incus_client {
 /* sdk/tls.c: a TLS connection to host:port that speaks HTTP/2. */
 int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify,
     SSL **ret_ssl, incus_error **err);
+/* For another protocol, as ALPN names it: "http/1.1". */
+int tls_connect_for(const char *host, const char *port, const incus_tls *tls, gboolean verify,
+    const char *protocol, SSL **ret_ssl, incus_error **err);
 char *tls_certificate_pem(X509 *certificate);
 /* SHA-256 of the DER form, lower-case hexadecimal. */
 void tls_certificate_fingerprint(X509 *certificate, char ret[65]);

@@ -193,7 +193,12 @@ static int handshake(SSL *ssl, int64_t deadline, const char *host, incus_error *
 int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify,
     SSL **ret_ssl, incus_error **err)
 {
-	static const unsigned char h2[] = "\x02h2";
+	return tls_connect_for(host, port, tls, verify, "h2", ret_ssl, err);
+}
+
+int tls_connect_for(const char *host, const char *port, const incus_tls *tls, gboolean verify,
+    const char *protocol, SSL **ret_ssl, incus_error **err)
+{
 	static const incus_tls none = { 0 };
 	tls = tls ? tls : &none;
 	int64_t deadline = g_get_monotonic_time() +
@@ -208,7 +213,8 @@ int tls_connect(const char *host, const char *port, const incus_tls *tls, gboole
 		return -1;
 	g_autoptr(SSL) ssl = SSL_new(context);
 	SSL_set_fd(ssl, fd);
-	SSL_set_alpn_protos(ssl, h2, sizeof h2 - 1);
+	g_autofree char *offer = g_strdup_printf("%c%s", (char)strlen(protocol), protocol);
+	SSL_set_alpn_protos(ssl, (unsigned char *)offer, (unsigned)strlen(offer));
 	if (!strchr(host, ':'))
 		SSL_set_tlsext_host_name(ssl, host);
 	if (by_authorities) {

@@ -24,8 +24,7 @@ struct Spawner {
 
 extern char **environ;
 
-/* Beside incusd, where both the build and the package put it. */
-static char *program_path(void)
+char *spawner_program(void)
 {
 	const char *given = g_getenv("INCUS_SPAWNER");
 	if (given)
@@ -82,7 +81,7 @@ int spawner_start(Daemon *d, Error **err)
 	Spawner *s = g_new0(Spawner, 1);
 	g_mutex_init(&s->lock);
 	s->control = -1;
-	s->program = program_path();
+	s->program = spawner_program();
 	if (launch(s, err) < 0) {
 		g_free(s->program);
 		g_free(s);

@@ -10,6 +10,8 @@
 
 typedef struct Spawner Spawner;
 
+/* Its path (g_free): beside incusd, where both the build and the package put it. */
+char *spawner_program(void);
 /* Before the daemon has threads. */
 int spawner_start(Daemon *d, Error **err);
 void spawner_stop(Daemon *d); /* containers and their monitors go on */

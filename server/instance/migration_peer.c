@@ -4,14 +4,20 @@
 #include "incus/v1/operation.pb-c.h"
 #include "sdk/base/names.h"
 #include "sdk/base/wire.h"
+#include "sdk/client.h"
 #include "server/instance/channel.h"
+#include "server/instance/migration_incus.h"
+#include "server/rpc/websocket.h"
+#include <openssl/ssl.h>
 #include <string.h>
 
 enum { CONNECT_MS = 30000, SILENCE_MS = 300000, LAST_WORDS_MS = 10000 };
 
-/* The stream's own channel goes by the name that all know, with what they do not know before it. */
+/* The stream's own channel goes by a name that all know, with what Incus does not know before it.
+ */
 static const char *const native[] = { "stream", NULL };
-static const char *const all[] = { MIGRATION_STREAM, "stream", NULL };
+static const char *const incus[] = { "control", "fs", NULL };
+static const char *const all[] = { "control", "fs", "stream", NULL };
 #define PREFIX "stream-"
 
 struct MigrationPeer {
@@ -22,10 +28,12 @@ struct MigrationPeer {
 	GCond changed;
 	gboolean ended; /* the connection's thread may go */
 	/* That connects: */
-	char *server, *operation, *certificate, *secret;
+	char *server, *operation, *certificate, *secret, *fs_secret; /* fs: Incus */
 	incus_client *client;
 	incus_stream *call; /* under lock while it is made and freed */
 	gboolean cancelled;
+	/* Incus, either way: */
+	Stream *control, *fs;	     /* under lock likewise */
 	Pb__MigrationMessage *early; /* seen by migration_peer_check() before its turn */
 };
 
@@ -41,7 +49,7 @@ MigrationPeer *migration_peer_waiting(void)
 {
 	MigrationPeer *peer = peer_new();
 	peer->channels = channels_new(all);
-	channels_alias(peer->channels, MIGRATION_STREAM, PREFIX, "stream");
+	channels_alias(peer->channels, "control", PREFIX, "stream");
 	return peer;
 }
 
@@ -54,8 +62,8 @@ int migration_peer_to(const char *operation_url, const char *certificate, const 
     MigrationPeer **ret, Error **err)
 {
 	static const char middle[] = "/1.0/operations/";
-	const char *at = strstr(operation_url, middle),
-		   *secret = config_get(secrets, MIGRATION_STREAM);
+	const char *at = strstr(operation_url, middle), *secret = config_get(secrets, "control"),
+		   *fs = config_get(secrets, "fs");
 	if (!g_str_has_prefix(operation_url, "https://") ||
 	    name_check_url(operation_url, NULL) < 0 || !at)
 		return error_set(
@@ -63,18 +71,15 @@ int migration_peer_to(const char *operation_url, const char *certificate, const 
 	g_autofree char *id = g_strndup(at + strlen(middle), strcspn(at + strlen(middle), "/?"));
 	if (name_check_uuid(id, err) < 0)
 		return error_prefix(err, "Invalid migration operation");
-	if (secret && !g_str_has_prefix(secret, PREFIX))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "The other server offers migration streams of Incus, which this version does "
-		    "not speak: "
-		    "export the instance there and import it here");
-	if (!secret || !*secret)
-		return error_set(err, ERROR_INVALID, "Missing \"" MIGRATION_STREAM "\" secret");
+	gboolean known = secret && g_str_has_prefix(secret, PREFIX);
+	if (!secret || !*secret || (!known && (!fs || !*fs)))
+		return error_set(err, ERROR_INVALID, "Missing \"control\" or \"fs\" secret");
 	MigrationPeer *peer = peer_new();
 	peer->server = g_strndup(operation_url, (gsize)(at - operation_url));
 	peer->operation = g_steal_pointer(&id);
 	peer->certificate = g_strdup(certificate);
-	peer->secret = g_strdup(secret + strlen(PREFIX));
+	peer->secret = g_strdup(known ? secret + strlen(PREFIX) : secret);
+	peer->fs_secret = known ? NULL : g_strdup(fs);
 	*ret = peer;
 	return 0;
 }
@@ -84,6 +89,10 @@ void migration_peer_free(MigrationPeer *peer)
 	if (!peer)
 		return;
 	incus_stream_free(peer->call);
+	if (!peer->channels) {
+		websocket_disconnect(peer->control);
+		websocket_disconnect(peer->fs);
+	}
 	incus_client_free(peer->client);
 	if (peer->early)
 		pb__migration_message__free_unpacked(peer->early, NULL);
@@ -92,6 +101,7 @@ void migration_peer_free(MigrationPeer *peer)
 	g_free(peer->operation);
 	g_free(peer->certificate);
 	g_free(peer->secret);
+	g_free(peer->fs_secret);
 	g_mutex_clear(&peer->lock);
 	g_cond_clear(&peer->changed);
 	g_free(peer);
@@ -150,19 +160,90 @@ static int call_operation(MigrationPeer *peer, Error **err)
 	return cancelled ? error_set(err, ERROR_CANCELLED, "The migration was cancelled") : 0;
 }
 
-int migration_peer_open(MigrationPeer *peer, Error **err)
+/* One WebSocket of the other server's operation. */
+static int connect_socket(MigrationPeer *peer, const char *secret, Stream **socket, Error **err)
 {
-	if (!peer->channels)
-		return call_operation(peer, err);
-	if (!channels_wait(peer->channels, native, CONNECT_MS)) {
+	incus_error *error = NULL;
+	incus_tls tls = { .server_certificate = *peer->certificate ? peer->certificate : NULL,
+		.connect_timeout_ms = CONNECT_MS };
+	g_autofree char *host = NULL, *port = NULL;
+	g_autofree char *escaped = g_uri_escape_string(secret, NULL, FALSE);
+	g_autofree char *path = g_strdup_printf(
+	    "/1.0/operations/%s/websocket?secret=%s", peer->operation, escaped);
+	SSL *ssl;
+	if (tls_parse_url(peer->server, &host, &port, &error) < 0 ||
+	    tls_connect_for(host, port, &tls, TRUE, "http/1.1", &ssl, &error) < 0)
+		return sdk_failure(err, error, peer);
+	WebsocketPlace place = { .authority = peer->server + strlen("https://"),
+		.path = path,
+		.input = &pb__connect_operation_request__descriptor,
+		.output = &pb__frame__descriptor,
+		.timeout_ms = CONNECT_MS };
+	Stream *made;
+	if (websocket_connect(&place, ssl, SSL_get_fd(ssl), &made, err) < 0)
+		return error_prefix(err, "Migration stream of \"%s\"", peer->server);
+	g_mutex_lock(&peer->lock);
+	*socket = made;
+	gboolean cancelled = peer->cancelled;
+	g_mutex_unlock(&peer->lock);
+	return cancelled ? error_set(err, ERROR_CANCELLED, "The migration was cancelled") : 0;
+}
+
+static int connect_incus(MigrationPeer *peer, Error **err)
+{
+	if (connect_socket(peer, peer->secret, &peer->control, err) < 0 ||
+	    connect_socket(peer, peer->fs_secret, &peer->fs, err) < 0)
+		return -1;
+	stream_set_whole(peer->control);
+	return 0;
+}
+
+static int wait_for_peer(MigrationPeer *peer, Error **err)
+{
+	int which = channels_wait_either(peer->channels, native, incus, CONNECT_MS);
+	if (which < 0) {
 		/* A cancel closes the channels too. */
 		return is_cancelled(peer) ?
 		    error_set(err, ERROR_CANCELLED, "The migration was cancelled") :
 		    error_set(
 			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
 	}
-	peer->stream = channels_stream(peer->channels, "stream");
-	return peer->stream ? 0 : error_set(err, ERROR_CANCELLED, "The other server has gone");
+	g_mutex_lock(&peer->lock);
+	if (which == 0) {
+		peer->stream = channels_stream(peer->channels, "stream");
+	} else {
+		peer->control = channels_stream(peer->channels, "control");
+		peer->fs = channels_stream(peer->channels, "fs");
+	}
+	gboolean there = peer->stream || (peer->control && peer->fs);
+	g_mutex_unlock(&peer->lock);
+	if (!there)
+		return error_set(err, ERROR_CANCELLED, "The other server has gone");
+	if (peer->control)
+		stream_set_whole(peer->control);
+	return 0;
+}
+
+int migration_peer_open(MigrationPeer *peer, Error **err)
+{
+	if (peer->channels)
+		return wait_for_peer(peer, err);
+	return peer->fs_secret ? connect_incus(peer, err) : call_operation(peer, err);
+}
+
+gboolean migration_peer_is_incus(const MigrationPeer *peer)
+{
+	return peer->control != NULL;
+}
+
+Stream *migration_peer_control(MigrationPeer *peer)
+{
+	return peer->control;
+}
+
+Stream *migration_peer_fs(MigrationPeer *peer)
+{
+	return peer->fs;
 }
 
 static void let_go(MigrationPeer *peer)
@@ -179,15 +260,26 @@ void migration_peer_cancel(MigrationPeer *peer)
 	peer->cancelled = TRUE;
 	if (peer->call)
 		incus_stream_cancel(peer->call);
-	Stream *stream = peer->channels ? channels_stream(peer->channels, "stream") : NULL;
-	if (stream && !peer->ended)
-		stream_cancel(stream);
-	gboolean opened = peer->stream != NULL;
+	Stream *const streams[] = { peer->stream, peer->control, peer->fs };
+	gboolean opened = FALSE;
+	for (size_t i = 0; i < G_N_ELEMENTS(streams); i++) {
+		opened |= streams[i] != NULL;
+		if (streams[i] && !peer->ended)
+			stream_cancel(streams[i]);
+	}
 	g_mutex_unlock(&peer->lock);
 	if (peer->channels && !opened) {
 		let_go(peer);
 		channels_close(peer->channels);
 	}
+}
+
+void migration_peer_drop(MigrationPeer *peer)
+{
+	g_mutex_lock(&peer->lock);
+	if (peer->fs && !peer->ended)
+		stream_cancel(peer->fs);
+	g_mutex_unlock(&peer->lock);
 }
 
 void migration_peer_close(MigrationPeer *peer)
@@ -196,6 +288,8 @@ void migration_peer_close(MigrationPeer *peer)
 		incus_stream_close_send(peer->call, NULL);
 	if (peer->stream)
 		stream_close_send(peer->stream, NULL);
+	if (peer->control)
+		stream_close_send(peer->control, NULL);
 	let_go(peer);
 	if (peer->channels)
 		channels_close(peer->channels);
@@ -330,6 +424,10 @@ int migration_peer_check(MigrationPeer *peer, Error **err)
 
 void migration_peer_report(MigrationPeer *peer, const Error *error)
 {
+	if (peer->control) {
+		migration_incus_report(peer, error);
+		return;
+	}
 	Pb__MigrationResult result = PB__MIGRATION_RESULT__INIT;
 	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
 	message.result = &result;

@@ -1,8 +1,10 @@
 #pragma once
 /*
- * The other end of a migration: messages (migration.proto) both ways, whoever connects to whom.
- * What waits is connected to with a secret, through ConnectOperation; what connects does so over
- * TLS with the certificate that it was told, as nobody. Nothing is known of what the messages mean.
+ * The other end of a migration, whoever connects to whom, and the stream that leads there:
+ * messages (migration.proto) both ways, or the two WebSockets of an Incus server
+ * (migration_incus.h). What waits is connected to with a secret, through ConnectOperation; what
+ * connects does so over TLS with the certificate that it was told, as nobody. Nothing is known of
+ * what is said.
  */
 #include "incus/v1/migration.pb-c.h"
 #include "sdk/base/map.h"
@@ -10,15 +12,12 @@
 
 typedef struct MigrationPeer MigrationPeer;
 
-/* The one stream that there is, as metadata of operations and `secrets` name it. */
-#define MIGRATION_STREAM "control"
-
 /* Waits for the other side, which is told the secret. */
 MigrationPeer *migration_peer_waiting(void);
-/* {"control": SECRET} of one that waits (g_free); NULL of one that connects. */
+/* {"control": SECRET, "fs": SECRET} of one that waits (g_free); NULL of one that connects. */
 char *migration_peer_secrets(MigrationPeer *peer);
 /* Will connect to the operation at that URL; certificate "" is one that the system trusts.
- * ERROR_INVALID for what cannot be, ERROR_UNSUPPORTED for a server that has other streams. */
+ * ERROR_INVALID for what cannot be. */
 int migration_peer_to(const char *operation_url, const char *certificate, const Config *secrets,
     MigrationPeer **ret, Error **err);
 void migration_peer_free(MigrationPeer *peer);
@@ -28,6 +27,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrationPeer, migration_peer_free)
 int migration_peer_accept(MigrationPeer *peer, const char *secret, Stream *stream, Error **err);
 /* Connects, or waits for a while. */
 int migration_peer_open(MigrationPeer *peer, Error **err);
+/* Of an open one: it is an Incus server, with these two streams; the rest of this file is not for
+ * it then, but for report and close. */
+gboolean migration_peer_is_incus(const MigrationPeer *peer);
+Stream *migration_peer_control(MigrationPeer *peer);
+Stream *migration_peer_fs(MigrationPeer *peer);
+/* From any thread: whoever waits for its "fs" fails. */
+void migration_peer_drop(MigrationPeer *peer);
 /* From any thread: whoever uses it fails. */
 void migration_peer_cancel(MigrationPeer *peer);
 /* Tells the other side, when all went well, that nothing follows; ends the stream. */

@@ -43,6 +43,7 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operatio
 		.snapshots = snapshots,
 		.owners = owners,
 		.snapshot_owners = snapshot_owners,
+		.architecture = (int)i->architecture,
 		.op = op };
 	if (!origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;

@@ -2,6 +2,7 @@
 #include "sdk/base/moment_message.h"
 #include "server/instance/copy.h"
 #include "server/instance/migration_data.h"
+#include "server/instance/migration_incus.h"
 #include "server/instance/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_stream.h"
@@ -275,5 +276,7 @@ static int serve_all(MigrationPeer *peer, Source *s, Error **err)
 
 int migration_source_run(MigrationPeer *peer, const MigrationSource *source, Error **err)
 {
+	if (migration_peer_is_incus(peer))
+		return migration_incus_source(peer, source, err);
 	return offer(peer, source, err) < 0 ? -1 : serve_all(peer, source, err);
 }

@@ -18,6 +18,7 @@ typedef struct MigrationSource {
 	const GArray *owners;
 	const GPtrArray *snapshot_owners;
 	int64_t size; /* bytes of a disk */
+	int architecture; /* as the instance's row has it; 0: none */
 	/* Makes those who write stand still while a tree or disk is read; NULL: nobody does, or it
 	 * does not matter. */
 	int (*still)(void *data, gboolean still, Error **err);

@@ -3,6 +3,7 @@
 #include "sdk/base/names.h"
 #include "server/instance/copy.h"
 #include "server/instance/migration_data.h"
+#include "server/instance/migration_incus.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -21,6 +22,8 @@ int migration_target_end(MigrationTarget *t, int result, Error *failure, Error *
 	migration_peer_close(t->peer);
 	g_ptr_array_unref(t->snapshots);
 	g_free(t->native);
+	if (t->header)
+		pb__peer_header__free_unpacked(t->header, NULL);
 	return result < 0 ? error_propagate(err, failure) : 0;
 }
 
@@ -58,9 +61,21 @@ static int check_snapshot(MigrationTarget *t, const InstanceSnapshot *s, Error *
 	return 0;
 }
 
+int migration_target_add(MigrationTarget *t, InstanceSnapshot *s, Error **err)
+{
+	g_autoptr(InstanceSnapshot) own = s;
+	if (t->snapshots->len >= SNAPSHOTS_MAX)
+		return error_set(
+		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
+	if (check_snapshot(t, own, err) < 0)
+		return -1;
+	g_ptr_array_add(t->snapshots, g_steal_pointer(&own));
+	return 0;
+}
+
 static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, Error **err)
 {
-	g_autoptr(InstanceSnapshot) s = g_new0(InstanceSnapshot, 1);
+	InstanceSnapshot *s = g_new0(InstanceSnapshot, 1);
 	s->name = g_strdup(from->name);
 	s->description = g_strdup(from->description);
 	s->created = MAX(from->created, 0);
@@ -68,13 +83,7 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	s->config = config_from_map(from->n_config, from->config);
 	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
 	s->devices = devices_from_map(from->n_devices, from->devices);
-	if (t->snapshots->len >= SNAPSHOTS_MAX)
-		return error_set(
-		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
-	if (check_snapshot(t, s, err) < 0)
-		return -1;
-	g_ptr_array_add(t->snapshots, g_steal_pointer(&s));
-	return 0;
+	return migration_target_add(t, s, err);
 }
 
 static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error **err)
@@ -105,6 +114,8 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 
 int migration_target_offer(MigrationTarget *t, Error **err)
 {
+	if (migration_peer_is_incus(t->peer))
+		return migration_incus_offer(t, err);
 	for (gboolean more = TRUE; more;) {
 		Pb__MigrationMessage *message;
 		if (migration_peer_receive(t->peer, &message, err) < 0)
@@ -298,7 +309,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 		return 0;
 	g_autoptr(VolumeArrival) arrival = NULL;
 	if (volume_arrival_new(pool, volume, config, FALSE, &arrival, err) < 0 ||
-	    take_whole(t, arrival, t->snapshots, limit, err) < 0)
+	    (t->header ? migration_incus_take(t, arrival, t->snapshots, FALSE, limit, err) :
+			 take_whole(t, arrival, t->snapshots, limit, err)) < 0)
 		return -1;
 	*ret = g_steal_pointer(&arrival);
 	return 0;
@@ -310,7 +322,8 @@ int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
 	g_autoptr(VolumeArrival) arrival = NULL;
 	g_autoptr(GPtrArray) none = g_ptr_array_new();
 	if (volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
-	    take_whole(t, arrival, fresh, limit, err) < 0)
+	    (t->header ? migration_incus_take(t, arrival, fresh, TRUE, limit, err) :
+			 take_whole(t, arrival, fresh, limit, err)) < 0)
 		return -1;
 	return volume_arrival_finish(arrival, "", none, err);
 }

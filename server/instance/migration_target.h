@@ -20,11 +20,14 @@ struct MigrationTarget {
 	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
 	char *native;	      /* method of the sender's driver; NULL: none */
 	uint64_t size;	      /* of a disk; what it says */
+	struct Pb__PeerHeader *header; /* of an Incus server (migration_incus.h) */
 };
 
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op);
 /* The offer of a peer that is open. */
 int migration_target_offer(MigrationTarget *target, Error **err);
+/* For whoever reads an offer: a snapshot of it, checked. Takes it. */
+int migration_target_add(MigrationTarget *target, InstanceSnapshot *snapshot, Error **err);
 /* The data of a new volume with the snapshots that were offered, not yet in its place.
  * limit: bytes that it may have; 0: none. */
 int migration_target_fill(MigrationTarget *target, Pool *pool, const Volume *volume,

@@ -28,6 +28,12 @@ void stream_cancel(Stream *stream)
 	stream->ops->cancel(stream);
 }
 
+void stream_set_whole(Stream *stream)
+{
+	if (stream->ops->set_whole)
+		stream->ops->set_whole(stream);
+}
+
 void stream_set_length(Stream *stream, uint64_t length)
 {
 	if (stream->ops->set_length)

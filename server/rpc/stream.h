@@ -28,6 +28,9 @@ void stream_cancel(Stream *stream);
 /* RAW replies over REST only, before the first send: length of the whole body (Content-Length, else
  * chunked), and a file whose rest is sent with sendfile/splice where the door can. */
 void stream_set_length(Stream *stream, uint64_t length);
+/* WebSockets, before the first recv: binary messages are handed out whole (at most 16 MiB), however
+ * they arrive; else in parts as they come. */
+void stream_set_whole(Stream *stream);
 /* Sends `length` bytes of fd from offset as `data` of output messages: splice or sendfile where the
  * door can (plain unix REST), else 256 KiB chunks. */
 int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);

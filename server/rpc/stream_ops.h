@@ -17,6 +17,7 @@ typedef struct StreamOps {
 	int (*send_file)(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
 	int (*recv_file)(
 	    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
+	void (*set_whole)(Stream *stream);
 	int (*send_sync)(Stream *stream, const ProtobufCMessage *message, Error **err);
 } StreamOps;
 

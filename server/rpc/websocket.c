@@ -7,8 +7,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <wslay/wslay.h>
+#include <openssl/rand.h>
+#include <stdio.h>
 
-enum { PING_S = 10, TEXT_MAX = 1024 * 1024, CLOSE_NORMAL = 1000 };
+enum {
+	PING_S = 10,
+	TEXT_MAX = 1024 * 1024,
+	WHOLE_MAX = 16 * 1024 * 1024,
+	HEAD_MAX = 16384,
+	CLOSE_NORMAL = 1000
+};
 enum { OP_CONTINUE = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 typedef struct Socket {
@@ -17,6 +25,8 @@ typedef struct Socket {
 	Conn *conn;
 	const Method *method;
 	gboolean open, framed; /* framed: WebSocket, else plain bytes */
+	gboolean client;       /* we are it: what goes out is masked */
+	gboolean whole;	       /* messages are handed out complete */
 	const ProtobufCFieldDescriptor *in_data, *in_text, *out_data, *out_text;
 	ProtobufCMessage *chunk;
 	/* Sending. */
@@ -49,9 +59,21 @@ char *websocket_accept_key(const char *key)
 
 /* --- sending --- */
 
+/* RFC 6455 5.3: what a client sends is masked. */
+static uint8_t *mask_payload(const void *data, size_t length, uint8_t mask[4])
+{
+	const uint8_t *from = data;
+	uint8_t *masked = g_malloc(length + 1);
+	RAND_bytes(mask, 4);
+	for (size_t i = 0; i < length; i++)
+		masked[i] = from[i] ^ mask[i & 3];
+	return masked;
+}
+
 static int send_frame(Socket *socket, unsigned opcode, const void *data, size_t length, Error **err)
 {
-	uint8_t head[10] = { (uint8_t)(0x80 | opcode) };
+	uint8_t head[14] = { (uint8_t)(0x80 | opcode) };
+	g_autofree uint8_t *masked = NULL;
 	size_t n = 2;
 	if (length < 126) {
 		head[1] = (uint8_t)length;
@@ -65,6 +87,11 @@ static int send_frame(Socket *socket, unsigned opcode, const void *data, size_t 
 		for (int i = 0; i < 8; i++)
 			head[2 + i] = (uint8_t)((uint64_t)length >> (56 - 8 * i));
 		n = 10;
+	}
+	if (socket->client) {
+		head[1] |= 0x80;
+		data = masked = mask_payload(data, length, head + n);
+		n += 4;
 	}
 	g_mutex_lock(&socket->sending);
 	int result = -1;
@@ -152,6 +179,11 @@ static int socket_close_send(Stream *stream, Error **err)
 	return 0;
 }
 
+static void socket_set_whole(Stream *stream)
+{
+	((Socket *)stream)->whole = TRUE;
+}
+
 static void socket_cancel(Stream *stream)
 {
 	conn_cancel(((Socket *)stream)->conn);
@@ -173,7 +205,9 @@ static ssize_t wslay_read(uint8_t *data, size_t length, int flags, void *user_da
 
 static gboolean reserve(Socket *socket, size_t more)
 {
-	size_t limit = socket->opcode == OP_TEXT ? TEXT_MAX : STREAM_CHUNK + 4096;
+	size_t limit = socket->opcode == OP_TEXT ? TEXT_MAX :
+	    socket->whole			 ? WHOLE_MAX :
+						   STREAM_CHUNK + 4096;
 	if (socket->have + more > limit)
 		return FALSE;
 	if (socket->have + more > socket->capacity) {
@@ -216,7 +250,8 @@ static int receive_piece(Socket *socket, Error **err)
 		    error_set(err, ERROR_CANCELLED, "Connection closed by the client") :
 		    protocol_error(socket, err);
 	gboolean control = wslay_is_ctrl_frame(piece.opcode);
-	if (!piece.mask || piece.rsv || (control && (!piece.fin || piece.payload_length > 125)))
+	if ((piece.mask != 0) == socket->client || piece.rsv ||
+	    (control && (!piece.fin || piece.payload_length > 125)))
 		return protocol_error(socket, err);
 	if (!control && !socket->frame_got) { /* first piece of a data frame */
 		if ((piece.opcode == OP_CONTINUE) != (socket->opcode != 0) ||
@@ -248,7 +283,7 @@ static int receive_piece(Socket *socket, Error **err)
 	if (frame_done && piece.fin)
 		return PIECE_MESSAGE;
 	gboolean enough = socket->have && (frame_done || socket->have >= STREAM_CHUNK);
-	return socket->opcode == OP_BINARY && enough ? PIECE_PART : PIECE_MORE;
+	return socket->opcode == OP_BINARY && enough && !socket->whole ? PIECE_PART : PIECE_MORE;
 }
 
 /* Hands out what is in the buffer. */
@@ -305,7 +340,8 @@ static int receive_frames(
 		}
 		/* Part of a large frame: no need to wait for the rest. */
 		if (got == PIECE_PART ||
-		    (got == PIECE_NOTHING && socket->opcode == OP_BINARY && socket->have))
+		    (got == PIECE_NOTHING && socket->opcode == OP_BINARY && socket->have &&
+			!socket->whole))
 			return deliver(socket, FALSE, ret_message, err);
 		if (got == PIECE_NOTHING && wait_input(socket, deadline_us, err) < 0)
 			return -1;
@@ -365,8 +401,12 @@ static gboolean socket_cancelled(const Door *door)
 }
 
 static const StreamOps socket_ops = {
-	.open = socket_open, .send = socket_send, .recv = socket_recv, .cancel = socket_cancel,
+	.open = socket_open,
+	.send = socket_send,
+	.recv = socket_recv,
+	.cancel = socket_cancel,
 	.close_send = socket_close_send,
+	.set_whole = socket_set_whole,
 };
 
 static int check_upgrade(const Exchange *ex, const SchemaMethod *schema, Error **err)
@@ -434,4 +474,112 @@ int websocket_serve(Exchange *ex, const Method *method, ProtobufCMessage *in, Er
 	if (opened)
 		ex->keep_alive = FALSE;
 	return result;
+}
+
+/* --- connecting --- */
+
+static char *handshake_request(const WebsocketPlace *place, const char *key)
+{
+	return g_strdup_printf("GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: "
+			       "Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: "
+			       "13\r\nUser-Agent: incus\r\n\r\n",
+	    place->path, place->authority, key);
+}
+
+/* Up to the empty line; what follows it stays in the connection's buffer. */
+static char *read_head(Conn *conn, int64_t deadline, Error **err)
+{
+	g_autoptr(GString) head = g_string_new(NULL);
+	while (head->len < HEAD_MAX && !g_str_has_suffix(head->str, "\r\n\r\n")) {
+		char byte;
+		ssize_t got = conn_read(conn, &byte, 1, deadline, err);
+		if (got <= 0 && (got < 0 || head->len == 0))
+			return got < 0 ? NULL :
+					 (error_set(err, ERROR_UNAVAILABLE,
+					      "The other server closed the connection"),
+					     NULL);
+		if (got == 0)
+			break;
+		g_string_append_c(head, byte);
+	}
+	return g_string_free(g_steal_pointer(&head), FALSE);
+}
+
+static gboolean head_has(const char *head, const char *name, const char *value)
+{
+	g_auto(GStrv) lines = g_strsplit(head, "\r\n", -1);
+	size_t length = strlen(name);
+	for (char **line = lines + (*lines != NULL); *line; line++)
+		if (g_ascii_strncasecmp(*line, name, length) == 0 && (*line)[length] == ':' &&
+		    strcmp(g_strchug(*line + length + 1), value) == 0)
+			return TRUE;
+	return FALSE;
+}
+
+/* The status of a refusal; what a stranger writes beside it is not shown. */
+static int refused(const char *head, Error **err)
+{
+	int status = 0;
+	if (sscanf(head, "HTTP/1.1 %3d", &status) != 1)
+		return error_set(err, ERROR_UNAVAILABLE, "The other server does not speak HTTP");
+	if (status == 403)
+		return error_set(err, ERROR_FORBIDDEN, "not authorized");
+	return error_set(err, ERROR_UNAVAILABLE, "The other server answers with status %d", status);
+}
+
+static int upgrade(Conn *conn, const WebsocketPlace *place, Error **err)
+{
+	guint8 nonce[16];
+	int64_t deadline = g_get_monotonic_time() + (int64_t)place->timeout_ms * 1000;
+	RAND_bytes(nonce, sizeof(nonce));
+	g_autofree char *key = g_base64_encode(nonce, sizeof(nonce));
+	g_autofree char *accepted = websocket_accept_key(key);
+	g_autofree char *request = handshake_request(place, key);
+	struct iovec part = { request, strlen(request) };
+	if (conn_write(conn, &part, 1, err) < 0)
+		return -1;
+	g_autofree char *head = read_head(conn, deadline, err);
+	if (!head)
+		return -1;
+	if (!g_str_has_prefix(head, "HTTP/1.1 101 ") ||
+	    !head_has(head, "Sec-WebSocket-Accept", accepted))
+		return refused(head, err);
+	return 0;
+}
+
+int websocket_connect(
+    const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret, Error **err)
+{
+	static const struct wslay_frame_callbacks callbacks = { .recv_callback = wslay_read };
+	const ProtobufCMessageDescriptor *in = place->input, *out = place->output;
+	g_autoptr(Conn) conn = conn_new(fd, ssl, NULL);
+	if (upgrade(conn, place, err) < 0)
+		return -1;
+	Socket *socket = g_new0(Socket, 1);
+	socket->base = (Stream){ &socket_ops, in, out, arena_new() };
+	socket->conn = g_steal_pointer(&conn);
+	socket->open = socket->framed = socket->client = TRUE;
+	socket->in_data = field_data(in);
+	socket->in_text = text_field(in);
+	socket->out_data = field_data(out);
+	socket->out_text = text_field(out);
+	socket->pinged_us = g_get_monotonic_time();
+	socket->chunk = field_new_message(socket->base.arena, in);
+	g_mutex_init(&socket->sending);
+	g_mutex_init(&socket->receiving);
+	if (wslay_frame_context_init(&socket->frames, &callbacks, socket))
+		g_error("No memory");
+	*ret = &socket->base;
+	return 0;
+}
+
+void websocket_disconnect(Stream *stream)
+{
+	Socket *socket = (Socket *)stream;
+	if (!socket)
+		return;
+	finish(socket);
+	conn_free(socket->conn);
+	arena_free(socket->base.arena);
+	g_free(socket);
 }

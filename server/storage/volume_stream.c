@@ -77,6 +77,15 @@ int volume_stream_send_block(
 	    volume_block_send(path, fd, is_cancelled, &sending, err), err);
 }
 
+int volume_stream_rsync(
+    Pool *pool, const Volume *volume, int socket, const RsyncOptions *options, Error **err)
+{
+	int dir = open_mounted(pool, volume, err);
+	return dir < 0 ?
+	    -1 :
+	    close_mounted(pool, volume, dir, rsync_send(volume->path, socket, options, err), err);
+}
+
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
@@ -157,6 +166,22 @@ int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArr
 	    tree_prune(dir, had, kept, err) < 0)
 		return -1;
 	return unpack_archive(fd, dir, &options, err);
+}
+
+int volume_arrival_rsync(
+    VolumeArrival *a, int socket, const RsyncOptions *options, uint64_t limit, Error **err)
+{
+	uint64_t used = 0;
+	autofd int dir = file_open_directory(a->path, err);
+	if (dir < 0 || fault_point("volume receive", err) < 0 ||
+	    rsync_receive(a->path, socket, options, err) < 0 ||
+	    (limit && file_usage(dir, &used, err) < 0))
+		return -1;
+	return limit && used > limit ?
+	    error_set(err, ERROR_TOO_LARGE,
+		"The volume has more than the %" G_GUINT64_FORMAT " bytes there may be",
+		(guint64)limit) :
+	    0;
 }
 
 int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)

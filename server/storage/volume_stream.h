@@ -4,6 +4,7 @@
  * and a volume that comes into being, or up to date, from what comes in. As tar ("tar", between any
  * drivers, only what the other side lacks) or in the driver's own form.
  */
+#include "server/storage/rsync.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/tree_diff.h"
 #include "server/storage/volume.h"
@@ -26,6 +27,9 @@ int volume_stream_send_tree(
 /* Writes a disk's bytes. */
 int volume_stream_send_block(
     Pool *pool, const Volume *volume, int fd, struct Operation *op, Error **err);
+/* With an rsync of another server at the socket's other end. */
+int volume_stream_rsync(
+    Pool *pool, const Volume *volume, int socket, const RsyncOptions *options, Error **err);
 /* ERROR_UNSUPPORTED for a volume that has no such form. parent: an older snapshot, or NULL. */
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err);
 
@@ -43,6 +47,10 @@ int volume_arrival_list(VolumeArrival *arrival, GPtrArray **ret_entries, Error *
  * limit: bytes of content; 0: none. */
 int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GByteArray *kept,
     int fd, uint64_t limit, Error **err);
+/* Makes the tree that of the rsync at the socket's other end. A tree of more than `limit` bytes on
+ * disk is refused afterwards. */
+int volume_arrival_rsync(
+    VolumeArrival *arrival, int socket, const RsyncOptions *options, uint64_t limit, Error **err);
 /* Makes the disk what is read from fd; as limit, but of its size. */
 int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.

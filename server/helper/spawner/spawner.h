@@ -69,3 +69,7 @@ pid_t cgroup_fork(const char *group, int *ret_inside);
 extern int host_proc;
 /* Opens fd (perhaps O_PATH) again with flags, whatever /proc the container has. */
 int fd_reopen(int fd, int flags);
+
+/* `incus-spawner --wire`, a program of its own: what rsync starts in place of a remote shell. Bytes
+ * between its standard input and output and this socket, until nothing more comes from it. */
+int wire_run(int socket);
