@@ -2,11 +2,11 @@
  * incus copy, incus move between servers: the target's daemon fetches (pull), the source's sends
  * (push), or it goes through this program (relay).
  */
+#include "cli/copy_remote.h"
 #include "cli/copy.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 #include "cli/sdk_error.h"
-#include <incus/migration.h>
 #include <incus/operation.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static json_t *whole(Cli *cli, const Ends *ends, const json_t *changes, bool mov
 	return post;
 }
 
-static void show(const Pb__Operation *operation, void *data)
+void copy_show(const Pb__Operation *operation, void *data)
 {
 	char *text = incus_operation_metadata(operation, "fs_progress");
 	if (text)
@@ -58,7 +58,7 @@ static void show(const Pb__Operation *operation, void *data)
 	free(text);
 }
 
-static int choose_mode(Cli *cli, incus_copy_mode *ret_mode, Error **err)
+int copy_mode(Cli *cli, incus_copy_mode *ret_mode, Error **err)
 {
 	static const char *const names[] = { "pull", "push", "relay" };
 	const char *mode = flag_string(cli, "mode");
@@ -77,10 +77,10 @@ int copy_between(Cli *cli, const Ends *ends, const json_t *changes, bool move, E
 		.refresh = json_is_true(
 		    json_object_get(json_object_get(changes, "source"), "refresh")),
 		.allow_inconsistent = flag_bool(cli, "allow-inconsistent"),
-		.progress = show };
+		.progress = copy_show };
 	incus_error *problem = NULL;
 	Progress progress;
-	json_t *post = choose_mode(cli, &copy.mode, err) < 0 ? NULL :
+	json_t *post = copy_mode(cli, &copy.mode, err) < 0 ? NULL :
 							       whole(cli, ends, changes, move, err);
 	if (!post)
 		return -1;

@@ -33,6 +33,7 @@
 	X(publish) \
 	X(query) \
 	X(rebuild) \
+	X(recover) \
 	X(remote) \
 	X(snapshot) \
 	X(storage) \

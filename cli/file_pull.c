@@ -63,6 +63,13 @@ static int data(const void *bytes, size_t length, void *user, Error **err)
 	return write_all(pull->fd, bytes, length, err);
 }
 
+static int file(void *user, Progress **ret_progress)
+{
+	Pull *pull = user;
+	*ret_progress = &pull->progress;
+	return pull->path ? pull->fd : -1;
+}
+
 static void entry(const char *name, void *user)
 {
 	g_ptr_array_add(((Pull *)user)->names, g_strdup(name));
@@ -130,7 +137,9 @@ static int pull_object(
 		.fd = -1,
 		.link = link,
 		.names = names };
-	FileSink sink = { .begin = begin, .data = data, .entry = entry, .user = &pull };
+	FileSink sink = {
+		.begin = begin, .data = data, .entry = entry, .file = file, .user = &pull
+	};
 	g_autofree char *label = g_strdup_printf(
 	    "Pulling %s from %s", path ? path : "-", from->path);
 	progress_start(&pull.progress, path && !cli->quiet ? label : NULL);

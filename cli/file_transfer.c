@@ -1,4 +1,5 @@
 #include "cli/file_transfer.h"
+#include "cli/file_local.h"
 #include "cli/stream.h"
 #include "incus/v1/file.pb-c.h"
 #include <errno.h>
@@ -62,6 +63,9 @@ int file_send(const FileTarget *to, const FileFacts *facts, int fd, uint64_t siz
 	uint64_t done = 0;
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
 	fill_header(&in, &header, to, facts);
+	int local = file_local_push(to->server, &in, fd, progress, err);
+	if (local)
+		return local < 0 ? -1 : 0;
 	g_autoptr(Stream) stream = stream_open(to->server, "CreateInstanceFile", &in.base, err);
 	if (!stream)
 		return -1;
@@ -111,27 +115,46 @@ static int take(const Pb__InstanceFile *file, bool first, const FileSink *sink, 
 				    0;
 }
 
-int file_receive(const FileTarget *from, const FileSink *sink, Error **err)
+/* When the first message shows a file that the server could write itself: 1, the rest unread. */
+static int receive(Server *server, const Pb__GetInstanceFileRequest *in, bool first, bool whole,
+    const FileSink *sink, uint64_t *ret_size, Error **err)
 {
-	Pb__GetInstanceFileRequest in = PB__GET_INSTANCE_FILE_REQUEST__INIT;
 	ProtobufCMessage *message;
-	in.name = (char *)from->instance;
-	in.project = (char *)(from->server->project ? from->server->project : "");
-	in.path = (char *)from->path;
-	g_autoptr(Stream) stream = stream_open(from->server, "GetInstanceFile", &in.base, err);
-	bool first = true;
+	g_autoptr(Stream) stream = stream_open(server, "GetInstanceFile", &in->base, err);
 	if (!stream)
 		return -1;
 	while (stream_receive(stream, &message, err) == 0) {
 		if (!message)
 			return 0;
-		int result = take((const Pb__InstanceFile *)message, first, sink, err);
+		const Pb__InstanceFile *file = (const Pb__InstanceFile *)message;
+		*ret_size = first ? (uint64_t)facts_of(file).size : 0;
+		bool stop = !whole && first && !file->data.len && *ret_size >= FILE_LOCAL_LEAST;
+		int result = take(file, first, sink, err);
 		stream_message_free(message);
 		first = false;
-		if (result < 0)
-			return -1;
+		if (result < 0 || stop)
+			return result < 0 ? -1 : 1;
 	}
 	return -1;
+}
+
+int file_receive(const FileTarget *from, const FileSink *sink, Error **err)
+{
+	Pb__GetInstanceFileRequest in = PB__GET_INSTANCE_FILE_REQUEST__INIT;
+	Progress *progress = NULL;
+	uint64_t size;
+	in.name = (char *)from->instance;
+	in.project = (char *)(from->server->project ? from->server->project : "");
+	in.path = (char *)from->path;
+	bool whole = !sink->file || !file_local_server(from->server);
+	int more = receive(from->server, &in, true, whole, sink, &size, err);
+	if (more <= 0)
+		return more;
+	int local = file_local_pull(
+	    from->server, &in, sink->file(sink->user, &progress), size, progress, err);
+	if (local)
+		return local < 0 ? -1 : 0;
+	return receive(from->server, &in, false, true, sink, &size, err);
 }
 
 typedef struct TextSink {

@@ -32,6 +32,9 @@ typedef struct FileSink {
 	int (*data)(const void *bytes, size_t length, void *user, Error **err);
 	/* Names in a directory; NULL: not wanted. */
 	void (*entry)(const char *name, void *user);
+	/* The file that the data goes to, -1 when it goes elsewhere: large ones the server may then
+	 * write itself. NULL: none. */
+	int (*file)(void *user, Progress **ret_progress);
 	void *user;
 } FileSink;
 int file_receive(const FileTarget *from, const FileSink *sink, Error **err);

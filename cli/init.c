@@ -1,6 +1,7 @@
 /*
  * incus admin init: the first set-up of a server, by questions, by defaults, or from a document.
  */
+#include "cli/ask.h"
 #include "cli/noun.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
@@ -16,55 +17,6 @@
 #define ADDRESS_HELP "(CIDR subnet notation, \"auto\" or \"none\")"
 
 /* ---- questions ---- */
-
-/* The answer, or `fallback` to an empty line; NULL (with an error) at the end of input. */
-static char *ask(const char *question, const char *fallback, Error **err)
-{
-	if (fallback && *fallback)
-		printf("%s [default=%s]: ", question, fallback);
-	else
-		printf("%s: ", question);
-	char *answer = prompt_line();
-	if (!answer) {
-		error_set(err, ERROR_INVALID, "The input ended before all questions were answered");
-		return NULL;
-	}
-	if (*answer || !fallback)
-		return answer;
-	g_free(answer);
-	return g_strdup(fallback);
-}
-
-/* 1, 0 or -1. */
-static int ask_yes(const char *question, bool fallback, Error **err)
-{
-	g_autofree char *full = g_strconcat(question, " (yes/no)", NULL);
-	for (;;) {
-		g_autofree char *answer = ask(full, fallback ? "yes" : "no", err);
-		if (!answer)
-			return -1;
-		if (g_ascii_strcasecmp(answer, "yes") == 0 || g_ascii_strcasecmp(answer, "y") == 0)
-			return 1;
-		if (g_ascii_strcasecmp(answer, "no") == 0 || g_ascii_strcasecmp(answer, "n") == 0)
-			return 0;
-		printf("Invalid input, try again.\n\n");
-	}
-}
-
-/* Asks again until `check` has no objection. */
-static char *ask_checked(
-    const char *question, const char *fallback, int (*check)(const char *, Error **), Error **err)
-{
-	for (;;) {
-		g_autoptr(Error) problem = NULL;
-		g_autofree char *answer = ask(question, fallback, err);
-		if (!answer)
-			return NULL;
-		if (check(answer, &problem) == 0)
-			return g_steal_pointer(&answer);
-		printf("Invalid input: %s\n\n", problem->message);
-	}
-}
 
 /* ---- pieces of the document ---- */
 

@@ -366,13 +366,13 @@ static int attach_to(Cli *cli, const Noun *noun, Error **err)
 		return -1;
 	if (strcmp(type, "custom") != 0)
 		return error_set(err, ERROR_INVALID, "Only custom volumes can be attached");
-	/* Four arguments give a path, unless it is no absolute one: then it names the device. */
-	const char *path = cli->n_args > 3 ? cli->args[cli->n_args - 1] : NULL, *device = volume;
-	if (cli->n_args > 4 || (path && *path != '/'))
-		device = cli->args[3];
+	/* The last is the path, beneath the root where it is relative; the one before names the
+	 * device. */
+	const char *path = cli->n_args > 3 ? cli->args[cli->n_args - 1] : NULL;
+	const char *device = cli->n_args > 4 ? cli->args[3] : volume;
 	json_t *config = json_pack(
 	    "{s:s, s:s, s:s}", "type", "disk", "pool", pool.name, "source", volume);
-	if (path && *path == '/')
+	if (path)
 		json_object_set_new(config, "path", json_string(path));
 	Object owner = object_make(pool.server, noun, cli->args[2]);
 	return device_attach(&owner, device, config, err);
@@ -425,14 +425,14 @@ const Command volume_commands[] = {
 		"A volume is named as [<type>/]<volume>; the types are custom (when left out), container,\n"
 		"virtual-machine and image." },
 	{ .path = "storage volume attach",
-	    .usage = "[<remote>:]<pool> <volume> <instance> [<device name>] [<path>]",
+	    .usage = "[<remote>:]<pool> <volume> <instance> [[<device name>] <path>]",
 	    .min_args = 3,
 	    .max_args = 5,
 	    .summary = "Attach a volume to an instance",
 	    .run = attach,
 	    .complete = "storage,volume,instance" },
 	{ .path = "storage volume attach-profile",
-	    .usage = "[<remote>:]<pool> <volume> <profile> [<device name>] [<path>]",
+	    .usage = "[<remote>:]<pool> <volume> <profile> [[<device name>] <path>]",
 	    .min_args = 3,
 	    .max_args = 5,
 	    .summary = "Attach a volume to a profile",

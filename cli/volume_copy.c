@@ -1,17 +1,21 @@
 /*
- * incus storage volume copy, incus storage volume move: custom volumes on one server, under another
- * name, in another pool or project.
+ * incus storage volume copy, incus storage volume move: custom volumes under another name, in
+ * another pool or project, on one server or between two.
  */
 #include "cli/volume.h"
+#include "cli/copy_remote.h"
+#include "cli/progress.h"
+#include "cli/sdk_error.h"
 #include <stdio.h>
 #include <string.h>
 
 /* Both ends as the arguments name them. */
 typedef struct Ends {
-	Server *server;
+	Server *server, *to;
 	const char *from_pool, *from_name; /* NAME or NAME/SNAPSHOT */
 	const char *pool, *name;
 	const char *project; /* NULL: the current one */
+	incus_copy_mode mode;
 } Ends;
 
 static const char *project_of(const Server *server)
@@ -38,21 +42,45 @@ static int parse_end(Cli *cli, const char *argument, const char *which, Server *
 
 static int parse_ends(Cli *cli, Ends *ends, Error **err)
 {
-	Server *server;
-	const char *project = flag_string(cli, "target-project"), *mode = flag_string(cli, "mode");
-	if (strcmp(mode, "pull") != 0 && strcmp(mode, "push") != 0 && strcmp(mode, "relay") != 0)
-		return error_set(
-		    err, ERROR_INVALID, "Invalid mode \"%s\": use pull, push or relay", mode);
-	if (parse_end(cli, cli->args[0], "source", &ends->server, &ends->from_pool,
+	const char *project = flag_string(cli, "target-project");
+	if (copy_mode(cli, &ends->mode, err) < 0 ||
+	    parse_end(cli, cli->args[0], "source", &ends->server, &ends->from_pool,
 		&ends->from_name, err) < 0 ||
-	    parse_end(cli, cli->args[1], "target", &server, &ends->pool, &ends->name, err) < 0)
+	    parse_end(cli, cli->args[1], "target", &ends->to, &ends->pool, &ends->name, err) < 0)
 		return -1;
 	ends->project = *project ? project : NULL;
 	if (strchr(ends->name, '/'))
 		return error_set(err, ERROR_INVALID, "Invalid volume name \"%s\"", ends->name);
-	if (server != ends->server)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Copies of volumes between servers are not available in this version");
+	return 0;
+}
+
+/* To another server. */
+static int copy_between(Cli *cli, const Ends *ends, bool move, Error **err)
+{
+	Progress progress;
+	incus_error *problem = NULL;
+	incus_volume_copy copy = { .mode = ends->mode,
+		.pool = ends->pool,
+		.name = ends->name,
+		.project = ends->project,
+		.volume_only = !move && flag_bool(cli, "volume-only"),
+		.refresh = !move && flag_bool(cli, "refresh"),
+		.progress = copy_show,
+		.data = &progress };
+	progress_start(&progress,
+	    cli->quiet ? NULL :
+		move   ? "Moving the storage volume" :
+			 "Copying the storage volume");
+	int result = (move ? incus_migrate_volume : incus_copy_volume)(ends->server->client,
+	    ends->from_pool, ends->from_name, ends->to->client, &copy, &problem);
+	progress_end(&progress);
+	return result < 0 ? error_from_sdk(err, problem) : 0;
+}
+
+static int copied(Cli *cli)
+{
+	if (!cli->quiet)
+		puts("Storage volume copied successfully!");
 	return 0;
 }
 
@@ -64,6 +92,8 @@ static int copy_run(Cli *cli, Error **err)
 	if (strchr(ends.from_name, '/') && flag_bool(cli, "volume-only"))
 		return error_set(
 		    err, ERROR_INVALID, "Cannot set --volume-only when copying a snapshot");
+	if (ends.to != ends.server)
+		return copy_between(cli, &ends, false, err) < 0 ? -1 : copied(cli);
 	json_t *source = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "type", "copy", "pool",
 	    ends.from_pool, "name", ends.from_name, "project", project_of(ends.server),
 	    "volume_only", flag_bool(cli, "volume-only"), "refresh", flag_bool(cli, "refresh"));
@@ -74,9 +104,7 @@ static int copy_run(Cli *cli, Error **err)
 	if (!server_do(
 		ends.server, "CreateStoragePoolVolume", request, "Copying the storage volume", err))
 		return -1;
-	if (!cli->quiet)
-		puts("Storage volume copied successfully!");
-	return 0;
+	return copied(cli);
 }
 
 static int move_run(Cli *cli, Error **err)
@@ -87,6 +115,13 @@ static int move_run(Cli *cli, Error **err)
 	if (strchr(ends.from_name, '/'))
 		return error_set(err, ERROR_INVALID,
 		    "A snapshot cannot be moved: use incus storage volume copy");
+	if (ends.to != ends.server) {
+		if (copy_between(cli, &ends, true, err) < 0)
+			return -1;
+		if (!cli->quiet)
+			puts("Storage volume moved successfully!");
+		return 0;
+	}
 	bool renamed = strcmp(ends.pool, ends.from_pool) == 0 && !ends.project;
 	json_t *request = json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s}}", "pool", ends.from_pool,
 	    "type", "custom", "name", ends.from_name, "volume", "name", ends.name, "pool",
@@ -130,7 +165,9 @@ const Command volume_copy_commands[] = {
 	    .examples = "incus storage volume copy default/data fast/data\n"
 			"incus storage volume copy default/data/before-upgrade default/old\n"
 			"incus storage volume copy default/data backup/data --refresh\n"
-			"    Bring the copy up to date, snapshots included.",
+			"    Bring the copy up to date, snapshots included.\n"
+			"incus storage volume copy default/data backup-server:default/data --mode push\n"
+			"    To another server; with push this one connects to it.",
 	    .run = copy_run,
 	    .complete = "storage,storage" },
 	{ .path = "storage volume move",

@@ -112,31 +112,6 @@ int moment_message_parse(ProtobufCMessage *message, const char *text, Error **er
 	return 0;
 }
 
-Pb__Time *moment_to_message(const Moment *moment, Arena *arena)
-{
-	if (moment->seconds <= 0)
-		return NULL;
-	Pb__Time *message = arena_message(arena, Pb__Time, pb__time);
-	message->seconds = moment->seconds;
-	message->nanos = moment->nanoseconds;
-	message->offset = moment->offset;
-	return message;
-}
-
-/* The wire may hold anything. */
-Moment moment_from_message(const Pb__Time *message)
-{
-	Moment moment = { 0 };
-	if (!message || message->seconds <= 0)
-		return moment;
-	moment.seconds = message->seconds;
-	if (message->nanos >= 0 && message->nanos < 1000000000)
-		moment.nanoseconds = message->nanos;
-	if (message->offset > -1440 && message->offset < 1440)
-		moment.offset = message->offset;
-	return moment;
-}
-
 bool moment_equal(const Moment *a, const Moment *b)
 {
 	return a->seconds == b->seconds && a->nanoseconds == b->nanoseconds &&

@@ -4,6 +4,7 @@
 #include "server/daemon.h"
 #include "server/instance/channel.h"
 #include "server/instance/file.h"
+#include "server/rpc/local_file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -68,11 +69,13 @@ static int send_symlink(
 	return stream_send(stream, head, err);
 }
 
-static int send_file(Request *rq, FileSession *session, const char *path, Pb__InstanceFile *head,
-    Stream *stream, Error **err)
+static int send_file(Request *rq, FileSession *session, const char *path,
+    const Pb__LocalFile *local, Pb__InstanceFile *head, Stream *stream, Error **err)
 {
-	autofd int fd = -1;
+	autofd int fd = -1, to = -1;
 	FileAttributes a;
+	if (local && local_file_take(rq, local, &to, err) < 0)
+		return -1;
 	if (file_open(session, path, O_RDONLY | O_NONBLOCK, NULL, &fd, &a, NULL, err) < 0)
 		return -1;
 	g_autofree char *name = g_path_get_basename(path);
@@ -81,6 +84,8 @@ static int send_file(Request *rq, FileSession *session, const char *path, Pb__In
 	head->content_type = (char *)"application/octet-stream";
 	if (!strpbrk(name, "\"\\\r\n"))
 		head->content_disposition = arena_printf(rq->arena, "inline;filename=\"%s\"", name);
+	if (local)
+		return local_file_copy(rq, fd, to, err) < 0 ? -1 : stream_send(stream, head, err);
 	stream_set_length(stream, (uint64_t)a.size);
 	if (stream_send(stream, head, err) < 0)
 		return -1;
@@ -106,7 +111,7 @@ int api_get_instance_file(
 	else if (S_ISLNK(a.mode))
 		result = send_symlink(session, path, head, stream, err);
 	else if (S_ISREG(a.mode))
-		result = send_file(rq, session, path, head, stream, err);
+		result = send_file(rq, session, path, in->local_file, head, stream, err);
 	else
 		return error_set(err, ERROR_INVALID,
 		    "\"%s\" is neither a file, a directory nor a symlink", path);
@@ -140,10 +145,10 @@ static int read_owner(const Pb__CreateInstanceFileRequest *in, FileOwner *ret, E
 	return read_number(in->mode, "mode", TRUE, mode, &ret->mode, err);
 }
 
-static int write_file(FileSession *session, const char *path, const FileOwner *owner,
+static int write_file(Request *rq, FileSession *session, const char *path, const FileOwner *owner,
     const Pb__CreateInstanceFileRequest *in, Stream *stream, Error **err)
 {
-	autofd int fd = -1;
+	autofd int fd = -1, from = -1;
 	uint64_t written;
 	int flags = O_WRONLY;
 	if (!*in->write || g_str_equal(in->write, "overwrite"))
@@ -152,8 +157,13 @@ static int write_file(FileSession *session, const char *path, const FileOwner *o
 		flags |= O_APPEND;
 	else
 		return error_set(err, ERROR_INVALID, "Bad file write mode: %s", in->write);
-	if (file_open(session, path, flags, owner, &fd, NULL, NULL, err) < 0)
+	if (in->local_file && (flags & O_APPEND))
+		return error_set(err, ERROR_UNSUPPORTED, "What is appended must be sent");
+	if ((in->local_file && local_file_take(rq, in->local_file, &from, err) < 0) ||
+	    file_open(session, path, flags, owner, &fd, NULL, NULL, err) < 0)
 		return -1;
+	if (from >= 0)
+		return local_file_copy(rq, from, fd, err);
 	return stream_recv_file(stream, fd, UINT64_MAX, &written, err);
 }
 
@@ -203,7 +213,7 @@ int api_create_instance_file(
 	char *path = absolute(rq->arena, in->path);
 	int result;
 	if (!*in->type || g_str_equal(in->type, "file"))
-		result = write_file(session, path, &owner, in, stream, err);
+		result = write_file(rq, session, path, &owner, in, stream, err);
 	else if (g_str_equal(in->type, "directory"))
 		result = make_directory(session, path, &owner, err);
 	else if (g_str_equal(in->type, "symlink"))

@@ -2,7 +2,7 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
-#include "server/api/instance_migration.h"
+#include "server/api/migration.h"
 #include "server/daemon.h"
 #include "server/api/instance_backup.h"
 #include "server/instance/copy.h"

@@ -1,6 +1,6 @@
 /* Making instances: from images of this server and of others, as copies, empty. */
 #include "incus/v1/handlers.h"
-#include "server/api/instance_migration.h"
+#include "server/api/migration.h"
 #include "server/daemon.h"
 #include "server/image/image.h"
 #include "server/image/download.h"

@@ -2,7 +2,9 @@
 #include "incus/v1/handlers.h"
 #include "server/daemon.h"
 #include "server/db/console.h"
+#include "server/instance/instance.h"
 #include "server/rpc/rest.h"
+#include "server/storage/pool_recover.h"
 #include <malloc.h>
 
 /* /internal is for the unix socket, whatever certificate a caller has. */
@@ -49,6 +51,17 @@ static char **copy_columns(Arena *arena, const GPtrArray *columns)
 	return copy;
 }
 
+/* What is kept in memory of rows that a statement deleted. */
+static int forget_deleted(Daemon *d, const GPtrArray *results, Error **err)
+{
+	int64_t changed = 0;
+	for (guint i = 0; i < results->len; i++)
+		changed += ((const SqlResult *)results->pdata[i])->rows_affected;
+	if (changed == 0)
+		return 0;
+	return instance_table_sync(d, err) < 0 ? -1 : pool_table_sync(d, err);
+}
+
 int api_query_sql(
     Request *rq, const Pb__QuerySqlRequest *in, Pb__InternalSQLBatch *out, Error **err)
 {
@@ -60,6 +73,8 @@ int api_query_sql(
 	if (g_str_equal(in->query->query, ".sync"))
 		return sql_sync(rq->daemon->dir, err);
 	if (sql_run(rq->daemon->dir, in->query->database, in->query->query, &results, err) < 0)
+		return -1;
+	if (forget_deleted(rq->daemon, results, err) < 0)
 		return -1;
 	out->results = arena_alloc(rq->arena, (results->len + 1) * sizeof(*out->results));
 	for (guint i = 0; i < results->len; i++) {

@@ -1,6 +1,7 @@
 /* Handlers of SnapshotService: snapshots of instances. */
 #include "incus/v1/handlers.h"
-#include "server/api/instance_migration.h"
+#include "sdk/base/moment_message.h"
+#include "server/api/migration.h"
 #include "server/daemon.h"
 #include "server/instance/flow.h"
 #include "server/instance/snapshot.h"

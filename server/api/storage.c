@@ -299,6 +299,7 @@ static int update_volume(
 {
 	if (volume_update(target->pool, target->volume, description, config, err) < 0)
 		return -1;
+	volume_root_changed(rq->daemon, target->volume);
 	volume_event_of(rq, "storage-volume-updated", pool_name(target->pool), target->volume->type,
 	    target->volume->project, target->volume->name);
 	return 0;

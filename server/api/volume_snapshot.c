@@ -1,5 +1,7 @@
 /* Handlers of VolumeSnapshotService: snapshots of storage volumes. */
+#include "server/api/migration.h"
 #include "incus/v1/handlers.h"
+#include "sdk/base/moment_message.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
 #include "server/operation/operation.h"
@@ -237,10 +239,13 @@ int api_rename_storage_pool_volume_snapshot(Request *rq,
 	g_autoptr(Work) work = work_on(rq, in->pool, in->type, in->volume, in->name, err);
 	if (!work)
 		return -1;
-	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Sending a snapshot to another server is not available in this version");
-	if (!*in->snapshot->name)
+	if (in->snapshot && in->snapshot->migration) {
+		g_autoptr(Volume) snapshot = volume_snapshot(
+		    work->target.pool, work->target.volume, in->name);
+		return volume_migration_start(
+		    rq, work->target.pool, snapshot, TRUE, in->snapshot->target, out, err);
+	}
+	if (!in->snapshot || !*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (strchr(in->snapshot->name, '/'))
 		return error_set(err, ERROR_INVALID, "Snapshot names may not contain slashes");

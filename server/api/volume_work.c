@@ -1,4 +1,5 @@
 #include "server/api/volume_work.h"
+#include "server/api/migration.h"
 #include "server/event/event.h"
 #include "server/instance/volume_user.h"
 #include "server/operation/operation.h"
@@ -116,11 +117,11 @@ int volume_copy_start(
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	const Pb__StorageVolumeSource *source = post->source;
+	if (strcmp(source->type, "migration") == 0)
+		return volume_migration_receive(rq, pool, post, out, err);
 	if (strcmp(source->type, "copy") != 0)
-		return strcmp(source->type, "migration") == 0 ?
-		    error_set(err, ERROR_UNSUPPORTED,
-			"Copies of volumes between servers are not available in this version") :
-		    error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", source->type);
+		return error_set(
+		    err, ERROR_INVALID, "Unknown source type \"%s\"", source->type);
 	work->to_pool = pool_ref(pool);
 	if (find_source(rq, source, work, err) < 0 ||
 	    project_effective(
@@ -168,8 +169,8 @@ int volume_move_start(Request *rq, Pool *pool, const Volume *volume,
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
 	if (post->migration)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving storage volumes to another server is not available in this version");
+		return volume_migration_start(
+		    rq, pool, volume, post->volume_only, post->target, out, err);
 	work->from_pool = pool_ref(pool);
 	work->from_project = g_strdup(volume->project);
 	work->from_name = g_strdup(volume->name);

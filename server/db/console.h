@@ -2,7 +2,8 @@
 /*
  * SQL typed by administrators (`incus admin sql`): free statements and dumps, on a connection of
  * their own, so that nothing here touches the daemon's prepared statements. What the daemon keeps
- * in memory is read again at its next start.
+ * in memory is read again at its next start; only instances and pools whose rows are gone it
+ * forgets at once.
  */
 #include "server/db/db.h"
 

@@ -81,6 +81,32 @@ static int parse_limit(const Config *config, const char *key, uint64_t *ret_bits
 	return 0;
 }
 
+/* -1: not said. */
+static int parse_priority(const Config *config, int64_t *ret_priority, Error **err)
+{
+	const char *value = config_get(config, "limits.priority");
+	*ret_priority = -1;
+	if (value && units_parse_int(value, 0, UINT32_MAX, ret_priority, err) < 0)
+		return error_prefix(err, "Invalid value for \"limits.priority\"");
+	return 0;
+}
+
+static int apply_priority(const Veth *v, const Config *old_config, Error **err)
+{
+	int64_t now, before = -1;
+	const DeviceHost *host = v->host;
+	if (parse_priority(v->config, &now, err) < 0)
+		return -1;
+	if (old_config)
+		parse_priority(old_config, &before, NULL);
+	if (now == before)
+		return 0;
+	g_autofree char *instance = strcmp(host->project, "default") == 0 ?
+	    g_strdup(host->instance) :
+	    g_strdup_printf("%s_%s", host->project, host->instance);
+	return firewall_priority(instance, v->host_name, now, err);
+}
+
 /* What goes to the container leaves the host through our end: a queue there shapes it. What it
  * sends comes in there, where only dropping is possible. */
 static int apply_limits(const Veth *v, const Config *old_config, Error **err)
@@ -95,7 +121,9 @@ static int apply_limits(const Veth *v, const Config *old_config, Error **err)
 	}
 	if (in != old_in && netlink_limit_set(v->host_name, in, err) < 0)
 		return -1;
-	return out != old_out ? firewall_limit(v->host_name, out, err) : 0;
+	if (out != old_out && firewall_limit(v->host_name, out, err) < 0)
+		return -1;
+	return apply_priority(v, old_config, err);
 }
 
 static int change_routes(const Veth *v, const Config *old_config, const char *key, Error **err)
@@ -168,6 +196,12 @@ static void take_down(const Veth *v)
 		return;
 	if (parse_limit(v->config, "limits.egress", &out, NULL) == 0 && out)
 		firewall_limit(v->host_name, 0, NULL);
+	if (config_get(v->config, "limits.priority")) {
+		g_autoptr(Config) none = config_new();
+		Veth without = *v;
+		without.config = none;
+		apply_priority(&without, v->config, NULL);
+	}
 	if (netlink_delete(v->host_name, &error) < 0 && error->kind != ERROR_NOT_FOUND)
 		log_warn(
 		    "Network interface stays", "interface", v->host_name, "err", error->message);
@@ -279,14 +313,13 @@ static int update(const DeviceHost *host, const char *name, const Config *old_co
 static int check_limits(const Config *config, Error **err)
 {
 	uint64_t bits;
+	int64_t priority;
 	if (config_get(config, "limits.max") &&
 	    (config_get(config, "limits.ingress") || config_get(config, "limits.egress")))
 		return error_set(err, ERROR_INVALID,
 		    "\"limits.max\" cannot be used together with \"limits.ingress\" or \"limits.egress\"");
-	if (config_get(config, "limits.priority"))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "\"limits.priority\" of nics is not built into this server");
-	if (parse_limit(config, "limits.ingress", &bits, err) < 0)
+	if (parse_priority(config, &priority, err) < 0 ||
+	    parse_limit(config, "limits.ingress", &bits, err) < 0)
 		return -1;
 	return parse_limit(config, "limits.egress", &bits, err);
 }
@@ -345,10 +378,10 @@ static int validate_bridged(
 }
 
 static const char *const p2p_live[] = { "limits.ingress", "limits.egress", "limits.max",
-	"ipv4.routes", "ipv6.routes", NULL };
+	"limits.priority", "ipv4.routes", "ipv6.routes", NULL };
 static const char *const bridged_live[] = { "limits.ingress", "limits.egress", "limits.max",
-	"ipv4.routes", "ipv6.routes", "ipv4.address", "ipv6.address", "security.mac_filtering",
-	"security.ipv4_filtering", "security.ipv6_filtering", NULL };
+	"limits.priority", "ipv4.routes", "ipv6.routes", "ipv4.address", "ipv6.address",
+	"security.mac_filtering", "security.ipv4_filtering", "security.ipv6_filtering", NULL };
 
 const NicKind nic_bridged = { "bridged", validate_bridged, start, stop, attach, detach,
 	bridged_live, update };

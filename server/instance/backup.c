@@ -6,6 +6,7 @@
 #include "server/operation/schedule.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_archive.h"
+#include "server/sys/id_map.h"
 
 static int lock_instance(BackupOwner *owner, Error **err)
 {
@@ -53,19 +54,6 @@ static int list_snapshots(
 	return 0;
 }
 
-static int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err)
-{
-	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
-	for (guint n = 0; n < snapshots->len; n++) {
-		GArray *map;
-		if (owners_of(((InstanceSnapshot *)snapshots->pdata[n])->config, &map, err) < 0)
-			return -1;
-		g_ptr_array_add(maps, map);
-	}
-	*ret_maps = g_steal_pointer(&maps);
-	return 0;
-}
-
 typedef struct Parts {
 	Pool *pool;
 	GPtrArray *snapshots, *rows; /* InstanceSnapshot *; SnapshotRow * of the same */
@@ -100,15 +88,14 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
     Error **err)
 {
 	g_auto(Parts) parts = { .pool = pool };
-	if (list_snapshots(i, spec, &parts.snapshots, err) < 0 ||
-	    backup_volume_rows(i, pool, parts.snapshots, &parts.rows, err) < 0)
-		return -1;
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	g_autoptr(GArray) owners = NULL;
 	g_autoptr(GPtrArray) snapshot_owners = NULL;
-	if (owners_now(i, &owners, err) < 0 ||
+	if (list_snapshots(i, spec, &parts.snapshots, err) < 0 ||
+	    backup_volume_rows(i, pool, parts.snapshots, &parts.rows, err) < 0 ||
+	    owners_now(i, &owners, err) < 0 ||
 	    owners_of_snapshots(parts.snapshots, &snapshot_owners, err) < 0)
 		return -1;
+	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	VolumeArchive archive = { .pool = pool,
 		.owners = owners,
 		.snapshot_owners = snapshot_owners,
@@ -117,7 +104,8 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
 		.names = &volume_archive_instance,
 		.used = instance_running(i),
 		.op = op };
-	return pack_parts(i, &parts, &archive, spec->optimized, sink, err);
+	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
+	return pack_parts(i, &parts, &archive, optimized, sink, err);
 }
 
 /* Nothing may change while trees are read, unless a clone is. */

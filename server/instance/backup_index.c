@@ -1,8 +1,10 @@
 #include "server/instance/backup_index.h"
 #include "sdk/base/names.h"
+#include "sdk/base/yaml.h"
 #include "server/device/device.h"
 #include "server/key/key.h"
 #include "server/storage/index_value.h"
+#include "server/storage/volume.h"
 #include <string.h>
 
 void backup_index_free(BackupIndex *index)
@@ -12,6 +14,8 @@ void backup_index_free(BackupIndex *index)
 	volume_index_free(index->volume);
 	g_free(index->architecture);
 	g_free(index->description);
+	g_free(index->pool_description);
+	g_clear_pointer(&index->pool_config, g_hash_table_unref);
 	g_clear_pointer(&index->config, g_hash_table_unref);
 	g_clear_pointer(&index->devices, g_hash_table_unref);
 	g_strfreev(index->profiles);
@@ -75,7 +79,8 @@ static gboolean may_stay(const char *key)
 	return dot && (strcmp(dot, ".hwaddr") == 0 || strcmp(dot, ".name") == 0);
 }
 
-static int read_instance_config(const json_t *object, InstanceType type, Config **ret, Error **err)
+static int read_instance_config(
+    const json_t *object, const BackupIndex *index, Config **ret, Error **err)
 {
 	GHashTableIter iter;
 	void *key;
@@ -83,9 +88,9 @@ static int read_instance_config(const json_t *object, InstanceType type, Config 
 		return -1;
 	g_hash_table_iter_init(&iter, *ret);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (!may_stay(key))
+		if (!index->own && !may_stay(key))
 			g_hash_table_iter_remove(&iter);
-	return key_check_instance(instance_type_name(type), *ret, FALSE, err);
+	return key_check_instance(instance_type_name(index->type), *ret, FALSE, err);
 }
 
 /* ---- parts ---- */
@@ -104,7 +109,7 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 	if (index_text(object, "description", &s->description, err) < 0 ||
 	    index_time(object, "created_at", &s->created, err) < 0 ||
 	    index_moment(object, "expires_at", &s->expires, err) < 0 ||
-	    read_instance_config(object, index->type, &s->config, err) < 0 ||
+	    read_instance_config(object, index, &s->config, err) < 0 ||
 	    read_devices(object, &s->devices, err) < 0)
 		return -1;
 	g_ptr_array_add(index->snapshots, g_steal_pointer(&s));
@@ -155,21 +160,21 @@ static int read_instance(const json_t *config, BackupIndex *index, Error **err)
 		index_text(object, "description", &index->description, err) < 0 ||
 		index_bool(object, "ephemeral", &index->ephemeral, err) < 0 ||
 		index_time(object, "created_at", &index->created, err) < 0 ||
-		read_instance_config(object, index->type, &index->config, err) < 0 ||
+		read_instance_config(object, index, &index->config, err) < 0 ||
 		read_devices(object, &index->devices, err) < 0 ||
 		read_profiles(object, &index->profiles, err) < 0 ?
 	    -1 :
 	    0;
 }
 
-/* Of the volume's keys only the user's own: those of another driver mean nothing here. */
-static void keep_users_keys(Config *config)
+/* Of a volume's keys only the user's own: those of another driver mean nothing here. */
+static void keep_keys(const BackupIndex *index, Config *config)
 {
 	GHashTableIter iter;
 	void *key;
 	g_hash_table_iter_init(&iter, config);
 	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (!g_str_has_prefix(key, "user."))
+		if (volume_key_is_internal(key) || (!index->own && !g_str_has_prefix(key, "user.")))
 			g_hash_table_iter_remove(&iter);
 }
 
@@ -188,9 +193,9 @@ static int check_volume(const json_t *document, BackupIndex *index, Error **err)
 		return error_set(err, ERROR_INVALID, "Backup index does not describe its instance");
 	if (index->volume->content != CONTENT_FILESYSTEM)
 		return index_wrong(err, "content_type");
-	keep_users_keys(index->volume->config);
+	keep_keys(index, index->volume->config);
 	for (guint n = 0; n < index->volume->snapshots->len; n++)
-		keep_users_keys(((SnapshotRow *)index->volume->snapshots->pdata[n])->config);
+		keep_keys(index, ((SnapshotRow *)index->volume->snapshots->pdata[n])->config);
 	index->type = INSTANCE_CONTAINER;
 	return 0;
 }
@@ -205,12 +210,85 @@ static int read_all(const json_t *document, BackupIndex *index, Error **err)
 	    0;
 }
 
-int backup_index_parse(const json_t *document, BackupIndex **ret_index, Error **err)
+static int parse(
+    const json_t *document, gboolean own, BackupIndex **ret_index, Error **err)
 {
 	g_autoptr(BackupIndex) index = g_new0(BackupIndex, 1);
+	index->own = own;
 	index->snapshots = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
 	if (read_all(document, index, err) < 0)
 		return -1;
 	*ret_index = g_steal_pointer(&index);
 	return 0;
+}
+
+int backup_index_parse(const json_t *document, BackupIndex **ret_index, Error **err)
+{
+	return parse(document, FALSE, ret_index, err);
+}
+
+/* ---- backup.yaml ---- */
+
+/* Its list of snapshots is the only one. */
+static json_t *snapshot_names(const json_t *config)
+{
+	const json_t *list = json_object_get(config, "snapshots");
+	json_t *names = json_array();
+	for (size_t n = 0; n < json_array_size(list); n++) {
+		const char *own = json_string_value(
+		    json_object_get(json_array_get(list, n), "name"));
+		const char *slash = own ? strrchr(own, '/') : NULL;
+		json_array_append_new(names, json_string(slash ? slash + 1 : own ? own : ""));
+	}
+	return names;
+}
+
+static void take(json_t *document, const char *key, const json_t *from, const char *name)
+{
+	json_t *value = json_object_get(from, name);
+	if (value)
+		json_object_set(document, key, value);
+}
+
+/* The head that an archive's index has around such a text. */
+static json_t *with_head(json_t *config)
+{
+	json_t *document = json_object();
+	const json_t *object = json_object_get(config, "container");
+	const json_t *pool = json_object_get(config, "pool");
+	if (!object)
+		object = json_object_get(config, "instance");
+	take(document, "name", object, "name");
+	take(document, "type", object, "type");
+	take(document, "pool", pool, "name");
+	take(document, "backend", pool, "driver");
+	json_object_set_new(document, "snapshots", snapshot_names(config));
+	json_object_set_new(document, "config", config);
+	return document;
+}
+
+static int read_pool(const json_t *document, BackupIndex *index, Error **err)
+{
+	const json_t *object = json_object_get(json_object_get(document, "config"), "pool");
+	if (object && !json_is_object(object) && !json_is_null(object))
+		return index_wrong(err, "pool");
+	return index_text(object, "description", &index->pool_description, err) < 0 ?
+	    -1 :
+	    index_config(object, "config", &index->pool_config, err);
+}
+
+int backup_file_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err)
+{
+	g_autoptr(BackupIndex) index = NULL;
+	json_t *config;
+	if (yaml_parse(yaml, length, &config, err) < 0)
+		return error_prefix(err, "Cannot read backup.yaml");
+	json_t *document = with_head(config);
+	int result = parse(document, TRUE, &index, err);
+	if (result == 0)
+		result = read_pool(document, index, err);
+	json_decref(document);
+	if (result == 0)
+		*ret_index = g_steal_pointer(&index);
+	return result;
 }

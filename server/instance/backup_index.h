@@ -18,12 +18,18 @@ typedef struct BackupIndex {
 	Devices *devices;
 	char **profiles;
 	GPtrArray *snapshots;   /* InstanceSnapshot *, in the archive's order */
+	Config *pool_config;   /* of backup.yaml only: what the pool was like */
+	char *pool_description;
+	gboolean own; /* of this host, so that all of its notes are kept */
 } BackupIndex;
 void backup_index_free(BackupIndex *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupIndex, backup_index_free)
 
 /* From an archive's document (volume_index_load()): ERROR_INVALID, saying what is wrong. */
 int backup_index_parse(const json_t *document, BackupIndex **ret_index, Error **err);
+/* The text of a backup.yaml, which lies where the instance itself does: all that it says is kept,
+ * volatile keys and the volume's too. */
+int backup_file_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
 
 /* The rows (SnapshotRow *) of these snapshots (InstanceSnapshot *) of the root volume. */
 int backup_volume_rows(

@@ -10,7 +10,7 @@
 typedef struct Channel {
 	char *name, *secret;
 	Stream *stream; /* while connected */
-	gboolean was_connected;
+	gboolean was_connected, hidden;
 } Channel;
 
 struct Channels {
@@ -71,7 +71,9 @@ char *channels_secrets_json(Channels *channels)
 	GString *json = g_string_new("{");
 	for (guint i = 0; i < channels->list->len; i++) {
 		Channel *channel = channels->list->pdata[i];
-		if (i)
+		if (channel->hidden)
+			continue;
+		if (json->len > 1)
 			g_string_append_c(json, ',');
 		json_text_append(json, channel->name);
 		g_string_append_c(json, ':');
@@ -118,6 +120,14 @@ static Channel *claim(Channels *channels, const char *secret, Stream *stream, Er
 	return channel;
 }
 
+void channels_alias(Channels *channels, const char *name, const char *prefix, const char *of)
+{
+	Channel *channel = by_name(channels, name), *other = by_name(channels, of);
+	g_free(channel->secret);
+	channel->secret = g_strconcat(prefix, other->secret, NULL);
+	other->hidden = TRUE;
+}
+
 int channels_connect(Channels *channels, const char *secret, Stream *stream,
     void (*serve)(void *data, const char *name, Stream *stream), void *data, Error **err)
 {
@@ -152,20 +162,37 @@ static gboolean all_connected(Channels *channels, const char *const *names)
 	return TRUE;
 }
 
-gboolean channels_wait(Channels *channels, const char *const *names, int timeout_ms)
+static int which_connected(
+    Channels *channels, const char *const *names, const char *const *others)
+{
+	if (channels->closed)
+		return -1;
+	return all_connected(channels, names)		 ? 0 :
+	    others && all_connected(channels, others) ? 1 :
+							-1;
+}
+
+int channels_wait_either(
+    Channels *channels, const char *const *names, const char *const *others, int timeout_ms)
 {
 	gint64 until = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
 	gboolean in_time = TRUE;
+	int which;
 	g_mutex_lock(&channels->lock);
-	while (in_time && !channels->closed && !all_connected(channels, names)) {
+	while ((which = which_connected(channels, names, others)) < 0 && in_time &&
+	    !channels->closed) {
 		if (timeout_ms < 0)
 			g_cond_wait(&channels->changed, &channels->lock);
 		else
 			in_time = g_cond_wait_until(&channels->changed, &channels->lock, until);
 	}
-	gboolean connected = !channels->closed && all_connected(channels, names);
 	g_mutex_unlock(&channels->lock);
-	return connected;
+	return which;
+}
+
+gboolean channels_wait(Channels *channels, const char *const *names, int timeout_ms)
+{
+	return channels_wait_either(channels, names, NULL, timeout_ms) == 0;
 }
 
 Stream *channels_stream(Channels *channels, const char *name)

@@ -15,12 +15,18 @@ Channels *channels_new(const char *const *names);
 void channels_free(Channels *channels);
 /* {"0":"SECRET",...} */
 char *channels_secrets_json(Channels *channels);
+/* Makes `name`'s secret the prefix and that of `of`, and leaves `of` out of the JSON: whoever takes
+ * the prefix off connects to that one instead. */
+void channels_alias(Channels *channels, const char *name, const char *prefix, const char *of);
 /* The connection's thread: finds the channel by secret (ERROR_FORBIDDEN), opens the stream, runs
  * serve(data, name, stream) and returns when it does. Each secret works once while it is in use. */
 int channels_connect(Channels *channels, const char *secret, Stream *stream,
     void (*serve)(void *data, const char *name, Stream *stream), void *data, Error **err);
 /* Waits until the named channels are connected; FALSE after timeout_ms or close. */
 gboolean channels_wait(Channels *channels, const char *const *names, int timeout_ms);
+/* The same for all of either list: 0 the first is connected, 1 the second, -1. */
+int channels_wait_either(Channels *channels, const char *const *names, const char *const *others,
+    int timeout_ms);
 /* The channel's stream, valid until its serve() returns; NULL when not connected. */
 Stream *channels_stream(Channels *channels, const char *name);
 /* Cancels every connected stream and waits until all serve() calls have returned. */

@@ -1,4 +1,5 @@
 #include "server/instance/copy.h"
+#include "sdk/base/fault.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
@@ -213,6 +214,21 @@ GPtrArray *copy_missing(const GPtrArray *there, const GPtrArray *wanted)
 	return list;
 }
 
+/* Rows of the instance come first and go last, so that a start knows what a crash left. */
+static int change_snapshots(Instance *i, const VolumeCopy *copy, const GPtrArray *gone,
+    const GPtrArray *there, const GPtrArray *fresh, Error **err)
+{
+	if (!volume_wait_unmounted(copy->to_pool, copy->to))
+		return error_set(err, ERROR_BUSY, "Instance \"%s\" is in use", i->name);
+	for (guint n = 0; n < gone->len; n++)
+		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0 ||
+		    snapshot_forget(i->daemon, copy_find_named(there, gone->pdata[n])->id, err) < 0)
+			return -1;
+	if (insert_snapshots(i, copy->to_pool, fresh, err) < 0)
+		return -1;
+	return fault_point("refresh volume", err) < 0 ? -1 : volume_refresh(copy, NULL, err);
+}
+
 static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *op, Error **err)
 {
 	g_autoptr(Pool) from_pool = NULL;
@@ -243,12 +259,12 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 	g_autoptr(Config) owners = config_new();
 	g_autoptr(GArray) map = NULL;
 	if (copy_owners(origin, owners, err) < 0 || owners_of(owners, &map, err) < 0 ||
-	    owners_become(i, pool, map, err) < 0 || volume_refresh(&copy, gone, err) < 0)
+	    owners_become(i, pool, map, err) < 0)
 		return -1;
-	for (guint n = 0; n < gone->len; n++)
-		if (snapshot_forget(i->daemon, copy_find_named(there, gone->pdata[n])->id, err) < 0)
-			return -1;
-	return insert_snapshots(i, pool, fresh, err);
+	int result = change_snapshots(i, &copy, gone, there, fresh, err);
+	if (result < 0) /* rows of what did not arrive */
+		instance_snapshot_repair(i->daemon, NULL);
+	return result;
 }
 
 int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *op,

@@ -114,7 +114,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 		config_set(config, "volatile.base_image", spec->image);
 	if (!spec->archive)
 		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
-	/* An image's files, and an archive's, have the ids of inside; a copy has its origin's. */
+	/* What comes from elsewhere has the ids of inside; a copy of here has its origin's. */
 	config_set(config, "volatile.last_state.idmap", "[]");
 	if (spec->origin && copy_owners(spec->origin, config, err) < 0)
 		return -1;

@@ -34,6 +34,8 @@ typedef enum InstanceStatus {
 /* Loads all rows, removes half-made instances, finds running containers again and watches them.
  * After pool_table_start and network_table_start. */
 int instance_table_start(Daemon *d, Error **err);
+/* After SQL by hand: instances whose rows are gone are forgotten; what runs goes on. */
+int instance_table_sync(Daemon *d, Error **err);
 void instance_table_stop(Daemon *d); /* containers go on */
 /* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready.
  */

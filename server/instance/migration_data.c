@@ -195,7 +195,7 @@ static int decompress(Receiver *r, const ProtobufCBinaryData *data, int fd, Erro
 		if (ZSTD_isError(r->state))
 			return error_set(err, ERROR_INVALID, "Damaged migration stream: %s",
 			    ZSTD_getErrorName(r->state));
-		full = out.pos == out.size;
+		full = out.pos == out.size && r->state != 0; /* asked again, it begins anew */
 		r->bytes += out.pos;
 		r->pipe_broke = file_write_all(fd, r->out, out.pos) < 0;
 		if (r->pipe_broke)

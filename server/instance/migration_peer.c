@@ -9,7 +9,10 @@
 
 enum { CONNECT_MS = 30000, SILENCE_MS = 300000, LAST_WORDS_MS = 10000 };
 
-static const char *const streams[] = { MIGRATION_STREAM, NULL };
+/* The stream's own channel goes by the name that all know, with what they do not know before it. */
+static const char *const native[] = { "stream", NULL };
+static const char *const all[] = { MIGRATION_STREAM, "stream", NULL };
+#define PREFIX "stream-"
 
 struct MigrationPeer {
 	/* That waits: */
@@ -37,7 +40,8 @@ static MigrationPeer *peer_new(void)
 MigrationPeer *migration_peer_waiting(void)
 {
 	MigrationPeer *peer = peer_new();
-	peer->channels = channels_new(streams);
+	peer->channels = channels_new(all);
+	channels_alias(peer->channels, MIGRATION_STREAM, PREFIX, "stream");
 	return peer;
 }
 
@@ -59,7 +63,7 @@ int migration_peer_to(const char *operation_url, const char *certificate, const 
 	g_autofree char *id = g_strndup(at + strlen(middle), strcspn(at + strlen(middle), "/?"));
 	if (name_check_uuid(id, err) < 0)
 		return error_prefix(err, "Invalid migration operation");
-	if (config_get(secrets, "fs"))
+	if (secret && !g_str_has_prefix(secret, PREFIX))
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "The other server offers migration streams of Incus, which this version does "
 		    "not speak: "
@@ -70,7 +74,7 @@ int migration_peer_to(const char *operation_url, const char *certificate, const 
 	peer->server = g_strndup(operation_url, (gsize)(at - operation_url));
 	peer->operation = g_steal_pointer(&id);
 	peer->certificate = g_strdup(certificate);
-	peer->secret = g_strdup(secret);
+	peer->secret = g_strdup(secret + strlen(PREFIX));
 	*ret = peer;
 	return 0;
 }
@@ -150,14 +154,14 @@ int migration_peer_open(MigrationPeer *peer, Error **err)
 {
 	if (!peer->channels)
 		return call_operation(peer, err);
-	if (!channels_wait(peer->channels, streams, CONNECT_MS)) {
+	if (!channels_wait(peer->channels, native, CONNECT_MS)) {
 		/* A cancel closes the channels too. */
 		return is_cancelled(peer) ?
 		    error_set(err, ERROR_CANCELLED, "The migration was cancelled") :
 		    error_set(
 			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
 	}
-	peer->stream = channels_stream(peer->channels, MIGRATION_STREAM);
+	peer->stream = channels_stream(peer->channels, "stream");
 	return peer->stream ? 0 : error_set(err, ERROR_CANCELLED, "The other server has gone");
 }
 
@@ -175,7 +179,7 @@ void migration_peer_cancel(MigrationPeer *peer)
 	peer->cancelled = TRUE;
 	if (peer->call)
 		incus_stream_cancel(peer->call);
-	Stream *stream = peer->channels ? channels_stream(peer->channels, MIGRATION_STREAM) : NULL;
+	Stream *stream = peer->channels ? channels_stream(peer->channels, "stream") : NULL;
 	if (stream && !peer->ended)
 		stream_cancel(stream);
 	gboolean opened = peer->stream != NULL;

@@ -1,6 +1,7 @@
 /* Which ids the owners of a container's files have on disk: volatile.last_state.idmap says it. */
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
+#include "server/instance/snapshot.h"
 #include "server/storage/shift.h"
 
 #define OWNERS "volatile.last_state.idmap"
@@ -89,4 +90,17 @@ void owners_repair(Daemon *d)
 			log_warn("Owners of an instance's files stay half shifted", "instance",
 			    i->name, "project", i->project, "err", error->message);
 	}
+}
+
+int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err)
+{
+	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
+	for (guint n = 0; n < snapshots->len; n++) {
+		GArray *map;
+		if (owners_of(((InstanceSnapshot *)snapshots->pdata[n])->config, &map, err) < 0)
+			return -1;
+		g_ptr_array_add(maps, map);
+	}
+	*ret_maps = g_steal_pointer(&maps);
+	return 0;
 }

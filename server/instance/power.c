@@ -1,4 +1,5 @@
 /* Starting and stopping containers, and what follows when they stop by themselves. */
+#include "server/instance/backup_index.h"
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
@@ -373,8 +374,10 @@ int power_start_locked(Instance *i, Error **err)
 		log_error(
 		    "Volatile keys are not stored", "instance", i->name, "err", error->message);
 	g_clear_pointer(&error, error_free);
-	if (result == 0)
+	if (result == 0) {
 		limits_balance(i->daemon);
+		backup_file_update(i); /* with the keys of this run */
+	}
 	return result;
 }
 

@@ -61,6 +61,8 @@ struct InstanceTable {
 /* row.c: the database's side. `Instance` fields are read without lock: callers hold `change`. */
 int row_load_all(Daemon *d, GPtrArray **ret_instances, Error **err);
 int row_insert(Instance *i, Error **err);           /* sets id */
+/* Within another transaction, with the date that it has. */
+int row_insert_in(Tx *tx, void *instance, Error **err);
 int row_update(Instance *i, Error **err);           /* everything below the row too */
 int row_rename(Instance *i, const char *name, Error **err);
 /* The row as the fields now say, name and project too; the root disks of its snapshots get `pool`
@@ -90,6 +92,8 @@ Instance *instance_new(Daemon *d, const char *project, const char *name);
 int table_add(Instance *i, Error **err);
 void table_remove(Instance *i);
 void table_show(Instance *i); /* it is made: lookups and lists may find it */
+/* Finds it running, when it does, and holds its root volume mounted. */
+void table_adopt_running(Instance *i);
 int table_rename(Instance *i, const char *name, Error **err);
 /* Name and project (interned by this). */
 int table_move(Instance *i, const char *project, const char *name, Error **err);
@@ -179,6 +183,7 @@ int idmap_own(const char *directory, const GArray *ranges, Error **err);
  * none: the same as inside. */
 int owners_of(const Config *config, GArray **ret_map, Error **err); /* of a snapshot's keys, too */
 int owners_now(Instance *i, GArray **ret_map, Error **err);
+int owners_of_snapshots(const GPtrArray *snapshots, GPtrArray **ret_maps, Error **err);
 /* For a start, of the volume mounted at `path`: *ret_mapped tells that the mount maps; otherwise
  * they are on disk what `idmap` says. ERROR_INVALID with security.protection.shift. */
 int owners_settle(Instance *i, Pool *pool, const char *path, const GArray *idmap,

@@ -408,6 +408,11 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 	return project_verify_instance(tx, i->id, TRUE, err);
 }
 
+int row_insert_in(Tx *tx, void *instance, Error **err)
+{
+	return insert_tx(tx, instance, err);
+}
+
 int row_insert(Instance *i, Error **err)
 {
 	i->created = time(NULL);

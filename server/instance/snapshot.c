@@ -1,5 +1,6 @@
 #include "server/instance/snapshot.h"
 #include "incus/v1/snapshot.pb-c.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -223,6 +224,25 @@ static Config *restored_config(Instance *i, const InstanceSnapshot *s)
 	return config;
 }
 
+/* Going back may have cost snapshots that were newer (zfs.remove_snapshots). */
+static int forget_lost(Instance *i, Pool *pool, const Volume *volume, Error **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	if (instance_snapshot_list(i, &list, err) < 0)
+		return -1;
+	for (guint n = 0; n < list->len; n++) {
+		const InstanceSnapshot *s = list->pdata[n];
+		g_autoptr(Error) error = NULL;
+		if (snapshot_row_find(pool, volume, s->name, NULL, &error) == 0 ||
+		    error->kind != ERROR_NOT_FOUND)
+			continue;
+		if (snapshot_forget(i->daemon, s->id, err) < 0)
+			return -1;
+		tell(i, "instance-snapshot-deleted", s->name, NULL, NULL);
+	}
+	return 0;
+}
+
 static int restore_data(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
@@ -235,7 +255,7 @@ static int restore_data(
 	if (instance_update_locked(i, &change, err) < 0)
 		return -1;
 	if (snapshot_restore(pool, volume, s->name, err) == 0)
-		return 0;
+		return forget_lost(i, pool, volume, err);
 	instance_update_locked(i, &back, NULL);
 	return -1;
 }
@@ -258,6 +278,9 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 		return -1;
 	int result = become_owners(i, pool, s, err) < 0 ? -1 :
 						       restore_data(i, pool, volume, s, err);
+	/* With zfs.remove_snapshots newer ones went. */
+	if (result == 0 && pool_snapshots_at_once(pool))
+		result = instance_snapshot_repair(i->daemon, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

@@ -206,6 +206,11 @@ static int insert_tx(Tx *tx, void *data, Error **err)
 		"instance_snapshot_device_id", s->id, s->devices, err);
 }
 
+int snapshot_insert_in(Tx *tx, InstanceSnapshot *s, Error **err)
+{
+	return insert_tx(tx, s, err);
+}
+
 /* Whoever deletes it then may have to wake earlier. */
 static void expiry_changed(Daemon *d, const Moment *expires)
 {

@@ -3,6 +3,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
+#include "server/storage/pool_recover.h"
 #include "sdk/base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -420,6 +421,28 @@ static int read_volumes(Tx *tx, void *data, Error **err)
 	return got;
 }
 
+/* Takes the reference. */
+static void adopt(Instance *i, Runtime *runtime)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (instance_pool(i, &pool, NULL) == 0)
+		pool_instance_mount(
+		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
+	power_adopt(i);
+	runtime_publish(i, runtime);
+}
+
+void table_adopt_running(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	Runtime *runtime = NULL;
+	if (runtime_adopt(i, &runtime, &error) < 0)
+		log_warn("Instance's running state is not known", "instance", i->name, "err",
+		    error->message);
+	else if (runtime)
+		adopt(i, runtime);
+}
+
 static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 {
 	Error *error = NULL;
@@ -449,17 +472,12 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 		return;
 	}
 	g_hash_table_insert(table->by_name, table_key(i->project, i->name), instance_ref(i));
-	if (runtime) {
-		g_autoptr(Pool) pool = NULL;
-		if (instance_pool(i, &pool, NULL) == 0)
-			pool_instance_mount(
-			    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
-		power_adopt(i);
-		runtime_publish(i, runtime);
-	}
+	if (runtime)
+		adopt(i, runtime);
 }
 
-/* Containers whose instance row is gone: their creation was cut short after they started. */
+/* Containers whose instance row is gone: their creation was cut short after they started. Where the
+ * root volume is there, rows were lost, and `incus admin recover` may bring them back. */
 static void remove_orphans(InstanceTable *table)
 {
 	g_autofree char *folder = g_build_filename(table->daemon->dir, "run", NULL);
@@ -471,8 +489,41 @@ static void remove_orphans(InstanceTable *table)
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		g_hash_table_add(known, instance_file_name(value));
 	for (const char *name; dir && (name = g_dir_read_name(dir));)
-		if (!g_hash_table_contains(known, name))
+		if (!g_hash_table_contains(known, name) &&
+		    !pool_recover_has_container(table->daemon, name))
 			runtime_kill_orphan(table->daemon, name);
+}
+
+static int ids_tx(Tx *tx, void *data, Error **err)
+{
+	GHashTable *ids = data;
+	g_autoptr(Rows) rows = NULL;
+	g_hash_table_remove_all(ids);
+	if (tx_query(tx, &rows, err, "SELECT id FROM instances", "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		int64_t id = rows_int(rows, 0);
+		g_hash_table_add(ids, g_memdup2(&id, sizeof(id)));
+	}
+	return more;
+}
+
+int instance_table_sync(Daemon *d, Error **err)
+{
+	g_autoptr(GHashTable) ids = g_hash_table_new_full(
+	    g_int64_hash, g_int64_equal, g_free, NULL);
+	g_autoptr(GPtrArray) all = instance_list(d, NULL);
+	if (db_read(d->db, ids_tx, ids, err) < 0)
+		return -1;
+	for (guint n = 0; n < all->len; n++) {
+		Instance *i = all->pdata[n];
+		if (g_hash_table_contains(ids, &i->id) || instance_lock(i, NULL) < 0)
+			continue;
+		table_remove(i);
+		instance_unlock(i);
+	}
+	return 0;
 }
 
 int instance_table_start(Daemon *d, Error **err)

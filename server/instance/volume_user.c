@@ -1,4 +1,5 @@
 #include "server/instance/volume_user.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/private.h"
 #include "server/project/project.h"
 #include <string.h>
@@ -209,4 +210,15 @@ int volume_move_used(const CustomCopy *move, Error **err)
 		follow(users, &to);
 	release(users);
 	return result;
+}
+
+void volume_root_changed(Daemon *d, const Volume *volume)
+{
+	g_autoptr(Instance) i = NULL;
+	if ((volume->type != VOLUME_CONTAINER && volume->type != VOLUME_MACHINE) ||
+	    instance_get(d, volume->project, volume->name, &i, NULL) < 0 ||
+	    instance_lock(i, NULL) < 0)
+		return;
+	backup_file_update(i);
+	instance_unlock(i);
 }

@@ -265,3 +265,46 @@ int check_paths(const char *value, Error **err)
 {
 	return each(value, name_check_absolute_path, err);
 }
+
+static gboolean is_block(const char *value)
+{
+	return strcmp(value, "block") == 0;
+}
+
+int check_uplinks(const char *value, Error **err)
+{
+	return is_block(value) ? 0 : each(value, name_check_network, err);
+}
+
+static int check_zone(const char *value, Error **err)
+{
+	g_auto(GStrv) labels = g_strsplit(value, ".", -1);
+	gboolean good = *value && strlen(value) <= 253;
+	for (char **label = labels; *label; label++)
+		good = good && **label && strlen(*label) <= 63 &&
+		    !(*label)[strspn(*label, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-_")];
+	return good ? 0 : error_set(err, ERROR_INVALID, "Invalid DNS zone \"%s\"", value);
+}
+
+int check_zones(const char *value, Error **err)
+{
+	return is_block(value) ? 0 : each(value, check_zone, err);
+}
+
+static int check_uplink_subnet(const char *value, Error **err)
+{
+	const char *colon = strchr(value, ':');
+	g_autofree char *uplink = colon ? g_strndup(value, (gsize)(colon - value)) : NULL;
+	if (!colon)
+		return error_set(err, ERROR_INVALID,
+		    "Invalid subnet \"%s\": must be NETWORK:SUBNET", value);
+	if (name_check_network(uplink, err) < 0)
+		return -1;
+	return strchr(colon + 1, ':') ? name_check_ipv6_network(colon + 1, err) :
+					name_check_ipv4_network(colon + 1, err);
+}
+
+int check_uplink_subnets(const char *value, Error **err)
+{
+	return is_block(value) ? 0 : each(value, check_uplink_subnet, err);
+}

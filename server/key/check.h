@@ -32,4 +32,7 @@ int check_ipv6_ranges(const char *value, Error **err);
 int check_vlan(const char *value, Error **err);          /* 0-4094 or "none" */
 int check_vlan_list(const char *value, Error **err);
 int check_interfaces(const char *value, Error **err);
+int check_uplinks(const char *value, Error **err);       /* "block", or networks with commas between */
+int check_uplink_subnets(const char *value, Error **err); /* "block", or NETWORK:SUBNET with commas between */
+int check_zones(const char *value, Error **err);         /* "block", or DNS zones with commas between */
 int check_paths(const char *value, Error **err);         /* absolute, with commas between */

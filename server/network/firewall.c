@@ -338,3 +338,21 @@ int firewall_limit(const char *host_name, uint64_t bits_per_second, Error **err)
 	    chain, rate, CLAMP(rate / 10, 16 * 1600, 64u << 20));
 	return run(s->str, err);
 }
+
+int firewall_priority(const char *instance, const char *host_name, int64_t priority, Error **err)
+{
+	if (name_check_interface(host_name, err) < 0)
+		return -1;
+	g_autofree char *hook = g_strdup_printf(
+	    "type filter hook egress device \"%s\" priority 0", host_name);
+	g_autofree char *chain = filter_chain("egress.netprio", instance, host_name);
+	g_autoptr(GString) s = g_string_new("add table netdev incus\n");
+	if (priority < 0) {
+		drop_chain(s, "netdev", chain, hook);
+		return run(s->str, err);
+	}
+	reset_chain(s, "netdev", chain, hook);
+	g_string_append_printf(s, "add rule netdev incus %s meta priority set %x:%x\n", chain,
+	    (unsigned)(priority >> 16) & 0xffff, (unsigned)priority & 0xffff);
+	return run(s->str, err);
+}

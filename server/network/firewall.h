@@ -26,5 +26,8 @@ int firewall_network_remove(const char *bridge, Error **err);
 int firewall_filter_apply(const FirewallFilter *filter, Error **err);
 /* Missing is no failure. */
 int firewall_filter_remove(const char *instance, const char *device, Error **err);
+/* Packets that leave through `host_name` get this priority ("0:5" of 5), for the queues behind; -1:
+ * none. `instance` names the chain. */
+int firewall_priority(const char *instance, const char *host_name, int64_t priority, Error **err);
 /* Drops what comes from `host_name` above the rate; 0 removes the limit. */
 int firewall_limit(const char *host_name, uint64_t bits_per_second, Error **err);

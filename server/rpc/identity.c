@@ -12,6 +12,7 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* One row of the trust store. */
@@ -164,6 +165,7 @@ Caller *identity_unix_caller(Daemon *daemon, int fd)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t length = sizeof(peer);
+	struct stat socket;
 	Caller *caller = g_new0(Caller, 1);
 	gboolean known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0;
 	/* The socket's mode already decided who may connect: whoever could is an administrator. */
@@ -173,6 +175,8 @@ Caller *identity_unix_caller(Daemon *daemon, int fd)
 	caller->username = known ? cached_user_name(peer.uid) : g_strdup("");
 	caller->fingerprint = g_strdup("");
 	caller->address = g_strdup("@");
+	caller->socket = fd;
+	caller->socket_inode = fstat(fd, &socket) == 0 ? socket.st_ino : 0;
 	return caller;
 }
 

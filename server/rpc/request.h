@@ -27,6 +27,8 @@ typedef struct Caller {
 	gboolean metrics_port; /* came through core.metrics_address: nothing else is there */
 	char **projects;      /* the projects that a restricted caller may use; NULL: not restricted */
 	uint32_t uid;         /* unix only */
+	int socket;	      /* unix only: borrowed; it is this one while its inode is */
+	uint64_t socket_inode;
 	int generation;       /* of the trust store that decided this; server/rpc/identity.h */
 } Caller;
 

@@ -89,13 +89,14 @@ static int add_filter(struct archive *archive, const char *text, Error **err)
 	return 0;
 }
 
+/* The library loses memory when this fails (archive_write_free() does not end its client then), so
+ * it never does: whoever writes looks at target->error. */
 static la_ssize_t pass_on(struct archive *archive, void *data, const void *bytes, size_t length)
 {
 	ArchiveTarget *target = data;
-	if (target->giving_up || target->error)
-		return -1;
-	return target->sink(target->data, bytes, length, &target->error) < 0 ? -1 :
-									       (la_ssize_t)length;
+	if (!target->giving_up && !target->error)
+		target->sink(target->data, bytes, length, &target->error);
+	return (la_ssize_t)length;
 }
 
 static int fail(ArchiveTarget *target, Error **err)
@@ -107,24 +108,46 @@ static int fail(ArchiveTarget *target, Error **err)
 	    err, ERROR_INTERNAL, "Cannot write the archive: %s", text ? text : "unknown failure");
 }
 
-int archive_target_open(
-    const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err)
+/* Names are bytes, whatever the locale. */
+static int open_format(ArchiveTarget *target, int (*set_format)(struct archive *), Error **err)
 {
-	g_autoptr(ArchiveTarget) target = g_new0(ArchiveTarget, 1);
+	struct archive *archive = target->archive;
+	if (set_format(archive) != ARCHIVE_OK ||
+	    archive_write_set_format_option(archive, NULL, "hdrcharset", "BINARY") != ARCHIVE_OK ||
+	    archive_write_set_bytes_per_block(archive, BLOCK) != ARCHIVE_OK ||
+	    archive_write_set_bytes_in_last_block(archive, 1) != ARCHIVE_OK ||
+	    archive_write_open2(archive, target, NULL, pass_on, NULL, NULL) != ARCHIVE_OK)
+		return fail(target, err);
+	return 0;
+}
+
+static ArchiveTarget *target_new(ArchiveSink sink, void *data)
+{
+	ArchiveTarget *target = g_new0(ArchiveTarget, 1);
 	target->sink = sink;
 	target->data = data;
 	target->archive = archive_write_new();
-	if (add_filter(target->archive, compression, err) < 0)
+	return target;
+}
+
+int archive_target_open(
+    const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err)
+{
+	g_autoptr(ArchiveTarget) target = target_new(sink, data);
+	/* Extended headers only where a plain one cannot say it. */
+	if (add_filter(target->archive, compression, err) < 0 ||
+	    open_format(target, archive_write_set_format_pax_restricted, err) < 0)
 		return -1;
-	/* Extended headers only where a plain one cannot say it; names are bytes, whatever the
-	 * locale. */
-	if (archive_write_set_format_pax_restricted(target->archive) != ARCHIVE_OK ||
-	    archive_write_set_format_option(target->archive, NULL, "hdrcharset", "BINARY") !=
-		ARCHIVE_OK ||
-	    archive_write_set_bytes_per_block(target->archive, BLOCK) != ARCHIVE_OK ||
-	    archive_write_set_bytes_in_last_block(target->archive, 1) != ARCHIVE_OK ||
-	    archive_write_open2(target->archive, target, NULL, pass_on, NULL, NULL) != ARCHIVE_OK)
-		return fail(target, err);
+	*ret_target = g_steal_pointer(&target);
+	return 0;
+}
+
+int archive_target_open_exact(
+    ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err)
+{
+	g_autoptr(ArchiveTarget) target = target_new(sink, data);
+	if (open_format(target, archive_write_set_format_pax, err) < 0)
+		return -1;
 	*ret_target = g_steal_pointer(&target);
 	return 0;
 }
@@ -132,7 +155,7 @@ int archive_target_open(
 int archive_target_entry(ArchiveTarget *target, struct archive_entry *entry, Error **err)
 {
 	int rc = archive_write_header(target->archive, entry);
-	return rc == ARCHIVE_OK || rc == ARCHIVE_WARN ? 0 : fail(target, err);
+	return (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) && !target->error ? 0 : fail(target, err);
 }
 
 int archive_target_write(ArchiveTarget *target, const void *data, size_t length, Error **err)
@@ -140,7 +163,7 @@ int archive_target_write(ArchiveTarget *target, const void *data, size_t length,
 	const char *p = data;
 	while (length > 0) {
 		la_ssize_t n = archive_write_data(target->archive, p, length);
-		if (n <= 0)
+		if (n <= 0 || target->error)
 			return fail(target, err);
 		p += n;
 		length -= (size_t)n;
@@ -150,7 +173,9 @@ int archive_target_write(ArchiveTarget *target, const void *data, size_t length,
 
 int archive_target_finish(ArchiveTarget *target, Error **err)
 {
-	return archive_write_close(target->archive) == ARCHIVE_OK ? 0 : fail(target, err);
+	return archive_write_close(target->archive) == ARCHIVE_OK && !target->error ?
+	    0 :
+	    fail(target, err);
 }
 
 void archive_target_free(ArchiveTarget *target)

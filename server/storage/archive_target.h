@@ -18,6 +18,9 @@ typedef int (*ArchiveSink)(void *data, const void *bytes, size_t length, Error *
  * that have no meaning here. */
 int archive_target_open(
     const char *compression, ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err);
+/* Uncompressed, for a reader that is there now: every entry has its times to the nanosecond. */
+int archive_target_open_exact(
+    ArchiveSink sink, void *data, ArchiveTarget **ret_target, Error **err);
 /* Begins an entry whose content follows. */
 int archive_target_entry(ArchiveTarget *target, struct archive_entry *entry, Error **err);
 int archive_target_write(ArchiveTarget *target, const void *data, size_t length, Error **err);

@@ -1,10 +1,12 @@
 #include "server/storage/custom_backup.h"
+#include "server/storage/custom_volume.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/operation/schedule.h"
 #include "server/project/project.h"
 #include "server/storage/pool_config.h"
+#include "server/sys/id_map.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
 #include "server/storage/volume_archive.h"
@@ -107,16 +109,26 @@ static int pack(BackupOwner *owner, const BackupSpec *spec, Pack *sink, struct O
 	const Target *target = owner->object;
 	g_autoptr(GPtrArray) rows = NULL;
 	g_autofree char *yaml = NULL;
+	if (target->volume->content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" do not change and need no backups");
 	if (list_snapshots(target, spec, &rows, err) < 0)
 		return -1;
 	g_autofree char *header = NULL;
+	g_autoptr(GArray) owners = NULL;
+	g_autoptr(GPtrArray) snapshot_owners = NULL;
+	if (custom_owners(target->pool, target->volume, rows, &owners, &snapshot_owners, err) < 0)
+		return -1;
 	VolumeArchive archive = { .pool = target->pool,
+		.owners = owners,
+		.snapshot_owners = snapshot_owners,
 		.volume = target->volume,
 		.snapshots = rows,
 		.names = &volume_archive_custom,
 		.used = TRUE,
 		.op = op };
-	archive.optimized = spec->optimized && volume_archive_can_stream(&archive, &header);
+	archive.optimized = spec->optimized && !id_maps_any(owners, snapshot_owners) &&
+	    volume_archive_can_stream(&archive, &header);
 	archive.header = header;
 	VolumeIndexHead head = { .name = target->volume->name,
 		.type = "custom",

@@ -5,6 +5,7 @@
 #include "server/storage/custom_volume.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
+#include "server/storage/snapshot.h"
 #include "server/storage/store.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
@@ -99,6 +100,25 @@ static int finish_owners(Pool *pool, const Volume *volume, Error **err)
 	Noted noted = { pool, volume };
 	Shift shift = { .pool = pool, .volume = volume, .note = note_owners, .data = &noted };
 	return shift_resume(&shift, err);
+}
+
+int custom_owners(Pool *pool, const Volume *volume, const GPtrArray *rows, GArray **ret_owners,
+    GPtrArray **ret_of_snapshots, Error **err)
+{
+	g_autoptr(Config) config = NULL;
+	g_autoptr(GPtrArray) maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
+	for (guint n = 0; n < rows->len; n++) {
+		const Config *own = ((SnapshotRow *)rows->pdata[n])->config;
+		GArray *map;
+		if (id_map_parse(own ? config_get(own, VOLUME_OWNERS) : NULL, &map, err) < 0)
+			return -1;
+		g_ptr_array_add(maps, map);
+	}
+	if (volume_row_find(pool, volume, NULL, &config, err) < 0 ||
+	    id_map_parse(config_get(config, VOLUME_OWNERS), ret_owners, err) < 0)
+		return -1;
+	*ret_of_snapshots = g_steal_pointer(&maps);
+	return 0;
 }
 
 int custom_set_owners(Pool *pool, const Volume *volume, const char *map, Error **err)

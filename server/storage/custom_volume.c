@@ -46,6 +46,20 @@ static int check_config(Pool *pool, VolumeContent content, const Config *config,
 	return 0;
 }
 
+int custom_check_new(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	if (custom_check_pool(pool, err) < 0)
+		return -1;
+	if (name_check_volume(volume->name, err) < 0)
+		return error_prefix(err, "Invalid storage volume name");
+	if (check_config(pool, volume->content, config, err) < 0 ||
+	    check_new(pool, volume, err) < 0)
+		return -1;
+	g_autoptr(Config) effective = volume_effective_config(pool, config);
+	return project_allow_volume(pool->daemon, volume->project, pool->name, volume->name,
+	    config_get(effective, "size"), err);
+}
+
 /* The volume, empty or with what `fd` (unless -1) holds. */
 static int create_locked(Pool *pool, const Volume *volume, const char *description,
     const Config *effective, int fd, Error **err)
@@ -88,21 +102,13 @@ static Config *stored_config(const Config *config, const Config *before)
 static int create(Pool *pool, const char *project, const char *name, const char *description,
     VolumeContent content, const Config *config, int fd, Error **err)
 {
-	if (custom_check_pool(pool, err) < 0)
-		return -1;
-	if (name_check_volume(name, err) < 0)
-		return error_prefix(err, "Invalid storage volume name");
-	if (check_config(pool, content, config, err) < 0)
-		return -1;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
 	volume->content = content;
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	if (custom_check_new(pool, volume, config, err) < 0)
+		return -1;
 	g_autoptr(Config) own = stored_config(config, NULL);
 	g_autoptr(Config) effective = volume_effective_config(pool, own);
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	if (check_new(pool, volume, err) < 0 ||
-	    project_allow_volume(
-		pool->daemon, project, pool->name, name, config_get(effective, "size"), err) < 0)
-		return -1;
 	return create_locked(pool, volume, description, effective, fd, err);
 }
 

@@ -5,6 +5,9 @@
 #include "server/storage/volume.h"
 #include "incus/v1/storage.pb-c.h"
 
+/* Whether there may be one like that: the pool, name, keys, content and the project's limits.
+ * ERROR_EXISTS for a name that is taken. */
+int custom_check_new(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* project is the effective one in all of these. content_type "" or "filesystem", or "block". */
 int custom_create(Pool *pool, const char *project, const char *name, const char *description,
     const char *content_type, const Config *config, Error **err);
@@ -21,6 +24,10 @@ int custom_delete(Pool *pool, const char *project, const char *name, Error **err
 /* What is to be written into the volume, or put in its place, has the owners of this id map (JSON;
  * NULL: none): those that it has become that first. ERROR_BUSY while it is in use. */
 int custom_set_owners(Pool *pool, const Volume *volume, const char *map, Error **err);
+/* Whose ids (GArray of IdRange) the files of the volume and of these snapshots of it (SnapshotRow *)
+ * have on disk. */
+int custom_owners(Pool *pool, const Volume *volume, const GPtrArray *rows, GArray **ret_owners,
+    GPtrArray **ret_of_snapshots, Error **err);
 /* Finishes what a crash interrupted. */
 void custom_owners_repair(Pool *pool);
 /* ERROR_UNAVAILABLE. */

@@ -3,6 +3,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/own.h"
 #include "server/storage/filesystem.h"
+#include "server/storage/spread.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -87,7 +88,7 @@ static int dir_pool_delete(DriverPool *pool, Error **err)
 
 static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	if (mkdir(volume->path, 0700) < 0)
+	if (spread_mkdir(volume->path) < 0)
 		return errno == EEXIST ? error_set(err, ERROR_EXISTS,
 					     "Volume \"%s\" already exists on storage pool \"%s\"",
 					     volume->name, pool->name) :
@@ -106,6 +107,7 @@ static int dir_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 {
 	g_autofree char *snapshots = driver_path(
 	    pool->path, volume->type, volume->place, volume->name, "");
+	spread_removing(volume->path);
 	if (file_remove_all(AT_FDCWD, snapshots, err) < 0 ||
 	    file_remove_all(AT_FDCWD, volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",

@@ -322,11 +322,8 @@ static int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error 
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
 		return 0;
-	/* A custom volume is entered by the container's users; a root volume only through rootfs/.
-	 */
-	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) == 0 ?
-	    0 :
-	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
+	/* A root volume's users come in only through rootfs/, mounted elsewhere. */
+	return filesystem_open_volume(volume->path, volume->type == VOLUME_CUSTOM, err);
 }
 
 static int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)

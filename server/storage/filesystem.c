@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { TOOL_MS = 600000, KERNEL_LIST = 64 << 10 };
 
@@ -109,6 +110,15 @@ int filesystem_make(
 	}
 	return error_set(
 	    err, ERROR_INVALID, "File system \"%s\" cannot be used: ext4, xfs or btrfs", type);
+}
+
+int filesystem_open_volume(const char *path, gboolean entered, Error **err)
+{
+	g_autofree char *made = g_build_filename(path, "lost+found", NULL);
+	rmdir(made); /* unless something is in it; e2fsck makes it when it needs it */
+	return chmod(path, entered ? 0711 : 0700) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up \"%s\"", path);
 }
 
 static int btrfs_grow(const char *path, Error **err)

@@ -19,6 +19,10 @@ int filesystem_wipe(const char *device, Error **err);
  * written, nor take room. */
 int filesystem_make(
     const char *device, const char *type, const char *label, gboolean zeroed, Error **err);
+/* What a volume is to be when it is first mounted at `path`: empty but for its content (ext4 makes a
+ * folder), and closed to the host's users; `entered`: not to those of containers, who know a name
+ * in it. */
+int filesystem_open_volume(const char *path, gboolean entered, Error **err);
 /* The file system, mounted at `path`, fills its grown device. */
 int filesystem_grow(const char *device, const char *path, const char *type, Error **err);
 /* ext4 only, not mounted; others are ERROR_INVALID. */

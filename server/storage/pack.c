@@ -3,7 +3,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
-#include "server/storage/pack_attributes.h"
+#include "server/storage/tree_attributes.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,7 @@ struct Pack {
 	ArchiveTarget *target;
 	struct archive *disk; /* reads holes */
 	struct archive_entry *entry;
-	GArray *none;
-	const GArray *owners; /* never NULL */
+	const GArray *owners;
 	GHashTable *links;    /* Link set: files with more than one name, by their first */
 	gboolean live;
 	uint64_t bytes;
@@ -60,7 +59,6 @@ int pack_new(const PackOptions *options, Pack **ret_pack, Error **err)
 	pack->disk = archive_read_disk_new();
 	archive_read_disk_set_behavior(pack->disk,
 	    ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_FFLAGS | ARCHIVE_READDISK_NO_ACL);
-	pack->owners = pack->none = g_array_new(FALSE, FALSE, sizeof(IdRange));
 	pack->links = g_hash_table_new_full(link_hash, link_equal, link_free, NULL);
 	if (archive_target_open(
 		options->compression, options->sink, options->data, &pack->target, err) < 0)
@@ -77,7 +75,6 @@ void pack_free(Pack *pack)
 	archive_read_free(pack->disk);
 	archive_entry_free(pack->entry);
 	g_hash_table_unref(pack->links);
-	g_array_unref(pack->none);
 	g_free(pack);
 }
 
@@ -88,7 +85,7 @@ static int fail(const char *what, const char *path, Error **err)
 
 void pack_owners(Pack *pack, const GArray *map)
 {
-	pack->owners = map ? map : pack->none;
+	pack->owners = map;
 }
 
 /* Times of access and change are the host's affair. */
@@ -121,7 +118,7 @@ static void begin_entry(Pack *pack, const char *path, const struct stat *st)
 /* What an open file or directory has beside its stat. */
 static int add_attributes(Pack *pack, int fd, const char *path, const struct stat *st, Error **err)
 {
-	if (pack_attributes(fd, pack->owners, pack->entry) < 0)
+	if (attributes_get(fd, pack->owners, pack->entry) < 0)
 		return fail("read the attributes of", path, err);
 	if (!S_ISREG(st->st_mode) || st->st_blocks >= st->st_size / 512)
 		return 0;

@@ -141,6 +141,41 @@ static int create_locked(Daemon *d, const char *name, const StorageDriver *drive
 	return 0;
 }
 
+static int adopt_tx(Tx *tx, void *data, Error **err)
+{
+	return insert_tx(tx, data, err) < 0 ? -1 : created_tx(tx, data, err);
+}
+
+static int adopt_locked(Pool *pool, RowCall *row, Error **err)
+{
+	g_autoptr(Pool) known = NULL;
+	if (pool_get(pool->daemon, pool->name, &known, NULL) == 0)
+		return error_set(err, ERROR_EXISTS, "The storage pool already exists");
+	if (pool_make_folders(pool, err) < 0 || db_tx(pool->daemon->db, adopt_tx, row, err) < 0)
+		return -1;
+	pool->id = row->id;
+	pool->status = "Created";
+	pool_table_add(pool->daemon->pools, pool_ref(pool));
+	return 0;
+}
+
+int pool_adopt(Pool *pool, const char *description, const Config *config, Error **err)
+{
+	PoolTable *table = pool->daemon->pools;
+	g_free(pool->description);
+	pool->description = g_strdup(description);
+	g_hash_table_unref(pool->config);
+	pool->config = config_copy(config);
+	RowCall row = { .name = pool->name,
+		.driver = pool->driver_name,
+		.description = pool->description,
+		.config = pool->config };
+	g_mutex_lock(&table->change);
+	int result = adopt_locked(pool, &row, err);
+	g_mutex_unlock(&table->change);
+	return result;
+}
+
 int pool_create(Daemon *d, const char *name, const char *driver_name, const char *description,
     const Config *config, Error **err)
 {

@@ -40,3 +40,13 @@ gboolean pool_config_is_fixed(const char *driver, const char *key)
 	/* What says where the pool is. */
 	return pool_config_is_local(driver, key) && strcmp(key, "size") != 0;
 }
+
+void volume_config_adopt(const char *driver, Config *config)
+{
+	GHashTableIter iter;
+	void *key;
+	g_hash_table_iter_init(&iter, config);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (g_str_has_prefix(key, "volatile.") || !key_find(KEY_VOLUME, driver, key))
+			g_hash_table_iter_remove(&iter);
+}

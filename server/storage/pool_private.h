@@ -9,6 +9,7 @@ struct Pool {
 	Daemon *daemon;
 	int64_t id;
 	gboolean pending; /* as its row was at start */
+	gboolean passing; /* without a row, and mounted only to be looked at */
 	char *name, *path, *loop_file;
 	const StorageDriver *driver; /* NULL: this build lacks it */
 	char *driver_name;
@@ -37,6 +38,8 @@ void pool_table_remove(PoolTable *table, const char *name);
 enum { POOL_ROW_PENDING = 0, POOL_ROW_CREATED = 1 };
 /* Removes the pool's data and its row. */
 int pool_discard(Pool *pool, Error **err);
+/* The rows of a pool whose data is there already; it is in the table then. */
+int pool_adopt(Pool *pool, const char *description, const Config *config, Error **err);
 /* Mounts it and makes the folders in it. */
 int pool_open(Pool *pool, Error **err);
 void pool_set_status(Pool *pool, const char *status);
@@ -45,6 +48,8 @@ int pool_make_folders(Pool *pool, Error **err);
 /* Those that are empty: of drivers that mount volumes, not pools, they stay when the pool is gone.
  */
 void pool_remove_folders(Pool *pool);
+/* Names on disk of what is there; `names` owns copies. */
+int pool_list_place(Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err);
 /* What a crash left in it (VolumePlace). */
 int pool_repair(Pool *pool, Error **err);
 /* The member whose rows these are. */

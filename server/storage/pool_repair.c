@@ -179,8 +179,7 @@ static void list_folder(GHashTable *names, char *folder)
 		g_hash_table_add(names, g_strdup(name));
 }
 
-static int list_place(
-    Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
+int pool_list_place(Pool *pool, VolumeType type, VolumePlace place, GHashTable *names, Error **err)
 {
 	if (!pool->driver->volume_list) {
 		list_folder(names, driver_path(pool->path, type, place, "", NULL));
@@ -200,7 +199,7 @@ static int list_place(
 static int sweep(Pool *pool, VolumeType type, VolumePlace place, Error **err)
 {
 	g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	if (list_place(pool, type, place, names, err) < 0)
+	if (pool_list_place(pool, type, place, names, err) < 0)
 		return -1;
 	GHashTableIter iter;
 	void *name;

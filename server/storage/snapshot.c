@@ -199,21 +199,43 @@ static int forget_lost(Pool *pool, const Volume *volume, Error **err)
 	return 0;
 }
 
-int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
+static int restore_data(Pool *pool, const Volume *volume, const Volume *snapshot, Error **err)
 {
-	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
-	if (!volume_wait_unmounted(pool, volume))
-		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
-	if (snapshot_row_find(pool, volume, name, NULL, err) < 0 ||
-	    shift_check(pool, volume, err) < 0)
-		return -1;
 	if (!pool->driver->snapshot_restore)
 		return restore_tree(pool, volume, snapshot, err);
 	g_autoptr(DriverCall) call = driver_call_load(pool, snapshot, PLACE_OWN);
 	if (pool->driver->snapshot_restore(&call->pool, &call->volume, err) < 0)
 		return -1;
 	return pool->driver->snapshot_list ? forget_lost(pool, volume, err) : 0;
+}
+
+/* A root volume's keys go back with it; its size is the root disk's. */
+static int restore_row(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)
+{
+	static const char *const kept[] = { "size", VOLUME_INTENT, VOLUME_MOVING };
+	g_autoptr(Config) now = NULL;
+	g_autoptr(Config) config = config_copy(row->config);
+	g_autofree char *description = NULL;
+	if (volume_row_find(pool, volume, NULL, &now, err) < 0 ||
+	    volume_row_description(pool, volume, &description, err) < 0)
+		return -1;
+	for (size_t n = 0; n < G_N_ELEMENTS(kept); n++)
+		config_set(config, kept[n], config_get(now, kept[n]));
+	return volume_row_update(pool, volume, description, config, err);
+}
+
+int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
+	g_autoptr(SnapshotRow) row = NULL;
+	if (!volume_wait_unmounted(pool, volume))
+		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
+	if (snapshot_row_find(pool, volume, name, &row, err) < 0 ||
+	    shift_check(pool, volume, err) < 0 ||
+	    restore_data(pool, volume, snapshot, err) < 0)
+		return -1;
+	return volume->type == VOLUME_CUSTOM ? 0 : restore_row(pool, volume, row, err);
 }
 
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)

@@ -32,8 +32,8 @@ int snapshot_row_insert_in(
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
 int snapshot_rename(
     Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
-/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content. With zfs.remove_snapshots newer
- * ones go. */
+/* The volume (not mounted: ERROR_BUSY) gets the snapshot's content; a root volume its keys too.
+ * With zfs.remove_snapshots newer ones go. */
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err);
 /* *ret_path (g_free) shows its content, until snapshot_unmount(). Counted. */
 int snapshot_mount(

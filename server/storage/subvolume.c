@@ -52,6 +52,12 @@ int subvolume_create(const char *path, Error **err)
 	return 0;
 }
 
+static gboolean is_read_only(int fd)
+{
+	uint64_t flags;
+	return ioctl(fd, BTRFS_IOC_SUBVOL_GETFLAGS, &flags) == 0 && flags & BTRFS_SUBVOL_RDONLY;
+}
+
 static int set_read_only(int fd, gboolean read_only)
 {
 	uint64_t flags;
@@ -251,6 +257,31 @@ int subvolume_has_nested(const char *path, gboolean *ret_nested, Error **err)
 	return 0;
 }
 
+void subvolume_inner_free(void *data)
+{
+	g_free(((SubvolumeInner *)data)->path);
+	g_free(data);
+}
+
+int subvolume_list_nested(const char *path, GPtrArray **ret_list, Error **err)
+{
+	autofd int root = -1;
+	g_autoptr(GPtrArray) list = NULL;
+	g_autoptr(GPtrArray) inner = g_ptr_array_new_with_free_func(subvolume_inner_free);
+	if (nested_load(path, &root, &list, err) < 0)
+		return -1;
+	for (guint i = 0; i < list->len; i++) {
+		const Nested *nested = list->pdata[i];
+		autofd int fd = nested_open(root, nested);
+		SubvolumeInner *one = g_new0(SubvolumeInner, 1);
+		one->path = g_strdup(nested->path);
+		one->read_only = fd >= 0 && is_read_only(fd);
+		g_ptr_array_add(inner, one);
+	}
+	*ret_list = g_steal_pointer(&inner);
+	return 0;
+}
+
 /* ---- snapshots ---- */
 
 /* -1 with errno. */
@@ -279,16 +310,19 @@ static int snapshot_nested(int from, int to, const Nested *nested)
 	return snapshot_at(source, parent, name, FALSE);
 }
 
-static int seal(int root, const GPtrArray *list)
+/* Once all are made, for nothing can be made in a read-only one. */
+static int copy_read_only(int from, int to, const GPtrArray *list)
 {
-	for (guint i = list->len; i > 0; i--) {
-		const Nested *nested = list->pdata[i - 1];
-		autofd int fd =
-		    file_openat(root, nested->path, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
-		if (fd < 0 || set_read_only(fd, TRUE) < 0)
+	for (guint i = 0; i < list->len; i++) {
+		const Nested *nested = list->pdata[i];
+		autofd int source = nested_open(from, nested);
+		autofd int copy = file_openat(
+		    to, nested->path, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+		if (source < 0 || copy < 0 ||
+		    (is_read_only(source) && set_read_only(copy, TRUE) < 0))
 			return -1;
 	}
-	return set_read_only(root, TRUE);
+	return 0;
 }
 
 static int snapshot_all(
@@ -302,7 +336,7 @@ static int snapshot_all(
 			return error_errno(err, ERROR_INTERNAL, errno,
 			    "Cannot snapshot the subvolume \"%s\" inside",
 			    ((const Nested *)list->pdata[i])->path);
-	if (read_only && seal(copy, list) < 0)
+	if (copy_read_only(from, copy, list) < 0 || (read_only && set_read_only(copy, TRUE) < 0))
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot make the snapshot \"%s\" read-only", to);
 	return 0;

@@ -12,8 +12,16 @@ gboolean subvolume_is(const char *path);
 int subvolume_uuid(const char *path, char **ret_uuid, Error **err);
 /* Whether other subvolumes are inside of it. */
 int subvolume_has_nested(const char *path, gboolean *ret_nested, Error **err);
+/* Those inside, parents before children (SubvolumeInner *). */
+typedef struct SubvolumeInner {
+	char *path; /* beneath the outermost */
+	gboolean read_only;
+} SubvolumeInner;
+void subvolume_inner_free(void *inner);
+int subvolume_list_nested(const char *path, GPtrArray **ret_list, Error **err);
 int subvolume_create(const char *path, Error **err);
-/* A copy with all inside: whole or nothing without nested ones, else see `subvolume_has_nested`. */
+/* A copy with all inside, of which those are read-only that were; read_only: the outermost. Whole
+ * or nothing without nested ones, else see `subvolume_has_nested`. */
 int subvolume_snapshot(const char *from, const char *to, gboolean read_only, Error **err);
 int subvolume_set_read_only(const char *path, gboolean read_only, Error **err);
 /* What a stream said it was: the next one names it as what it goes on from. */

@@ -1,7 +1,9 @@
 #include "server/storage/tree_attributes.h"
+#include "server/storage/acl_xattr.h"
 #include <archive.h>
 #include <endian.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -48,43 +50,29 @@ ssize_t attribute_read(int fd, const char *name, void **ret_value)
 	return size;
 }
 
-#define ACL_ACCESS "system.posix_acl_access"
-#define ACL_DEFAULT "system.posix_acl_default"
-
-/* linux/posix_acl_xattr.h, which user space gets no header for: a version word, then entries. */
-typedef struct __attribute__((packed)) AclEntry {
-	uint16_t tag, permissions;
-	uint32_t id;
-} AclEntry;
-
-static const struct {
-	uint16_t tag;
-	int archive_tag;
-} acl_tags[] = {
-	{ 1, ARCHIVE_ENTRY_ACL_USER_OBJ },
-	{ 2, ARCHIVE_ENTRY_ACL_USER },
-	{ 4, ARCHIVE_ENTRY_ACL_GROUP_OBJ },
-	{ 8, ARCHIVE_ENTRY_ACL_GROUP },
-	{ 16, ARCHIVE_ENTRY_ACL_MASK },
-	{ 32, ARCHIVE_ENTRY_ACL_OTHER },
-};
-
-static void add_acl_entry(struct archive_entry *entry, int type, const AclEntry *acl, int tag)
+/* `acl` gets the id of inside. */
+static void add_acl_entry(
+    struct archive_entry *entry, int type, AclEntry *acl, int tag, const GArray *owners)
 {
 	uint16_t bits = le16toh(acl->permissions);
 	int permset = (bits & 4 ? ARCHIVE_ENTRY_ACL_READ : 0) |
 	    (bits & 2 ? ARCHIVE_ENTRY_ACL_WRITE : 0) | (bits & 1 ? ARCHIVE_ENTRY_ACL_EXECUTE : 0);
-	gboolean named = tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP;
-	int qualifier = named ? (int)le32toh(acl->id) : -1;
+	gboolean user = tag == ARCHIVE_ENTRY_ACL_USER;
+	gboolean named = user || tag == ARCHIVE_ENTRY_ACL_GROUP;
+	int qualifier = named ? (int)id_map_inside(owners, user, le32toh(acl->id)) : -1;
 	/* The reader goes by numbers; a name must be there, or libarchive leaves the entry out. */
 	g_autofree char *name = named ? g_strdup_printf("%d", qualifier) : NULL;
+	if (named)
+		acl->id = htole32((uint32_t)qualifier);
 	archive_entry_acl_add_entry(entry, type, permset, tag, qualifier, name);
 }
 
-static int get_acl(struct archive_entry *entry, const char *name, const char *value, size_t size)
+/* Written twice: as tar has it, and as the attribute that Incus looks for. */
+static int get_acl(struct archive_entry *entry, const char *name, char *value, size_t size,
+    const GArray *owners)
 {
-	int type = strcmp(name, ACL_ACCESS) == 0 ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS :
-						   ARCHIVE_ENTRY_ACL_TYPE_DEFAULT;
+	int type = strcmp(name, ACL_XATTR_ACCESS) == 0 ? ARCHIVE_ENTRY_ACL_TYPE_ACCESS :
+							 ARCHIVE_ENTRY_ACL_TYPE_DEFAULT;
 	if (size < sizeof(uint32_t) || (size - sizeof(uint32_t)) % sizeof(AclEntry) != 0) {
 		errno = EINVAL;
 		return -1;
@@ -92,14 +80,43 @@ static int get_acl(struct archive_entry *entry, const char *name, const char *va
 	for (size_t at = sizeof(uint32_t); at < size; at += sizeof(AclEntry)) {
 		AclEntry acl;
 		memcpy(&acl, value + at, sizeof(acl));
-		for (size_t i = 0; i < G_N_ELEMENTS(acl_tags); i++)
-			if (acl_tags[i].tag == le16toh(acl.tag))
-				add_acl_entry(entry, type, &acl, acl_tags[i].archive_tag);
+		int tag = acl_archive_tag(le16toh(acl.tag));
+		if (tag)
+			add_acl_entry(entry, type, &acl, tag, owners);
+		memcpy(value + at, &acl, sizeof(acl));
 	}
+	archive_entry_xattr_add_entry(entry, name, value, size);
 	return 0;
 }
 
-int attributes_get(int fd, struct archive_entry *entry)
+/* Capabilities of a user namespace's root, which is the host's once more where the entry goes. */
+static size_t map_capabilities(char *value, size_t size, const GArray *owners)
+{
+	struct vfs_ns_cap_data data = { 0 };
+	if (size != XATTR_CAPS_SZ_3)
+		return size;
+	memcpy(&data, value, size);
+	uint32_t root = id_map_inside(owners, TRUE, le32toh(data.rootid));
+	uint32_t flags = le32toh(data.magic_etc) & ~VFS_CAP_REVISION_MASK;
+	data.rootid = htole32(root);
+	data.magic_etc = htole32(flags | (root ? VFS_CAP_REVISION_3 : VFS_CAP_REVISION_2));
+	size = root ? XATTR_CAPS_SZ_3 : XATTR_CAPS_SZ_2;
+	memcpy(value, &data, size);
+	return size;
+}
+
+static int add_value(
+    struct archive_entry *entry, const char *name, char *value, size_t size, const GArray *owners)
+{
+	if (g_str_has_prefix(name, "system.posix_acl_"))
+		return get_acl(entry, name, value, size, owners);
+	if (strcmp(name, "security.capability") == 0)
+		size = map_capabilities(value, size, owners);
+	archive_entry_xattr_add_entry(entry, name, value, size);
+	return 0;
+}
+
+int attributes_get(int fd, const GArray *owners, struct archive_entry *entry)
 {
 	g_autofree char *names = NULL;
 	ssize_t length = attributes_list(fd, &names);
@@ -112,9 +129,7 @@ int attributes_get(int fd, struct archive_entry *entry)
 			continue;
 		if (size < 0)
 			return -1;
-		if (strcmp(name, ACL_ACCESS) != 0 && strcmp(name, ACL_DEFAULT) != 0)
-			archive_entry_xattr_add_entry(entry, name, value, (size_t)size);
-		else if (get_acl(entry, name, value, (size_t)size) < 0)
+		if (add_value(entry, name, value, (size_t)size, owners) < 0)
 			return -1;
 	}
 	return 0;

@@ -1,6 +1,7 @@
 #pragma once
 /* What unpack_attributes.h sets (user.*, file capabilities, ACLs), read from a file into an archive
  * entry. */
+#include "server/sys/id_map.h"
 #include <archive_entry.h>
 #include <glib.h>
 
@@ -12,5 +13,5 @@ gboolean attribute_is_carried(const char *name);
 ssize_t attributes_list(int fd, char **ret_names);
 /* One value; g_free. Length, or -1 with errno. */
 ssize_t attribute_read(int fd, const char *name, void **ret_value);
-/* All of them into the entry. 0 or -1 with errno. */
-int attributes_get(int fd, struct archive_entry *entry);
+/* All of them into the entry, ids as `owners` (NULL: none) has them inside. 0 or -1 with errno. */
+int attributes_get(int fd, const GArray *owners, struct archive_entry *entry);

@@ -1,10 +1,9 @@
 #include "server/storage/tree_pack.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "server/storage/archive_target.h"
 #include "server/storage/tree_attributes.h"
 #include "server/storage/unpack.h"
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,7 +24,7 @@ typedef struct Named {
 typedef struct Packer {
 	int root;
 	const TreePackOptions *options;
-	struct archive *tar;
+	ArchiveTarget *tar;
 	GHashTable *links;  /* Named set */
 	GQueue directories; /* char *: still to be read, the deepest first */
 	char *buffer;
@@ -69,14 +68,6 @@ static int fail(const char *path, Error **err)
 	return error_errno(err, ERROR_INTERNAL, e, "Cannot pack \"%s\"", shown);
 }
 
-static int archive_fail(Packer *p, const char *path, Error **err)
-{
-	g_autofree char *shown = g_strescape(path, NULL);
-	const char *text = archive_error_string(p->tar);
-	return error_set(
-	    err, ERROR_INTERNAL, "Cannot pack \"%s\": %s", shown, text ? text : "unknown failure");
-}
-
 /* ---- content ---- */
 
 /* Stretches with data, where the file has holes. */
@@ -114,8 +105,8 @@ static int write_content(Packer *p, int fd, const char *path, off_t size, Error 
 			return fail(path, err);
 		if (n == 0)
 			return 0;
-		if (archive_write_data(p->tar, p->buffer, (size_t)n) < 0)
-			return archive_fail(p, path, err);
+		if (archive_target_write(p->tar, p->buffer, (size_t)n, err) < 0)
+			return -1;
 		at += n;
 	}
 	return 0;
@@ -166,19 +157,21 @@ static int write_entry(Packer *p, int fd, const struct stat *st, const char *pat
 {
 	g_autofree char *name = name_of(p, path);
 	archive_entry_copy_stat(entry, st);
+	archive_entry_set_uid(entry, id_map_inside(p->options->owners, TRUE, st->st_uid));
+	archive_entry_set_gid(entry, id_map_inside(p->options->owners, FALSE, st->st_gid));
 	archive_entry_set_pathname(entry, name);
 	if (!S_ISREG(st->st_mode))
 		archive_entry_set_size(entry, 0);
 	gboolean several = !S_ISDIR(st->st_mode) && st->st_nlink > 1,
 		 linked = several && is_known_link(p, st, entry);
 	if (!linked) {
-		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) : attributes_get(fd, entry)) <
-			0 ||
+		if ((S_ISLNK(st->st_mode) ? set_target(fd, entry) :
+					    attributes_get(fd, p->options->owners, entry)) < 0 ||
 		    (S_ISREG(st->st_mode) && find_holes(fd, st, entry) < 0))
 			return fail(path, err);
 	}
-	if (archive_write_header(p->tar, entry) < ARCHIVE_WARN)
-		return archive_fail(p, path, err);
+	if (archive_target_entry(p->tar, entry, err) < 0)
+		return -1;
 	if (several && !linked)
 		note_link(p, st, name);
 	return linked || !S_ISREG(st->st_mode) ? 0 : write_content(p, fd, path, st->st_size, err);
@@ -256,29 +249,25 @@ static int pack_all(Packer *p, Error **err)
 	return 0;
 }
 
-static int pack_open(Packer *p, int out_fd)
+static int write_out(void *data, const void *bytes, size_t length, Error **err)
 {
-	if (archive_write_set_format_pax(p->tar) != ARCHIVE_OK ||
-	    archive_write_set_format_option(p->tar, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK ||
-	    archive_write_set_bytes_per_block(p->tar, BUFFER) != ARCHIVE_OK ||
-	    archive_write_set_bytes_in_last_block(p->tar, 1) != ARCHIVE_OK)
-		return -1;
-	return archive_write_open_fd(p->tar, out_fd) == ARCHIVE_OK ? 0 : -1;
+	return file_write_all(*(const int *)data, bytes, length) < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot write the packed tree") :
+	    0;
 }
 
 int tree_pack(int directory_fd, int out_fd, const TreePackOptions *options, Error **err)
 {
 	static const TreePackOptions none = { 0 };
-	Packer p = { .root = directory_fd,
-		.options = options ? options : &none,
-		.tar = archive_write_new() };
+	Packer p = { .root = directory_fd, .options = options ? options : &none };
 	p.links = g_hash_table_new_full(named_hash, named_equal, named_free, NULL);
 	p.buffer = g_malloc(BUFFER);
 	g_queue_init(&p.directories);
-	int result = pack_open(&p, out_fd) < 0 ? archive_fail(&p, ".", err) : pack_all(&p, err);
-	if (result == 0 && archive_write_close(p.tar) != ARCHIVE_OK)
-		result = archive_fail(&p, ".", err);
-	archive_write_free(p.tar);
+	int result = archive_target_open_exact(write_out, &out_fd, &p.tar, err) < 0 ||
+		pack_all(&p, err) < 0 || archive_target_finish(p.tar, err) < 0 ?
+	    -1 :
+	    0;
+	archive_target_free(p.tar);
 	g_queue_clear_full(&p.directories, g_free);
 	g_hash_table_unref(p.links);
 	g_free(p.buffer);

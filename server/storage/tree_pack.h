@@ -17,6 +17,8 @@ typedef struct TreePackOptions {
 	gboolean (*skip)(void *data, const char *path, int fd, const struct stat *st);
 	gboolean (*cancelled)(void *data); /* may be NULL */
 	void *data;
+	/* Whose ids the tree has (IdRange): those of inside go out. NULL: they are the same. */
+	const GArray *owners;
 } TreePackOptions;
 
 /* The tree in directory_fd into out_fd (a file, a pipe). options may be NULL. */

@@ -98,10 +98,12 @@ enum { PIECE = 1 << 20, BLOCK = 4096 };
 static int write_piece(int out, const char *piece, char *old, ssize_t n, off_t at)
 {
 	ssize_t there = pread(out, old, (size_t)n, at);
+	if (there < 0)
+		return -1;
+	memset(old + there, 0, (size_t)(n - there)); /* as what is not there reads */
 	for (ssize_t done = 0, length; done < n; done += length) {
 		length = MIN(n - done, (ssize_t)BLOCK);
-		if ((there < done + length ||
-			memcmp(piece + done, old + done, (size_t)length) != 0) &&
+		if (memcmp(piece + done, old + done, (size_t)length) != 0 &&
 		    pwrite(out, piece + done, (size_t)length, at + done) != length)
 			return -1;
 	}
@@ -159,4 +161,69 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 	return truncate(path, bytes) == 0 ?
 	    0 :
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
+}
+
+/* ---- to and from pipes ---- */
+
+int volume_block_send(const char *path, int out, gboolean (*cancelled)(void *data), void *data,
+    Error **err)
+{
+	autofd int in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	g_autofree char *piece = g_malloc(PIECE);
+	if (in < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	for (;;) {
+		ssize_t n = read(in, piece, PIECE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
+		if (n == 0)
+			return 0;
+		if (cancelled(data))
+			return error_set(err, ERROR_CANCELLED, "Reading the disk was cancelled");
+		if (file_write_all(out, piece, (size_t)n) < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the disk on");
+	}
+}
+
+/* Fills the piece as far as there is something: its length, 0 at the end, -1. */
+static ssize_t read_piece(int fd, char *piece)
+{
+	size_t have = 0;
+	while (have < PIECE) {
+		ssize_t n = read(fd, piece + have, PIECE - have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		have += (size_t)n;
+	}
+	return (ssize_t)have;
+}
+
+int volume_block_receive(int in, const char *path, uint64_t limit, Error **err)
+{
+	struct stat st;
+	autofd int out = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
+	off_t at = 0;
+	ssize_t n;
+	if (out < 0 || fstat(out, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	while ((n = read_piece(in, piece)) > 0) {
+		if (limit && (uint64_t)(at + n) > limit)
+			return error_set(err, ERROR_TOO_LARGE,
+			    "The disk has more than the %" G_GUINT64_FORMAT " bytes there may be",
+			    (guint64)limit);
+		if (write_piece(out, piece, old, n, at) < 0)
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot write to \"%s\"", path);
+		at += n;
+	}
+	if (n < 0 || (S_ISREG(st.st_mode) && ftruncate(out, at) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot write to \"%s\"", path);
+	return 0;
 }

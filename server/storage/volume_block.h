@@ -27,3 +27,9 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 int volume_block_copy(const char *from, const char *to, Error **err);
 /* The same from an open file or device, of which all is read. */
 int volume_block_write(int in, const char *to, Error **err);
+/* The disk's bytes into a pipe. */
+int volume_block_send(const char *path, int out, gboolean (*cancelled)(void *data), void *data,
+    Error **err);
+/* The disk becomes what is read from a pipe; a file is made and gets that size, a device has to have
+ * it. Only what differs is written. More than `limit` bytes (0: none) are ERROR_TOO_LARGE. */
+int volume_block_receive(int in, const char *path, uint64_t limit, Error **err);

@@ -5,11 +5,12 @@
 #include "sdk/base/units.h"
 #include "server/key/key.h"
 #include "server/operation/operation.h"
+#include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
-#include "server/storage/volume_native.h"
+#include "server/storage/volume_relay.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -146,7 +147,7 @@ static int make_data(const VolumeCopy *copy, const Config *config, Error **err)
 			return 0;
 	} else {
 		Error *inner = NULL;
-		if (volume_native_copy(copy, config, &inner) == 0)
+		if (volume_relay(copy, config, &inner) == 0)
 			return 0;
 		if (inner->kind != ERROR_UNSUPPORTED)
 			return error_propagate(err, inner);
@@ -173,23 +174,14 @@ static int source_config(const VolumeCopy *copy, Config **ret_config, Error **er
 	return 0;
 }
 
-/* What the target's driver does not know and what the daemon noted for itself stay behind. */
-static gboolean is_copied(const VolumeCopy *copy, const char *key)
-{
-	return (!g_str_has_prefix(key, "volatile.") || strcmp(key, VOLUME_OWNERS) == 0) &&
-	    key_find(KEY_VOLUME, copy->to_pool->driver_name, key);
-}
-
 int volume_copy_config(const VolumeCopy *copy, Config **ret_config, Error **err)
 {
-	GHashTableIter iter;
-	void *key;
 	if (source_config(copy, ret_config, err) < 0)
 		return -1;
-	g_hash_table_iter_init(&iter, *ret_config);
-	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (!is_copied(copy, key))
-			g_hash_table_iter_remove(&iter);
+	g_autofree char *owners = g_strdup(config_get(*ret_config, VOLUME_OWNERS));
+	volume_config_adopt(copy->to_pool->driver_name, *ret_config);
+	if (owners && *owners) /* they come along with the files */
+		config_set(*ret_config, VOLUME_OWNERS, owners);
 	return 0;
 }
 

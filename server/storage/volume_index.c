@@ -7,6 +7,7 @@
 #include "server/key/key.h"
 #include "server/storage/custom_volume.h"
 #include "server/storage/index_value.h"
+#include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
 #include "server/storage/volume_block.h"
@@ -137,22 +138,12 @@ int volume_index_parse(const json_t *document, VolumeIndex **ret_index, Error **
 	return 0;
 }
 
-static void filter_config(Config *config, const char *driver)
-{
-	GHashTableIter iter;
-	void *key;
-	g_hash_table_iter_init(&iter, config);
-	while (g_hash_table_iter_next(&iter, &key, NULL))
-		if (g_str_has_prefix(key, "volatile.") || !key_find(KEY_VOLUME, driver, key))
-			g_hash_table_iter_remove(&iter);
-}
-
 void volume_index_filter(VolumeIndex *index, Pool *pool)
 {
-	filter_config(index->config, pool->driver_name);
+	volume_config_adopt(pool->driver_name, index->config);
 	for (guint n = 0; n < index->snapshots->len; n++)
-		filter_config(
-		    ((SnapshotRow *)index->snapshots->pdata[n])->config, pool->driver_name);
+		volume_config_adopt(pool->driver_name,
+		    ((SnapshotRow *)index->snapshots->pdata[n])->config);
 }
 
 /* ---- writing ---- */

@@ -6,6 +6,7 @@
 #include "server/storage/tree_pack.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <string.h>
 
@@ -40,31 +41,40 @@ int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries
 	return fd < 0 ? -1 : close_mounted(pool, volume, fd, tree_list(fd, ret_entries, err), err);
 }
 
-typedef struct Sending {
-	GHashTable *kept;
-	Operation *op;
-} Sending;
-
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
-	const Sending *sending = data;
-	return sending->kept && g_hash_table_contains(sending->kept, path);
+	const VolumeStreamTree *tree = data;
+	return tree->kept && g_hash_table_contains(tree->kept, path);
 }
 
 static gboolean is_cancelled(void *data)
 {
-	const Sending *sending = data;
-	return sending->op && operation_cancelled(sending->op);
+	const VolumeStreamTree *tree = data;
+	return tree->op && operation_cancelled(tree->op);
 }
 
 int volume_stream_send_tree(
-    Pool *pool, const Volume *volume, GHashTable *kept, int fd, Operation *op, Error **err)
+    Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err)
 {
-	Sending sending = { .kept = kept, .op = op };
-	TreePackOptions options = { .skip = is_kept, .cancelled = is_cancelled, .data = &sending };
+	TreePackOptions options = { .skip = is_kept,
+		.cancelled = is_cancelled,
+		.data = (void *)tree,
+		.owners = tree->owners };
 	int dir = open_mounted(pool, volume, err);
 	return dir < 0 ? -1 :
 			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
+}
+
+int volume_stream_send_block(
+    Pool *pool, const Volume *volume, int fd, Operation *op, Error **err)
+{
+	VolumeStreamTree sending = { .op = op };
+	int dir = open_mounted(pool, volume, err);
+	if (dir < 0)
+		return -1;
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
+	return close_mounted(pool, volume, dir,
+	    volume_block_send(path, fd, is_cancelled, &sending, err), err);
 }
 
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err)
@@ -92,6 +102,7 @@ static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
 	VolumeArrival *a = g_new0(VolumeArrival, 1);
 	a->pool = pool_ref(pool);
 	a->volume = volume_new(pool, volume->type, volume->project, volume->name);
+	a->volume->content = volume->content;
 	return a;
 }
 
@@ -148,11 +159,20 @@ int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArr
 	return unpack_archive(fd, dir, &options, err);
 }
 
+int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
+{
+	g_autofree char *path = volume_block_path(
+	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
+	return fault_point("volume receive", err) < 0 ? -1 :
+							volume_block_receive(fd, path, limit, err);
+}
+
 int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)
 {
 	g_autoptr(Volume) of = snapshot ?
 	    volume_snapshot(a->pool, a->volume, snapshot) :
 	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
+	of->content = a->volume->content;
 	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
@@ -173,10 +193,11 @@ int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **er
 	return -1;
 }
 
-static int finish_new(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+static int finish_new(
+    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
 {
 	a->open = FALSE; /* volume_finish() leaves nothing when it fails */
-	if (volume_finish(a->pool, a->volume, "", a->config, err) < 0)
+	if (volume_finish(a->pool, a->volume, description, a->config, err) < 0)
 		return -1;
 	for (guint n = 0; n < snapshots->len; n++)
 		if (snapshot_row_insert(a->pool, a->volume, snapshots->pdata[n], err) < 0) {
@@ -186,10 +207,11 @@ static int finish_new(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
 	return 0;
 }
 
-int volume_arrival_finish(VolumeArrival *a, const GPtrArray *snapshots, Error **err)
+int volume_arrival_finish(
+    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
 {
 	if (!a->existing)
-		return finish_new(a, snapshots, err);
+		return finish_new(a, description, snapshots, err);
 	a->open = FALSE;
 	return volume_unmount(a->pool, a->volume, err);
 }

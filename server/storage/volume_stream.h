@@ -15,9 +15,17 @@ const char *volume_stream_method(const Pool *pool);
 
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
-/* Writes tar of all but the files in `kept` (set of char *; NULL: all). */
+/* Writes tar of all but the files in `kept`. */
+typedef struct VolumeStreamTree {
+	GHashTable *kept;     /* set of char *; NULL: none */
+	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
+	struct Operation *op; /* may be NULL */
+} VolumeStreamTree;
 int volume_stream_send_tree(
-    Pool *pool, const Volume *volume, GHashTable *kept, int fd, struct Operation *op, Error **err);
+    Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err);
+/* Writes a disk's bytes. */
+int volume_stream_send_block(
+    Pool *pool, const Volume *volume, int fd, struct Operation *op, Error **err);
 /* ERROR_UNSUPPORTED for a volume that has no such form. parent: an older snapshot, or NULL. */
 int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err);
 
@@ -35,6 +43,8 @@ int volume_arrival_list(VolumeArrival *arrival, GPtrArray **ret_entries, Error *
  * limit: bytes of content; 0: none. */
 int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GByteArray *kept,
     int fd, uint64_t limit, Error **err);
+/* Makes the disk what is read from fd; as limit, but of its size. */
+int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.
  */
 int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd, Error **err);
@@ -42,7 +52,8 @@ int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd,
 int volume_arrival_snapshot(VolumeArrival *arrival, const SnapshotRow *row, Error **err);
 /* All is there. A new volume gets its row, then those of `snapshots` (SnapshotRow *); an existing
  * one is let go. */
-int volume_arrival_finish(VolumeArrival *arrival, const GPtrArray *snapshots, Error **err);
+int volume_arrival_finish(VolumeArrival *arrival, const char *description,
+    const GPtrArray *snapshots, Error **err);
 /* A new volume that was not finished goes. NULL is fine. */
 void volume_arrival_free(VolumeArrival *arrival);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VolumeArrival, volume_arrival_free)

@@ -78,7 +78,7 @@ gboolean id_map_equal(const GArray *a, const GArray *b)
 
 static uint32_t translate(const GArray *ranges, gboolean user, gboolean out, uint32_t id)
 {
-	for (guint n = 0; n < ranges->len; n++) {
+	for (guint n = 0; ranges && n < ranges->len; n++) {
 		const IdRange *r = &g_array_index(ranges, IdRange, n);
 		uint32_t from = out ? r->inside : r->outside, to = out ? r->outside : r->inside;
 		if ((user ? r->is_uid : r->is_gid) && id >= from && id - from < r->count)
@@ -95,4 +95,12 @@ uint32_t id_map_outside(const GArray *ranges, gboolean user, uint32_t inside)
 uint32_t id_map_inside(const GArray *ranges, gboolean user, uint32_t outside)
 {
 	return translate(ranges, user, FALSE, outside);
+}
+
+gboolean id_maps_any(const GArray *map, const GPtrArray *maps)
+{
+	gboolean any = map && map->len > 0;
+	for (guint n = 0; n < maps->len && !any; n++)
+		any = ((GArray *)maps->pdata[n])->len > 0;
+	return any;
 }

@@ -19,6 +19,8 @@ char *id_map_json(const GArray *ranges);
 /* NULL, "" and "null" are no ranges. ERROR_INVALID for what is no such list. */
 int id_map_parse(const char *json, GArray **ret_ranges, Error **err);
 gboolean id_map_equal(const GArray *a, const GArray *b);
-/* The id on the other side; one that no range has stays what it is. */
+/* The id on the other side; one that no range has stays what it is. NULL: no ranges. */
 uint32_t id_map_outside(const GArray *ranges, gboolean user, uint32_t inside);
 uint32_t id_map_inside(const GArray *ranges, gboolean user, uint32_t outside);
+/* Whether one of the maps (GArray * each; the first may be NULL) is not empty. */
+gboolean id_maps_any(const GArray *map, const GPtrArray *maps);

@@ -474,44 +474,89 @@ int netlink_route_delete(const LinkRoute *route, Error **err)
 		      : 0;
 }
 
-/* Token bucket parameters: a tenth of a second of traffic may burst, at least sixteen full frames.
- */
-static void put_bucket(NlMessage *m, uint64_t bytes_per_second)
+/* ---- rate limits: one HTB class, 1:10, that everything falls into ---- */
+
+enum { LIMIT_QDISC = 1 << 16, LIMIT_CLASS = LIMIT_QDISC | 0x10 };
+
+/* A tenth of a second of traffic may burst, at least sixteen full frames; in the kernel's ticks of
+ * 64 ns. */
+static uint32_t burst_ticks(uint64_t bytes_per_second)
 {
-	uint32_t burst = CLAMP(bytes_per_second / 10, 16 * 1600, 64u << 20);
-	struct tc_tbf_qopt bucket = {.limit = burst * 4};
-	bucket.rate.rate = MIN(bytes_per_second, UINT32_MAX);
+	double burst = CLAMP(bytes_per_second / 10, 16 * 1600, 64u << 20);
+	double ticks = burst * 1e9 / 64 / (double)bytes_per_second;
+	return ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX;
+}
+
+static void put_class(NlMessage *m, uint64_t bytes_per_second)
+{
+	struct tc_htb_opt class = { .buffer = burst_ticks(bytes_per_second),
+		.cbuffer = burst_ticks(bytes_per_second),
+		.quantum = (uint32_t)CLAMP(bytes_per_second / 10, 1600, 60000) };
+	class.rate.rate = MIN(bytes_per_second, UINT32_MAX);
 	/* Tells the kernel to compute packet times itself instead of wanting tc's table. */
-	bucket.rate.linklayer = TC_LINKLAYER_ETHERNET;
+	class.rate.linklayer = TC_LINKLAYER_ETHERNET;
+	class.ceil = class.rate;
 	struct rtattr *options = nl_nest(m, TCA_OPTIONS);
-	nl_put(m, TCA_TBF_PARMS, &bucket, sizeof bucket);
-	nl_put_u32(m, TCA_TBF_BURST, burst);
-	if (bytes_per_second > UINT32_MAX)
-		nl_put(m, TCA_TBF_RATE64, &bytes_per_second, sizeof bytes_per_second);
+	nl_put(m, TCA_HTB_PARMS, &class, sizeof class);
+	if (bytes_per_second > UINT32_MAX) {
+		nl_put(m, TCA_HTB_RATE64, &bytes_per_second, sizeof bytes_per_second);
+		nl_put(m, TCA_HTB_CEIL64, &bytes_per_second, sizeof bytes_per_second);
+	}
 	nl_nest_end(m, options);
+}
+
+static struct tcmsg *begin_limit(NlMessage *m, uint16_t type, unsigned index)
+{
+	struct tcmsg *body = nl_begin(m, type,
+	    type == RTM_NEWQDISC || type == RTM_NEWTCLASS ? NLM_F_CREATE | NLM_F_EXCL : 0,
+	    sizeof *body);
+	body->tcm_ifindex = (int)index;
+	body->tcm_parent = TC_H_ROOT;
+	nl_put_text(m, TCA_KIND, "htb");
+	return body;
+}
+
+static int delete_limit(const char *link, unsigned index, Error **err)
+{
+	NlMessage m;
+	char *text;
+	begin_limit(&m, RTM_DELQDISC, index);
+	int failed = nl_talk(-1, &m, &text);
+	if (failed && failed != -ENOENT && failed != -EINVAL)
+		return fail(
+		    err, failed, text, "Failed to free the rate of network interface", link);
+	g_free(text);
+	return 0;
+}
+
+static int add_limit(const char *link, unsigned index, uint64_t bytes_per_second, Error **err)
+{
+	NlMessage m;
+	char *text;
+	struct tc_htb_glob root = { .version = 3, .rate2quantum = 10, .defcls = 0x10 };
+	begin_limit(&m, RTM_NEWQDISC, index)->tcm_handle = LIMIT_QDISC;
+	struct rtattr *options = nl_nest(&m, TCA_OPTIONS);
+	nl_put(&m, TCA_HTB_INIT, &root, sizeof root);
+	nl_nest_end(&m, options);
+	int failed = nl_talk(-1, &m, &text);
+	if (!failed) {
+		struct tcmsg *body = begin_limit(&m, RTM_NEWTCLASS, index);
+		body->tcm_parent = LIMIT_QDISC;
+		body->tcm_handle = LIMIT_CLASS;
+		put_class(&m, bytes_per_second);
+		g_free(text);
+		failed = nl_talk(-1, &m, &text);
+	}
+	if (!failed)
+		return 0;
+	delete_limit(link, index, NULL);
+	return fail(err, failed, text, "Failed to limit the rate of network interface", link);
 }
 
 int netlink_limit_set(const char *link, uint64_t bits_per_second, Error **err)
 {
-	NlMessage m;
-	char *text;
 	unsigned index;
-	if (link_index(link, &index, err) < 0)
+	if (link_index(link, &index, err) < 0 || delete_limit(link, index, err) < 0)
 		return -1;
-	struct tcmsg *body = nl_begin(&m, bits_per_second ? RTM_NEWQDISC : RTM_DELQDISC,
-	    bits_per_second ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof *body);
-	body->tcm_ifindex = (int)index;
-	body->tcm_parent = TC_H_ROOT;
-	body->tcm_handle = bits_per_second ? TC_H_MAKE(1 << 16, 0) : 0;
-	nl_put_text(&m, TCA_KIND, "tbf");
-	if (bits_per_second)
-		put_bucket(&m, MAX(bits_per_second / 8, 1));
-	int failed = nl_talk(-1, &m, &text);
-	if (!bits_per_second && (failed == -ENOENT || failed == -EINVAL)) {
-		g_free(text);
-		return 0;
-	}
-	return failed
-		   ? fail(err, failed, text, "Failed to limit the rate of network interface", link)
-		   : 0;
+	return bits_per_second ? add_limit(link, index, MAX(bits_per_second / 8, 1), err) : 0;
 }

@@ -123,8 +123,8 @@ int netlink_route_delete(const LinkRoute *route, Error **err); /* missing is no 
  */
 int netlink_route_list(int family, GPtrArray **ret_cidrs, Error **err);
 
-/* What leaves the host through `link` is held to bits_per_second (0: no limit), by a token bucket.
- */
+/* What leaves the host through `link` is held to bits_per_second (0: no limit), by an HTB class
+ * that `tc class show` tells. */
 int netlink_limit_set(const char *link, uint64_t bits_per_second, Error **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LinkList, link_list_free)

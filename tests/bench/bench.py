@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, os, signal, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, concurrent.futures, os, signal, statistics, subprocess, sys, tempfile, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -131,6 +131,20 @@ def list_10(s, n):
     return [s.run("list") for _ in range(3 * n)]
 
 
+@figure("list, 15 stopped with 48,000 snapshots", 40, "ms", "list")
+def list_snapshots(s, n):
+    """Rows of the database, which is all that a list reads of them."""
+    make_many(s, 15)
+    of_ours = "instance_id IN (SELECT id FROM instances WHERE name LIKE 'b-n%')"
+    s.run("admin", "sql", "global",
+          "INSERT INTO instances_snapshots (instance_id, name, description) WITH RECURSIVE n (i) AS "
+          "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3200) SELECT instances.id, 'snap' || n.i, '' "
+          "FROM instances, n WHERE instances.name LIKE 'b-n%'")
+    out = [s.run("list") for _ in range(3 * n)]
+    s.run("admin", "sql", "global", "DELETE FROM instances_snapshots WHERE " + of_ours)
+    return out
+
+
 @figure("list, 100 stopped", 10, "ms", "list")
 def list_100(s, n):
     make_many(s, 100)
@@ -187,11 +201,32 @@ def memory_20(s, n):
     return [value]
 
 
-def big_file():
+@figure("50 launches, one by one", 3000, "ms", "many")
+def launch_50(s, n):
+    drop_many(s)
+    out = sum(s.run("launch", "bench-bb", f"b-x{i}", "-p", "bench", "-q") for i in range(50))
+    return [out]
+
+
+@figure("delete of 50 running, one by one", 3000, "ms", "many")
+def delete_50(s, n):
+    return [sum(s.run("delete", "-f", f"b-x{i}") for i in range(50))]
+
+
+@figure("50 launches, eight at once", 2000, "ms", "many")
+def launch_50_at_once(s, n):
+    start = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: s.run("launch", "bench-bb", f"b-x{i}", "-p", "bench", "-q"), range(50)))
+    took = (time.perf_counter() - start) * 1000
+    s.run("delete", "-f", *[f"b-x{i}" for i in range(50)])
+    return [took]
+
+
+def big_file(megabytes=1024):
     f = tempfile.NamedTemporaryFile(dir="/var/tmp")
-    block = os.urandom(1 << 20)
-    for _ in range(1024):
-        f.write(block)
+    for _ in range(megabytes):
+        f.write(os.urandom(1 << 20))
     f.flush()
     return f
 
@@ -215,12 +250,102 @@ def pull(s, n):
     return out
 
 
+def make_heavy(s):
+    """An image of 300 MB, unpacked in a pool of each driver by the instances b-h-dir and b-h-btrfs."""
+    if getattr(s, "heavy", False):
+        return
+    s.run("storage", "create", "bench-btrfs", "btrfs", "size=6GiB")
+    s.heavy = True
+    s.run("create", "bench-bb", "b-h", "-p", "bench", "-q")
+    with big_file(300) as f:
+        s.run("file", "push", f.name, "b-h/root/big")
+    s.run("publish", "b-h", "--alias", "bench-300")
+    s.run("delete", "b-h")
+    for driver, pool in POOLS:
+        s.run("create", "bench-300", f"b-h-{driver}", "-p", "bench", "-s", pool, "-q")
+
+
+def drop_heavy(s):
+    if getattr(s, "heavy", False):
+        s.run("delete", "-f", *[f"b-h-{driver}" for driver, _ in POOLS], check=False)
+        s.run("image", "delete", "bench-300", check=False)
+        s.run("storage", "delete", "bench-btrfs", check=False)
+
+
+POOLS = (("dir", "default"), ("btrfs", "bench-btrfs"))
+
+
+def heavy_figures(driver, pool, create_aim, aim):
+    """What is done to 300 MB inside one pool."""
+    source = f"b-h-{driver}"
+
+    @figure(f"create from a cached image of 300 MB, {driver}", create_aim, "ms", "storage")
+    def create(s, n):
+        make_heavy(s)
+        out = []
+        for _ in range(n):
+            out.append(s.run("create", "bench-300", "b-hc", "-p", "bench", "-s", pool, "-q"))
+            s.run("delete", "b-hc")
+        return out
+
+    @figure(f"snapshot of 300 MB, {driver}", aim, "ms", "storage")
+    def snapshot(s, n):
+        make_heavy(s)
+        out = []
+        for _ in range(n):
+            out.append(s.run("snapshot", "create", source, "s"))
+            s.run("snapshot", "delete", source, "s")
+        return out
+
+    @figure(f"restore of 300 MB, {driver}", aim, "ms", "storage")
+    def restore(s, n):
+        make_heavy(s)
+        s.run("snapshot", "create", source, "s")
+        out = [s.run("snapshot", "restore", source, "s") for _ in range(n)]
+        s.run("snapshot", "delete", source, "s")
+        return out
+
+    @figure(f"copy of 300 MB, {driver}", aim, "ms", "storage")
+    def copy(s, n):
+        make_heavy(s)
+        out = []
+        for _ in range(n):
+            out.append(s.run("copy", source, "b-hc"))
+            s.run("delete", "b-hc")
+        return out
+
+
+for (driver, pool), (create_aim, aim) in zip(POOLS, ((250, 300), (40, 30))):
+    heavy_figures(driver, pool, create_aim, aim)
+
+
+@figure("export of 300 MB, default compression", 1000, "ms", "storage")
+def export_300(s, n):
+    make_heavy(s)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as to:
+        return [s.run("export", "b-h-dir", f"{to}/{i}.backup") for i in range(3)]
+
+
+@figure("import of 300 MB, default compression", 1000, "ms", "storage")
+def import_300(s, n):
+    make_heavy(s)
+    out = []
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as to:
+        s.run("export", "b-h-dir", to + "/backup")
+        for _ in range(3):
+            out.append(s.run("import", to + "/backup", "b-hc"))
+            s.run("delete", "b-hc")
+    return out
+
+
 def images():
     """Files of BENCH_IMAGE, separated by colons: the same 480 MB in several compressions."""
-    files = [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
-    if not files:
-        print("# import and first create: skipped, BENCH_IMAGE names no files", file=sys.stderr)
-    return files
+    return [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
+
+
+def skipped():
+    print("# import, first create and publish: skipped, BENCH_IMAGE names no files", file=sys.stderr)
+    return []
 
 
 def image_figures(part):
@@ -228,15 +353,18 @@ def image_figures(part):
     creates = {"zst": 1500, "gz": 3000, "xz": 6000}
 
     def measure(s, path):
-        imports, firsts = [], []
+        imports, firsts, publishes = [], [], []
         for _ in range(3):
             imports.append(s.run("image", "import", path, "--alias", "bench-big"))
             firsts.append(s.run("create", "bench-big", "b-i", "-p", "bench", "-q"))
+            if path == images()[0]:
+                publishes.append(s.run("publish", "b-i", "--alias", "bench-out"))
+                s.run("image", "delete", "bench-out")
             s.run("delete", "b-i")
             s.run("image", "delete", "bench-big")
-        return imports, firsts
+        return imports, firsts, publishes
 
-    for path in images():
+    for path in images() or skipped():
         kind = path.rsplit(".", 1)[-1]
         measured = {}
 
@@ -246,6 +374,8 @@ def image_figures(part):
             return measured[id(s)][index]
         figure(f"import of an image, {kind}", 1000, "ms", part)(lambda s, n, step=step: step(s, n, 0))
         figure(f"first create from it, {kind}", creates.get(kind, 3000), "ms", part)(lambda s, n, step=step: step(s, n, 1))
+        if path == images()[0]:
+            figure("publish of it, default compression", 2000, "ms", part)(lambda s, n, step=step: step(s, n, 2))
 
 
 def make_many(s, n):
@@ -273,6 +403,7 @@ def prepare(s, image):
 
 def clean(s):
     drop_many(s)
+    drop_heavy(s)
     for profile in ("bench", "bench-nic"):
         s.run("profile", "delete", profile, check=False)
     s.run("network", "delete", "benchbr0", check=False)
@@ -325,7 +456,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir")
     parser.add_argument("--reps", type=int, default=7)
-    parser.add_argument("--only", help="life, list, rest, memory, data, image or restart")
+    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, image or restart")
     parser.add_argument("--peer-bin")
     parser.add_argument("--peer-dir")
     a = parser.parse_args()

@@ -5,12 +5,14 @@ read -ra DISKS <<<"${LAB_DISKS-}"
 
 # What an earlier test left on them goes.
 blank_disks() {
-	local disk group pool
+	local disk group pool part
 	for disk in "${DISKS[@]}"; do
-		for group in $(pvs --noheadings -o vg_name "$disk" 2>/dev/null); do vgremove -qq -ff -y "$group" >/dev/null 2>&1 || true; done
-		for pool in $(zpool list -vHPL 2>/dev/null | awk -v d="$disk" '/^[^\t]/ {p = $1} index($2, d) == 1 {print p}'); do
+		for group in $(pvs --noheadings -o vg_name "$disk" 2>/dev/null || true); do vgremove -qq -ff -y "$group" >/dev/null 2>&1 || true; done
+		for pool in $({ zpool list -vHPL 2>/dev/null || true; } | awk -v d="$disk" '/^[^\t]/ {p = $1} index($2, d) == 1 {print p}'); do
 			zpool destroy -f "$pool"
 		done
-		wipefs -qaf "$disk"*
+		for part in "$disk"?* "$disk"; do [ ! -b "$part" ] || wipefs -qaf "$part"; done
+		blockdev --rereadpt "$disk"
 	done
+	udevadm settle
 }

@@ -106,7 +106,7 @@ def open_operation(socket, method, path, body):
     status, _, reply = request(socket, method, path, body)
     assert status == 202, reply
     operation = reply["metadata"]
-    secret = operation["metadata"]["control"]
+    secret = operation["metadata"]["control"].removeprefix("stream-")
     ws = WebSocket(socket, "/1.0/operations/%s/websocket?secret=%s" % (operation["id"], secret))
     assert ws.status == 101, ws.status
     return ws, operation["id"], secret

@@ -1,6 +1,7 @@
 /* Trees that are packed and unpacked again are the same, whatever is in them. */
 #include "server/storage/tree_pack.h"
 #include "server/storage/unpack.h"
+#include "server/sys/id_map.h"
 #include "sdk/base/own.h"
 #include "tests/unit/store.h"
 #include <sys/sysmacros.h>
@@ -74,6 +75,28 @@ static char *describe(const char *path)
 	    path);
 }
 
+/* A tree whose owners are shifted on disk goes out as it is inside. */
+static void test_owners(void **state)
+{
+	g_autofree char *from = folder(), *plain = folder(), *to = folder();
+	IdRange ranges[] = { { TRUE, FALSE, 0, 1000000, 65536 }, { FALSE, TRUE, 0, 2000000, 65536 } };
+	g_autoptr(GArray) map = g_array_new(FALSE, FALSE, sizeof(IdRange));
+	g_array_append_vals(map, ranges, G_N_ELEMENTS(ranges));
+	TreePackOptions options = { .owners = map };
+	if (geteuid() != 0)
+		skip();
+	g_free(run("cd '%s' && touch f t && chown 5:6 f && setfacl -m u:7:rwx,g:8:r f && ln -s f l "
+		   "&& chown -h 9:9 l && cp -a f l t '%s' 2>/dev/null; touch -h -d @1 * "
+		   "'%s'/* ", plain, from, from));
+	g_free(run("cd '%s' && chown 1000005:2000006 f && setfacl -b f && "
+		   "setfacl -m u:1000007:rwx,g:2000008:r f && chown -h 1000009:2000009 l && "
+		   "chown 1000000:2000000 t && touch -h -d @1 *", from));
+	carry(from, to, &options);
+	g_autofree char *before = describe(plain), *after = describe(to);
+	assert_string_equal(after, before);
+	g_free(run("rm -rf '%s' '%s' '%s'", from, plain, to));
+}
+
 static void test_all_kinds(void **state)
 {
 	g_autofree char *from = folder(), *to = folder();
@@ -133,7 +156,7 @@ static void test_reader_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_kinds),
+		cmocka_unit_test(test_owners), cmocka_unit_test(test_all_kinds),
 		cmocka_unit_test(test_prefix_and_skip),
 		cmocka_unit_test(test_reader_gone),
 	};

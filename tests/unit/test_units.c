@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "sdk/base/names.h"
-#include "sdk/base/moment.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/units.h"
 #include "sdk/base/x509.h"
 

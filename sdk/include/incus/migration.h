@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Instances from one server to another: a copy, a refresh of a copy, a move. The servers' daemons
+ * Instances and custom volumes from one server to another: a copy, a refresh of a copy, a move. The servers' daemons
  * do the work; the caller holds a connection to both.
  */
 #include <incus/client.h>
@@ -45,6 +45,24 @@ int incus_copy_instance(incus_client *from, const char *name, incus_client *to,
  * keeps the volatile keys (MAC addresses) unless options->instance says otherwise. */
 int incus_migrate_instance(incus_client *from, const char *name, incus_client *to,
     const incus_copy *options, incus_error **err);
+
+/* How a volume is copied. All zeros are good values. */
+typedef struct incus_volume_copy {
+	incus_copy_mode mode;
+	const char *pool, *name; /* of the copy; NULL: as the source's */
+	const char *project;	 /* of the copy; NULL: that of the target's client */
+	bool volume_only;	 /* leave the snapshots */
+	bool refresh;		 /* bring a volume that exists up to date */
+	incus_copy_progress progress;
+	void *data;
+} incus_volume_copy;
+
+/* The same of the custom volume `name` (VOLUME or VOLUME/SNAPSHOT) in `pool`. */
+int incus_copy_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
+    const incus_volume_copy *options, incus_error **err);
+/* Deletes it at `from` once the target has all; nothing may use it there. */
+int incus_migrate_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
+    const incus_volume_copy *options, incus_error **err);
 
 #ifdef __cplusplus
 }

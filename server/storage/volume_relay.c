@@ -1,4 +1,4 @@
-#include "server/storage/volume_native.h"
+#include "server/storage/volume_relay.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
@@ -92,7 +92,7 @@ static int stream_all(const VolumeCopy *copy, const Config *config, Error **err)
 	return stream_one(copy, copy->from, parent, copy->to, config, err);
 }
 
-int volume_native_copy(const VolumeCopy *copy, const Config *config, Error **err)
+int volume_relay(const VolumeCopy *copy, const Config *config, Error **err)
 {
 	const StorageDriver *driver = copy->from_pool->driver;
 	gboolean like = FALSE;

@@ -1,9 +1,14 @@
 #pragma once
-/* Handlers' part of copies between servers: from requests to operations. */
+/*
+ * Handlers' part of copies between servers, of instances and of custom volumes: from requests to
+ * operations.
+ */
 #include "incus/v1/instance.pb-c.h"
+#include "incus/v1/storage.pb-c.h"
 #include "server/instance/migration.h"
 #include "server/operation/operation.h"
 #include "server/rpc/request.h"
+#include "server/storage/volume.h"
 
 /* An instance or (snapshot not NULL) one of its snapshots goes to another server: waits for it to
  * connect, or with `target` connects to it. */
@@ -19,3 +24,10 @@ int instance_migration_start(
 /* The other end of a new instance whose source is a migration. */
 int instance_migration_source(
     const Pb__InstanceSource *source, MigrationPeer **ret_peer, Error **err);
+
+/* The same of volumes: `volume` may be a snapshot. */
+int volume_migration_start(Request *rq, Pool *pool, const Volume *volume, gboolean volume_only,
+    const Pb__MigrationTarget *target, Pb__Operation *out, Error **err);
+/* A new volume (or with `refresh` one that may be there) whose source is a migration. */
+int volume_migration_receive(
+    Request *rq, Pool *pool, const Pb__StorageVolumesPost *post, Pb__Operation *out, Error **err);

@@ -1,0 +1,65 @@
+#pragma once
+/*
+ * Whole files in one call: images and backups between a server and an open file, and images between
+ * two servers, through the caller. Each call returns when all is done. What runs on the servers
+ * alone (pull and push) is asked for with the generated calls.
+ */
+#include <incus/client.h>
+#include "incus/v1/backup.pb-c.h"
+#include "incus/v1/image.pb-c.h"
+#include "incus/v1/storage.pb-c.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bytes so far and in all (0: not known); a result other than 0 ends the call with "CANCELLED". */
+typedef int (*incus_transfer_progress)(uint64_t done, uint64_t total, void *data);
+
+/* Who is told how far it is. NULL stands for nobody. */
+typedef struct incus_transfer {
+	incus_transfer_progress progress;
+	void *data;
+} incus_transfer;
+
+/* Writes an image (by fingerprint) into fd. The root file system of a split image goes to rootfs_fd;
+ * -1: a split image is refused ("INVALID"). *ret_split (may be NULL) tells which it was. */
+int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, int rootfs_fd,
+    bool *ret_split, const incus_transfer *transfer, incus_error **err);
+/* Makes an image of the rest of fd, and of rootfs_fd (-1: a unified image). `first` (may be NULL)
+ * has the project, properties, profiles and so on. *ret_fingerprint (may be NULL) is freed with
+ * free(). One that is there already is a failure. */
+int incus_create_image_from_file(incus_client *client, const Pb__CreateImageRequest *first, int fd,
+    int rootfs_fd, char **ret_fingerprint, const incus_transfer *transfer, incus_error **err);
+
+/* What a copied image gets. All zeros: nothing but its properties. */
+typedef struct incus_image_copy {
+	const char *project;	    /* of the copy; NULL: that of the target's client */
+	const char *const *aliases; /* to make, NULL-terminated; NULL: none */
+	bool copy_aliases;	    /* those of the source too */
+	bool public;		    /* anybody may see and export it */
+	incus_transfer transfer;
+} incus_image_copy;
+
+/* Copies an image (alias, fingerprint or an unambiguous start of one) of the server `from` to `to`.
+ * NULL options are all zeros. When it fails, `to` is as it was. */
+int incus_copy_image(incus_client *from, const char *image, incus_client *to,
+    const incus_image_copy *options, char **ret_fingerprint, incus_error **err);
+
+/* Writes a backup's archive into fd. */
+int incus_get_instance_backup_file(incus_client *client, const char *instance, const char *backup,
+    int fd, const incus_transfer *transfer, incus_error **err);
+int incus_get_storage_pool_volume_backup_file(incus_client *client, const char *pool,
+    const char *volume, const char *backup, int fd, const incus_transfer *transfer,
+    incus_error **err);
+/* Restores the backup that the rest of fd is. `first` has name, pool and project; it may be NULL
+ * for an instance, a volume needs its pool. */
+int incus_create_instance_from_backup(incus_client *client, const Pb__ImportInstanceRequest *first,
+    int fd, const incus_transfer *transfer, incus_error **err);
+int incus_create_storage_pool_volume_from_backup(incus_client *client,
+    const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
+    incus_error **err);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,421 @@
+/* Whole files over streams: downloads into a descriptor, uploads from one, and one into the other.
+ */
+#include <incus/transfer.h>
+#include <incus/call.h>
+#include <incus/operation.h>
+#include "sdk/client.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PIECE = 256 * 1024 };
+
+typedef struct Meter {
+	const incus_transfer *transfer; /* NULL: nobody asks */
+	uint64_t done, total;
+} Meter;
+
+static int meter_add(Meter *meter, size_t bytes, incus_error **err)
+{
+	const incus_transfer *t = meter->transfer;
+	meter->done += bytes;
+	return t && t->progress && t->progress(meter->done, meter->total, t->data) ?
+	    sdk_error(err, ERROR_CANCELLED, "The transfer was cancelled") :
+	    0;
+}
+
+/* Every message of files has its bytes in a field of this name. */
+static ProtobufCBinaryData *data_of(void *message)
+{
+	const ProtobufCMessageDescriptor *type = ((ProtobufCMessage *)message)->descriptor;
+	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
+	    type, "data");
+	return (ProtobufCBinaryData *)((char *)message + field->offset);
+}
+
+static int write_all(int fd, const ProtobufCBinaryData *data, incus_error **err)
+{
+	for (size_t done = 0; done < data->len;) {
+		ssize_t n = write(fd, data->data + done, data->len - done);
+		if (n < 0 && errno != EINTR)
+			return sdk_error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot write what was received");
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static uint64_t rest_of(int fd)
+{
+	struct stat st;
+	off_t at = lseek(fd, 0, SEEK_CUR);
+	return fstat(fd, &st) == 0 && at >= 0 && st.st_size > at ? (uint64_t)(st.st_size - at) : 0;
+}
+
+/* ---- downloads ---- */
+
+static int download(incus_client *client, const char *method, const void *request, int fd,
+    const incus_transfer *transfer, incus_error **err)
+{
+	incus_stream *stream = NULL;
+	Meter meter = { transfer, 0, 0 };
+	void *piece;
+	int got;
+	if (incus_stream_open(client, incus_method(method), request, &stream, err) < 0)
+		return -1;
+	while ((got = incus_stream_recv(stream, -1, &piece, err)) > 0) {
+		const ProtobufCBinaryData *data = data_of(piece);
+		int result = write_all(fd, data, err);
+		if (result == 0)
+			result = meter_add(&meter, data->len, err);
+		incus_message_free(piece);
+		if (result < 0) {
+			got = -1;
+			break;
+		}
+	}
+	incus_stream_free(stream);
+	return got;
+}
+
+int incus_get_instance_backup_file(incus_client *client, const char *instance, const char *backup,
+    int fd, const incus_transfer *transfer, incus_error **err)
+{
+	Pb__ExportInstanceBackupRequest in = PB__EXPORT_INSTANCE_BACKUP_REQUEST__INIT;
+	in.instance = (char *)instance;
+	in.name = (char *)backup;
+	return download(client, "ExportInstanceBackup", &in, fd, transfer, err);
+}
+
+int incus_get_storage_pool_volume_backup_file(incus_client *client, const char *pool,
+    const char *volume, const char *backup, int fd, const incus_transfer *transfer,
+    incus_error **err)
+{
+	Pb__ExportStoragePoolVolumeBackupRequest in =
+	    PB__EXPORT_STORAGE_POOL_VOLUME_BACKUP_REQUEST__INIT;
+	in.pool = (char *)pool;
+	in.type = (char *)"custom";
+	in.volume = (char *)volume;
+	in.name = (char *)backup;
+	return download(client, "ExportStoragePoolVolumeBackup", &in, fd, transfer, err);
+}
+
+/* ---- uploads ---- */
+
+/* 1 while the server takes more, 0 when it does not: what it replies says why. */
+static int send_piece(incus_stream *stream, const void *message)
+{
+	return incus_stream_send(stream, message, NULL) == 0;
+}
+
+/* Sends the rest of fd as `message`'s data; `clear` empties what belongs to the first piece only.
+ */
+static int send_file(incus_stream *stream, void *message, void (*clear)(void *message), int fd,
+    Meter *meter, incus_error **err)
+{
+	g_autofree uint8_t *buffer = g_malloc(PIECE);
+	for (gboolean first = TRUE;; first = FALSE) {
+		ssize_t n = read(fd, buffer, PIECE);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return sdk_error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot read what is to be sent");
+		if (n == 0 && !first)
+			return 0;
+		*data_of(message) = (ProtobufCBinaryData){ (size_t)n, buffer };
+		if (!send_piece(stream, message))
+			return 0;
+		clear(message);
+		if (meter_add(meter, (size_t)n, err) < 0)
+			return -1;
+		if (n == 0)
+			return 0;
+	}
+}
+
+/* Takes the reply and follows its operation. *ret (may be NULL) is its last state. */
+static int finish(
+    incus_client *client, incus_stream *stream, Pb__Operation **ret, incus_error **err)
+{
+	void *reply = NULL;
+	if (incus_stream_finish(stream, &reply, err) < 0)
+		return -1;
+	int result = incus_operation_wait(client, reply, NULL, NULL, ret, err);
+	incus_message_free(reply);
+	return result;
+}
+
+static void clear_instance(void *message)
+{
+	Pb__ImportInstanceRequest empty = PB__IMPORT_INSTANCE_REQUEST__INIT;
+	*(Pb__ImportInstanceRequest *)message = empty;
+}
+
+static void clear_volume(void *message)
+{
+	Pb__ImportStoragePoolVolumeRequest empty = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT;
+	*(Pb__ImportStoragePoolVolumeRequest *)message = empty;
+}
+
+static int restore(incus_client *client, const char *method, void *message,
+    void (*clear)(void *message), int fd, const incus_transfer *transfer, incus_error **err)
+{
+	incus_stream *stream = NULL;
+	Meter meter = { transfer, 0, rest_of(fd) };
+	if (incus_stream_open(client, incus_method(method), NULL, &stream, err) < 0)
+		return -1;
+	int result = send_file(stream, message, clear, fd, &meter, err);
+	if (result == 0)
+		result = finish(client, stream, NULL, err);
+	incus_stream_free(stream);
+	return result;
+}
+
+int incus_create_instance_from_backup(incus_client *client, const Pb__ImportInstanceRequest *first,
+    int fd, const incus_transfer *transfer, incus_error **err)
+{
+	Pb__ImportInstanceRequest in = PB__IMPORT_INSTANCE_REQUEST__INIT;
+	if (first)
+		in = *first;
+	return restore(client, "ImportInstance", &in, clear_instance, fd, transfer, err);
+}
+
+int incus_create_storage_pool_volume_from_backup(incus_client *client,
+    const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
+    incus_error **err)
+{
+	Pb__ImportStoragePoolVolumeRequest in = *first;
+	return restore(client, "ImportStoragePoolVolume", &in, clear_volume, fd, transfer, err);
+}
+
+/* ---- images ---- */
+
+static void clear_image(void *message)
+{
+	Pb__CreateImageRequest empty = PB__CREATE_IMAGE_REQUEST__INIT;
+	*(Pb__CreateImageRequest *)message = empty;
+}
+
+/* Where the next bytes of an image go. *ret_split: its second part has begun. */
+static int target_of(
+    const Pb__ImageFile *piece, int fd, int rootfs_fd, gboolean *ret_split, incus_error **err)
+{
+	if (g_str_has_prefix(piece->part, "rootfs"))
+		*ret_split = TRUE;
+	if (!*ret_split)
+		return fd;
+	return rootfs_fd >= 0 ?
+	    rootfs_fd :
+	    sdk_error(err, ERROR_INVALID, "The image is in two files, and only one is wanted");
+}
+
+int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, int rootfs_fd,
+    bool *ret_split, const incus_transfer *transfer, incus_error **err)
+{
+	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
+	incus_stream *stream = NULL;
+	Meter meter = { transfer, 0, 0 };
+	gboolean split = FALSE;
+	void *message;
+	int got;
+	in.fingerprint = (char *)fingerprint;
+	if (incus_stream_open(client, incus_method("ExportImage"), &in, &stream, err) < 0)
+		return -1;
+	while ((got = incus_stream_recv(stream, -1, &message, err)) > 0) {
+		const Pb__ImageFile *piece = message;
+		meter.total += g_ascii_strtoull(piece->size, NULL, 10);
+		int target = target_of(piece, fd, rootfs_fd, &split, err);
+		if (target < 0 || write_all(target, &piece->data, err) < 0 ||
+		    meter_add(&meter, piece->data.len, err) < 0)
+			got = -1;
+		incus_message_free(message);
+		if (got < 0)
+			break;
+	}
+	incus_stream_free(stream);
+	if (ret_split)
+		*ret_split = split;
+	return got;
+}
+
+static int finish_image(
+    incus_client *client, incus_stream *stream, char **ret_fingerprint, incus_error **err)
+{
+	Pb__Operation *last = NULL;
+	int result = finish(client, stream, &last, err);
+	if (result == 0 && ret_fingerprint)
+		*ret_fingerprint = incus_operation_metadata(last, "fingerprint");
+	incus_message_free(last);
+	return result;
+}
+
+int incus_create_image_from_file(incus_client *client, const Pb__CreateImageRequest *first, int fd,
+    int rootfs_fd, char **ret_fingerprint, const incus_transfer *transfer, incus_error **err)
+{
+	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
+	incus_stream *stream = NULL;
+	Meter meter = { transfer, 0, rest_of(fd) + (rootfs_fd >= 0 ? rest_of(rootfs_fd) : 0) };
+	if (first)
+		in = *first;
+	if (rootfs_fd >= 0)
+		in.part = (char *)"metadata";
+	if (incus_stream_open(client, incus_method("CreateImage"), NULL, &stream, err) < 0)
+		return -1;
+	int result = send_file(stream, &in, clear_image, fd, &meter, err);
+	if (result == 0 && rootfs_fd >= 0) {
+		in.part = (char *)"rootfs";
+		result = send_file(stream, &in, clear_image, rootfs_fd, &meter, err);
+	}
+	if (result == 0)
+		result = finish_image(client, stream, ret_fingerprint, err);
+	incus_stream_free(stream);
+	return result;
+}
+
+/* ---- from one server to another ---- */
+
+typedef struct Copy {
+	incus_client *from, *to;
+	const incus_image_copy *options;
+	Pb__Image *image; /* as the source has it */
+} Copy;
+
+/* An alias of the source, or a fingerprint. */
+static int find_image(Copy *copy, const char *name, incus_error **err)
+{
+	Pb__GetImageAliasRequest alias_in = PB__GET_IMAGE_ALIAS_REQUEST__INIT;
+	Pb__GetImageRequest in = PB__GET_IMAGE_REQUEST__INIT;
+	incus_error *missing = NULL;
+	void *alias = NULL, *image = NULL;
+	alias_in.name = in.fingerprint = (char *)name;
+	if (incus_call_unary(
+		copy->from, incus_method("GetImageAlias"), &alias_in, &alias, &missing) == 0)
+		in.fingerprint = ((Pb__ImageAliasesEntry *)alias)->target;
+	incus_error_free(missing);
+	int result = incus_call_unary(copy->from, incus_method("GetImage"), &in, &image, err);
+	incus_message_free(alias);
+	copy->image = image;
+	return result;
+}
+
+/* "os=debian&release=bookworm", escaped. */
+static char *properties_of(const Pb__Image *image)
+{
+	GString *text = g_string_new(NULL);
+	for (size_t i = 0; i < image->n_properties; i++) {
+		g_string_append(text, i ? "&" : "");
+		g_string_append_uri_escaped(text, image->properties[i]->key, NULL, FALSE);
+		g_string_append_c(text, '=');
+		g_string_append_uri_escaped(text, image->properties[i]->value, NULL, FALSE);
+	}
+	return g_string_free(text, FALSE);
+}
+
+/* Every message of the export becomes one of the upload. 0 also when the target takes no more. */
+static int carry(Copy *copy, incus_stream *from, incus_stream *to, Pb__CreateImageRequest *out,
+    incus_error **err)
+{
+	Meter meter = { &copy->options->transfer, 0, (uint64_t)copy->image->size };
+	void *message;
+	int got;
+	while ((got = incus_stream_recv(from, -1, &message, err)) > 0) {
+		const Pb__ImageFile *piece = message;
+		out->data = piece->data;
+		out->part = piece->part;
+		out->part_filename = piece->part_filename;
+		int taken = send_piece(to, out);
+		if (meter_add(&meter, piece->data.len, err) < 0)
+			got = -1;
+		incus_message_free(message);
+		clear_image(out);
+		if (got < 0 || !taken)
+			return got < 0 ? -1 : 0;
+	}
+	return got;
+}
+
+static int copy_data(Copy *copy, incus_error **err)
+{
+	Pb__ExportImageRequest export = PB__EXPORT_IMAGE_REQUEST__INIT;
+	Pb__CreateImageRequest out = PB__CREATE_IMAGE_REQUEST__INIT;
+	g_autofree char *properties = properties_of(copy->image);
+	incus_stream *from = NULL, *to = NULL;
+	export.fingerprint = out.fingerprint = copy->image->fingerprint;
+	out.project = (char *)(copy->options->project ? copy->options->project : "");
+	out.public_ = (char *)(copy->options->public ? "1" : "");
+	out.filename = copy->image->filename;
+	out.properties = properties;
+	int result = incus_stream_open(
+	    copy->from, incus_method("ExportImage"), &export, &from, err);
+	if (result == 0)
+		result = incus_stream_open(copy->to, incus_method("CreateImage"), NULL, &to, err);
+	if (result == 0)
+		result = carry(copy, from, to, &out, err);
+	if (result == 0)
+		result = finish_image(copy->to, to, NULL, err);
+	incus_stream_free(from);
+	incus_stream_free(to);
+	return result;
+}
+
+static int make_alias(Copy *copy, const char *name, const char *description, incus_error **err)
+{
+	Pb__CreateImageAliasRequest in = PB__CREATE_IMAGE_ALIAS_REQUEST__INIT;
+	Pb__ImageAliasesPost alias = PB__IMAGE_ALIASES_POST__INIT;
+	in.project = (char *)(copy->options->project ? copy->options->project : "");
+	in.alias = &alias;
+	alias.name = (char *)name;
+	alias.description = (char *)description;
+	alias.target = copy->image->fingerprint;
+	return incus_call_unary(copy->to, incus_method("CreateImageAlias"), &in, NULL, err);
+}
+
+static int make_aliases(Copy *copy, incus_error **err)
+{
+	const char *const *names = copy->options->aliases;
+	size_t n = copy->options->copy_aliases ? copy->image->n_aliases : 0;
+	for (; names && *names; names++)
+		if (make_alias(copy, *names, "", err) < 0)
+			return -1;
+	for (size_t i = 0; i < n; i++) {
+		const Pb__ImageAlias *alias = copy->image->aliases[i];
+		if (copy->options->aliases && g_strv_contains(copy->options->aliases, alias->name))
+			continue;
+		if (make_alias(copy, alias->name, alias->description, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* With it go the aliases that were made. */
+static void remove_copy(Copy *copy)
+{
+	Pb__DeleteImageRequest in = PB__DELETE_IMAGE_REQUEST__INIT;
+	void *operation = NULL;
+	in.fingerprint = copy->image->fingerprint;
+	in.project = (char *)(copy->options->project ? copy->options->project : "");
+	if (incus_call_unary(copy->to, incus_method("DeleteImage"), &in, &operation, NULL) == 0)
+		incus_operation_wait(copy->to, operation, NULL, NULL, NULL, NULL);
+	incus_message_free(operation);
+}
+
+int incus_copy_image(incus_client *from, const char *image, incus_client *to,
+    const incus_image_copy *options, char **ret_fingerprint, incus_error **err)
+{
+	static const incus_image_copy plain;
+	Copy copy = { from, to, options ? options : &plain, NULL };
+	if (find_image(&copy, image, err) < 0)
+		return -1;
+	int result = copy_data(&copy, err);
+	if (result == 0 && make_aliases(&copy, err) < 0) {
+		remove_copy(&copy);
+		result = -1;
+	}
+	if (result == 0 && ret_fingerprint)
+		*ret_fingerprint = strdup(copy.image->fingerprint);
+	incus_message_free(copy.image);
+	return result;
+}

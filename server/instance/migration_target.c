@@ -1,0 +1,316 @@
+#include "server/instance/migration_target.h"
+#include "sdk/base/moment_message.h"
+#include "sdk/base/names.h"
+#include "server/instance/copy.h"
+#include "server/instance/migration_data.h"
+#include "server/storage/volume_block.h"
+#include <string.h>
+
+enum { VERSION = 1, SNAPSHOTS_MAX = 100000, TREE_SIZE = 200 * 1024, ENTRY_SIZE = 32 };
+
+MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op)
+{
+	MigrationTarget t = { .peer = peer, .type = type, .op = op };
+	t.snapshots = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	return t;
+}
+
+int migration_target_end(MigrationTarget *t, int result, Error *failure, Error **err)
+{
+	migration_peer_report(t->peer, failure);
+	migration_peer_close(t->peer);
+	g_ptr_array_unref(t->snapshots);
+	g_free(t->native);
+	return result < 0 ? error_propagate(err, failure) : 0;
+}
+
+SnapshotRow *migration_snapshot_row(const InstanceSnapshot *s)
+{
+	SnapshotRow *row = g_new0(SnapshotRow, 1);
+	row->name = g_strdup(s->name);
+	row->description = g_strdup(s->description);
+	row->created = s->created;
+	row->expires = s->expires;
+	return row;
+}
+
+static const char *whole_method(const MigrationTarget *t)
+{
+	return t->content == CONTENT_FILESYSTEM ? "tar" : "block";
+}
+
+static int unexpected(Error **err)
+{
+	return error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
+}
+
+/* ---- the offer ---- */
+
+/* What a stranger says a snapshot is, as a row could be. */
+static int check_snapshot(MigrationTarget *t, const InstanceSnapshot *s, Error **err)
+{
+	if (name_check_snapshot(s->name, err) < 0 ||
+	    t->check(t, s, err) < 0)
+		return error_prefix(err, "Snapshot of the other server");
+	if (copy_find_named(t->snapshots, s->name))
+		return error_set(
+		    err, ERROR_INVALID, "The other server offers snapshot \"%s\" twice", s->name);
+	return 0;
+}
+
+static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, Error **err)
+{
+	g_autoptr(InstanceSnapshot) s = g_new0(InstanceSnapshot, 1);
+	s->name = g_strdup(from->name);
+	s->description = g_strdup(from->description);
+	s->created = MAX(from->created, 0);
+	s->expires = moment_from_message(from->expires);
+	s->config = config_from_map(from->n_config, from->config);
+	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
+	s->devices = devices_from_map(from->n_devices, from->devices);
+	if (t->snapshots->len >= SNAPSHOTS_MAX)
+		return error_set(
+		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
+	if (check_snapshot(t, s, err) < 0)
+		return -1;
+	g_ptr_array_add(t->snapshots, g_steal_pointer(&s));
+	return 0;
+}
+
+static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error **err)
+{
+	if (offer->version != VERSION)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "The other server speaks version %u of migration streams, this one %d",
+		    offer->version, VERSION);
+	if (strcmp(offer->type, t->type) != 0)
+		return error_set(err, ERROR_INVALID, "The other server sends a %s, not a %s",
+		    name_check_line(offer->type, NULL) < 0 ? "stranger" : offer->type, t->type);
+	VolumeContent content;
+	if (volume_content_parse(offer->content_type, &content, err) < 0)
+		return -1;
+	if (content != t->content)
+		return error_set(err, ERROR_INVALID,
+		    "The other server sends a volume of content type \"%s\", not \"%s\"",
+		    volume_content_name(content), volume_content_name(t->content));
+	for (size_t n = 0; n < offer->n_methods && !t->native; n++)
+		if (strcmp(offer->methods[n], whole_method(t)) != 0)
+			t->native = g_strdup(offer->methods[n]);
+	t->size = offer->size;
+	for (size_t n = 0; !t->alone && n < offer->n_snapshots; n++)
+		if (take_snapshot(t, offer->snapshots[n], err) < 0)
+			return -1;
+	return 0;
+}
+
+int migration_target_offer(MigrationTarget *t, Error **err)
+{
+	for (gboolean more = TRUE; more;) {
+		Pb__MigrationMessage *message;
+		if (migration_peer_receive(t->peer, &message, err) < 0)
+			return -1;
+		int result = message->offer ? take_offer(t, message->offer, err) : unexpected(err);
+		more = result == 0 && message->offer->more;
+		pb__migration_message__free_unpacked(message, NULL);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- asking ---- */
+
+static int request(
+    MigrationTarget *t, const char *snapshot, const char *method, const char *parent, Error **err)
+{
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	Pb__MigrationRequest ask = PB__MIGRATION_REQUEST__INIT;
+	ask.snapshot = (char *)snapshot;
+	ask.method = (char *)method;
+	ask.parent = (char *)parent;
+	message.request = &ask;
+	return migration_peer_send(t->peer, &message, err);
+}
+
+static Pb__MigrationEntry *entry_of(const TreeEntry *own, Arena *arena)
+{
+	Pb__MigrationEntry *entry = arena_message(arena, Pb__MigrationEntry, pb__migration_entry);
+	entry->path = (ProtobufCBinaryData){ strlen(own->path), (uint8_t *)own->path };
+	if (!own->directory)
+		entry->digest = (ProtobufCBinaryData){ TREE_DIGEST, (uint8_t *)own->digest };
+	return entry;
+}
+
+static int send_list(MigrationTarget *t, const GPtrArray *had, Error **err)
+{
+	guint next = 0;
+	do {
+		g_autoptr(Arena) arena = arena_new();
+		Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+		Pb__MigrationTree tree = PB__MIGRATION_TREE__INIT;
+		tree.entries = arena_alloc(
+		    arena, (TREE_SIZE / ENTRY_SIZE + 1) * sizeof(*tree.entries));
+		for (size_t size = 0; next < had->len && size < TREE_SIZE; next++) {
+			tree.entries[tree.n_entries] = entry_of(had->pdata[next], arena);
+			size += ENTRY_SIZE + tree.entries[tree.n_entries++]->path.len;
+		}
+		tree.more = next < had->len;
+		message.tree = &tree;
+		if (migration_peer_send(t->peer, &message, err) < 0)
+			return -1;
+	} while (next < had->len);
+	return 0;
+}
+
+static int receive_kept(MigrationTarget *t, guint n_entries, GByteArray *bits, Error **err)
+{
+	guint wanted = (n_entries + 7) / 8;
+	for (gboolean more = wanted > 0; more;) {
+		Pb__MigrationMessage *message;
+		if (migration_peer_receive(t->peer, &message, err) < 0)
+			return -1;
+		int result = message->kept && message->kept->bits.len <= wanted - bits->len ?
+		    0 :
+		    unexpected(err);
+		if (result == 0)
+			g_byte_array_append(
+			    bits, message->kept->bits.data, (guint)message->kept->bits.len);
+		more = result == 0 && message->kept->more;
+		pb__migration_message__free_unpacked(message, NULL);
+		if (result < 0)
+			return -1;
+	}
+	return bits->len == wanted ? 0 : unexpected(err);
+}
+
+/* ---- taking ---- */
+
+typedef struct Taken {
+	VolumeArrival *arrival;
+	GPtrArray *had;
+	GByteArray *kept;
+	const char *snapshot;
+	uint64_t limit;
+} Taken;
+
+static int read_tree(int fd, void *data, Error **err)
+{
+	const Taken *taken = data;
+	return volume_arrival_unpack(
+	    taken->arrival, taken->had, taken->kept, fd, taken->limit, err);
+}
+
+static int read_block(int fd, void *data, Error **err)
+{
+	const Taken *taken = data;
+	return volume_arrival_block(taken->arrival, fd, taken->limit, err);
+}
+
+static int read_native(int fd, void *data, Error **err)
+{
+	const Taken *taken = data;
+	return volume_arrival_receive(taken->arrival, taken->snapshot, fd, err);
+}
+
+/* The disk becomes that of the snapshot ("": of the volume). */
+static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *snapshot,
+    uint64_t limit, Error **err)
+{
+	gboolean refused;
+	Taken taken = { .arrival = arrival, .limit = limit };
+	if (request(t, snapshot, "block", "", err) < 0 ||
+	    migration_data_receive(t->peer, read_block, &taken, t->op,
+		*snapshot ? snapshot : "disk", &refused, err) < 0)
+		return -1;
+	return refused ?
+	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this volume") :
+	    0;
+}
+
+/* The tree becomes that of the snapshot ("": of the volume). */
+static int take_tree(
+    MigrationTarget *t, VolumeArrival *arrival, const char *snapshot, uint64_t limit, Error **err)
+{
+	g_autoptr(GPtrArray) had = NULL;
+	g_autoptr(GByteArray) kept = g_byte_array_new();
+	gboolean refused;
+	if (volume_arrival_list(arrival, &had, err) < 0 ||
+	    request(t, snapshot, "tar", "", err) < 0 || send_list(t, had, err) < 0 ||
+	    receive_kept(t, had->len, kept, err) < 0)
+		return -1;
+	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
+	if (migration_data_receive(t->peer, read_tree, &taken, t->op,
+		*snapshot ? snapshot : "rootfs", &refused, err) < 0)
+		return -1;
+	return refused ?
+	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :
+	    0;
+}
+
+/* snapshots: InstanceSnapshot *, to be laid down before the instance itself. */
+static int take_whole(MigrationTarget *t, VolumeArrival *arrival, const GPtrArray *snapshots,
+    uint64_t limit, Error **err)
+{
+	int (*take)(MigrationTarget *, VolumeArrival *, const char *, uint64_t, Error **) =
+	    t->content == CONTENT_FILESYSTEM ? take_tree : take_block;
+	for (guint n = 0; n < snapshots->len; n++) {
+		g_autoptr(SnapshotRow) row = migration_snapshot_row(snapshots->pdata[n]);
+		if (take(t, arrival, row->name, limit, err) < 0 ||
+		    volume_arrival_snapshot(arrival, row, err) < 0)
+			return error_prefix(err, "Snapshot \"%s\"", row->name);
+	}
+	return take(t, arrival, "", limit, err);
+}
+
+static int take_natives(MigrationTarget *t, VolumeArrival *arrival, gboolean *ret_refused, Error **err)
+{
+	const char *parent = "";
+	*ret_refused = FALSE;
+	for (guint n = 0; n <= t->snapshots->len && !*ret_refused; n++) {
+		const char *name = n < t->snapshots->len ?
+		    ((InstanceSnapshot *)t->snapshots->pdata[n])->name :
+		    "";
+		Taken taken = { .arrival = arrival, .snapshot = *name ? name : NULL };
+		if (request(t, name, t->native, parent, err) < 0 ||
+		    migration_data_receive(t->peer, read_native, &taken, t->op,
+			*name ? name : "rootfs", ret_refused, err) < 0)
+			return -1;
+		parent = name;
+	}
+	return 0;
+}
+
+/* ---- a volume ---- */
+
+int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
+    const Config *config, uint64_t limit, VolumeArrival **ret, Error **err)
+{
+	gboolean refused = TRUE;
+	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
+		g_autoptr(VolumeArrival) native = NULL;
+		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
+		    take_natives(t, native, &refused, err) < 0)
+			return -1;
+		if (!refused)
+			*ret = g_steal_pointer(&native);
+	}
+	if (!refused)
+		return 0;
+	g_autoptr(VolumeArrival) arrival = NULL;
+	if (volume_arrival_new(pool, volume, config, FALSE, &arrival, err) < 0 ||
+	    take_whole(t, arrival, t->snapshots, limit, err) < 0)
+		return -1;
+	*ret = g_steal_pointer(&arrival);
+	return 0;
+}
+
+int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
+    const GPtrArray *fresh, uint64_t limit, Error **err)
+{
+	g_autoptr(VolumeArrival) arrival = NULL;
+	g_autoptr(GPtrArray) none = g_ptr_array_new();
+	if (volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
+	    take_whole(t, arrival, fresh, limit, err) < 0)
+		return -1;
+	return volume_arrival_finish(arrival, "", none, err);
+}

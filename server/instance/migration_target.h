@@ -1,0 +1,39 @@
+#pragma once
+/*
+ * The receiving side of a migration: a volume with its snapshots, whatever it belongs to, from a
+ * peer, which may be a stranger.
+ */
+#include "server/instance/migration_peer.h"
+#include "server/instance/snapshot.h"
+#include "server/storage/volume_stream.h"
+
+typedef struct MigrationTarget MigrationTarget;
+struct MigrationTarget {
+	MigrationPeer *peer;
+	const char *type;      /* that is wanted: "container", "custom", ... */
+	VolumeContent content; /* likewise */
+	gboolean alone;	       /* without snapshots */
+	/* Whether an offered snapshot's keys and devices could be of ours. */
+	int (*check)(const MigrationTarget *target, const InstanceSnapshot *snapshot, Error **err);
+	Operation *op;
+	/* From the offer: */
+	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
+	char *native;	      /* method of the sender's driver; NULL: none */
+	uint64_t size;	      /* of a disk; what it says */
+};
+
+MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op);
+/* The offer of a peer that is open. */
+int migration_target_offer(MigrationTarget *target, Error **err);
+/* The data of a new volume with the snapshots that were offered, not yet in its place.
+ * limit: bytes that it may have; 0: none. */
+int migration_target_fill(MigrationTarget *target, Pool *pool, const Volume *volume,
+    const Config *config, uint64_t limit, VolumeArrival **ret, Error **err);
+/* Brings an existing volume up to date, taking `fresh` (of the offered snapshots) on the way. */
+int migration_target_renew(MigrationTarget *target, Pool *pool, const Volume *volume,
+    const GPtrArray *fresh, uint64_t limit, Error **err);
+/* Tells the other side how it ended, and frees; takes `failure`. */
+int migration_target_end(MigrationTarget *target, int result, Error *failure, Error **err);
+
+/* The row of its volume's snapshot. */
+SnapshotRow *migration_snapshot_row(const InstanceSnapshot *snapshot);
