@@ -5,9 +5,9 @@
 #include "cli/image_commands.h"
 #include "cli/message.h"
 #include "cli/progress.h"
-#include "cli/stream.h"
-#include "incus/v1/image.pb-c.h"
+#include "cli/sdk_error.h"
 #include <glib/gstdio.h>
+#include <incus/transfer.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -143,76 +143,29 @@ static int push(Copy *copy, Error **err)
 	return error_propagate(err, g_steal_pointer(&problem));
 }
 
-/* Every message of the export becomes one of the upload. */
-static int carry(Stream *from, Stream *to, Pb__CreateImageRequest *first, uint64_t total,
-    Progress *progress, Error **err)
+static int show(uint64_t done, uint64_t total, void *data)
 {
-	ProtobufCMessage *message;
-	uint64_t done = 0;
-	while (stream_receive(from, &message, err) == 0) {
-		if (!message)
-			return 0;
-		const Pb__ImageFile *piece = (const Pb__ImageFile *)message;
-		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT,
-				       *out = first ? first : &more;
-		out->data = piece->data;
-		out->part = piece->part;
-		out->part_filename = piece->part_filename;
-		first = NULL;
-		bool refused = stream_send(to, &out->base, NULL) < 0;
-		done += piece->data.len;
-		progress_bytes(progress, done, total);
-		stream_message_free(message);
-		if (refused)
-			return 0; /* the reply says why */
-	}
-	return -1;
+	progress_bytes(data, done, total);
+	return 0;
 }
 
-static char *query_of(const json_t *values, const char *key)
+static int relay_from_server(Copy *copy, Error **err)
 {
-	g_autoptr(GString) out = g_string_new(NULL);
-	size_t i;
-	json_t *value;
-	json_array_foreach(values, i, value) {
-		g_string_append_printf(out, "%s%s=", out->len ? "&" : "", key);
-		g_string_append_uri_escaped(out, json_string_value(value), NULL, FALSE);
-	}
-	return g_string_free(g_steal_pointer(&out), FALSE);
-}
-
-static json_t *relay_streams(Copy *copy, Stream *from, Error **err)
-{
-	g_autofree char *query =
-	    query_of(server_keep(copy->cli, profiles_of(copy->cli)), "profile");
-	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
-	in.project = (char *)(*copy->project	  ? copy->project
-			      : copy->to->project ? copy->to->project
-						  : "");
-	in.public_ = (char *)(flag_bool(copy->cli, "public") ? "1" : "");
-	in.filename = (char *)json_get_text(copy->data, "filename");
-	in.fingerprint = (char *)json_get_text(copy->data, "fingerprint");
-	in.properties =
-	    image_properties_query(copy->cli, json_object_get(copy->data, "properties"));
-	in.profiles = query;
-	g_autoptr(Stream) to = stream_open(copy->to, "CreateImage", NULL, err);
-	if (!to)
-		return NULL;
 	Progress progress;
+	incus_error *problem = NULL;
+	incus_image_copy options = {
+		.project = *copy->project ? copy->project : NULL,
+		.aliases = flag_list(copy->cli, "alias", NULL),
+		.profiles = flag_list(copy->cli, "profile", NULL),
+		.copy_aliases = flag_bool(copy->cli, "copy-aliases"),
+		.public = flag_bool(copy->cli, "public"),
+		.transfer = { show, &progress },
+	};
 	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");
-	int result =
-	    carry(from, to, &in, (uint64_t)json_get_int(copy->data, "size"), &progress, err);
+	int result = incus_copy_image(copy->from->client,
+	    json_get_text(copy->data, "fingerprint"), copy->to->client, &options, NULL, &problem);
 	progress_end(&progress);
-	return result < 0 ? NULL : image_upload_finish(copy->to, to, "Copying the image", err);
-}
-
-static json_t *relay_from_server(Copy *copy, Error **err)
-{
-	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
-	in.fingerprint = (char *)json_get_text(copy->data, "fingerprint");
-	in.project = (char *)(copy->from->project ? copy->from->project : "");
-	g_autoptr(Stream) from = stream_open(copy->from, "ExportImage", &in.base, err);
-	return from ? relay_streams(copy, from, err) : NULL;
+	return result < 0 ? error_from_sdk(err, problem) : 0;
 }
 
 static json_t *relay_from_image_server(Copy *copy, Error **err)
@@ -240,11 +193,11 @@ static json_t *relay_from_image_server(Copy *copy, Error **err)
 
 static int relay(Copy *copy, Error **err)
 {
-	json_t *done =
-		   copy->from ? relay_from_server(copy, err) : relay_from_image_server(copy, err),
-	       *alias;
+	json_t *alias;
 	size_t i;
-	if (!done)
+	if (copy->from)
+		return relay_from_server(copy, err);
+	if (!relay_from_image_server(copy, err))
 		return -1;
 	json_array_foreach(copy->aliases, i, alias) {
 		json_t *request =

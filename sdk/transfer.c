@@ -191,6 +191,15 @@ int incus_create_storage_pool_volume_from_backup(incus_client *client,
 	return restore(client, "ImportStoragePoolVolume", &in, clear_volume, fd, transfer, err);
 }
 
+int incus_create_storage_pool_volume_from_iso(incus_client *client,
+    const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
+    incus_error **err)
+{
+	Pb__ImportStoragePoolVolumeRequest in = *first;
+	in.file_type = (char *)"iso";
+	return incus_create_storage_pool_volume_from_backup(client, &in, fd, transfer, err);
+}
+
 /* ---- images ---- */
 
 static void clear_image(void *message)
@@ -301,17 +310,13 @@ static int find_image(Copy *copy, const char *name, incus_error **err)
 	return result;
 }
 
-/* "os=debian&release=bookworm", escaped. */
-static char *properties_of(const Pb__Image *image)
+/* Adds "key=value", escaped, after what is there. */
+static void add_query(GString *text, const char *key, const char *value)
 {
-	GString *text = g_string_new(NULL);
-	for (size_t i = 0; i < image->n_properties; i++) {
-		g_string_append(text, i ? "&" : "");
-		g_string_append_uri_escaped(text, image->properties[i]->key, NULL, FALSE);
-		g_string_append_c(text, '=');
-		g_string_append_uri_escaped(text, image->properties[i]->value, NULL, FALSE);
-	}
-	return g_string_free(text, FALSE);
+	g_string_append(text, text->len ? "&" : "");
+	g_string_append_uri_escaped(text, key, NULL, FALSE);
+	g_string_append_c(text, '=');
+	g_string_append_uri_escaped(text, value, NULL, FALSE);
 }
 
 /* Every message of the export becomes one of the upload. 0 also when the target takes no more. */
@@ -341,13 +346,20 @@ static int copy_data(Copy *copy, incus_error **err)
 {
 	Pb__ExportImageRequest export = PB__EXPORT_IMAGE_REQUEST__INIT;
 	Pb__CreateImageRequest out = PB__CREATE_IMAGE_REQUEST__INIT;
-	g_autofree char *properties = properties_of(copy->image);
+	g_autoptr(GString) properties = g_string_new(NULL), profiles = g_string_new(NULL);
+	const char *const *profile = copy->options->profiles;
 	incus_stream *from = NULL, *to = NULL;
+	for (size_t i = 0; i < copy->image->n_properties; i++)
+		add_query(
+		    properties, copy->image->properties[i]->key, copy->image->properties[i]->value);
+	for (; profile && *profile; profile++)
+		add_query(profiles, "profile", *profile);
 	export.fingerprint = out.fingerprint = copy->image->fingerprint;
 	out.project = (char *)(copy->options->project ? copy->options->project : "");
 	out.public_ = (char *)(copy->options->public ? "1" : "");
 	out.filename = copy->image->filename;
-	out.properties = properties;
+	out.properties = properties->str;
+	out.profiles = profiles->str;
 	int result = incus_stream_open(
 	    copy->from, incus_method("ExportImage"), &export, &from, err);
 	if (result == 0)
@@ -373,18 +385,27 @@ static int make_alias(Copy *copy, const char *name, const char *description, inc
 	return incus_call_unary(copy->to, incus_method("CreateImageAlias"), &in, NULL, err);
 }
 
+/* Whether `name` is among the first n of a list. */
+static gboolean listed(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return TRUE;
+	return FALSE;
+}
+
 static int make_aliases(Copy *copy, incus_error **err)
 {
 	const char *const *names = copy->options->aliases;
-	size_t n = copy->options->copy_aliases ? copy->image->n_aliases : 0;
-	for (; names && *names; names++)
-		if (make_alias(copy, *names, "", err) < 0)
+	size_t n = names ? g_strv_length((char **)names) : 0;
+	size_t n_own = copy->options->copy_aliases ? copy->image->n_aliases : 0;
+	for (size_t i = 0; i < n; i++)
+		if (!listed(names, i, names[i]) && make_alias(copy, names[i], "", err) < 0)
 			return -1;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n_own; i++) {
 		const Pb__ImageAlias *alias = copy->image->aliases[i];
-		if (copy->options->aliases && g_strv_contains(copy->options->aliases, alias->name))
-			continue;
-		if (make_alias(copy, alias->name, alias->description, err) < 0)
+		if (!listed(names, n, alias->name) &&
+		    make_alias(copy, alias->name, alias->description, err) < 0)
 			return -1;
 	}
 	return 0;

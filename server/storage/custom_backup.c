@@ -109,9 +109,6 @@ static int pack(BackupOwner *owner, const BackupSpec *spec, Pack *sink, struct O
 	const Target *target = owner->object;
 	g_autoptr(GPtrArray) rows = NULL;
 	g_autofree char *yaml = NULL;
-	if (target->volume->content == CONTENT_ISO)
-		return error_set(err, ERROR_INVALID,
-		    "Volumes of content type \"iso\" do not change and need no backups");
 	if (list_snapshots(target, spec, &rows, err) < 0)
 		return -1;
 	g_autofree char *header = NULL;

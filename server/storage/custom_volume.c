@@ -92,8 +92,10 @@ static Config *stored_config(const Config *config, const Config *before)
 	while (g_hash_table_iter_next(&iter, &key, NULL))
 		if (is_owners(key))
 			g_hash_table_iter_remove(&iter);
+	if (!before)
+		return stored;
 	g_hash_table_iter_init(&iter, (GHashTable *)before);
-	while (before && g_hash_table_iter_next(&iter, &key, &value))
+	while (g_hash_table_iter_next(&iter, &key, &value))
 		if (volume_key_is_internal(key) || is_owners(key))
 			config_set(stored, key, value);
 	return stored;

@@ -88,7 +88,7 @@ static int dir_pool_delete(DriverPool *pool, Error **err)
 
 static int dir_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	if (spread_mkdir(volume->path) < 0)
+	if (spread_mkdir(volume->path, volume->path) < 0)
 		return errno == EEXIST ? error_set(err, ERROR_EXISTS,
 					     "Volume \"%s\" already exists on storage pool \"%s\"",
 					     volume->name, pool->name) :

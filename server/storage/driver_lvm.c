@@ -91,10 +91,13 @@ static const char *option(const DriverVolume *volume, const char *key, const cha
 	return value ? value : initial;
 }
 
+enum { SECTOR = 512 };
+
 static int size_of(const DriverVolume *volume, int64_t *ret_bytes, Error **err)
 {
 	if (units_parse_bytes(option(volume, "size", "10GiB"), ret_bytes, err) < 0)
 		return -1;
+	*ret_bytes = (*ret_bytes + SECTOR - 1) / SECTOR * SECTOR; /* as the tools want it */
 	return *ret_bytes > 0 ? 0 :
 				error_set(err, ERROR_INVALID, "A volume of 0 bytes cannot be made");
 }
@@ -144,7 +147,7 @@ int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **e
 	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its
 	 * tables need. */
 	g_autofree char *size = g_strdup_printf(
-	    "%" PRId64 "b", volume->bytes + volume->bytes / 50 + (8 << 20));
+	    "%" PRId64 "m", (volume->bytes + volume->bytes / 50 + (9 << 20)) >> 20);
 	return lvm_run(err, "lvcreate", "-y", "-s", "-n", name, "--size", size, origin, NULL);
 }
 

@@ -49,7 +49,7 @@ static const char *option(const DriverVolume *volume, const char *key, const cha
 	return value ? value : initial;
 }
 
-static gboolean is_zvol_wanted(const DriverVolume *volume)
+gboolean zfs_is_zvol_wanted(const DriverVolume *volume)
 {
 	return volume->content != CONTENT_FILESYSTEM ||
 	    config_true(volume->config, "zfs.block_mode");
@@ -139,9 +139,9 @@ static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return error_set(err, ERROR_EXISTS,
 		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
-	int result = is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) :
+	int result = zfs_is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) :
 					      make_dataset(volume, dataset, err);
-	if (result == 0 && (is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
+	if (result == 0 && (zfs_is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
 		return 0;
 	zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 	return -1;

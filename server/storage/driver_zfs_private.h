@@ -41,6 +41,8 @@ int zfs_volume_clone(
 int zfs_volume_send(
     DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+/* What the volume's configuration makes of it. */
+gboolean zfs_is_zvol_wanted(const DriverVolume *volume);
 /* The dataset with its snapshots, at once or as a ghost; then ghosts that nobody needs any more. */
 int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err);
 /* size, zfs.blocksize... of a new or copied volume. */

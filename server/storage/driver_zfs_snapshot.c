@@ -255,8 +255,9 @@ int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Err
 	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot)
 						 : g_strdup_printf("%s@%s", dataset, unique);
 	const char *const argv[] = { "zfs", "receive", "-F", "-u", name, NULL };
+	const char *const zvol[] = { "zfs", "receive", "-F", "-u", "-o", "volmode=dev", name, NULL };
 	gboolean there = zfs_exists(dataset);
-	if (zfs_stream(argv, fd, 0, err) < 0) {
+	if (zfs_stream(!there && zfs_is_zvol_wanted(volume) ? zvol : argv, fd, 0, err) < 0) {
 		if (!there)
 			zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 		return -1;

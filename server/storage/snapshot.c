@@ -4,6 +4,7 @@
 #include "sdk/base/own.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
+#include "server/storage/spread.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -39,10 +40,21 @@ static int rename_tree(const char *from, const char *to, Error **err)
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot move \"%s\" to \"%s\"", from, to);
 }
 
-/* `from` is copied to `partial`, which then becomes `to`: it is there whole or not at all. */
-static int copy_into_place(const char *from, const char *partial, const char *to, Error **err)
+/* An empty directory, whatever was there; `beside` as for spread_mkdir(). */
+static int make_partial(const char *partial, const char *beside, Error **err)
 {
-	if (file_remove_all(AT_FDCWD, partial, err) < 0 || file_mkdir_all(partial, 0700, err) < 0)
+	if (file_remove_all(AT_FDCWD, partial, err) < 0)
+		return -1;
+	return spread_mkdir(partial, beside) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", partial);
+}
+
+/* `from` is copied to `partial`, which then becomes `to`: it is there whole or not at all. */
+static int copy_into_place(
+    const char *from, const char *partial, const char *beside, const char *to, Error **err)
+{
+	if (make_partial(partial, beside, err) < 0)
 		return -1;
 	if (volume_copy_tree(from, partial, NULL, err) == 0 && rename_tree(partial, to, err) == 0)
 		return 0;
@@ -61,9 +73,10 @@ static int data_create(Pool *pool, const Volume *snapshot, VolumePlace place, Er
 	volume.snapshot = NULL;
 	g_autofree char *from = volume_path(pool, &volume, place);
 	g_autofree char *partial = volume_path(pool, snapshot, PLACE_DELETED);
+	g_autofree char *beside = volume_path(pool, &volume, PLACE_UNFINISHED);
 	if (make_folder(pool, snapshot, PLACE_DELETED, err) < 0)
 		return -1;
-	int result = copy_into_place(from, partial, call->path, err);
+	int result = copy_into_place(from, partial, beside, call->path, err);
 	remove_folder(pool, snapshot, PLACE_DELETED);
 	return result;
 }
@@ -76,6 +89,7 @@ static int data_delete(Pool *pool, const Volume *snapshot, Error **err)
 		result = pool->driver->snapshot_delete(&call->pool, &call->volume, err);
 	} else if (access(call->path, F_OK) == 0) {
 		g_autofree char *gone = volume_path(pool, snapshot, PLACE_DELETED);
+		spread_removing(call->path);
 		result = make_folder(pool, snapshot, PLACE_DELETED, err) < 0 ||
 			rename_tree(call->path, gone, err) < 0 ||
 			file_remove_all(AT_FDCWD, gone, err) < 0 ?
@@ -103,13 +117,14 @@ static int restore_tree(Pool *pool, const Volume *volume, const Volume *snapshot
 {
 	g_autofree char *from = volume_path(pool, snapshot, PLACE_OWN);
 	g_autofree char *partial = volume_path(pool, volume, PLACE_UNFINISHED);
-	if (file_remove_all(AT_FDCWD, partial, err) < 0 || file_mkdir_all(partial, 0700, err) < 0)
+	if (make_partial(partial, partial, err) < 0)
 		return -1;
 	int result = volume_copy_tree(from, partial, NULL, err);
 	if (result == 0 &&
 	    renameat2(AT_FDCWD, partial, AT_FDCWD, volume->path, RENAME_EXCHANGE) < 0)
 		result = error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot replace \"%s\"", volume->path);
+	spread_removing(partial);
 	if (file_remove_all(AT_FDCWD, partial, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

@@ -43,8 +43,8 @@ void spread_removing(const char *path)
 	g_mutex_unlock(&lock);
 }
 
-/* A new directory beside `path`; those in bad places stay until a good one is found, so that the
- * file system does not choose their place again. NULL: errno. */
+/* A new directory with a name that begins with `path`; those in bad places stay until a good one is
+ * found, so that the file system does not choose their place again. NULL: errno. */
 static char *make_beside(const char *path)
 {
 	char *made[TRIES];
@@ -68,9 +68,9 @@ static char *make_beside(const char *path)
 	return n > 0 ? made[n - 1] : NULL;
 }
 
-int spread_mkdir(const char *path)
+int spread_mkdir(const char *path, const char *beside)
 {
-	g_autofree char *made = make_beside(path);
+	g_autofree char *made = make_beside(beside);
 	if (!made)
 		return -1;
 	if (renameat2(AT_FDCWD, made, AT_FDCWD, path, RENAME_NOREPLACE) == 0)

@@ -7,7 +7,9 @@
  * (pool_repair.c) is placed by its name, so making it again under another name moves it.
  */
 
-/* mkdir(path, 0700), away from where trees were removed lately. -1 is errno. */
-int spread_mkdir(const char *path);
+/* mkdir(path, 0700), away from where trees were removed lately. `beside` is a name in a directory
+ * with the T attribute, on the same file system: the new one is made there under a name that begins
+ * so, and moved. -1 is errno. */
+int spread_mkdir(const char *path, const char *beside);
 /* To be told before a volume's tree is removed. */
 void spread_removing(const char *path);

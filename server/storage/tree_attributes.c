@@ -60,14 +60,14 @@ static void add_acl_entry(
 	gboolean user = tag == ARCHIVE_ENTRY_ACL_USER;
 	gboolean named = user || tag == ARCHIVE_ENTRY_ACL_GROUP;
 	int qualifier = named ? (int)id_map_inside(owners, user, le32toh(acl->id)) : -1;
-	/* The reader goes by numbers; a name must be there, or libarchive leaves the entry out. */
-	g_autofree char *name = named ? g_strdup_printf("%d", qualifier) : NULL;
 	if (named)
 		acl->id = htole32((uint32_t)qualifier);
+	/* The reader goes by numbers; a name must be there, or libarchive leaves the entry out. */
+	g_autofree char *name = named ? g_strdup_printf("%d", qualifier) : NULL;
 	archive_entry_acl_add_entry(entry, type, permset, tag, qualifier, name);
 }
 
-/* Written twice: as tar has it, and as the attribute that Incus looks for. */
+/* ACLs are written twice: as tar has them, and as the attributes that Incus looks for. */
 static int get_acl(struct archive_entry *entry, const char *name, char *value, size_t size,
     const GArray *owners)
 {

@@ -87,7 +87,8 @@ static int put_volume(char **args, const incus_transfer *transfer)
 	Pb__ImportStoragePoolVolumeRequest first = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT;
 	first.pool = args[1];
 	first.name = args[2];
-	return incus_create_storage_pool_volume_from_backup(
+	return (strstr(args[0], ".iso") ? incus_create_storage_pool_volume_from_iso :
+					  incus_create_storage_pool_volume_from_backup)(
 	    client, &first, open_file(args[0], O_RDONLY), transfer, &error);
 }
 

@@ -12,7 +12,7 @@ blank_disks() {
 			zpool destroy -f "$pool"
 		done
 		for part in "$disk"?* "$disk"; do [ ! -b "$part" ] || wipefs -qaf "$part"; done
-		blockdev --rereadpt "$disk"
+		blockdev --rereadpt "$disk" 2>/dev/null || true
 	done
 	udevadm settle
 }

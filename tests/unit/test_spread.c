@@ -23,21 +23,22 @@ static void makes_one_directory(void **state)
 {
 	g_autofree char *top = g_dir_make_tmp("spread-XXXXXX", NULL);
 	g_autofree char *path = g_build_filename(top, "volume", NULL);
+	g_autofree char *beside = g_build_filename(top, "other", NULL);
 	struct stat st;
-	assert_int_equal(spread_mkdir(path), 0);
+	assert_int_equal(spread_mkdir(path, beside), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_true(S_ISDIR(st.st_mode));
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(count_names(top), 1);
 	/* There already: refused, and nothing is left of the attempt. */
 	errno = 0;
-	assert_int_equal(spread_mkdir(path), -1);
+	assert_int_equal(spread_mkdir(path, beside), -1);
 	assert_int_equal(errno, EEXIST);
 	assert_int_equal(count_names(top), 1);
 	/* Every place near was freed a moment ago: one is taken all the same. */
 	spread_removing(path);
 	assert_int_equal(rmdir(path), 0);
-	assert_int_equal(spread_mkdir(path), 0);
+	assert_int_equal(spread_mkdir(path, beside), 0);
 	assert_int_equal(count_names(top), 1);
 	rmdir(path);
 	rmdir(top);
@@ -47,7 +48,8 @@ static void tells_why_not(void **state)
 {
 	g_autofree char *top = g_dir_make_tmp("spread-XXXXXX", NULL);
 	g_autofree char *path = g_build_filename(top, "nowhere", "volume", NULL);
-	assert_int_equal(spread_mkdir(path), -1);
+	const char *beside = path;
+	assert_int_equal(spread_mkdir(path, beside), -1);
 	assert_int_equal(errno, ENOENT);
 	spread_removing(path); /* nothing there: nothing to remember */
 	assert_int_equal(count_names(top), 0);

@@ -37,6 +37,7 @@ typedef struct incus_image_copy {
 	const char *project;	    /* of the copy; NULL: that of the target's client */
 	const char *const *aliases; /* to make, NULL-terminated; NULL: none */
 	bool copy_aliases;	    /* those of the source too */
+	const char *const *profiles; /* of instances made from it; NULL: "default" */
 	bool public;		    /* anybody may see and export it */
 	incus_transfer transfer;
 } incus_image_copy;
@@ -57,6 +58,10 @@ int incus_get_storage_pool_volume_backup_file(incus_client *client, const char *
 int incus_create_instance_from_backup(incus_client *client, const Pb__ImportInstanceRequest *first,
     int fd, const incus_transfer *transfer, incus_error **err);
 int incus_create_storage_pool_volume_from_backup(incus_client *client,
+    const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
+    incus_error **err);
+/* Makes a volume of content type "iso" of the rest of fd; `first` has pool and name. */
+int incus_create_storage_pool_volume_from_iso(incus_client *client,
     const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
     incus_error **err);
 
