@@ -52,13 +52,14 @@ static void choose_identity(Daemon *d, const char *project, const char *name,
 		forget_identity(((InstanceSnapshot *)index->snapshots->pdata[n])->config);
 }
 
-/* The pool that is asked for, else the backup's, else what the profiles say. */
+/* The pool that is asked for, else the backup's, else what the profiles (whose devices these are)
+ * say. */
 static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index,
-    const Devices *expanded, char **ret_pool, Error **err)
+    const Devices *profiles, char **ret_pool, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	Config *root = NULL;
-	device_root_disk(expanded, NULL, &root, NULL);
+	device_root_disk(profiles, NULL, &root, NULL);
 	const char *usual = root ? config_get(root, "pool") : NULL;
 	const char *names[] = { *index->volume->pool ? index->volume->pool : NULL, usual };
 	if (asked && *asked) {
@@ -95,11 +96,14 @@ static int plan_devices(Daemon *d, const char *project, const char *pool, const 
     Plan *plan, Error **err)
 {
 	g_autoptr(Config) config = NULL;
-	g_autoptr(GHashTable) expanded = NULL;
+	g_autoptr(Config) unused = NULL;
+	g_autoptr(GHashTable) expanded = NULL, profiles = NULL, none = devices_new();
 	plan->devices = devices_copy(index->devices);
 	if (row_expand(d, project, index->profiles, index->config, index->devices, NULL, &config,
 		&expanded, err) < 0 ||
-	    choose_pool(d, pool, index, expanded, &plan->pool, err) < 0)
+	    row_expand(d, project, index->profiles, index->config, none, NULL, &unused, &profiles,
+		err) < 0 ||
+	    choose_pool(d, pool, index, profiles, &plan->pool, err) < 0)
 		return -1;
 	if (device_root_disk(expanded, NULL, NULL, NULL) < 0)
 		add_root(plan->devices, plan->pool);

@@ -97,21 +97,12 @@ static int pack_mounted(const VolumeArchive *archive, Pack *sink, Error **err)
 
 /* ---- the driver's own streams ---- */
 
-/* Streams have the ids that are on disk. */
-static gboolean has_other_owners(const VolumeArchive *archive)
-{
-	gboolean other = archive->owners && archive->owners->len > 0;
-	for (guint n = 0; archive->snapshot_owners && n < archive->snapshot_owners->len; n++)
-		other |= ((GArray *)archive->snapshot_owners->pdata[n])->len > 0;
-	return other;
-}
-
 gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_header)
 {
 	const StorageDriver *driver = archive->pool->driver;
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
 	*ret_header = NULL;
-	if (!driver->backup_send || !driver->backup_receive || has_other_owners(archive))
+	if (!driver->backup_send || !driver->backup_receive)
 		return FALSE;
 	if (!driver->backup_header)
 		return TRUE;
