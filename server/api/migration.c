@@ -57,7 +57,7 @@ int instance_migration_start(
 {
 	g_autoptr(Outgoing) outgoing = g_new0(Outgoing, 1);
 	g_autofree char *secrets = NULL;
-	if (start->live)
+	if (start->live && instance_running(start->instance))
 		return error_set(err, ERROR_UNSUPPORTED, LIVE);
 	if (find_peer(start->target, &outgoing->peer, err) < 0)
 		return -1;
