@@ -1,26 +1,36 @@
 /*
- * incus export and import: instances as files.
+ * incus export and import, incus storage volume export and import: instances and volumes as files.
  */
 #include "cli/archive_name.h"
+#include "cli/archive_transfer.h"
 #include "cli/instance.h"
-#include "cli/message.h"
 #include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/stream.h"
-#include "incus/v1/backup.pb-c.h"
+#include "cli/volume.h"
 #include "sdk/base/own.h"
 #include "sdk/base/units.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 * 1024, KEPT_SECONDS = 24 * 60 * 60 };
+enum { KEPT_SECONDS = 24 * 60 * 60 };
+
+/* What is packed. */
+typedef struct Packed {
+	const char *method; /* of "CreateInstanceBackup" and its like */
+	const char *only;   /* the flag, and the field, of a backup without snapshots */
+	const char *field;
+	const char *label;
+} Packed;
+
+static const Packed packed_instance = {
+	"InstanceBackup", "instance-only", "instance_only", "Backing up instance"
+};
+static const Packed packed_volume = { "StoragePoolVolumeBackup", "volume-only", "volume_only",
+	"Backing up storage volume" };
 
 /* ---- export ---- */
 
@@ -38,17 +48,26 @@ static const char *compression_of(const char *path)
 	return "";
 }
 
+static json_t *call(Server *server, const Packed *packed, const char *verb, json_t *request,
+    const char *label, Error **err)
+{
+	g_autofree char *method = g_strconcat(verb, packed->method, NULL);
+	return server_do(server, method, request, label, err);
+}
+
 /* The name of the new backup, from the operation that makes it. */
-static const char *pack(Cli *cli, const Object *instance, const char *target, Error **err)
+static const char *pack(Cli *cli, Server *server, const Packed *packed, const json_t *key,
+    const char *target, Error **err)
 {
 	const char *compression = flag_string(cli, "compression");
 	g_autofree char *expires = units_format_time(time(NULL) + KEPT_SECONDS, 0);
-	json_t *request = json_pack("{s:s, s:{s:s, s:b, s:b, s:s}}", "instance", instance->name,
-	    "backup", "expires_at", expires, "instance_only", flag_bool(cli, "instance-only"),
-	    "optimized_storage", flag_bool(cli, "optimized-storage"), "compression_algorithm",
-	    compression && *compression ? compression : compression_of(target));
-	json_t *done = server_do(
-	    instance->server, "CreateInstanceBackup", request, "Backing up instance", err);
+	json_t *request = json_deep_copy(key);
+	json_object_set_new(request, "backup",
+	    json_pack("{s:s, s:b, s:b, s:s}", "expires_at", expires, packed->field,
+		flag_bool(cli, packed->only), "optimized_storage",
+		flag_bool(cli, "optimized-storage"), "compression_algorithm",
+		*compression ? compression : compression_of(target)));
+	json_t *done = call(server, packed, "Create", request, packed->label, err);
 	if (!done)
 		return NULL;
 	json_t *backups = json_object_get(json_object_get(done, "resources"), "backups");
@@ -62,42 +81,35 @@ static const char *pack(Cli *cli, const Object *instance, const char *target, Er
 	return NULL;
 }
 
-/* Bytes of the archive into fd. */
-static int receive(Stream *stream, int fd, Progress *progress, Error **err)
+static int fetch(Server *server, const Packed *packed, const json_t *key, const char *name, int fd,
+    Error **err)
 {
-	ProtobufCMessage *message;
-	uint64_t done = 0, total = 0;
-	while (stream_receive(stream, &message, err) == 0) {
-		if (!message)
-			return 0;
-		const Pb__BackupFile *file = (const Pb__BackupFile *)message;
-		if (*file->size)
-			total = g_ascii_strtoull(file->size, NULL, 10);
-		int result = write_all(fd, file->data.data, file->data.len, err);
-		done += file->data.len;
-		progress_bytes(progress, done, total);
-		stream_message_free(message);
-		if (result < 0)
-			return -1;
-	}
+	g_autofree char *method = g_strconcat("Export", packed->method, NULL);
+	json_t *one = json_deep_copy(key);
+	json_object_set_new(one, "name", json_string(name));
+	int result = archive_download(
+	    server, method, json_deep_copy(one), fd, "Exporting the backup", err);
+	return call(server, packed, "Delete", one, NULL, result == 0 ? err : NULL) ? result : -1;
+}
+
+static int export_to(Cli *cli, Server *server, const Packed *packed, const json_t *key,
+    const char *path, const char *named, Error **err)
+{
+	autofd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
+	const char *name = pack(cli, server, packed, key, named, err);
+	if (name && fetch(server, packed, key, name, fd, err) == 0)
+		return 0;
+	g_unlink(path);
 	return -1;
 }
 
-static int download(Cli *cli, const Object *instance, const char *name, int fd, Error **err)
+static int say_exported(const Cli *cli)
 {
-	Pb__ExportInstanceBackupRequest in = PB__EXPORT_INSTANCE_BACKUP_REQUEST__INIT;
-	Progress progress;
-	in.instance = (char *)instance->name;
-	in.name = (char *)name;
-	in.project = (char *)(instance->server->project ? instance->server->project : "");
-	g_autoptr(Stream) stream = stream_open(
-	    instance->server, "ExportInstanceBackup", &in.base, err);
-	if (!stream)
-		return -1;
-	progress_start(&progress, cli->quiet ? NULL : "Exporting the backup");
-	int result = receive(stream, fd, &progress, err);
-	progress_end(&progress);
-	return result;
+	if (!cli->quiet)
+		puts("Backup exported successfully!");
+	return 0;
 }
 
 /* Without a target the file is named after the instance and what it is. */
@@ -114,88 +126,53 @@ static int name_file(const char *path, const char *instance, Error **err)
 	    0;
 }
 
-static int export_to(Cli *cli, const Object *instance, const char *path, bool named, Error **err)
-{
-	autofd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
-	const char *name = pack(cli, instance, named ? path : NULL, err);
-	if (!name)
-		return -1;
-	int result = download(cli, instance, name, fd, err);
-	json_t *key = json_pack("{s:s, s:s}", "instance", instance->name, "name", name);
-	if (!server_do(
-		instance->server, "DeleteInstanceBackup", key, NULL, result == 0 ? err : NULL))
-		return -1;
-	return result < 0 || named ? result : name_file(path, instance->name, err);
-}
-
-static int export(Cli *cli, Error **err)
+static int export_instance(Cli *cli, Error **err)
 {
 	Object instance;
 	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
 		return -1;
-	bool named = cli->n_args > 1;
-	g_autofree char *path = named ? g_strdup(cli->args[1]) :
+	const char *named = cli->n_args > 1 ? cli->args[1] : NULL;
+	g_autofree char *path = named ? g_strdup(named) :
 					g_strconcat(instance.name, ".backup", NULL);
-	if (export_to(cli, &instance, path, named, err) < 0) {
+	json_t *key = server_keep(cli, json_pack("{s:s}", "instance", instance.name));
+	if (export_to(cli, instance.server, &packed_instance, key, path, named, err) < 0)
+		return -1;
+	if (!named && name_file(path, instance.name, err) < 0) {
 		g_unlink(path);
 		return -1;
 	}
-	if (!cli->quiet)
-		puts("Backup exported successfully!");
-	return 0;
+	return say_exported(cli);
+}
+
+static int export_volume(Cli *cli, Error **err)
+{
+	Object volume;
+	if (volume_parse_whole(cli, &volume, err) < 0)
+		return -1;
+	const char *path = cli->n_args > 2 ? cli->args[2] : "backup.tar.gz";
+	json_t *key = server_keep(cli,
+	    json_pack("{s:O, s:O, s:s, s:s}", "pool", json_object_get(volume.key, "pool"), "type",
+		json_object_get(volume.key, "type"), "volume", volume.name, "target",
+		flag_string(cli, "target")));
+	return export_to(cli, volume.server, &packed_volume, key, path, path, err) < 0 ?
+	    -1 :
+	    say_exported(cli);
 }
 
 /* ---- import ---- */
 
-/* 1: the server has heard enough, and its reply says why. */
-static int send_file(Stream *stream, int fd, Pb__ImportInstanceRequest *first, Progress *progress,
-    uint64_t total, Error **err)
+static int upload(Server *server, const char *method, json_t *first, const char *path,
+    const char *label, Error **err)
 {
-	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	Pb__ImportInstanceRequest plain = PB__IMPORT_INSTANCE_REQUEST__INIT, *in = first;
-	uint64_t done = 0;
-	for (;;) {
-		ssize_t n = read(fd, buffer, CHUNK);
-		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the backup");
-		if (n == 0 && in == &plain)
-			return 0;
-		in->data = (ProtobufCBinaryData){ (size_t)n, buffer };
-		if (stream_send(stream, &in->base, NULL) < 0)
-			return 1;
-		in = &plain;
-		done += (uint64_t)n;
-		progress_bytes(progress, done, total);
-	}
+	json_t *kept = server_keep(server->cli, first);
+	autofd int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) :
+						 open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
+	return archive_upload(server, method, json_incref(kept), fd, label, err) ? 0 : -1;
 }
 
-static json_t *upload(Cli *cli, Server *server, int fd, const char *name, Error **err)
-{
-	Pb__ImportInstanceRequest in = PB__IMPORT_INSTANCE_REQUEST__INIT;
-	ProtobufCMessage *reply;
-	struct stat st;
-	const char *pool = flag_string(cli, "storage");
-	Progress progress;
-	in.project = (char *)(server->project ? server->project : "");
-	in.name = (char *)name;
-	in.pool = (char *)(pool ? pool : "");
-	g_autoptr(Stream) stream = stream_open(server, "ImportInstance", NULL, err);
-	if (!stream)
-		return NULL;
-	progress_start(&progress, cli->quiet ? NULL : "Importing instance");
-	int result = send_file(
-	    stream, fd, &in, &progress, fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0, err);
-	progress_end(&progress);
-	if (result < 0 || stream_finish(stream, &reply, err) < 0)
-		return NULL;
-	json_t *operation = server_keep(cli, message_to_json(reply, true));
-	stream_message_free(reply);
-	return server_wait(server, operation, "Importing instance", err);
-}
-
-static int import(Cli *cli, Error **err)
+static int import_instance(Cli *cli, Error **err)
 {
 	/* The remote is an argument of its own, and may be left out. */
 	bool remote = cli->n_args > 1 && g_str_has_suffix(cli->args[0], ":");
@@ -204,23 +181,60 @@ static int import(Cli *cli, Error **err)
 	const char *name = cli->n_args > (remote ? 2 : 1) ? cli->args[remote ? 2 : 1] : "";
 	if (!server)
 		return -1;
-	autofd int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) :
-						 open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
-	return upload(cli, server, fd, name, err) ? 0 : -1;
+	return upload(server, "ImportInstance",
+	    json_pack("{s:s, s:s}", "name", name, "pool", flag_string(cli, "storage")),
+	    path, "Importing instance", err);
 }
 
+/* Without --type the name of the file tells. */
+static const char *type_of(Cli *cli, const char *path)
+{
+	const char *type = flag_string(cli, "type");
+	return *type ? type : g_str_has_suffix(path, ".iso") ? "iso" : "backup";
+}
+
+static int import_volume(Cli *cli, Error **err)
+{
+	Target pool;
+	const char *path = cli->args[1], *name = cli->n_args > 2 ? cli->args[2] : "",
+		   *type = type_of(cli, path);
+	if (volume_parse_pool(cli, &pool, err) < 0)
+		return -1;
+	if (strcmp(type, "iso") == 0 && !*name)
+		return error_set(err, ERROR_INVALID,
+		    "Importing ISO images requires a volume name to be set");
+	return upload(pool.server, "ImportStoragePoolVolume",
+	    json_pack("{s:s, s:s, s:s, s:s, s:s}", "pool", pool.name, "type", "custom", "target",
+		flag_string(cli, "target"), "name", name, "file_type", type),
+	    path, "Importing custom volume", err);
+}
+
+#define EXPORT_FLAGS                                                                                \
+	{ "compression", 0, FLAG_STRING, NULL,                                                      \
+	    "gzip, zstd, xz, bzip2, lzma or none; else what the file's name says, or the server" }, \
+	{                                                                                           \
+		"optimized-storage", 0, FLAG_BOOL, NULL,                                            \
+		    "Use the storage driver's own format where it has one"                          \
+	}
+
 static const Flag export_flags[] = {
-	{ "compression", 0, FLAG_STRING, NULL,
-	    "gzip, zstd, xz, bzip2, lzma or none; else what the file's name says, or the server" },
+	EXPORT_FLAGS,
 	{ "instance-only", 0, FLAG_BOOL, NULL, "Leave the snapshots out" },
-	{ "optimized-storage", 0, FLAG_BOOL, NULL,
-	    "Use the storage driver's own format where it has one" },
 	FLAG_END,
 };
 static const Flag import_flags[] = {
 	{ "storage", 's', FLAG_STRING, NULL, "Storage pool for the instance" },
+	FLAG_END,
+};
+static const Flag volume_export_flags[] = {
+	EXPORT_FLAGS,
+	FLAG_TARGET,
+	{ "volume-only", 0, FLAG_BOOL, NULL, "Leave the snapshots out" },
+	FLAG_END,
+};
+static const Flag volume_import_flags[] = {
+	FLAG_TARGET,
+	{ "type", 0, FLAG_STRING, NULL, "What the file is: backup or iso; else its name tells" },
 	FLAG_END,
 };
 
@@ -233,10 +247,11 @@ const Command backup_commands[] = {
 	    .summary = "Export instance backups",
 	    .help =
 		"Packs an instance with its snapshots and its configuration into one file, from which incus import makes it "
-		"again, here or on another server. A running instance stands still meanwhile.",
+		"again, here or on another server. A running instance stands still meanwhile, unless its storage driver can "
+		"clone it at one moment.",
 	    .examples = "incus export c1 backup0.tar.gz\n"
 			"    Pack c1 into a file compressed with gzip.",
-	    .run = export,
+	    .run = export_instance,
 	    .complete = "instance" },
 	{ .path = "import",
 	    .usage = "[<remote>:] <backup file> [<instance name>]",
@@ -248,6 +263,30 @@ const Command backup_commands[] = {
 		"Makes an instance from a file that incus export wrote. \"-\" is standard input.",
 	    .examples = "incus import backup0.tar.gz\n"
 			"    Make the instance that is in the file.",
-	    .run = import },
+	    .run = import_instance },
+	{ .path = "storage volume export",
+	    .usage = "[<remote>:]<pool> <volume> [<path>]",
+	    .min_args = 2,
+	    .max_args = 3,
+	    .flags = volume_export_flags,
+	    .summary = "Export a custom volume",
+	    .help =
+		"Packs a custom volume with its snapshots into one file (backup.tar.gz), from which incus storage volume "
+		"import makes it again, here or on another server.",
+	    .examples = "incus storage volume export default data data.tar.zst",
+	    .run = export_volume,
+	    .complete = "storage,volume" },
+	{ .path = "storage volume import",
+	    .usage = "[<remote>:]<pool> <backup file> [<volume name>]",
+	    .min_args = 2,
+	    .max_args = 3,
+	    .flags = volume_import_flags,
+	    .summary = "Import a volume from a file",
+	    .help = "Makes a custom volume from an ISO image, or from a file that incus storage volume export "
+		    "wrote. \"-\" is standard input.",
+	    .examples = "incus storage volume import default debian.iso installer\n"
+			"incus storage volume import default data.tar.zst",
+	    .run = import_volume,
+	    .complete = "storage" },
 	{ 0 },
 };

@@ -1,20 +1,12 @@
 /*
- * incus copy, incus move: instances on one server, under another name, in another pool or project.
+ * incus copy, incus move: instances under another name, in another pool or project; to another
+ * server: copy_remote.c.
  */
+#include "cli/copy.h"
 #include "cli/device.h"
 #include "cli/instance.h"
 #include <stdio.h>
 #include <string.h>
-
-/* Both ends as the arguments name them. */
-typedef struct Ends {
-	Object source;
-	Server *server;      /* of the destination */
-	const char *snapshot; /* NULL: the instance itself */
-	const char *name;    /* of the copy */
-	const char *project; /* of the copy; NULL: the current one */
-	const json_t *data;  /* the source as it is */
-} Ends;
 
 static const char *project_of(const Server *server)
 {
@@ -49,11 +41,8 @@ static int parse_ends(Cli *cli, Ends *ends, Error **err)
 	ends->name = target.name;
 	if (strchr(ends->name, '/'))
 		return error_set(err, ERROR_INVALID, "Invalid instance name \"%s\"", ends->name);
-	if (ends->server != ends->source.server)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Copies between servers are not available in this version: export and import it");
-	bool elsewhere = ends->project &&
-	    strcmp(ends->project, project_of(ends->source.server)) != 0;
+	bool elsewhere = ends->server != ends->source.server ||
+	    (ends->project && strcmp(ends->project, project_of(ends->source.server)) != 0);
 	if (!*ends->name && !elsewhere && strcmp(cli->command->path, "copy") == 0)
 		return error_set(
 		    err, ERROR_INVALID, "You must specify a destination instance name");
@@ -120,6 +109,18 @@ static json_t *profile_changes(Cli *cli)
 	return profiles;
 }
 
+static bool is_refresh(Cli *cli)
+{
+	return flag_find(cli->command, "refresh", strlen("refresh")) && flag_bool(cli, "refresh");
+}
+
+static bool is_ephemeral(Cli *cli, const Ends *ends)
+{
+	bool move = !flag_find(cli->command, "ephemeral", strlen("ephemeral"));
+	return move ? json_is_true(json_object_get(ends->data, "ephemeral")) :
+		      flag_bool(cli, "ephemeral");
+}
+
 static json_t *describe(Cli *cli, const Ends *ends, Error **err)
 {
 	json_t *instance = server_keep(cli, json_object());
@@ -131,7 +132,7 @@ static json_t *describe(Cli *cli, const Ends *ends, Error **err)
 		json_object_set_new(instance, "profiles", profiles);
 	json_object_set_new(instance, "name", json_string(ends->name));
 	json_object_set_new(instance, "type", json_string(json_get_text(ends->data, "type")));
-	json_object_set_new(instance, "ephemeral", json_boolean(flag_bool(cli, "ephemeral")));
+	json_object_set_new(instance, "ephemeral", json_boolean(is_ephemeral(cli, ends)));
 	json_object_set_new(
 	    instance, "description", json_string(json_get_text(ends->data, "description")));
 	json_object_set_new(
@@ -139,7 +140,7 @@ static json_t *describe(Cli *cli, const Ends *ends, Error **err)
 	json_object_set_new(instance, "source",
 	    json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "type", "copy", "source", from, "project",
 		project_of(ends->source.server), "instance_only", flag_bool(cli, "instance-only"),
-		"refresh", flag_bool(cli, "refresh"), "allow_inconsistent",
+		"refresh", is_refresh(cli), "allow_inconsistent",
 		flag_bool(cli, "allow-inconsistent")));
 	return config_changes(cli, json_member(instance, "config"), err) < 0 ||
 		device_changes(cli, ends->data, json_member(instance, "devices"), err) < 0 ?
@@ -203,6 +204,11 @@ static int copy_run(Cli *cli, Error **err)
 	if (!instance)
 		return -1;
 	bool refresh = flag_bool(cli, "refresh") && exists(&ends);
+	if (ends.server != ends.source.server) {
+		if (copy_between(cli, &ends, instance, false, err) < 0)
+			return -1;
+		return refresh && !ends.snapshot ? refresh_settings(cli, &ends, instance, err) : 0;
+	}
 	json_t *request = json_pack("{s:O}", "instance", instance);
 	if (ends.project)
 		json_object_set_new(request, "project", json_string(ends.project));
@@ -249,6 +255,10 @@ static int move_run(Cli *cli, Error **err)
 	if (ends.snapshot)
 		return error_set(err, ERROR_INVALID,
 		    "A snapshot cannot be moved: use incus copy, or incus snapshot rename");
+	if (ends.server != ends.source.server) {
+		json_t *instance = describe(cli, &ends, err);
+		return instance ? copy_between(cli, &ends, instance, true, err) : -1;
+	}
 	if (flag_given(cli, "profile") || flag_bool(cli, "no-profiles"))
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Profiles cannot be changed by a move on one server: use incus profile assign before or after");
@@ -298,7 +308,9 @@ const Command copy_commands[] = {
 	    .examples = "incus copy c1 c2\n"
 			"incus copy c1/before-upgrade c3 -s fast -c limits.memory=2GiB\n"
 			"incus copy c1 backup --refresh\n"
-			"    Bring the copy up to date, snapshots included.",
+			"    Bring the copy up to date, snapshots included.\n"
+			"incus copy c1 backup-server: --mode push\n"
+			"    To another server; with push this one connects to it.",
 	    .run = copy_run,
 	    .complete = "instance,instance" },
 	{ .path = "move",
@@ -312,7 +324,8 @@ const Command copy_commands[] = {
 	    .examples = "incus move c1 web\n"
 			"    Another name.\n"
 			"incus move c1 --storage fast\n"
-			"incus move c1 --target-project lab",
+			"incus move c1 --target-project lab\n"
+			"incus move c1 other-server:",
 	    .run = move_run,
 	    .complete = "instance,instance" },
 	{ 0 },

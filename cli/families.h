@@ -9,6 +9,7 @@
 	X(admin) \
 	X(alias) \
 	X(backup) \
+	X(bucket) \
 	X(completion) \
 	X(config) \
 	X(console) \
@@ -41,7 +42,6 @@
 	X(version) \
 	X(volume) \
 	X(volume_copy) \
-	X(volume_import) \
 	X(volume_snapshot) \
 	X(warning)
 

@@ -85,28 +85,6 @@ static json_t *scalar_to_json(Field *field, const void *at, const JsonField *rul
 	}
 }
 
-static size_t scalar_size(Field *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return 8;
-	default:
-		return 4;
-	}
-}
-
 static int by_key(const void *a, const void *b)
 {
 	const ProtobufCMessage *const *x = a, *const *y = b;
@@ -144,7 +122,7 @@ static json_t *field_to_json(
 	const char *items = *(const char *const *)member(message, field);
 	for (size_t i = 0; i < count(message, field); i++)
 		json_array_append_new(
-		    list, scalar_to_json(field, items + i * scalar_size(field), rule, deep));
+		    list, scalar_to_json(field, items + i * schema_value_size(field->type), rule, deep));
 	return list;
 }
 
@@ -296,7 +274,7 @@ static int read_scalar(
 	default:
 		if (read_integer(name, data, &number, err) < 0)
 			return -1;
-		if (scalar_size(field) == 8)
+		if (schema_value_size(field->type) == 8)
 			*(int64_t *)at = number;
 		else
 			*(int32_t *)at = (int32_t)number;
@@ -338,7 +316,7 @@ static int read_map(
 static int read_list(Field *field, const JsonField *rule, const json_t *data,
     ProtobufCMessage *message, Arena *arena, Error **err)
 {
-	size_t n = json_array_size(data), size = scalar_size(field);
+	size_t n = json_array_size(data), size = schema_value_size(field->type);
 	if (!json_is_array(data))
 		return wrong_type(rule->json_name, "a list", err);
 	char *items = arena_alloc(arena, (n + 1) * size);

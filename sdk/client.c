@@ -145,7 +145,7 @@ int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret,
 	client->server_certificate = tls_certificate_pem(certificate);
 	X509_free(certificate);
 	grpc_once();
-	client->pump = pump_start(ssl, pair[1]);
+	client->pump = pump_open(ssl, pair[1]);
 	client->channel = channel_from_fd(host, pair[0]);
 	*ret = client;
 	return 0;
@@ -159,7 +159,7 @@ void incus_client_free(incus_client *client)
 		grpc_channel_destroy(client->channel);
 		grpc_shutdown();
 	}
-	pump_stop(client->pump);
+	pump_close(client->pump);
 	g_free(client->url);
 	g_free(client->project);
 	g_free(client->target);

@@ -29,10 +29,11 @@ void tls_certificate_fingerprint(X509 *certificate, char ret[65]);
 int tls_parse_url(const char *url, char **ret_host, char **ret_port, incus_error **err);
 
 /* sdk/pump.c: carries bytes between a TLS connection and one end of a socket pair on a thread of
- * its own until either side ends. Takes both. */
+ * its own until either side ends. Takes both. (server/rpc/pump.h has the other names: incusd links
+ * both.) */
 typedef struct Pump Pump;
-Pump *pump_start(SSL *ssl, int fd);
-void pump_stop(Pump *pump);
+Pump *pump_open(SSL *ssl, int fd);
+void pump_close(Pump *pump);
 
 /* sdk/call.c */
 /* Metadata and deadline of a call; the caller frees the entries with call_metadata_free(). */

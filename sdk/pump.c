@@ -108,7 +108,7 @@ static gpointer pump_run(gpointer data)
 	return NULL;
 }
 
-Pump *pump_start(SSL *ssl, int fd)
+Pump *pump_open(SSL *ssl, int fd)
 {
 	Pump *pump = g_new0(Pump, 1);
 	pump->ssl = ssl;
@@ -122,7 +122,7 @@ Pump *pump_start(SSL *ssl, int fd)
 	return pump;
 }
 
-void pump_stop(Pump *pump)
+void pump_close(Pump *pump)
 {
 	if (!pump)
 		return;

@@ -17,6 +17,7 @@
 #include "server/operation/table.h"
 #include "server/rpc/identity.h"
 #include "server/rpc/listener.h"
+#include "server/storage/custom_backup.h"
 #include "server/storage/pool.h"
 #include "server/storage/store.h"
 #include <errno.h>
@@ -157,6 +158,7 @@ static const Part parts[] = {
     {"identity", identity_start, identity_stop},
     {"storage", pool_table_start, pool_table_stop},
     {"stores", store_start, store_stop},
+    {"volume backups", custom_backup_start, NULL},
     {"images", image_start, NULL},
     {"networks", network_table_start, network_table_stop},
     {"instances", instance_table_start, instance_table_stop},
@@ -164,6 +166,7 @@ static const Part parts[] = {
     {"schedule", schedule_start, schedule_stop},
     {"image tasks", image_tasks_start, NULL},
     {"backup tasks", instance_backup_tasks_start, NULL},
+    {"volume backup tasks", custom_backup_tasks_start, NULL},
     {"snapshot tasks", snapshot_tasks_start, NULL},
 };
 

@@ -79,6 +79,12 @@ static int run_activate(int timeout_s, gboolean force)
 		return 0;
 	}
 	log_debug(reason);
+	/* Who starts the daemon listens on its socket all the time: without that, no use to wait. */
+	incus_client *client = NULL;
+	incus_error *problem = NULL;
+	if (incus_connect_unix(NULL, &client, &problem) < 0)
+		return complain(problem);
+	incus_client_free(client);
 	return run_waitready(timeout_s ? timeout_s : 60, force);
 }
 

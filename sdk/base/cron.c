@@ -83,29 +83,40 @@ static gboolean read_line(const char *text, Line *line)
 	return n == FIELDS;
 }
 
+static gboolean add_line(const char *text, Cron *cron)
+{
+	if (cron->n == LINES_MAX || !read_line(text, &cron->lines[cron->n]))
+		return FALSE;
+	cron->n++;
+	return TRUE;
+}
+
 static gboolean read_one(const char *text, Cron *cron)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(aliases); i++) {
 		if (strcmp(aliases[i].name, text) != 0)
 			continue;
 		cron->startup |= strcmp(text, "@startup") == 0;
-		return !aliases[i].line || read_line(aliases[i].line, &cron->lines[cron->n++]);
+		return !aliases[i].line || add_line(aliases[i].line, cron);
 	}
-	return read_line(text, &cron->lines[cron->n++]);
+	return add_line(text, cron);
+}
+
+/* A line may hold commas itself, but no blank follows those: between schedules there may be one. */
+static gboolean read_list(const char *text, const char *separator, Cron *cron)
+{
+	g_auto(GStrv) parts = g_strsplit(text, separator, -1);
+	for (char **part = parts; *part; part++)
+		if (!read_one(g_strstrip(*part), cron) &&
+		    (!**part || !separator[1] || !read_list(*part, ",", cron)))
+			return FALSE;
+	return TRUE;
 }
 
 int cron_parse(const char *text, Cron **ret_cron, Error **err)
 {
 	g_autoptr(Cron) cron = g_new0(Cron, 1);
-	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
-	gboolean valid = TRUE; /* no parts: never */
-	if (read_line(text, &cron->lines[0])) { /* a line may hold commas itself */
-		cron->n = 1;
-	} else {
-		for (char **part = parts; *part && valid; part++)
-			valid = cron->n < LINES_MAX && read_one(g_strstrip(*part), cron);
-	}
-	if (!valid)
+	if (!read_list(text, ", ", cron))
 		return error_set(err, ERROR_INVALID,
 		    "Invalid schedule \"%s\": must be a cron expression or @hourly, @daily, ...",
 		    text);

@@ -169,28 +169,6 @@ static char *scalar_text(
 	}
 }
 
-static size_t element_size(ProtobufCType type)
-{
-	switch (type) {
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return 8;
-	default:
-		return 4;
-	}
-}
-
 /* Keys may hold dots themselves (config.image.os): the key that the rest begins with is taken, the
  * longest one. Entries have fields 0 key and 1 value. */
 static char *map_text(
@@ -229,7 +207,7 @@ static char *repeated_text(const ProtobufCMessage *message, const ProtobufCField
 	if (end == rest || (*end && *end != '.') || index >= n)
 		return NULL;
 	return scalar_text(
-	    field, items + index * element_size(field->type), *end ? end + 1 : end, depth);
+	    field, items + index * schema_value_size(field->type), *end ? end + 1 : end, depth);
 }
 
 static gboolean is_present(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)

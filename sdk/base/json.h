@@ -23,6 +23,10 @@ enum {
 void json_write(GString *out, const void *message, unsigned recursion, unsigned flags);
 /* The value of one field, an index into descriptor->fields. */
 void json_write_field(GString *out, const void *message, unsigned field, unsigned flags);
+/* Says that the repeated field `name` of message points to an array that lives and stays the same
+ * as long as the process: its text is made now and stands wherever json_write() meets that array.
+ * For the few constants that are most of a frequent reply. */
+void json_keep(const void *message, const char *name);
 
 /*
  * Fills an initialised message; what it points to lives in the arena. Unknown keys are ignored,

@@ -180,26 +180,6 @@ static int read_value(const Reader *r, const json_t *value, const Place *place, 
 	}
 }
 
-static size_t value_size(const ProtobufCFieldDescriptor *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT32:
-	case PROTOBUF_C_TYPE_SINT32:
-	case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_UINT32:
-	case PROTOBUF_C_TYPE_FIXED32:
-	case PROTOBUF_C_TYPE_ENUM:
-	case PROTOBUF_C_TYPE_FLOAT:
-		return sizeof(uint32_t);
-	default:
-		return sizeof(uint64_t);
-	}
-}
-
 static ProtobufCMessage *read_entry(
     const Reader *r, const Place *place, const char *key, const json_t *value)
 {
@@ -258,7 +238,7 @@ static int read_item(const Reader *r, const json_t *item, const Place *place, vo
 static int read_list(
     const Reader *r, const json_t *value, const Place *place, ProtobufCMessage *message)
 {
-	size_t size = value_size(place->field), n = json_array_size(value);
+	size_t size = schema_value_size(place->field->type), n = json_array_size(value);
 	char *items;
 
 	if (!json_is_array(value))
@@ -287,7 +267,7 @@ static int read_field(
 	if (place->field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
 		/* The last one given counts; what another member left behind is no pointer of ours.
 		 */
-		memset(at, 0, value_size(place->field));
+		memset(at, 0, schema_value_size(place->field->type));
 		*chosen = 0;
 		if (read_value(r, value, place, at) < 0)
 			return -1;

@@ -10,6 +10,17 @@ typedef struct Writer {
 	unsigned recursion, flags;
 } Writer;
 
+/* An array whose text json_keep() made. */
+typedef struct Kept {
+	const void *items;
+	size_t n;
+	GString *text;
+} Kept;
+
+enum { KEPT_MAX = 8 };
+static Kept kept[KEPT_MAX];
+static gint n_kept; /* atomic: rows below it are complete and never change */
+
 static void write_message(const Writer *w, const ProtobufCMessage *message);
 
 /* Room for n more bytes: GString's own calls check and terminate on every one. */
@@ -297,28 +308,6 @@ static void write_value(
 	}
 }
 
-static size_t value_size(const ProtobufCFieldDescriptor *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return sizeof(uint64_t);
-	default:
-		return sizeof(uint32_t);
-	}
-}
-
 static const char *entry_key(const ProtobufCMessage *entry)
 {
 	const char *key =
@@ -381,7 +370,7 @@ static void write_map(const Writer *w, size_t n, ProtobufCMessage *const *entrie
 static void write_list(const Writer *w, const ProtobufCFieldDescriptor *field,
     const JsonField *json, size_t n, const char *items)
 {
-	size_t size = value_size(field);
+	size_t size = schema_value_size(field->type);
 
 	append_char(w->out, '[');
 	for (size_t i = 0; i < n; i++) {
@@ -392,6 +381,16 @@ static void write_list(const Writer *w, const ProtobufCFieldDescriptor *field,
 	append_char(w->out, ']');
 }
 
+static const Kept *find_kept(const void *items, size_t n)
+{
+	int rows = g_atomic_int_get(&n_kept);
+
+	for (int i = 0; i < rows; i++)
+		if (kept[i].items == items && kept[i].n == n)
+			return &kept[i];
+	return NULL;
+}
+
 static void write_field(const Writer *w, const ProtobufCMessage *message,
     const ProtobufCFieldDescriptor *field, const JsonField *json)
 {
@@ -400,7 +399,10 @@ static void write_field(const Writer *w, const ProtobufCMessage *message,
 	if (field->label == PROTOBUF_C_LABEL_REPEATED) {
 		size_t n = *(const size_t *)((const char *)message + field->quantifier_offset);
 		const void *items = *(void *const *)at;
-		if (json->is_map)
+		const Kept *made = n && !w->flags ? find_kept(items, n) : NULL;
+		if (made)
+			append(w->out, made->text->str, made->text->len);
+		else if (json->is_map)
 			write_map(w, n, items);
 		else
 			write_list(w, field, json, n, items);
@@ -420,7 +422,7 @@ static gboolean is_empty(const ProtobufCMessage *message, const ProtobufCFieldDe
 		return !*(char *const *)at || !**(char *const *)at;
 	if (field->type == PROTOBUF_C_TYPE_BYTES)
 		return ((const ProtobufCBinaryData *)at)->len == 0;
-	return !memcmp(at, zero, value_size(field));
+	return !memcmp(at, zero, schema_value_size(field->type));
 }
 
 /* A field of a oneof (also of the one that stands for `optional`) shows only when it is set. */
@@ -501,4 +503,22 @@ void json_write_field(GString *out, const void *message, unsigned field, unsigne
 	const JsonMessage *json = schema_json(base->descriptor);
 
 	write_field(&writer, base, &base->descriptor->fields[field], &json->fields[field]);
+}
+
+void json_keep(const void *message, const char *name)
+{
+	static GMutex lock;
+	const ProtobufCMessage *base = message;
+	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
+	    base->descriptor, name);
+	Kept row = { .items = *(void *const *)((const char *)message + field->offset),
+		.n = *(const size_t *)((const char *)message + field->quantifier_offset),
+		.text = g_string_new(NULL) };
+
+	json_write_field(row.text, message, (unsigned)(field - base->descriptor->fields), 0);
+	g_mutex_lock(&lock);
+	g_assert(n_kept < KEPT_MAX);
+	kept[n_kept] = row;
+	g_atomic_int_inc(&n_kept);
+	g_mutex_unlock(&lock);
 }

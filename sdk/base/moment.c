@@ -88,6 +88,12 @@ int moment_parse(const char *text, Moment *ret_moment, Error **err)
 	return 0;
 }
 
+bool moment_equal(const Moment *a, const Moment *b)
+{
+	return a->seconds == b->seconds && a->nanoseconds == b->nanoseconds &&
+	    a->offset == b->offset;
+}
+
 /* Seconds, nanoseconds and, of a Time, the offset: in this order in both. */
 char *moment_message_text(const ProtobufCMessage *message)
 {

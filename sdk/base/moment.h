@@ -5,6 +5,7 @@
  */
 #include "sdk/base/error.h"
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct Moment {
@@ -16,6 +17,8 @@ typedef struct Moment {
 /* RFC 3339: "2024-01-02T03:04:05.000000006+01:00"; year 1 when it has no such form. g_free. */
 char *moment_format(const Moment *moment);
 int moment_parse(const char *text, Moment *ret_moment, Error **err);
+/* Whether they are written the same. */
+bool moment_equal(const Moment *a, const Moment *b);
 
 /* A google.protobuf.Timestamp or incus.v1.Time, told apart by their fields. */
 char *moment_message_text(const ProtobufCMessage *message);

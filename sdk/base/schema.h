@@ -58,6 +58,8 @@ extern const unsigned schema_n_methods;
 extern const JsonMessage schema_messages[];
 extern const unsigned schema_n_messages;
 
+/* Bytes of one value of this type in the C struct, and in the array of a repeated field. */
+size_t schema_value_size(ProtobufCType type);
 /* NULL for a message the schema does not have. Hashed once, thread-safe, O(1). */
 const JsonMessage *schema_json(const ProtobufCMessageDescriptor *descriptor);
 const SchemaMethod *schema_method_by_path(const char *path);

@@ -2,8 +2,9 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/filter.h"
 #include "sdk/base/names.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
-#include "server/instance/backup.h"
+#include "server/api/instance_backup.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
@@ -13,23 +14,6 @@
 #include <string.h>
 
 #define MACHINES "Virtual machines are not available in this version: create a container instead"
-
-static gboolean has_field(char *const *mask, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (g_str_equal(mask[i], name))
-			return TRUE;
-	return FALSE;
-}
-
-/* Repeated strings of a message as a NULL-terminated copy. */
-static char **strv_from(char *const *items, size_t n)
-{
-	char **copy = g_new0(char *, n + 1);
-	for (size_t i = 0; i < n; i++)
-		copy[i] = g_strdup(items[i]);
-	return copy;
-}
 
 /* ---- reading ---- */
 
@@ -51,12 +35,12 @@ static int load_below(
     Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter, Below *below, Error **err)
 {
 	gboolean some = in->n_fields > 0 && !filter;
-	gboolean objects = some ? has_field(in->fields, in->n_fields, "snapshots") :
+	gboolean objects = some ? mask_has(in->fields, in->n_fields, "snapshots") :
 	    in->recursion >= 2 || (filter && filter_uses(filter, "snapshots"));
 	if (objects && (profile_set_load(rq->daemon, &below->profiles, err) < 0 ||
 	                   instance_snapshot_list_all(rq->daemon, &below->snapshots, err) < 0))
 		return -1;
-	gboolean counts = some && has_field(in->fields, in->n_fields, "snapshot_count");
+	gboolean counts = some && mask_has(in->fields, in->n_fields, "snapshot_count");
 	return counts ? instance_snapshot_count_all(rq->daemon, &below->counts, err) : 0;
 }
 
@@ -70,21 +54,6 @@ static void add_snapshots(Request *rq, Instance *instance, const ProfileSet *pro
 		instance_snapshot_render(instance, profiles, snapshots->pdata[n], rq->arena, item);
 		out->snapshots[out->n_snapshots++] = item;
 	}
-}
-
-static int add_backups(Request *rq, Instance *instance, Pb__Instance *out, Error **err)
-{
-	g_autoptr(GPtrArray) backups = NULL;
-	if (instance_backup_list(instance, &backups, err) < 0)
-		return -1;
-	out->backups = arena_alloc(rq->arena, (backups->len + 1) * sizeof(*out->backups));
-	for (guint n = 0; n < backups->len; n++) {
-		Pb__InstanceBackup *item = arena_message(
-		    rq->arena, Pb__InstanceBackup, pb__instance_backup);
-		instance_backup_render(backups->pdata[n], rq->arena, item);
-		out->backups[out->n_backups++] = item;
-	}
-	return 0;
 }
 
 static void add_below(Request *rq, Instance *instance, const Below *below, Pb__Instance *out)
@@ -158,7 +127,7 @@ int api_get_instance(Request *rq, const Pb__GetInstanceRequest *in, Pb__Instance
 		return -1;
 	instance_render_full(instance, rq->arena, out);
 	add_snapshots(rq, instance, profiles, snapshots, out);
-	return add_backups(rq, instance, out, err);
+	return instance_backups_render(rq, instance, &out->n_backups, &out->backups, err);
 }
 
 int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
@@ -291,7 +260,7 @@ int api_update_instance(
 	if (check_volatile(rq, work->instance, work->config, err) < 0)
 		return -1;
 	work->devices = devices_from_map(put->n_devices, put->devices);
-	work->profiles = strv_from(put->profiles, put->n_profiles);
+	work->profiles = request_strv(put->profiles, put->n_profiles);
 	work->description = g_strdup(put->description);
 	work->architecture = g_strdup(put->architecture);
 	work->ephemeral_change = put->ephemeral;
@@ -327,18 +296,18 @@ int api_patch_instance(
 	while (g_hash_table_iter_next(&iter, &name, &device))
 		devices_set(devices, name, device);
 	g_auto(GStrv) profiles = put->n_profiles ||
-		has_field(in->update_mask, in->n_update_mask, "profiles") ?
-	    strv_from(put->profiles, put->n_profiles) :
+		mask_has(in->update_mask, in->n_update_mask, "profiles") ?
+	    request_strv(put->profiles, put->n_profiles) :
 	    NULL;
 	InstanceChange change = { .config = config,
 		.devices = devices,
 		.profiles = profiles,
-		.description = has_field(in->update_mask, in->n_update_mask, "description") ||
+		.description = mask_has(in->update_mask, in->n_update_mask, "description") ||
 			*put->description ?
 		    put->description :
 		    NULL,
 		.architecture = put->architecture,
-		.ephemeral = has_field(in->update_mask, in->n_update_mask, "ephemeral") ?
+		.ephemeral = mask_has(in->update_mask, in->n_update_mask, "ephemeral") ?
 		    put->ephemeral :
 		    -1 };
 	return instance_update(work->instance, &change, rq->caller, err);
@@ -386,9 +355,18 @@ int api_rename_instance(
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (!post || post->migration || *in->target)
+	if (!post || *in->target)
 		return error_set(err, ERROR_UNSUPPORTED,
-		    "Moving an instance to another server or member is not available in this version");
+		    "Moving an instance to another member is not available in this version");
+	/* With a pool or project it is a move on this server that an Incus client asks for. */
+	if (post->migration && !*post->pool && !*post->project) {
+		MigrationStart migration = { .instance = work->instance,
+			.target = post->target,
+			.live = post->live,
+			.instance_only = post->instance_only,
+			.allow_inconsistent = post->allow_inconsistent };
+		return instance_migration_start(rq, &migration, out, err);
+	}
 	if (plan_move(rq, post, work, err) < 0)
 		return -1;
 	if (instance_running(work->instance))

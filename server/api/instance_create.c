@@ -1,5 +1,6 @@
 /* Making instances: from images of this server and of others, as copies, empty. */
 #include "incus/v1/handlers.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
 #include "server/image/image.h"
 #include "server/image/download.h"
@@ -26,6 +27,8 @@ typedef struct Work {
 	char *snapshot;
 	Instance *refresh;       /* the copy that is there already */
 	Instance *rebuild;
+	MigrationPeer *peer; /* the other server of a migration */
+	MigrationWish wish;
 } Work;
 
 static void work_free(gpointer data)
@@ -45,27 +48,11 @@ static void work_free(gpointer data)
 	g_free(work->snapshot);
 	g_clear_pointer(&work->refresh, instance_unref);
 	g_clear_pointer(&work->rebuild, instance_unref);
+	migration_peer_free(work->peer);
 	g_free(work);
 }
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Work, work_free)
-
-static gboolean has_field(char *const *mask, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (g_str_equal(mask[i], name))
-			return TRUE;
-	return FALSE;
-}
-
-/* Repeated strings of a message as a NULL-terminated copy. */
-static char **strv_from(char *const *items, size_t n)
-{
-	char **copy = g_new0(char *, n + 1);
-	for (size_t i = 0; i < n; i++)
-		copy[i] = g_strdup(items[i]);
-	return copy;
-}
 
 static InstanceSpec spec_of(const Work *work, const Caller *caller)
 {
@@ -98,7 +85,7 @@ static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
 	}
 	if (work->image_profiles) {
 		g_strfreev(work->profiles);
-		work->profiles = strv_from(image->profiles, image->n_profiles);
+		work->profiles = request_strv(image->profiles, image->n_profiles);
 	}
 	image_touch(d, work->project, image->fingerprint, NULL);
 	return 0;
@@ -123,6 +110,11 @@ static int run_create(Operation *op, void *data, Error **err)
 	if (fetch_image(op, work, err) < 0)
 		return -1;
 	InstanceSpec spec = spec_of(work, operation_caller(op));
+	if (work->peer && work->refresh)
+		return migration_refresh(work->peer, work->refresh, &work->wish, op, err);
+	if (work->peer)
+		return migration_receive(
+		    work->peer, operation_daemon(op), &spec, &work->wish, op, err);
 	if (work->refresh)
 		return instance_refresh(
 		    work->refresh, &work->origin, op, operation_caller(op), err);
@@ -183,7 +175,7 @@ static int merge_source(const Pb__CreateInstanceRequest *in, Work *work, Error *
 	g_hash_table_unref(work->devices);
 	work->config = g_steal_pointer(&config);
 	work->devices = g_steal_pointer(&devices);
-	if (!post->n_profiles && !has_field(in->update_mask, in->n_update_mask, "profiles")) {
+	if (!post->n_profiles && !mask_has(in->update_mask, in->n_update_mask, "profiles")) {
 		g_strfreev(work->profiles);
 		work->profiles = instance_profiles(work->origin.source);
 	}
@@ -213,6 +205,19 @@ static int choose_copy(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	return merge_source(in, work, err);
 }
 
+/* Keys, devices and profiles are as the request says: whoever drives the copy has read those of the
+ * source. */
+static int choose_migration(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
+{
+	work->image_profiles = FALSE;
+	work->wish.instance_only = source->instance_only;
+	if (*source->base_image)
+		config_set(work->config, "volatile.base_image", source->base_image);
+	if (source->refresh)
+		instance_get(rq->daemon, rq->project, work->name, &work->refresh, NULL);
+	return instance_migration_source(source, &work->peer, err);
+}
+
 static int choose_source(Request *rq, const Pb__CreateInstanceRequest *in, Work *work, Error **err)
 {
 	const Pb__InstancesPost *post = in->instance;
@@ -225,8 +230,7 @@ static int choose_source(Request *rq, const Pb__CreateInstanceRequest *in, Work 
 	if (g_str_equal(type, "copy"))
 		return choose_copy(rq, in, work, err);
 	if (g_str_equal(type, "migration"))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Source type \"%s\" is not available in this version", type);
+		return choose_migration(rq, source, work, err);
 	return error_set(err, ERROR_INVALID, "Unknown source type \"%s\"", type);
 }
 
@@ -275,11 +279,25 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	if (*post->instance_type && instance_size_apply(post->instance_type, work->config, err) < 0)
 		return -1;
 	gboolean none = !post->n_profiles &&
-	    has_field(in->update_mask, in->n_update_mask, "profiles");
+	    mask_has(in->update_mask, in->n_update_mask, "profiles");
 	work->image_profiles = !post->n_profiles && !none;
 	work->profiles = work->image_profiles ? g_strdupv((char **)only_default)
-					      : strv_from(post->profiles, post->n_profiles);
+					      : request_strv(post->profiles, post->n_profiles);
 	return choose_source(rq, in, work, err);
+}
+
+static void cancel_work(Operation *op, void *data)
+{
+	const Work *work = data;
+	if (work->peer)
+		migration_peer_cancel(work->peer);
+	else
+		image_download_cancel(op, data);
+}
+
+static int connect_work(Operation *op, void *data, const char *secret, Stream *stream, Error **err)
+{
+	return migration_peer_accept(((Work *)data)->peer, secret, stream, err);
 }
 
 /* Takes `work`. */
@@ -288,13 +306,16 @@ static int start(Request *rq, const char *what, int (*run)(Operation *, void *, 
 {
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", work->name);
 	const char *resources[] = {"instances", url, "containers", url, NULL};
-	OperationSpec spec = { .op_class = OPERATION_TASK,
+	g_autofree char *secrets = work->peer ? migration_peer_secrets(work->peer) : NULL;
+	OperationSpec spec = { .op_class = secrets ? OPERATION_WEBSOCKET : OPERATION_TASK,
 		.description = what,
 		.run = run,
-		.cancel = work->remote ? image_download_cancel : NULL,
+		.cancel = work->remote || work->peer ? cancel_work : NULL,
+		.connect = secrets ? connect_work : NULL,
 		.data = work,
 		.destroy = work_free,
-		.resources = resources };
+		.resources = resources,
+		.metadata_json = secrets };
 	return operation_create(rq->daemon, rq, &spec, NULL, out, err);
 }
 

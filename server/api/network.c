@@ -245,14 +245,6 @@ int api_update_network(
 	return result;
 }
 
-static gboolean in_mask(const Pb__PatchNetworkRequest *in, const char *field)
-{
-	for (size_t i = 0; i < in->n_update_mask; i++)
-		if (strcmp(in->update_mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 int api_patch_network(
     Request *rq, const Pb__PatchNetworkRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
@@ -262,7 +254,7 @@ int api_patch_network(
 	g_autoptr(Config) changes = in->network ?
 	    config_from_map(in->network->n_config, in->network->config) :
 	    config_new();
-	const char *description = in_mask(in, "description") ?
+	const char *description = mask_has(in->update_mask, in->n_update_mask, "description") ?
 	    (in->network ? in->network->description : "") :
 	    NULL;
 	network_change_lock(rq->daemon);

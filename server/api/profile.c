@@ -93,14 +93,6 @@ int api_create_profile(
 	return 0;
 }
 
-static gboolean in_mask(size_t n, char **mask, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 /* Under change_lock: ETag, checks, row, then the instances that use it. */
 static int store(Request *rq, const Profile *before, const Profile *after, Error **err)
 {
@@ -143,7 +135,7 @@ static Profile *patched(const Profile *before, const Pb__PatchProfileRequest *in
 	Profile *after = g_new0(Profile, 1);
 	const Pb__ProfilePut *body = in->profile;
 	after->name = g_strdup(before->name);
-	after->description = g_strdup(in_mask(in->n_update_mask, in->update_mask, "description") ?
+	after->description = g_strdup(mask_has(in->update_mask, in->n_update_mask, "description") ?
 		body->description :
 		before->description);
 	after->config = config_copy(before->config);

@@ -1,5 +1,6 @@
 /* Handlers of ServerService: GET, PUT and PATCH /1.0, versions, the reference of keys, hardware. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/json.h"
 #include "server/api/extensions.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
@@ -42,6 +43,11 @@ static char *constant(const char *text)
 	return (char *)(uintptr_t)text;
 }
 
+static char **constant_list(const char *const *list)
+{
+	return (char **)(uintptr_t)list;
+}
+
 /* The same for as long as the process lives: made once. */
 static Pb__ServerEnvironment *make_features(void)
 {
@@ -64,6 +70,8 @@ static Pb__ServerEnvironment *make_features(void)
 	    &env->n_kernel_features, &env->kernel_features);
 	config_to_map(driver, arena, &pb__server_environment__lxc_features_entry__descriptor,
 	    &env->n_lxc_features, &env->lxc_features);
+	json_keep(env, "kernel_features");
+	json_keep(env, "lxc_features");
 	return env;
 }
 
@@ -146,6 +154,17 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	return env;
 }
 
+static void fill_extensions(Pb__Server *out)
+{
+	static gsize kept;
+	out->api_extensions = constant_list(api_extensions);
+	out->n_api_extensions = n_api_extensions;
+	if (g_once_init_enter(&kept)) {
+		json_keep(out, "api_extensions");
+		g_once_init_leave(&kept, 1);
+	}
+}
+
 static void fill_config(Request *rq, Pb__Server *out)
 {
 	g_autoptr(Config) config = server_config_all(rq->daemon->config);
@@ -157,11 +176,10 @@ int api_get_server(Request *rq, const Pb__GetServerRequest *in, Pb__Server *out,
 {
 	static const char *const auth_methods[] = {"tls", "oidc"};
 	g_autofree char *issuer = server_config_get(rq->daemon->config, "oidc.issuer");
-	out->api_extensions = (char **)(uintptr_t)api_extensions;
-	out->n_api_extensions = n_api_extensions;
+	fill_extensions(out);
 	out->api_status = constant("stable");
 	out->api_version = constant("1.0");
-	out->auth_methods = (char **)(uintptr_t)auth_methods;
+	out->auth_methods = constant_list(auth_methods);
 	out->n_auth_methods = issuer && *issuer ? 2 : 1;
 	out->auth = constant("untrusted");
 	if (rq->caller->kind == CALLER_UNTRUSTED)

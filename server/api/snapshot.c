@@ -1,6 +1,7 @@
 /* Handlers of SnapshotService: snapshots of instances. */
 #include "incus/v1/handlers.h"
 #include "sdk/base/moment_message.h"
+#include "server/api/instance_migration.h"
 #include "server/daemon.h"
 #include "server/instance/flow.h"
 #include "server/instance/snapshot.h"
@@ -8,7 +9,6 @@
 #include "server/project/project.h"
 #include <string.h>
 
-/* Years before 1970 are how "never" is written. */
 /* ---- reading ---- */
 
 int api_get_instance_snapshots(Request *rq, const Pb__GetInstanceSnapshotsRequest *in,
@@ -120,19 +120,11 @@ static int run_create(Operation *op, void *data, Error **err)
 	return instance_snapshot_create(work->instance, &spec, operation_caller(op), err);
 }
 
-static gboolean names(char *const *mask, size_t n, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 /* REST: null is as if it were not there. */
 static gboolean expiry_given(const Request *rq, const Pb__CreateInstanceSnapshotRequest *in)
 {
 	return in->snapshot->expires_at ||
-	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	    (!rq->rest && mask_has(in->update_mask, in->n_update_mask, "expires_at"));
 }
 
 int api_create_instance_snapshot(
@@ -215,10 +207,14 @@ int api_rename_instance_snapshot(
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!work)
 		return -1;
-	if (!in->snapshot || in->snapshot->migration)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Sending a snapshot to another server is not available in this version");
-	if (!*in->snapshot->name)
+	if (in->snapshot && in->snapshot->migration) {
+		MigrationStart migration = { .instance = work->instance,
+			.snapshot = in->name,
+			.target = in->snapshot->target,
+			.live = in->snapshot->live };
+		return instance_migration_start(rq, &migration, out, err);
+	}
+	if (!in->snapshot || !*in->snapshot->name)
 		return error_set(err, ERROR_INVALID, "No new name was given");
 	if (instance_snapshot_find(work->instance, in->snapshot->name, &taken, NULL) == 0)
 		return error_set(

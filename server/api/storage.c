@@ -88,14 +88,6 @@ static Config *merge(const Config *old, size_t n, const void *changes)
 	return merged;
 }
 
-static gboolean mask_has(size_t n, char **mask, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 int api_patch_storage_pool(
     Request *rq, const Pb__PatchStoragePoolRequest *in, Google__Protobuf__Empty *out, Error **err)
 {
@@ -108,7 +100,7 @@ int api_patch_storage_pool(
 	g_autoptr(Config) old = pool_config(pool);
 	g_autoptr(Config) config = merge(old, in->pool->n_config, in->pool->config);
 	g_autofree char *description = pool_description(pool);
-	gboolean described = mask_has(in->n_update_mask, in->update_mask, "description");
+	gboolean described = mask_has(in->update_mask, in->n_update_mask, "description");
 	if (pool_update(pool, described ? in->pool->description : description, config, err) < 0)
 		return -1;
 	pool_event(rq, "storage-pool-updated", in->name);
@@ -352,7 +344,7 @@ int api_patch_storage_pool_volume(Request *rq, const Pb__PatchStoragePoolVolumeR
 		return error_set(err, ERROR_INVALID, "No storage volume given");
 	g_autoptr(Config) old = config_from_map(target.message->n_config, target.message->config);
 	g_autoptr(Config) config = merge(old, in->volume->n_config, in->volume->config);
-	gboolean described = mask_has(in->n_update_mask, in->update_mask, "description");
+	gboolean described = mask_has(in->update_mask, in->n_update_mask, "description");
 	return update_volume(rq, &target,
 	    described ? in->volume->description : target.message->description, config, err);
 }

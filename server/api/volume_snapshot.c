@@ -41,7 +41,7 @@ static int find_volume(
 	return volume_load(ret->pool, ret->volume, NULL, NULL, err);
 }
 
-/* Snapshots of instances' volumes change with their instance. */
+/* Snapshots of instances' volumes come and go with their instance. */
 static int find_custom(
     Request *rq, const char *pool, const char *type, const char *name, Target *ret, Error **err)
 {
@@ -176,14 +176,6 @@ static int run_create(Operation *op, void *data, Error **err)
 	return 0;
 }
 
-static gboolean names(char *const *mask, size_t n, const char *field)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(mask[i], field) == 0)
-			return TRUE;
-	return FALSE;
-}
-
 /* Years before 1970 are how "never" is written. */
 static int choose_name(Work *work, const char *wanted, Error **err)
 {
@@ -211,7 +203,7 @@ int api_create_storage_pool_volume_snapshot(Request *rq,
 		return -1;
 	/* REST: null is as if it were not there. */
 	work->expires_given = in->snapshot->expires_at ||
-	    (!rq->rest && names(in->update_mask, in->n_update_mask, "expires_at"));
+	    (!rq->rest && mask_has(in->update_mask, in->n_update_mask, "expires_at"));
 	work->expires = moment_from_message(in->snapshot->expires_at);
 	return start(
 	    rq, "Creating storage volume snapshot", g_steal_pointer(&work), run_create, out, err);
@@ -285,12 +277,16 @@ int api_delete_storage_pool_volume_snapshot(Request *rq,
 
 /* ---- description and expiry, at once ---- */
 
-static int change(Request *rq, const Target *target, const char *name, const char *description,
-    const Moment *expires, Error **err)
+static int change(Request *rq, const Target *target, const SnapshotRow *row,
+    const char *description, const Moment *expires, Error **err)
 {
-	if (snapshot_row_update(target->pool, target->volume, name, description, expires, err) < 0)
+	if (target->volume->type != VOLUME_CUSTOM && !moment_equal(expires, &row->expires))
+		return error_set(err, ERROR_INVALID,
+		    "When a snapshot of an instance expires is set with the instance");
+	if (snapshot_row_update(
+		target->pool, target->volume, row->name, description, expires, err) < 0)
 		return -1;
-	tell(rq->daemon, target, "storage-volume-snapshot-updated", name, NULL, rq->caller);
+	tell(rq->daemon, target, "storage-volume-snapshot-updated", row->name, NULL, rq->caller);
 	return 0;
 }
 
@@ -310,13 +306,13 @@ int api_update_storage_pool_volume_snapshot(Request *rq,
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(SnapshotRow) row = NULL;
-	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
+	if (find_volume(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
 	    find_snapshot(rq, &target, in->name, &row, err) < 0)
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
 	Moment expires = moment_from_message(in->snapshot->expires_at);
-	return change(rq, &target, in->name, in->snapshot->description, &expires, err);
+	return change(rq, &target, row, in->snapshot->description, &expires, err);
 }
 
 int api_patch_storage_pool_volume_snapshot(Request *rq,
@@ -324,15 +320,15 @@ int api_patch_storage_pool_volume_snapshot(Request *rq,
 {
 	g_auto(Target) target = { 0 };
 	g_autoptr(SnapshotRow) row = NULL;
-	if (find_custom(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
+	if (find_volume(rq, in->pool, in->type, in->volume, &target, err) < 0 ||
 	    find_snapshot(rq, &target, in->name, &row, err) < 0)
 		return -1;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
-	gboolean described = names(in->update_mask, in->n_update_mask, "description");
+	gboolean described = mask_has(in->update_mask, in->n_update_mask, "description");
 	Moment expires = row->expires;
-	if (names(in->update_mask, in->n_update_mask, "expires_at"))
+	if (mask_has(in->update_mask, in->n_update_mask, "expires_at"))
 		expires = moment_from_message(in->snapshot->expires_at);
-	return change(rq, &target, in->name,
+	return change(rq, &target, row,
 	    described ? in->snapshot->description : row->description, &expires, err);
 }

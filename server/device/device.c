@@ -50,6 +50,24 @@ int device_type_find(const Config *config, const DeviceType **ret_type, Error **
 	return error_set(err, ERROR_INVALID, "Unsupported device type \"%s\"", type);
 }
 
+/* Of two mounts on one place only the later one would be seen. */
+static int check_paths(const Devices *devices, Error **err)
+{
+	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	GHashTableIter iter;
+	void *name, *config;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config)) {
+		const char *path = config_get(config, "path");
+		if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path)
+			continue;
+		if (!g_hash_table_add(seen, g_canonicalize_filename(path, "/")))
+			return error_set(err, ERROR_INVALID,
+			    "More than one disk device uses the same path \"%s\"", path);
+	}
+	return 0;
+}
+
 int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err)
 {
 	GHashTableIter iter;
@@ -62,7 +80,8 @@ int device_validate_all(const DeviceHost *host, const Devices *devices, Error **
 			return error_prefix(
 			    err, "Device validation failed for \"%s\"", (char *)name);
 	}
-	return host ? device_root_disk(devices, NULL, NULL, err) : 0;
+	return host && device_root_disk(devices, NULL, NULL, err) < 0 ? -1 :
+								       check_paths(devices, err);
 }
 
 static gboolean is_root(const Config *config)

@@ -176,6 +176,11 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 		path = g_canonicalize_filename(source, "/");
 		if (project_disk_folder(host->daemon, host->project, path, &beneath, err) < 0)
 			return -1;
+		/* The container's root could leave setuid programs of the host's root there. */
+		if (beneath && shift)
+			return error_set(err, ERROR_FORBIDDEN,
+			    "Disk \"%s\" cannot be shifted: its project restricts the host's paths",
+			    name);
 	}
 	if (stat(path, &st) < 0) {
 		if (!required(config))

@@ -2,11 +2,12 @@
 #include "server/event/event.h"
 #include "server/image/alias.h"
 #include "server/image/download.h"
+#include "server/storage/pool.h"
 #include <string.h>
 
 /* Aliases first: from then on the old image is not found any more. */
-static int take_over(
-    Daemon *d, const char *project, const Pb__Image *old, const Pb__Image *image, Error **err)
+static int take_over(Daemon *d, const char *project, const Pb__Image *old, const Pb__Image *image,
+    Operation *op, Error **err)
 {
 	for (size_t i = 0; i < old->n_aliases; i++)
 		if (image_alias_update(d, project, old->aliases[i]->name, image->fingerprint,
@@ -15,6 +16,7 @@ static int take_over(
 	if (old->last_used_at && image_set_last_used(d, project, image->fingerprint,
 				     old->last_used_at->seconds, err) < 0)
 		return -1;
+	pool_image_follow(d, old->fingerprint, image->fingerprint, op);
 	return image_delete(d, project, old->fingerprint, err);
 }
 
@@ -48,7 +50,7 @@ int image_refresh(Daemon *d, const char *project, const Pb__Image *image, Operat
 		return -1;
 	if (!newer)
 		return 0;
-	if (take_over(d, project, image, newer, err) < 0)
+	if (take_over(d, project, image, newer, op, err) < 0)
 		return error_prefix(err, "Cannot replace image \"%.12s\"", image->fingerprint);
 	g_autofree char *url = g_strdup_printf("/1.0/images/%s", newer->fingerprint);
 	event_lifecycle(

@@ -1,41 +1,16 @@
 /* Writing what backup_index.h reads. */
 #include "server/instance/backup_index.h"
 #include "incus/v1/instance.pb-c.h"
-#include "incus/v1/storage.pb-c.h"
 #include "sdk/base/file.h"
-#include "sdk/base/json.h"
-#include "sdk/base/units.h"
 #include "sdk/base/yaml.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/profile/profile.h"
-#include "server/storage/custom_volume.h"
 #include "server/storage/snapshot.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
-/* A message as REST shows it, without these keys. */
-static json_t *message_json(const void *message, const char *const *without)
-{
-	g_autoptr(GString) text = g_string_new(NULL);
-	json_write(text, message, 0, 0);
-	json_t *object = json_loadb(text->str, text->len, 0, NULL);
-	for (size_t n = 0; without[n]; n++)
-		json_object_del(object, without[n]);
-	return object;
-}
-
-static json_t *config_json(const Config *config)
-{
-	json_t *object = json_object();
-	guint n;
-	g_autofree const char **keys = config_sorted_keys(config, &n);
-	for (guint k = 0; k < n; k++)
-		json_object_set_new(object, keys[k], json_string(config_get(config, keys[k])));
-	return object;
-}
 
 static json_t *devices_json(const Devices *devices)
 {
@@ -44,21 +19,8 @@ static json_t *devices_json(const Devices *devices)
 	void *name, *config;
 	g_hash_table_iter_init(&iter, (GHashTable *)devices);
 	while (g_hash_table_iter_next(&iter, &name, &config))
-		json_object_set_new(object, name, config_json(config));
+		json_object_set_new(object, name, volume_index_config(config));
 	return object;
-}
-
-static json_t *moment_json(const Moment *moment)
-{
-	g_autofree char *text = moment->seconds ? moment_format(moment) :
-						  g_strdup("0001-01-01T00:00:00Z");
-	return json_string(text);
-}
-
-static json_t *time_json(int64_t seconds)
-{
-	Moment moment = { .seconds = seconds };
-	return moment_json(&moment);
 }
 
 static json_t *instance_json(Instance *i, Arena *arena)
@@ -66,7 +28,7 @@ static json_t *instance_json(Instance *i, Arena *arena)
 	static const char *const without[] = { "restore", "state", "snapshots", "backups", NULL };
 	Pb__Instance *message = arena_message(arena, Pb__Instance, pb__instance);
 	instance_render(i, RENDER_ALL, arena, message);
-	return message_json(message, without);
+	return volume_index_message(message, without);
 }
 
 static json_t *snapshots_json(
@@ -78,7 +40,7 @@ static json_t *snapshots_json(
 		Pb__InstanceSnapshot *message = arena_message(
 		    arena, Pb__InstanceSnapshot, pb__instance_snapshot);
 		instance_snapshot_render(i, set, snapshots->pdata[n], arena, message);
-		json_array_append_new(list, message_json(message, without));
+		json_array_append_new(list, volume_index_message(message, without));
 	}
 	return list;
 }
@@ -86,7 +48,7 @@ static json_t *snapshots_json(
 static json_t *pool_json(Pool *pool)
 {
 	g_autoptr(Config) config = pool_config(pool);
-	return json_pack("{s:o, s:s, s:s, s:s, s:[], s:s}", "config", config_json(config),
+	return json_pack("{s:o, s:s, s:s, s:s, s:[], s:s}", "config", volume_index_config(config),
 	    "description", "", "name", pool_name(pool), "driver", pool_driver(pool), "used_by",
 	    "status", pool_status(pool));
 }
@@ -100,53 +62,41 @@ static int profiles_json(Instance *i, json_t **ret, Error **err)
 		if (profile_get(i->daemon, i->project, names[n], FALSE, &profile, err) < 0)
 			return -1;
 		json_array_append_new(list,
-		    json_pack("{s:o, s:s, s:o, s:s, s:[]}", "config", config_json(profile->config),
+		    json_pack("{s:o, s:s, s:o, s:s, s:[]}", "config", volume_index_config(profile->config),
 			"description", profile->description, "devices",
 			devices_json(profile->devices), "name", profile->name, "used_by"));
 	}
 	return 0;
 }
 
-static int volume_json(Instance *i, Pool *pool, Arena *arena, json_t **ret, Error **err)
+static Volume *root_of(const Instance *i, const Pool *pool)
 {
-	static const char *const without[] = { "used_by", NULL };
-	VolumeQuery query = {
-		.project = i->project, .type = instance_type_name(i->type), .name = i->name
-	};
-	Pb__StorageVolume **volumes;
-	size_t n;
-	if (volume_describe(pool, &query, arena, &n, &volumes, err) < 0)
-		return -1;
-	if (n == 0)
-		return error_set(err, ERROR_NOT_FOUND, "Storage volume not found");
-	*ret = message_json(volumes[0], without);
-	json_object_set_new(*ret, "used_by", json_array());
-	return 0;
+	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER,
+	    i->project, i->name);
 }
 
-static int volume_snapshots_json(
-    Instance *i, Pool *pool, const GPtrArray *snapshots, json_t **ret, Error **err)
+int backup_volume_rows(
+    Instance *i, Pool *pool, const GPtrArray *snapshots, GPtrArray **ret_rows, Error **err)
 {
-	g_autoptr(Volume) volume = volume_new(pool,
-	    i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
-	json_t *list = *ret = json_array();
+	g_autoptr(Volume) volume = root_of(i, pool);
+	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
+	    (GDestroyNotify)snapshot_row_free);
 	for (guint n = 0; n < snapshots->len; n++) {
-		g_autoptr(SnapshotRow) row = NULL;
+		SnapshotRow *row = NULL;
 		if (snapshot_row_find(pool, volume, ((InstanceSnapshot *)snapshots->pdata[n])->name,
 			&row, err) < 0)
 			return -1;
-		json_array_append_new(list,
-		    json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "description", row->description,
-			"expires_at", moment_json(&row->expires), "name", row->name, "config",
-			row->config ? config_json(row->config) : json_object(), "content_type",
-			"filesystem", "created_at", time_json(row->created)));
+		g_ptr_array_add(rows, row);
 	}
+	*ret_rows = g_steal_pointer(&rows);
 	return 0;
 }
 
-static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snapshots, Arena *arena,
-    Error **err)
+static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snapshots,
+    const GPtrArray *rows, Error **err)
 {
+	g_autoptr(Arena) arena = arena_new();
+	g_autoptr(Volume) volume = root_of(i, pool);
 	g_autoptr(ProfileSet) set = NULL;
 	json_t *part = NULL;
 	if (profile_set_load(i->daemon, &set, err) < 0)
@@ -156,40 +106,31 @@ static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snap
 	json_object_set_new(document, "pool", pool_json(pool));
 	int result = profiles_json(i, &part, err);
 	json_object_set_new(document, "profiles", part);
-	if (result < 0 || volume_json(i, pool, arena, &part, err) < 0)
+	if (result < 0 || volume_index_volume(pool, volume, &part, err) < 0)
 		return -1;
 	json_object_set_new(document, "volume", part);
-	result = volume_snapshots_json(i, pool, snapshots, &part, err);
-	json_object_set_new(document, "volume_snapshots", part);
-	return result;
+	json_object_set_new(document, "volume_snapshots", volume_index_snapshots(volume, rows));
+	return 0;
 }
 
 /* The part that both texts have. */
-static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
+static json_t *describe(Instance *i, Pool *pool, const GPtrArray *snapshots, const GPtrArray *rows,
+    Error **err)
 {
-	g_autoptr(Arena) arena = arena_new();
 	json_t *document = json_object();
-	if (fill(document, i, pool, snapshots, arena, err) == 0)
+	if (fill(document, i, pool, snapshots, rows, err) == 0)
 		return document;
 	json_decref(document);
 	return NULL;
 }
 
-int backup_index_write(
-    Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err)
+int backup_index_write(Instance *i, const GPtrArray *snapshots, const VolumeIndexHead *head,
+    char **ret_yaml, Error **err)
 {
-	json_t *config = describe(i, pool, snapshots, err);
+	json_t *config = describe(i, head->pool, snapshots, head->snapshots, err);
 	if (!config)
 		return -1;
-	json_t *names = json_array();
-	for (guint n = 0; n < snapshots->len; n++)
-		json_array_append_new(
-		    names, json_string(((InstanceSnapshot *)snapshots->pdata[n])->name));
-	json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o}", "name", i->name,
-	    "backend", pool_driver(pool), "pool", pool_name(pool), "snapshots", names, "optimized",
-	    0, "optimized_header", 0, "type", instance_type_name(i->type), "config", config);
-	*ret_yaml = yaml_write(document);
-	json_decref(document);
+	*ret_yaml = volume_index_write(head, config);
 	return 0;
 }
 
@@ -217,10 +158,12 @@ static int write_file(Instance *i, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
+	g_autoptr(GPtrArray) rows = NULL;
 	g_autofree char *path = NULL;
-	if (instance_pool(i, &pool, err) < 0 || instance_snapshot_list(i, &snapshots, err) < 0)
+	if (instance_pool(i, &pool, err) < 0 || instance_snapshot_list(i, &snapshots, err) < 0 ||
+	    backup_volume_rows(i, pool, snapshots, &rows, err) < 0)
 		return -1;
-	json_t *document = describe(i, pool, snapshots, err);
+	json_t *document = describe(i, pool, snapshots, rows, err);
 	if (!document)
 		return -1;
 	g_autofree char *yaml = yaml_write(document);

@@ -6,41 +6,38 @@
  */
 #include "server/instance/instance.h"
 #include "server/instance/snapshot.h"
-#include "server/storage/pool.h"
+#include "server/storage/volume_index.h"
 
 typedef struct BackupIndex {
-	char *name, *pool, *driver;
+	VolumeIndex *volume;    /* the archive and the root volume; config: user.*, of backup.yaml all */
 	InstanceType type;
-	gboolean optimized;
 	char *architecture, *description;
 	gboolean ephemeral;
 	int64_t created;        /* seconds since 1970; 0 unknown */
+	gboolean own;           /* of this host, so that all of its notes are kept */
 	Config *config;         /* without the volatile keys that belong to a host or to a run */
 	Devices *devices;
 	char **profiles;
 	GPtrArray *snapshots;   /* InstanceSnapshot *, in the archive's order */
-	GPtrArray *volume_rows; /* SnapshotRow * of the same */
-	char *volume_description;
-	Config *volume_config; /* user.*; of backup.yaml all */
-	Config *pool_config;   /* of backup.yaml only: what the pool was like */
+	Config *pool_config;    /* of backup.yaml only: what the pool was like */
 	char *pool_description;
-	gboolean own; /* of this host, so that all of its notes are kept */
 } BackupIndex;
 void backup_index_free(BackupIndex *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupIndex, backup_index_free)
 
-/* The index of an archive: ERROR_INVALID, saying what is wrong. */
-int backup_index_read(int archive_fd, BackupIndex **ret_index, Error **err);
-/* The same from the text. */
-int backup_index_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
+/* From an archive's document (volume_index_load()): ERROR_INVALID, saying what is wrong. */
+int backup_index_parse(const json_t *document, BackupIndex **ret_index, Error **err);
 
 /* The text of a backup.yaml, which lies where the instance itself does: all that it says is kept,
  * volatile keys and the volume's too. */
 int backup_file_parse(const char *yaml, size_t length, BackupIndex **ret_index, Error **err);
 
-/* Text for the archive of an instance with these snapshots (InstanceSnapshot *); g_free. */
-int backup_index_write(
-    Instance *i, Pool *pool, const GPtrArray *snapshots, char **ret_yaml, Error **err);
+/* The rows (SnapshotRow *) of these snapshots (InstanceSnapshot *) of the root volume. */
+int backup_volume_rows(
+    Instance *i, Pool *pool, const GPtrArray *snapshots, GPtrArray **ret_rows, Error **err);
+/* Text for the archive of an instance with these snapshots, whose rows the head has; g_free. */
+int backup_index_write(Instance *i, const GPtrArray *snapshots, const VolumeIndexHead *head,
+    char **ret_yaml, Error **err);
 /* backup.yaml in the instance's (locked) volume is made anew: with it the instance can be found
  * again when the database is lost. A failure is logged: the instance itself is as it should be. */
 void backup_file_update(Instance *i);

@@ -44,7 +44,7 @@ static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index,
 	Config *root = NULL;
 	device_root_disk(expanded, NULL, &root, NULL);
 	const char *usual = root ? config_get(root, "pool") : NULL;
-	const char *names[] = { *index->pool ? index->pool : NULL, usual };
+	const char *names[] = { *index->volume->pool ? index->volume->pool : NULL, usual };
 	if (asked && *asked) {
 		*ret_pool = g_strdup(asked);
 		return pool_get(d, asked, &pool, err);
@@ -58,7 +58,7 @@ static int choose_pool(Daemon *d, const char *asked, const BackupIndex *index,
 	}
 	return error_set(err, ERROR_NOT_FOUND,
 	    "Storage pool \"%s\" of the backup is not here, and no profile names another",
-	    index->pool);
+	    index->volume->pool);
 }
 
 static void add_root(Devices *devices, const char *pool)
@@ -96,13 +96,13 @@ static int make_plan(Daemon *d, const char *project, const char *name, const cha
     const InstanceArchive *archive, const Caller *caller, Plan *plan, Error **err)
 {
 	const BackupIndex *index = archive->index;
-	if (index->optimized)
+	if (index->volume->optimized)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Backup is in the own format of storage driver \"%s\", which this version"
 		    " does not read: export it without --optimized-storage",
-		    index->driver);
+		    index->volume->driver);
 	plan->config = config_copy(index->config);
-	if (strcmp(name, index->name) != 0)
+	if (strcmp(name, index->volume->name) != 0)
 		forget_identity(plan->config);
 	if (plan_devices(d, project, pool, index, plan, err) < 0)
 		return -1;
@@ -159,13 +159,11 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	VolumeArchive unpack = { .pool = pool,
 		.volume = volume,
-		.snapshots = index->volume_rows,
-		.prefix = "backup/container",
-		.snapshots_prefix = "backup/snapshots",
-		.root = TRUE,
+		.snapshots = index->volume->snapshots,
+		.names = &volume_archive_instance,
 		.op = op,
-		.description = index->volume_description,
-		.config = index->volume_config,
+		.description = index->volume->description,
+		.config = index->volume->config,
 		.limit = (uint64_t)size };
 	if (volume_archive_unpack(&unpack, archive->fd, err) < 0)
 		return -1;

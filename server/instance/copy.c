@@ -9,7 +9,7 @@
 #include "server/storage/volume_copy.h"
 #include <string.h>
 
-static Volume *root_of(const Instance *i, const Pool *pool)
+Volume *copy_root_volume(const Instance *i, const Pool *pool)
 {
 	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER,
 	    i->project, i->name);
@@ -51,7 +51,7 @@ int instance_copy_base(
 
 /* ---- snapshots of the source ---- */
 
-static int snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err)
+int copy_snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err)
 {
 	if (!origin->instance_only && !origin->snapshot)
 		return instance_snapshot_list(origin->source, ret_list, err);
@@ -81,7 +81,7 @@ void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *p
 	}
 }
 
-static int insert_snapshot(Instance *i, Pool *pool, const InstanceSnapshot *from, Error **err)
+int copy_insert_snapshot(Instance *i, Pool *pool, const InstanceSnapshot *from, Error **err)
 {
 	g_autoptr(GHashTable) devices = devices_copy(from->devices);
 	g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
@@ -95,7 +95,7 @@ static int insert_snapshot(Instance *i, Pool *pool, const InstanceSnapshot *from
 static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
 {
 	for (guint n = 0; n < snapshots->len; n++)
-		if (insert_snapshot(i, pool, snapshots->pdata[n], err) < 0)
+		if (copy_insert_snapshot(i, pool, snapshots->pdata[n], err) < 0)
 			return -1;
 	return 0;
 }
@@ -107,13 +107,13 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 	g_autoptr(Pool) from_pool = NULL;
 	g_autoptr(GPtrArray) snapshots = NULL;
 	if (instance_pool(origin->source, &from_pool, err) < 0 ||
-	    snapshots_of(origin, &snapshots, err) < 0)
+	    copy_snapshots_of(origin, &snapshots, err) < 0)
 		return -1;
-	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
+	g_autoptr(Volume) whole = copy_root_volume(origin->source, from_pool);
 	g_autoptr(Volume) from = origin->snapshot ?
 	    volume_snapshot(from_pool, whole, origin->snapshot) :
-	    root_of(origin->source, from_pool);
-	g_autoptr(Volume) to = root_of(i, pool);
+	    copy_root_volume(origin->source, from_pool);
+	g_autoptr(Volume) to = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) names = names_of(snapshots);
 	VolumeCopy copy = { .from_pool = from_pool,
 		.from = from,
@@ -139,8 +139,7 @@ static gboolean must_freeze(const InstanceOrigin *origin)
 	    instance_pool(origin->source, &pool, NULL) == 0 && !pool_snapshots_at_once(pool);
 }
 
-/* Locks the source for the length of a copy; *ret_frozen: to be let go again. */
-static int hold(const InstanceOrigin *origin, gboolean *ret_frozen, Error **err)
+int copy_hold(const InstanceOrigin *origin, gboolean *ret_frozen, Error **err)
 {
 	if (instance_lock(origin->source, err) < 0)
 		return -1;
@@ -151,7 +150,7 @@ static int hold(const InstanceOrigin *origin, gboolean *ret_frozen, Error **err)
 	return -1;
 }
 
-static void release(const InstanceOrigin *origin, gboolean frozen)
+void copy_release(const InstanceOrigin *origin, gboolean frozen)
 {
 	if (frozen)
 		power_freeze_locked(origin->source, FALSE, NULL);
@@ -162,16 +161,16 @@ int instance_copy(
     Daemon *d, const InstanceSpec *spec, Operation *op, Instance **ret_instance, Error **err)
 {
 	gboolean frozen;
-	if (hold(spec->origin, &frozen, err) < 0)
+	if (copy_hold(spec->origin, &frozen, err) < 0)
 		return -1;
 	int result = instance_create(d, spec, op, ret_instance, err);
-	release(spec->origin, frozen);
+	copy_release(spec->origin, frozen);
 	return result;
 }
 
 /* ---- refresh ---- */
 
-static InstanceSnapshot *find_named(const GPtrArray *list, const char *name)
+InstanceSnapshot *copy_find_named(const GPtrArray *list, const char *name)
 {
 	for (guint n = 0; n < list->len; n++)
 		if (strcmp(((InstanceSnapshot *)list->pdata[n])->name, name) == 0)
@@ -179,23 +178,24 @@ static InstanceSnapshot *find_named(const GPtrArray *list, const char *name)
 	return NULL;
 }
 
-/* Of the target: those that the source has not, or has another of that name. */
-static GPtrArray *stale(const GPtrArray *there, const GPtrArray *wanted)
+GPtrArray *copy_stale(const GPtrArray *there, const GPtrArray *wanted)
 {
 	GPtrArray *names = g_ptr_array_new();
 	for (guint n = 0; n < there->len; n++) {
-		InstanceSnapshot *own = there->pdata[n], *other = find_named(wanted, own->name);
+		InstanceSnapshot *own = there->pdata[n],
+				 *other = copy_find_named(wanted, own->name);
 		if (!other || other->created != own->created)
 			g_ptr_array_add(names, own->name);
 	}
 	return names;
 }
 
-static GPtrArray *missing(const GPtrArray *there, const GPtrArray *wanted)
+GPtrArray *copy_missing(const GPtrArray *there, const GPtrArray *wanted)
 {
 	GPtrArray *list = g_ptr_array_new();
 	for (guint n = 0; n < wanted->len; n++) {
-		InstanceSnapshot *own = wanted->pdata[n], *other = find_named(there, own->name);
+		InstanceSnapshot *own = wanted->pdata[n],
+				 *other = copy_find_named(there, own->name);
 		if (!other || other->created != own->created)
 			g_ptr_array_add(list, own);
 	}
@@ -210,7 +210,7 @@ static int change_snapshots(Instance *i, const VolumeCopy *copy, const GPtrArray
 		return error_set(err, ERROR_BUSY, "Instance \"%s\" is in use", i->name);
 	for (guint n = 0; n < gone->len; n++)
 		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0 ||
-		    snapshot_forget(i->daemon, find_named(there, gone->pdata[n])->id, err) < 0)
+		    snapshot_forget(i->daemon, copy_find_named(there, gone->pdata[n])->id, err) < 0)
 			return -1;
 	if (insert_snapshots(i, copy->to_pool, fresh, err) < 0)
 		return -1;
@@ -226,17 +226,17 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Cannot refresh a running instance");
 	if (instance_pool(origin->source, &from_pool, err) < 0 ||
-	    instance_pool(i, &pool, err) < 0 || snapshots_of(origin, &wanted, err) < 0 ||
+	    instance_pool(i, &pool, err) < 0 || copy_snapshots_of(origin, &wanted, err) < 0 ||
 	    instance_snapshot_list(i, &there, err) < 0)
 		return -1;
-	g_autoptr(Volume) whole = root_of(origin->source, from_pool);
+	g_autoptr(Volume) whole = copy_root_volume(origin->source, from_pool);
 	g_autoptr(Volume) from = origin->snapshot ?
 	    volume_snapshot(from_pool, whole, origin->snapshot) :
-	    root_of(origin->source, from_pool);
-	g_autoptr(Volume) to = root_of(i, pool);
+	    copy_root_volume(origin->source, from_pool);
+	g_autoptr(Volume) to = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) gone = origin->instance_only ? g_ptr_array_new() :
-							    stale(there, wanted);
-	g_autoptr(GPtrArray) fresh = missing(there, wanted);
+							    copy_stale(there, wanted);
+	g_autoptr(GPtrArray) fresh = copy_missing(there, wanted);
 	g_autoptr(GPtrArray) names = names_of(fresh);
 	VolumeCopy copy = { .from_pool = from_pool,
 		.from = from,
@@ -256,7 +256,7 @@ int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *
 	gboolean frozen;
 	if (target == origin->source)
 		return error_set(err, ERROR_INVALID, "An instance cannot be refreshed from itself");
-	if (hold(origin, &frozen, err) < 0)
+	if (copy_hold(origin, &frozen, err) < 0)
 		return -1;
 	/* Two refreshes in opposite directions must not wait for each other. */
 	int result = instance_trylock(target, err);
@@ -266,7 +266,7 @@ int instance_refresh(Instance *target, const InstanceOrigin *origin, Operation *
 			backup_file_update(target);
 		instance_unlock(target);
 	}
-	release(origin, frozen);
+	copy_release(origin, frozen);
 	if (result == 0)
 		instance_event(target, "instance-updated", NULL, caller);
 	return result;

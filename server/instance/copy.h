@@ -39,9 +39,25 @@ int instance_move_repair(Daemon *d, Error **err);
 int instance_move(
     Instance *i, const InstanceMove *move, struct Operation *op, const Caller *caller, Error **err);
 
-/* For create.c: the volume of the (new, locked) instance in `pool`, with the rows of its snapshots.
- */
+/* The rest is for create.c and the migration. The volume of the (new, locked) instance in `pool`,
+ * with the rows of its snapshots. */
 /* The root disk of `devices` gets this pool: its own, or one laid over that of `expanded`. */
 void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *pool);
 int copy_root(
     Instance *i, Pool *pool, const InstanceOrigin *origin, struct Operation *op, Error **err);
+
+/* The root volume of the instance, were it in that pool. */
+struct Volume *copy_root_volume(const Instance *i, const Pool *pool);
+struct InstanceSnapshot;
+/* InstanceSnapshot *: those of the source that go with it. */
+int copy_snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err);
+/* A row like that one, of `i`, whose root disk is in `pool`. */
+int copy_insert_snapshot(Instance *i, Pool *pool, const struct InstanceSnapshot *from, Error **err);
+/* Of a target's list those names (char *) that the wanted list has not, or has another of; and of
+ * the wanted list what the target has not. Borrowed from the lists. */
+GPtrArray *copy_stale(const GPtrArray *there, const GPtrArray *wanted);
+GPtrArray *copy_missing(const GPtrArray *there, const GPtrArray *wanted);
+struct InstanceSnapshot *copy_find_named(const GPtrArray *list, const char *name);
+/* Locks the source for the length of a copy; *ret_frozen: to be let go again. */
+int copy_hold(const InstanceOrigin *origin, gboolean *ret_frozen, Error **err);
+void copy_release(const InstanceOrigin *origin, gboolean frozen);

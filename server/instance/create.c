@@ -102,6 +102,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
+	gboolean copied = spec->origin || spec->arrive;
 	if (!spec->archive ||
 	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
 		config_set(config, "volatile.uuid", uuid);
@@ -109,10 +110,10 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	}
 	if (!spec->archive || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
-	if (!spec->origin && !spec->archive) /* their keys have it */
+	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
 	if (!spec->archive)
-		config_set(config, "volatile.apply_template", spec->origin ? "copy" : "create");
+		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	config_set(config, "volatile.last_state.idmap", "[]");
 	g_hash_table_unref(i->config);
 	i->config = g_steal_pointer(&config);
@@ -170,9 +171,10 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
-	int result = spec->archive ? restore_root(i, pool, spec->archive, bytes, op, err) :
-	    spec->image		   ? pool_instance_create_from_image(
-					 pool, i->project, i->name, type, spec->image, initial, op, err) :
+	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
+	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
+	    spec->image		  ? pool_instance_create_from_image(
+					pool, i->project, i->name, type, spec->image, initial, op, err) :
 			  pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;
@@ -246,7 +248,8 @@ static int delete_locked(Instance *i, Error **err)
 		return -1;
 	int ignored = 0;
 	add_devices(i, FALSE, NULL, &ignored);
-	instance_backups_delete(i);
+	g_autofree char *file_name = instance_file_name(i);
+	backup_place_clear(i->daemon, &instance_backups, file_name);
 	table_remove(i);
 	g_autofree char *logs = instance_log_path(i);
 	file_remove_all(AT_FDCWD, logs, NULL);
@@ -264,10 +267,28 @@ int instance_delete(Instance *i, const Caller *caller, Error **err)
 	return result;
 }
 
+/* A crash between the two is found at the next start: the volume's row has the new name then. */
+static int rename_rows(Instance *i, Pool *pool, const char *old, const char *name, Error **err)
+{
+	const char *type = instance_type_name(i->type);
+	if (instance_volatile_set(i, "rename", name, err) < 0 ||
+	    pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
+		instance_volatile_set(i, "rename", NULL, NULL);
+		return -1;
+	}
+	if (fault_point("instance rename", err) < 0 || row_rename(i, name, err) < 0) {
+		if (pool_instance_rename(pool, i->project, name, type, old, NULL) == 0)
+			instance_volatile_set(i, "rename", NULL, NULL);
+		return -1;
+	}
+	instance_volatile_set(i, "rename", NULL, NULL);
+	return 0;
+}
+
 static int rename_locked(Instance *i, const char *name, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
-	const char *type = instance_type_name(i->type), *old = i->name;
+	const char *old = i->name;
 	if (name_check_instance(name, err) < 0)
 		return error_prefix(err, "Invalid instance name \"%s\"", name);
 	if (instance_running(i))
@@ -279,21 +300,17 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	int ignored = 0;
 	if (table_rename(i, name, err) < 0)
 		return -1;
-	/* A crash between the two is found at the next start: the volume's row has the new name
-	 * then. */
-	if (instance_volatile_set(i, "rename", name, err) < 0 ||
-	    pool_instance_rename(pool, i->project, old, type, name, err) < 0) {
-		instance_volatile_set(i, "rename", NULL, NULL);
+	g_autofree char *file_name = instance_file_name(i);
+	int result = backup_place_begin(
+	    i->daemon, &instance_backups, old_file_name, file_name, err);
+	if (result == 0)
+		result = rename_rows(i, pool, old, name, err);
+	backup_place_end(
+	    i->daemon, &instance_backups, old_file_name, file_name, result == 0);
+	if (result < 0) {
 		table_rename(i, old, NULL);
 		return -1;
 	}
-	if (row_rename(i, name, err) < 0) {
-		if (pool_instance_rename(pool, i->project, name, type, old, NULL) == 0)
-			instance_volatile_set(i, "rename", NULL, NULL);
-		table_rename(i, old, NULL);
-		return -1;
-	}
-	instance_volatile_set(i, "rename", NULL, NULL);
 	g_autofree char *new_logs = instance_log_path(i);
 	file_remove_all(AT_FDCWD, new_logs, NULL);
 	rename(logs, new_logs);
@@ -305,7 +322,6 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		log_warn(
 		    "A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
-	instance_backups_rename(i, old_file_name);
 	backup_file_update(i);
 	return 0;
 }

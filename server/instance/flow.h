@@ -24,6 +24,11 @@ typedef struct InstanceSpec {
 	const Config *image_properties; /* become image.* keys; may be NULL */
 	const struct InstanceOrigin *origin; /* copy.h: the root volume is a copy; NULL: not */
 	const struct InstanceArchive *archive; /* backup.h: it is in a backup; NULL: not */
+	/* Lays the root volume of the new, locked instance down in `pool`, with the rows of its
+	 * snapshots, or leaves nothing; for what comes from elsewhere. NULL: by image and origin.
+	 */
+	int (*arrive)(Instance *i, Pool *pool, void *arrival, struct Operation *op, Error **err);
+	void *arrival;
 	const Caller *caller;
 } InstanceSpec;
 

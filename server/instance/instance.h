@@ -66,6 +66,7 @@ gboolean instance_running(Instance *instance);     /* Frozen counts as running *
 pid_t instance_init_pid(Instance *instance);       /* 0 when not running */
 /* "NAME" in project default, else "PROJECT_NAME": names of files, logs, cgroups. */
 char *instance_file_name(const Instance *instance);
+char *instance_file_name_as(const char *project, const char *name);
 char *instance_path(Instance *instance);           /* INCUS_DIR/containers/[PROJECT_]NAME */
 /* INCUS_DIR/run: what liblxc takes for its own folder. Images do not reach it. */
 char *instance_lxcpath(const Daemon *d);

@@ -176,6 +176,18 @@ static int move_row(
 	return -1;
 }
 
+static int move_rows(
+    Instance *i, Plan *plan, const char *old_project, const char *old_name, Error **err)
+{
+	g_autofree char *from = instance_file_name(i);
+	g_autofree char *to = instance_file_name_as(plan->project, plan->name);
+	int result = backup_place_begin(i->daemon, &instance_backups, from, to, err);
+	if (result == 0)
+		result = move_row(i, plan, old_project, old_name, err);
+	backup_place_end(i->daemon, &instance_backups, from, to, result == 0);
+	return result;
+}
+
 static int move_locked(Instance *i, const InstanceMove *move, struct Operation *op, Error **err)
 {
 	g_auto(Plan) plan = { 0 };
@@ -190,7 +202,7 @@ static int move_locked(Instance *i, const InstanceMove *move, struct Operation *
 		return error_set(err, ERROR_INVALID, "The instance is already there");
 	if (move_data(i, &plan, op, err) < 0)
 		return -1;
-	if (move_row(i, &plan, old_project, old_name, err) < 0) {
+	if (move_rows(i, &plan, old_project, old_name, err) < 0) {
 		undo_data(i, &plan);
 		return -1;
 	}
@@ -207,12 +219,9 @@ int instance_move(
 	const char *old = i->name;
 	if (instance_lock(i, err) < 0)
 		return -1;
-	g_autofree char *old_file_name = instance_file_name(i);
 	int result = move_locked(i, move, op, err);
-	if (result == 0) {
-		instance_backups_rename(i, old_file_name);
+	if (result == 0)
 		backup_file_update(i);
-	}
 	instance_unlock(i);
 	if (result < 0)
 		return -1;

@@ -475,14 +475,20 @@ int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err)
 
 /* The flows. */
 
+/* With the snapshot that snapshots.schedule may want of what the instance starts from. */
+static int start_afresh(Instance *i, Error **err)
+{
+	if (!instance_running(i))
+		snapshot_at_startup(i);
+	return power_start_locked(i, err);
+}
+
 int instance_start(Instance *i, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
 	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
-	if (!frozen && !instance_running(i))
-		snapshot_at_startup(i);
-	int result = frozen ? 1 : power_start_locked(i, err);
+	int result = frozen ? 1 : start_afresh(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);
@@ -509,7 +515,7 @@ int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *c
 		return -1;
 	int result = power_stop_locked(i, timeout_s, force, err);
 	if (result == 0)
-		result = power_start_locked(i, err);
+		result = start_afresh(i, err);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-restarted", NULL, caller);
@@ -575,7 +581,7 @@ void power_ended(Instance *i, Runtime *r)
 	}
 	gboolean reboot = wants_reboot(i);
 	stopped(i, reboot ? "RUNNING" : "STOPPED");
-	int result = reboot ? power_start_locked(i, &error) : 0;
+	int result = reboot ? start_afresh(i, &error) : 0;
 	instance_unlock(i);
 	if (result < 0)
 		log_error(

@@ -72,9 +72,9 @@ static int read_index(RecoveryItem *item, Error **err)
 	int result = read_below(item->volume->path, &item->index, err);
 	if (volume_unmount(item->pool, item->volume, result == 0 ? err : NULL) < 0)
 		return -1;
-	if (result == 0 && strcmp(item->index->name, item->volume->name) != 0)
+	if (result == 0 && strcmp(item->index->volume->name, item->volume->name) != 0)
 		return error_set(
-		    err, ERROR_INVALID, "its backup.yaml is that of \"%s\"", item->index->name);
+		    err, ERROR_INVALID, "its backup.yaml is that of \"%s\"", item->index->volume->name);
 	return result;
 }
 
@@ -216,8 +216,8 @@ static int adopt_pool(const Recovery *recovery, Pool *pool, Error **err)
 	for (guint n = 0; n < recovery->items->len; n++) {
 		const RecoveryItem *item = recovery->items->pdata[n];
 		if (item->pool != pool || !item->index ||
-		    strcmp(item->index->pool, pool_name(pool)) != 0 ||
-		    strcmp(item->index->driver, pool_driver(pool)) != 0)
+		    strcmp(item->index->volume->pool, pool_name(pool)) != 0 ||
+		    strcmp(item->index->volume->driver, pool_driver(pool)) != 0)
 			continue;
 		config_set(item->index->pool_config, "source", config_get(given, "source"));
 		config = item->index->pool_config;

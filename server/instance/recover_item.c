@@ -28,7 +28,7 @@ static GPtrArray *volume_rows(const RecoveryItem *item)
 	for (guint n = 0; n < item->snapshots->len; n++) {
 		const char *name = item->snapshots->pdata[n];
 		const SnapshotRow *known = item->index ?
-		    named(item->index->volume_rows, name, G_STRUCT_OFFSET(SnapshotRow, name)) :
+		    named(item->index->volume->snapshots, name, G_STRUCT_OFFSET(SnapshotRow, name)) :
 		    NULL;
 		SnapshotRow *row = g_new0(SnapshotRow, 1);
 		row->name = g_strdup(name);
@@ -37,7 +37,7 @@ static GPtrArray *volume_rows(const RecoveryItem *item)
 		if (known)
 			row->expires = known->expires;
 		row->config = known ? config_copy(known->config) :
-		    item->index	    ? config_copy(item->index->volume_config) :
+		    item->index	    ? config_copy(item->index->volume->config) :
 				      config_new();
 		g_ptr_array_add(rows, row);
 	}
@@ -157,8 +157,8 @@ static int insert(Instance *i, const RecoveryItem *item, Error **err)
 	g_autoptr(GPtrArray) rows = volume_rows(item);
 	g_autoptr(GPtrArray) snapshots = instance_rows(item);
 	InsertCall call = { .instance = i, .snapshots = snapshots };
-	return pool_recover_volume(item->pool, item->volume, item->index->volume_description,
-	    item->index->volume_config, rows, insert_tx, &call, err);
+	return pool_recover_volume(item->pool, item->volume, item->index->volume->description,
+	    item->index->volume->config, rows, insert_tx, &call, err);
 }
 
 static int recover_instance(Daemon *d, const RecoveryItem *item, Error **err)

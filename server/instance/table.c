@@ -201,11 +201,16 @@ const char *instance_status_name(InstanceStatus status)
 	return "Error";
 }
 
+char *instance_file_name_as(const char *project, const char *name)
+{
+	if (strcmp(project, "default") == 0)
+		return g_strdup(name);
+	return g_strconcat(project, "_", name, NULL);
+}
+
 char *instance_file_name(const Instance *i)
 {
-	if (strcmp(i->project, "default") == 0)
-		return g_strdup(i->name);
-	return g_strconcat(i->project, "_", i->name, NULL);
+	return instance_file_name_as(i->project, i->name);
 }
 
 Daemon *instance_daemon(const Instance *i) { return i->daemon; }

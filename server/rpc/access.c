@@ -1,4 +1,5 @@
 #include "server/rpc/access.h"
+#include "server/key/server.h"
 #include "server/project/project.h"
 #include "server/rpc/field.h"
 #include "server/rpc/method.h"
@@ -65,16 +66,23 @@ static int check_owner(const Request *rq, const char *object, const char *entitl
 	return 0;
 }
 
+/* Strangers may read them where the administrator says so. */
+static gboolean may_measure(const Request *rq)
+{
+	return rq->caller->kind != CALLER_UNTRUSTED ||
+	    !server_config_bool(rq->daemon->config, "core.metrics_authentication");
+}
+
 int access_check_object(const Request *rq, const char *object, const char *entitlement,
     const char *project, Error **err)
 {
 	const Caller *caller = rq->caller;
 	if (object && !strcmp(object, "public"))
 		return 0;
-	if (caller->kind == CALLER_UNTRUSTED)
+	if (object && !strcmp(object, "metrics"))
+		return may_measure(rq) ? 0 : refuse(err);
+	if (caller->kind == CALLER_UNTRUSTED || caller->metrics_only)
 		return refuse(err);
-	if (caller->metrics_only)
-		return object && !strcmp(object, "metrics") ? 0 : refuse(err);
 	if (caller->admin)
 		return 0;
 	/* Restricted: a method that says nothing of its object is for administrators. */
@@ -100,6 +108,14 @@ static gboolean is_internal(const SchemaMethod *schema)
 	return schema->http_path && g_str_has_prefix(schema->http_path, "/internal/");
 }
 
+/* The port for metrics says who it is, and how the instances are. */
+static gboolean is_on_metrics_port(const SchemaMethod *schema)
+{
+	static const char *const paths[] = { "/", "/1.0", "/1.0/metrics", NULL };
+	return schema->http_path && g_strv_contains(paths, schema->http_path) &&
+	    !strcmp(schema->http_verb, "GET");
+}
+
 /* Any client may ask for what there is in all his projects. */
 static gboolean lists_his_own(const Request *rq)
 {
@@ -113,6 +129,8 @@ int access_check(const Request *rq, Error **err)
 {
 	const SchemaMethod *schema = rq->method->schema;
 	CallerKind kind = rq->caller->kind;
+	if (rq->caller->metrics_port && !is_on_metrics_port(schema))
+		return error_set(err, ERROR_NOT_FOUND, "not found");
 	if (is_internal(schema) &&
 	    (kind == CALLER_UNIX ? !rq->caller->admin : kind != CALLER_CLUSTER))
 		return refuse(err);

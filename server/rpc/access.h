@@ -6,7 +6,8 @@
  */
 #include "server/rpc/request.h"
 
-/* The whole check for rq->method with rq->project set. ERROR_FORBIDDEN "not authorized". */
+/* The whole check for rq->method with rq->project set. ERROR_FORBIDDEN "not authorized";
+ * ERROR_NOT_FOUND for what the port for metrics does not show. */
 int access_check(const Request *rq, Error **err);
 /* The same question about any object: `project` NULL for objects outside projects. */
 int access_check_object(const Request *rq, const char *object, const char *entitlement,

@@ -17,7 +17,7 @@
 enum { BACKLOG = 1024 };
 
 /* Splits into host (without brackets; "" for the wildcard) and port. */
-static void split(const char *address, char **ret_host, char **ret_port)
+static void split_with(const char *address, int default_port, char **ret_host, char **ret_port)
 {
 	const char *colon = strrchr(address, ':');
 	const char *bracket = strrchr(address, ']');
@@ -27,13 +27,18 @@ static void split(const char *address, char **ret_host, char **ret_port)
 		*ret_port = g_strdup(colon + 1);
 	} else {
 		*ret_host = g_strdup(address);
-		*ret_port = g_strdup_printf("%d", ADDRESS_DEFAULT_PORT);
+		*ret_port = g_strdup_printf("%d", default_port);
 	}
 	size_t length = strlen(*ret_host);
 	if (**ret_host == '[' && length > 1 && (*ret_host)[length - 1] == ']') {
 		memmove(*ret_host, *ret_host + 1, length - 2);
 		(*ret_host)[length - 2] = 0;
 	}
+}
+
+static void split(const char *address, char **ret_host, char **ret_port)
+{
+	split_with(address, ADDRESS_DEFAULT_PORT, ret_host, ret_port);
 }
 
 static char *join(const char *host, const char *port)
@@ -79,6 +84,13 @@ void address_prepare_inherited(int fd)
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
+char *address_complete(const char *address, int port)
+{
+	g_autofree char *host = NULL, *service = NULL;
+	split_with(address, port, &host, &service);
+	return join(host, service);
+}
+
 gboolean address_equal(const char *a, const char *b)
 {
 	g_autofree char *host_a = NULL, *port_a = NULL, *host_b = NULL, *port_b = NULL;
@@ -114,13 +126,10 @@ static int bind_one(const struct addrinfo *info, int *ret_fd)
 int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **err)
 {
 	g_autofree char *host = NULL, *port = NULL;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_PASSIVE | AI_ADDRCONFIG },
-			*list;
+	/* Not AI_ADDRCONFIG: 127.0.0.1 would be refused while IPv6 alone is set up. */
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list;
 	split(address, &host, &port);
 	gboolean any = !*host || !strcmp(host, "::");
-	if (any)
-		hints.ai_flags = AI_PASSIVE;
 	int problem = getaddrinfo(any ? "::" : host, port, &hints, &list);
 	if (problem)
 		return error_set(err, ERROR_INVALID, "Failed to resolve \"%s\": %s", address,

@@ -5,7 +5,7 @@
  */
 #include "sdk/base/error.h"
 
-enum { ADDRESS_DEFAULT_PORT = 8443 };
+enum { ADDRESS_DEFAULT_PORT = 8443, ADDRESS_METRICS_PORT = 9100 };
 
 /* Listening, non-blocking TCP socket; *ret_bound is HOST:PORT. */
 int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **err);
@@ -17,6 +17,8 @@ void address_prepare_inherited(int fd);
 /* "10.0.0.1:40000", "[fd00::1]:40000"; "" when unknown. The caller frees them. */
 char *address_of_peer(int fd);
 char *address_of_socket(int fd);
+/* The address with this port where it names none; the caller frees it. */
+char *address_complete(const char *address, int port);
 /* Same host and port once defaults are filled in. */
 gboolean address_equal(const char *a, const char *b);
 gboolean address_same_port(const char *a, const char *b);

@@ -186,7 +186,7 @@ static gboolean set_trust(Identity *identity, Caller *caller)
 		caller->kind = row->type == CERTIFICATE_SERVER ? CALLER_CLUSTER : CALLER_TLS;
 		caller->metrics_only = row->type == CERTIFICATE_METRICS;
 		caller->admin = !row->restricted && !caller->metrics_only;
-		caller->projects = caller->admin ? NULL : g_strdupv((char **)row->projects->pdata);
+		caller->projects = !row->restricted ? NULL : g_strdupv((char **)row->projects->pdata);
 	}
 	g_mutex_unlock(&identity->lock);
 	return row != NULL;
@@ -234,6 +234,7 @@ Caller *identity_refresh(Daemon *daemon, const Caller *caller)
 	if (x509_pem_to_der(caller->certificate, &der, &length, NULL) < 0)
 		return NULL;
 	Caller *fresh = identity_tls_caller(daemon, der, length, caller->address);
+	fresh->metrics_port = caller->metrics_port;
 	g_free(der);
 	return fresh;
 }

@@ -41,15 +41,28 @@ typedef struct Client {
 	Conn *conn;
 	Stage stage;
 	char *address;
+	gboolean metrics;       /* came through that port */
 	int64_t deadline_us;    /* while with epoll; under the lock */
 	gboolean recheck;       /* under the lock: not armed, the sweep arms it */
 	gboolean added;         /* epoll knows it */
 	GList link;
 } Client;
 
+/* The TLS ports. That for metrics shows nothing else: access.c refuses the rest. */
+typedef enum TlsPort { TLS_HTTPS, TLS_METRICS, TLS_PORTS } TlsPort;
+
+static const struct {
+	const char *key;
+	int default_port;
+} tls_ports[TLS_PORTS] = {
+	[TLS_HTTPS] = { "core.https_address", ADDRESS_DEFAULT_PORT },
+	[TLS_METRICS] = { "core.metrics_address", ADDRESS_METRICS_PORT },
+};
+
 typedef struct Port {
 	Source source;
 	char *address;          /* as bound; NULL for the unix socket */
+	gboolean metrics;
 	gboolean resting;       /* under the lock: out of descriptors, the sweep arms it */
 	gboolean closed;        /* under the lock */
 } Port;
@@ -65,7 +78,7 @@ typedef struct Listener {
 	GMutex lock;
 	GQueue clients;
 	int64_t timer_us;       /* when the timer is set to; G_MAXINT64 off */
-	Port *unix_port, *https;
+	Port *unix_port, *tls_port[TLS_PORTS];
 	GSList *old_ports;      /* closed, but an event may still point there: freed at the end */
 	char *socket_path;      /* ours to unlink */
 } Listener;
@@ -122,7 +135,8 @@ static void sweep(Listener *listener, Source *source)
 	listener->timer_us = G_MAXINT64;
 	for (GList *link = listener->clients.head; link; link = link->next)
 		next = MIN(next, sweep_client(listener, link->data, now));
-	Port *ports[] = { listener->unix_port, listener->https };
+	Port *ports[] = { listener->unix_port, listener->tls_port[TLS_HTTPS],
+		listener->tls_port[TLS_METRICS] };
 	for (size_t i = 0; i < G_N_ELEMENTS(ports); i++)
 		if (ports[i] && ports[i]->resting) {
 			ports[i]->resting = FALSE;
@@ -209,6 +223,7 @@ static void client_handshake(Listener *listener, Client *client, int64_t deadlin
 		return;
 	}
 	conn->caller = tls_caller(listener->daemon, conn->ssl, client->address);
+	conn->caller->metrics_port = client->metrics;
 	client->stage = STAGE_HTTP;
 	if (tls_is_grpc(conn->ssl))
 		client_to_grpc(listener, client);
@@ -265,6 +280,7 @@ static Client *client_new(Listener *listener, Port *port, int fd)
 	SSL *ssl = NULL;
 	if (tls) {
 		client->address = address_of_peer(fd);
+		client->metrics = port->metrics;
 		g_mutex_lock(&listener->lock);
 		ssl = SSL_new(listener->tls);
 		g_mutex_unlock(&listener->lock);
@@ -331,6 +347,13 @@ static Port *port_new(Listener *listener, int fd, char *address)
 	return port;
 }
 
+static Port *tls_port_new(Listener *listener, TlsPort which, int fd, char *address)
+{
+	Port *port = port_new(listener, fd, address);
+	port->metrics = which == TLS_METRICS;
+	return port;
+}
+
 /* Under the lock. */
 static void port_close(Listener *listener, Port *port)
 {
@@ -352,16 +375,17 @@ static void port_free(gpointer data)
 
 /* Binds the new address. Where it only differs in the host, the old one holds the port: then that
  * is closed first, and bound again if the new one fails. */
-static int rebind(
-    Listener *listener, const char *address, int *ret_fd, char **ret_bound, Error **err)
+static int rebind(Listener *listener, TlsPort which, const char *address, int *ret_fd,
+    char **ret_bound, Error **err)
 {
+	Port **port = &listener->tls_port[which];
 	g_autoptr(Error) problem = NULL;
 	if (address_listen(address, ret_fd, ret_bound, &problem) == 0)
 		return 0;
 	g_mutex_lock(&listener->lock);
-	g_autofree char *old = listener->https ? g_strdup(listener->https->address) : NULL;
+	g_autofree char *old = *port ? g_strdup((*port)->address) : NULL;
 	if (old && address_same_port(old, address))
-		port_close(listener, g_steal_pointer(&listener->https));
+		port_close(listener, g_steal_pointer(port));
 	else
 		g_clear_pointer(&old, g_free);
 	g_mutex_unlock(&listener->lock);
@@ -372,7 +396,7 @@ static int rebind(
 	int fd;
 	char *bound;
 	if (address_listen(old, &fd, &bound, NULL) == 0)
-		listener->https = port_new(listener, fd, bound);
+		*port = tls_port_new(listener, which, fd, bound);
 	return -1;
 }
 
@@ -401,22 +425,33 @@ static int need_certificate(Listener *listener, Error **err)
 	return loaded ? 0 : listener_reload_certificate(listener->daemon, err);
 }
 
-int listener_set_https(Daemon *daemon, const char *address, Error **err)
+/* As it is bound; NULL: not open. */
+static char *tls_port_address(Listener *listener, TlsPort which)
 {
-	Listener *listener = daemon->listener;
+	g_mutex_lock(&listener->lock);
+	Port *port = listener->tls_port[which];
+	char *address = port ? g_strdup(port->address) : NULL;
+	g_mutex_unlock(&listener->lock);
+	return address;
+}
+
+/* "" or NULL: closed. */
+static int tls_port_set(Listener *listener, TlsPort which, const char *value, Error **err)
+{
 	int fd = -1;
 	char *bound = NULL;
-	if (address && *address) {
-		g_autofree char *now = listener_https_address(daemon);
+	if (value && *value) {
+		g_autofree char *address = address_complete(value, tls_ports[which].default_port);
+		g_autofree char *now = tls_port_address(listener, which);
 		if (now && address_equal(now, address))
 			return 0;
 		if (need_certificate(listener, err) < 0 ||
-		    rebind(listener, address, &fd, &bound, err) < 0)
+		    rebind(listener, which, address, &fd, &bound, err) < 0)
 			return -1;
 	}
 	g_mutex_lock(&listener->lock);
-	Port *old = listener->https;
-	listener->https = fd >= 0 ? port_new(listener, fd, bound) : NULL;
+	Port *old = listener->tls_port[which];
+	listener->tls_port[which] = fd >= 0 ? tls_port_new(listener, which, fd, bound) : NULL;
 	port_close(listener, old);
 	g_mutex_unlock(&listener->lock);
 	return 0;
@@ -424,13 +459,7 @@ int listener_set_https(Daemon *daemon, const char *address, Error **err)
 
 char *listener_https_address(Daemon *daemon)
 {
-	Listener *listener = daemon->listener;
-	if (!listener)
-		return NULL;
-	g_mutex_lock(&listener->lock);
-	char *address = listener->https ? g_strdup(listener->https->address) : NULL;
-	g_mutex_unlock(&listener->lock);
-	return address;
+	return daemon->listener ? tls_port_address(daemon->listener, TLS_HTTPS) : NULL;
 }
 
 char **listener_https_addresses(Daemon *daemon)
@@ -460,10 +489,23 @@ static int take_sockets(Listener *listener, Error **err)
 			return -1;
 		if (family == AF_UNIX && !listener->unix_port)
 			listener->unix_port = port_new(listener, fd, NULL);
-		else if (family != AF_UNIX && !listener->https)
-			listener->https = port_new(listener, fd, address_of_socket(fd));
+		else if (family != AF_UNIX && !listener->tls_port[TLS_HTTPS])
+			listener->tls_port[TLS_HTTPS] = tls_port_new(
+			    listener, TLS_HTTPS, fd, address_of_socket(fd));
 	}
 	return 0;
+}
+
+static void open_tls_port(Listener *listener, TlsPort which)
+{
+	g_autoptr(Error) problem = NULL;
+	g_autofree char *address = server_config_get(
+	    listener->daemon->config, tls_ports[which].key);
+	if (!listener->tls_port[which] && address && *address &&
+	    tls_port_set(listener, which, address, &problem) < 0)
+		/* The unix socket must stay usable to repair this. */
+		log_error("Failed to listen", "key", tls_ports[which].key, "address", address,
+		    "err", problem->message);
 }
 
 static int open_ports(Listener *listener, Error **err)
@@ -479,15 +521,8 @@ static int open_ports(Listener *listener, Error **err)
 		listener->socket_path = g_steal_pointer(&path);
 		listener->unix_port = port_new(listener, fd, NULL);
 	}
-	g_autofree char *address = daemon->config ?
-	    server_config_get(daemon->config, "core.https_address") :
-	    NULL;
-	g_autoptr(Error) problem = NULL;
-	if (!listener->https && address && *address &&
-	    listener_set_https(daemon, address, &problem) < 0)
-		/* The unix socket must stay usable to repair this. */
-		log_error("Failed to listen on core.https_address", "address", address, "err",
-		    problem->message);
+	for (int which = 0; which < TLS_PORTS && daemon->config; which++)
+		open_tls_port(listener, which);
 	return 0;
 }
 
@@ -506,9 +541,12 @@ static int open_epoll(Listener *listener, Error **err)
 	return 0;
 }
 
-static int https_changed(Daemon *daemon, const char *key, const char *value, Error **err)
+static int address_changed(Daemon *daemon, const char *key, const char *value, Error **err)
 {
-	return daemon->listener ? listener_set_https(daemon, value, err) : 0;
+	int which = 0;
+	while (strcmp(tls_ports[which].key, key) != 0)
+		which++;
+	return daemon->listener ? tls_port_set(daemon->listener, which, value, err) : 0;
 }
 
 int listener_start(Daemon *daemon, Error **err)
@@ -521,8 +559,8 @@ int listener_start(Daemon *daemon, Error **err)
 	g_mutex_init(&listener->lock);
 	g_queue_init(&listener->clients);
 	route_start();
-	if (daemon->config)
-		server_config_on_change(daemon->config, "core.https_address", https_changed);
+	for (int which = 0; which < TLS_PORTS && daemon->config; which++)
+		server_config_on_change(daemon->config, tls_ports[which].key, address_changed);
 	if (open_epoll(listener, err) < 0 || pump_start(&listener->pump, err) < 0 ||
 	    grpc_door_start(daemon, &listener->grpc, err) < 0 || open_ports(listener, err) < 0 ||
 	    workers_start(&listener->workers, "rest", step, listener, err) < 0) {
@@ -551,7 +589,8 @@ void listener_stop(Daemon *daemon)
 		return;
 	g_mutex_lock(&listener->lock);
 	port_close(listener, g_steal_pointer(&listener->unix_port));
-	port_close(listener, g_steal_pointer(&listener->https));
+	for (int which = 0; which < TLS_PORTS; which++)
+		port_close(listener, g_steal_pointer(&listener->tls_port[which]));
 	g_mutex_unlock(&listener->lock);
 	if (listener->socket_path)
 		unlink(listener->socket_path);

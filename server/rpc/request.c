@@ -79,3 +79,19 @@ int request_check_etag(Request *rq, const void *object, Error **err)
 	return error_set(
 	    err, ERROR_PRECONDITION, "ETag doesn't match: %s vs %.*s", actual, (int)length, wanted);
 }
+
+gboolean mask_has(char *const *mask, size_t n, const char *field)
+{
+	for (size_t i = 0; i < n; i++)
+		if (g_str_equal(mask[i], field))
+			return TRUE;
+	return FALSE;
+}
+
+char **request_strv(char *const *items, size_t n)
+{
+	char **copy = g_new0(char *, n + 1);
+	for (size_t i = 0; i < n; i++)
+		copy[i] = g_strdup(items[i]);
+	return copy;
+}

@@ -24,7 +24,8 @@ typedef struct Caller {
 	char *address;        /* "@" for the unix socket, else IP:PORT */
 	gboolean admin;       /* trusted and not restricted */
 	gboolean metrics_only;
-	char **projects;      /* restricted callers: the projects they may use; NULL when admin */
+	gboolean metrics_port; /* came through core.metrics_address: nothing else is there */
+	char **projects;      /* the projects that a restricted caller may use; NULL: not restricted */
 	uint32_t uid;         /* unix only */
 	int generation;       /* of the trust store that decided this; server/rpc/identity.h */
 } Caller;
@@ -59,6 +60,10 @@ int request_check_etag(Request *rq, const void *object, Error **err);
 /* Overrides the Location of a CREATED or OPERATION reply (the schema's template otherwise). Copied.
  */
 void request_set_location(Request *rq, const char *url);
+/* Whether an update mask (FieldMask paths, JSON names) has `field`. */
+gboolean mask_has(char *const *mask, size_t n, const char *field);
+/* Repeated strings of a message as a NULL-terminated copy: g_strfreev. */
+char **request_strv(char *const *items, size_t n);
 /* Sets the message and arena for a reply string: shorthand used everywhere. */
 static inline char *request_strdup(Request *rq, const char *text)
 {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { CHUNK = 256 * 1024, CHUNKS = 8 };
 
@@ -14,7 +15,8 @@ struct ArchiveSource {
 	gint64 taken; /* atomic by lock */
 	off_t offset;
 	struct archive *raw, *tar;
-	GThread *thread;
+	archive_read_callback *read; /* of `tar` */
+	GThread *thread;	     /* NULL: a pipe */
 	GMutex lock;
 	GCond changed;
 	char *chunks[CHUNKS];
@@ -170,6 +172,22 @@ static la_ssize_t tar_read(struct archive *a, void *data, const void **ret_buffe
 	return length;
 }
 
+static la_ssize_t pipe_read(struct archive *a, void *data, const void **ret_buffer)
+{
+	ArchiveSource *source = data;
+	ssize_t n;
+	do
+		n = read(source->fd, source->input, sizeof source->input);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		archive_set_error(a, errno, "Cannot read the stream");
+		return ARCHIVE_FATAL;
+	}
+	source->taken += n;
+	*ret_buffer = source->input;
+	return n;
+}
+
 static int raw_open(ArchiveSource *source)
 {
 	source->raw = archive_read_new();
@@ -193,7 +211,26 @@ static int tar_open(ArchiveSource *source)
 	archive_read_support_format_tar(source->tar);
 	/* Names that are not UTF-8 pass through as bytes: the process's locale has no say. */
 	archive_read_set_format_option(source->tar, "tar", "hdrcharset", "UTF-8");
-	return archive_read_open(source->tar, source, NULL, tar_read, NULL);
+	return archive_read_open(source->tar, source, NULL, source->read, NULL);
+}
+
+static ArchiveSource *source_new(int fd, archive_read_callback *read)
+{
+	ArchiveSource *source = g_new0(ArchiveSource, 1);
+	source->fd = fd;
+	source->read = read;
+	g_mutex_init(&source->lock);
+	g_cond_init(&source->changed);
+	return source;
+}
+
+static int open_pipe(int fd, ArchiveSource **ret_source, Error **err)
+{
+	g_autoptr(ArchiveSource) source = source_new(fd, pipe_read);
+	if (tar_open(source) != ARCHIVE_OK)
+		return archive_source_fail(source, err);
+	*ret_source = g_steal_pointer(&source);
+	return 0;
 }
 
 int archive_source_open(int fd, ArchiveSource **ret_source, Error **err)
@@ -201,11 +238,10 @@ int archive_source_open(int fd, ArchiveSource **ret_source, Error **err)
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the archive");
-	g_autoptr(ArchiveSource) source = g_new0(ArchiveSource, 1);
-	source->fd = fd;
+	if (S_ISFIFO(st.st_mode))
+		return open_pipe(fd, ret_source, err);
+	g_autoptr(ArchiveSource) source = source_new(fd, tar_read);
 	source->total = (uint64_t)st.st_size;
-	g_mutex_init(&source->lock);
-	g_cond_init(&source->changed);
 	for (int i = 0; i < CHUNKS; i++)
 		source->chunks[i] = g_malloc(CHUNK);
 	ArchiveKind kind = archive_kind_of_fd(fd);
@@ -256,7 +292,7 @@ int archive_source_next(ArchiveSource *source, struct archive_entry **ret_entry,
 	/* A tar reader stops at the end marker; what follows must still decompress, or a truncated
 	 * or damaged file would pass. */
 	const void *rest;
-	while (tar_read(source->tar, source, &rest) > 0)
+	while (source->read(source->tar, source, &rest) > 0)
 		;
 	g_mutex_lock(&source->lock);
 	gboolean failed = source->failure != NULL;

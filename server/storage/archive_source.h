@@ -30,7 +30,8 @@ ArchiveKind archive_kind_of_fd(int fd);
 /* ".tar.gz", ".squashfs", ...; "" when unknown. */
 const char *archive_kind_extension(ArchiveKind kind);
 
-/* Borrows fd, which is read from offset 0 with pread. ERROR_INVALID when it is no archive. */
+/* Borrows fd, which is read from offset 0 with pread; or of a pipe, which holds plain tar, to its
+ * end. ERROR_INVALID when it is no archive. */
 int archive_source_open(int fd, ArchiveSource **ret_source, Error **err);
 /* Stops the decompression wherever it stands. NULL is fine. */
 void archive_source_close(ArchiveSource *source);

@@ -3,6 +3,7 @@
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "server/project/project.h"
+#include "server/storage/custom_backup.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
@@ -153,6 +154,9 @@ static int refresh(const CustomCopy *c, Plan *plan, Error **err)
 	if (plan->to->content != content)
 		return error_set(err, ERROR_INVALID,
 		    "Volumes of different content types cannot be refreshed from each other");
+	if (content == CONTENT_ISO)
+		return error_set(err, ERROR_INVALID,
+		    "Volumes of content type \"iso\" do not change and cannot be refreshed");
 	gboolean all = !c->volume_only && !plan->from->snapshot;
 	g_autoptr(GPtrArray) gone = all ? lacking(there, plan->snapshots) : g_ptr_array_new();
 	g_autoptr(GPtrArray) fresh = all ? lacking(plan->snapshots, there) : g_ptr_array_new();
@@ -181,10 +185,21 @@ static void remove_moved(Pool *pool, const Volume *volume)
 		    "volume", volume->name, "err", error->message);
 }
 
+static int hand_over(const CustomCopy *c, const Plan *plan, const VolumeHandOver *over, Error **err)
+{
+	if (custom_backup_place_begin(c->from_pool, plan->from, c->to_pool, plan->to, err) < 0)
+		return -1;
+	int result = fault_point("volume hand over", err) < 0 ? -1 :
+								 volume_row_hand_over(over, err);
+	custom_backup_place_end(c->from_pool, plan->from, c->to_pool, plan->to, result == 0);
+	return result;
+}
+
 /* The copy is marked as the one to remove until it is whole; then the old one is. */
 static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(Config) marked = NULL;
+	g_autoptr(VolumeLock) backups = custom_backup_lock(c->from_pool, plan->from);
 	if (!volume_wait_unmounted(c->from_pool, plan->from))
 		return error_set(
 		    err, ERROR_BUSY, "Storage volume \"%s\" is in use", plan->from->name);
@@ -201,12 +216,12 @@ static int move_between(const CustomCopy *c, Plan *plan, PoolAlso also, void *da
 		.snapshots = plan->names->len,
 		.also = also,
 		.data = data };
-	if (fault_point("volume hand over", err) < 0 || volume_row_hand_over(&over, err) < 0) {
+	int result = hand_over(c, plan, &over, err);
+	if (result < 0)
 		remove_moved(c->to_pool, plan->to);
-		return -1;
-	}
-	remove_moved(c->from_pool, plan->from);
-	return 0;
+	else
+		remove_moved(c->from_pool, plan->from);
+	return result;
 }
 
 int custom_move(const CustomCopy *c, PoolAlso also, void *data, Error **err)

@@ -3,6 +3,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/project/project.h"
+#include "server/storage/custom_backup.h"
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/store.h"
@@ -197,13 +198,17 @@ int custom_check_unused(Pool *pool, const char *project, const char *name, Error
 int custom_delete(Pool *pool, const char *project, const char *name, Error **err)
 {
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CUSTOM, project, name);
+	g_autoptr(VolumeLock) backups = custom_backup_lock(pool, volume);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (check_pool(pool, err) < 0 || custom_check_unused(pool, project, name, err) < 0 ||
 	    volume_load(pool, volume, NULL, NULL, err) < 0)
 		return -1;
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_INVALID, "The storage volume is still in use");
-	return volume_remove(pool, volume, err);
+	if (volume_remove(pool, volume, err) < 0)
+		return -1;
+	custom_backup_place_clear(pool, volume);
+	return 0;
 }
 
 int custom_rename(Pool *pool, const Volume *volume, const char *project, const char *new_name,
@@ -217,10 +222,14 @@ int custom_rename(Pool *pool, const Volume *volume, const char *project, const c
 	renamed->content = volume->content;
 	if (strcmp(volume->path, renamed->path) == 0)
 		return error_set(err, ERROR_EXISTS, "Volume by that name already exists");
+	g_autoptr(VolumeLock) backups = custom_backup_lock(pool, volume);
 	g_auto(VolumePairLock) locks = volume_lock_pair(pool, volume, renamed);
-	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0)
+	if (check_pool(pool, err) < 0 || check_new(pool, renamed, err) < 0 ||
+	    custom_backup_place_begin(pool, volume, pool, renamed, err) < 0)
 		return -1;
-	return volume_rename_with(pool, volume, renamed, also, data, err);
+	int result = volume_rename_with(pool, volume, renamed, also, data, err);
+	custom_backup_place_end(pool, volume, pool, renamed, result == 0);
+	return result;
 }
 
 static int attach_volume(Pool *p, const char *project, const char *name, Volume **ret, Error **err)

@@ -27,7 +27,7 @@ static int volume_settle(const DriverVolume *volume, Error **err)
 	int64_t bytes = wanted_size(volume);
 	/* A custom volume is entered by the container's users; a root volume only through rootfs/.
 	 */
-	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) < 0)
+	if (chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) < 0)
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
 	return bytes ? subvolume_set_limit(volume->path, bytes, err) : 0;

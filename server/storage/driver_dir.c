@@ -40,7 +40,7 @@ static int source_check_empty(const char *source, Error **err)
 static int dir_pool_prepare(DriverPool *pool, Error **err)
 {
 	const char *source = config_get(pool->config, "source");
-	if (!source) {
+	if (!has_foreign_source(pool)) { /* made where pools are: naming that place says nothing */
 		config_set(pool->config, "source", pool->path);
 		return 0;
 	}
@@ -50,7 +50,7 @@ static int dir_pool_prepare(DriverPool *pool, Error **err)
 	if (stat(source, &st) < 0 || !S_ISDIR(st.st_mode))
 		return error_set(err, ERROR_INVALID,
 		    "Source path \"%s\" does not exist or is not a directory", source);
-	return has_foreign_source(pool) ? source_check_empty(source, err) : 0;
+	return source_check_empty(source, err);
 }
 
 static int dir_pool_mount(DriverPool *pool, Error **err)

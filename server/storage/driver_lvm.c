@@ -293,7 +293,7 @@ static int mount_active(const DriverVolume *volume, const char *device, Error **
 		return 0;
 	/* A custom volume is entered by the container's users; a root volume only through rootfs/.
 	 */
-	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0700) == 0 ?
+	return chmod(volume->path, volume->type == VOLUME_CUSTOM ? 0711 : 0100) == 0 ?
 	    0 :
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot set up volume \"%s\"", volume->name);
 }

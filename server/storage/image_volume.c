@@ -181,3 +181,26 @@ int pool_image_delete(Daemon *d, const char *fingerprint, Error **err)
 	}
 	return 0;
 }
+
+static int follow(Pool *pool, const char *old, const char *newer, Operation *op, Error **err)
+{
+	g_autoptr(Volume) before = volume_new(pool, VOLUME_IMAGE, "default", old);
+	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", newer);
+	g_autoptr(VolumeLock) lock = NULL;
+	g_autoptr(Error) error = NULL;
+	if (volume_row_find(pool, before, NULL, NULL, &error) == 0)
+		return ensure(pool, image, op, &lock, err);
+	return error->kind == ERROR_NOT_FOUND ? 0 : error_propagate(err, g_steal_pointer(&error));
+}
+
+void pool_image_follow(Daemon *d, const char *old, const char *newer, Operation *op)
+{
+	g_autoptr(GPtrArray) pools = pool_list(d);
+	for (guint i = 0; i < pools->len; i++) {
+		Pool *pool = pools->pdata[i];
+		g_autoptr(Error) error = NULL;
+		if (pool->driver && follow(pool, old, newer, op, &error) < 0)
+			log_warn("Refreshed image is not unpacked", "pool", pool->name, "image",
+			    newer, "err", error->message);
+	}
+}

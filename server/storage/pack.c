@@ -20,6 +20,7 @@ struct Pack {
 	struct archive *disk; /* reads ACLs and holes */
 	struct archive_entry *entry;
 	GHashTable *links;    /* Link set: files with more than one name, by their first */
+	gboolean live;
 	uint64_t bytes;
 	int64_t started_us;
 	char list[XATTRS_MAX], value[XATTRS_MAX], chunk[CHUNK];
@@ -159,9 +160,13 @@ static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Erro
 			continue;
 		if (n < 0)
 			return fail("read", path, err);
-		if (n == 0)
+		if (n == 0 && !pack->live)
 			return error_set(err, ERROR_INTERNAL,
 			    "File \"%s\" became shorter while it was read", path);
+		if (n == 0) {
+			n = (ssize_t)MIN(left, CHUNK);
+			memset(pack->chunk, 0, (size_t)n);
+		}
 		if (archive_target_write(pack->target, pack->chunk, (size_t)n, err) < 0 ||
 		    report(pack, (size_t)n, err) < 0)
 			return -1;
@@ -170,6 +175,13 @@ static int add_content(Pack *pack, int fd, const char *path, uint64_t left, Erro
 	return 0;
 }
 
+/* Whether an error is only that something went while a live tree was read. */
+static gboolean has_gone(const Pack *pack)
+{
+	return pack->live && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR);
+}
+
+/* 1: it has gone. */
 static int add_file(Pack *pack, int directory, const char *name, const char *path, Error **err)
 {
 	struct stat st;
@@ -177,9 +189,9 @@ static int add_file(Pack *pack, int directory, const char *name, const char *pat
 	autofd int fd = openat(
 	    directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail("open", path, err);
+		return has_gone(pack) ? 1 : fail("open", path, err);
 	if (!S_ISREG(st.st_mode))
-		return error_set(
+		return pack->live ? 1 : error_set(
 		    err, ERROR_INTERNAL, "File \"%s\" changed while it was read", path);
 	begin_entry(pack, path, &st);
 	if (add_attributes(pack, fd, path, &st, err) < 0 ||
@@ -194,7 +206,9 @@ static int add_symlink(Pack *pack, int directory, const char *name, const char *
 	char target[PATH_LENGTH_MAX + 1];
 	ssize_t n = readlinkat(directory, name, target, sizeof target - 1);
 	if (n < 0)
-		return fail("read the link", path, err);
+		return has_gone(pack) || (pack->live && errno == EINVAL) ?
+		    0 :
+		    fail("read the link", path, err);
 	target[n] = '\0';
 	begin_entry(pack, path, st);
 	archive_entry_set_symlink(pack->entry, target);
@@ -225,7 +239,7 @@ static int add_subdirectory(
 {
 	autofd int fd = file_openat(directory, name, O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 	if (fd < 0)
-		return fail("open", path, err);
+		return has_gone(pack) ? 0 : fail("open", path, err);
 	return add_directory(pack, fd, path, depth, err);
 }
 
@@ -234,7 +248,7 @@ static int add_child(
 {
 	struct stat st;
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail("look at", path, err);
+		return has_gone(pack) ? 0 : fail("look at", path, err);
 	if (S_ISDIR(st.st_mode))
 		return add_subdirectory(pack, directory, name, path, depth, err);
 	if (S_ISSOCK(st.st_mode)) /* nobody listens, and tar has no word for it */
@@ -242,8 +256,12 @@ static int add_child(
 	int linked = st.st_nlink > 1 ? add_link(pack, path, &st, err) : 0;
 	if (linked != 0)
 		return linked < 0 ? -1 : 0;
-	if (S_ISREG(st.st_mode))
-		return add_file(pack, directory, name, path, err);
+	if (S_ISREG(st.st_mode)) {
+		int gone = add_file(pack, directory, name, path, err);
+		if (gone > 0) /* its other names are not links to it then */
+			g_hash_table_remove(pack->links, &(Link){ st.st_dev, st.st_ino, NULL });
+		return gone < 0 ? -1 : 0;
+	}
 	if (S_ISLNK(st.st_mode))
 		return add_symlink(pack, directory, name, path, &st, err);
 	begin_entry(pack, path, &st);
@@ -309,6 +327,29 @@ static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, E
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
 {
 	return fault_point("pack", err) < 0 ? -1 : add_directory(pack, directory_fd, path, 0, err);
+}
+
+void pack_set_live(Pack *pack, gboolean live)
+{
+	pack->live = live;
+}
+
+int pack_file(Pack *pack, const char *path, int fd, Error **err)
+{
+	struct stat st;
+	off_t size = lseek(fd, 0, SEEK_END);
+	if (size < 0 || lseek(fd, 0, SEEK_SET) < 0 || fstat(fd, &st) < 0)
+		return fail("read", path, err);
+	st = (struct stat){ .st_mode = S_IFREG | 0600,
+		.st_nlink = 1,
+		.st_size = size,
+		.st_blocks = S_ISREG(st.st_mode) ? st.st_blocks : G_MAXLONG,
+		.st_mtim = st.st_mtim };
+	begin_entry(pack, path, &st);
+	if (add_attributes(pack, fd, path, &st, err) < 0 ||
+	    archive_target_entry(pack->target, pack->entry, err) < 0)
+		return -1;
+	return add_content(pack, fd, path, (uint64_t)size, err);
 }
 
 int pack_text(Pack *pack, const char *path, const char *text, Error **err)

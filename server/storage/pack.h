@@ -3,7 +3,7 @@
  * Trees as tar archives, the other way round of unpack.h: owners, modes, times (whole seconds),
  * links of both kinds, holes, ACLs, file capabilities and user.* attributes; what unpack.h would
  * not take is left out. Entries are sorted, so that equal trees give equal archives. Nobody may be
- * writing to the trees.
+ * writing to the trees, unless pack_set_live() said so.
  */
 #include "server/storage/archive_target.h"
 
@@ -22,6 +22,10 @@ typedef struct PackOptions {
 int pack_new(const PackOptions *options, Pack **ret_pack, Error **err);
 /* A file of root's with this content. */
 int pack_text(Pack *pack, const char *path, const char *text, Error **err);
+/* Of trees that follow: what goes meanwhile is left out, what gets shorter ends in zeros. */
+void pack_set_live(Pack *pack, gboolean live);
+/* An open file or device, read from its start, as a file of root's. */
+int pack_file(Pack *pack, const char *path, int fd, Error **err);
 /* The directory and all in it, below `path`. */
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err);
 /* Writes the archive's end; once. */

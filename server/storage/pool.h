@@ -113,3 +113,6 @@ int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error 
 
 /* Removes the unpacked copies of an image from every pool, with their rows. */
 int pool_image_delete(Daemon *d, const char *fingerprint, Error **err);
+/* Unpacks `newer` in every pool that has `old` unpacked, so that the next instance need not wait
+ * for it. Failures are logged: that instance unpacks it then. op may be NULL. */
+void pool_image_follow(Daemon *d, const char *old, const char *newer, struct Operation *op);

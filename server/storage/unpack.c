@@ -418,6 +418,23 @@ void unpacker_leave(Unpacker *w)
 	w->root = -1;
 }
 
+int unpacker_content(Unpacker *w, int fd, Error **err)
+{
+	struct archive_entry *entry = w->entry;
+	if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG)
+		return refuse(err, w->path, "is not a regular file");
+	la_int64_t size = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
+	w->bytes = 0;
+	if (size < 0)
+		return refuse(err, w->path, "has a negative size");
+	if (w->options->limit && (uint64_t)size > w->options->limit)
+		return error_set(err, ERROR_TOO_LARGE,
+		    "Archive entry \"%s\" is larger than there may be", w->path);
+	if (size > 0 && write_content(w, fd, w->path, err) < 0)
+		return -1;
+	return ftruncate(fd, size) < 0 ? entry_errno(err, w->path) : 0;
+}
+
 void unpacker_enter(Unpacker *w, int directory_fd, const char *prefix)
 {
 	unpacker_leave(w);

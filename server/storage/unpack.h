@@ -51,6 +51,8 @@ int unpacker_next(Unpacker *unpacker, const char **ret_path, Error **err);
 void unpacker_enter(Unpacker *unpacker, int directory_fd, const char *prefix);
 /* Unpacks the entry that unpacker_next() came to. */
 int unpacker_entry(Unpacker *unpacker, Error **err);
+/* Instead of that: the content of the entry, which must be a regular file, into an empty file. */
+int unpacker_content(Unpacker *unpacker, int fd, Error **err);
 /* The directory has all it gets: sets what writing would change (times of directories). */
 void unpacker_leave(Unpacker *unpacker);
 void unpacker_close(Unpacker *unpacker);

@@ -2,10 +2,11 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
-#include "server/storage/pack.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/store.h"
 #include "server/storage/unpack.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <dirent.h>
 #include <errno.h>
@@ -13,43 +14,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- packing ---- */
-
-static int pack_path(Pack *sink, const char *path, const char *prefix, Error **err)
-{
-	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || fault_point("backup tree", err) < 0 ? -1 :
-							       pack_tree(sink, prefix, fd, err);
-}
-
-static int pack_snapshot(const VolumeArchive *archive, Pack *sink, const char *name, Error **err)
-{
-	g_autofree char *path = NULL;
-	g_autofree char *prefix = g_strdup_printf("%s/%s", archive->snapshots_prefix, name);
-	if (snapshot_mount(archive->pool, archive->volume, name, &path, err) < 0)
-		return -1;
-	int result = pack_path(sink, path, prefix, err);
-	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) <
-		0 ?
-	    -1 :
-	    result;
-}
-
-int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
-{
-	for (guint i = 0; i < archive->snapshots->len; i++)
-		if (pack_snapshot(archive, sink,
-			((SnapshotRow *)archive->snapshots->pdata[i])->name, err) < 0)
-			return -1;
-	if (volume_mount(archive->pool, archive->volume, err) < 0)
-		return -1;
-	int result = pack_path(sink, archive->volume->path, archive->prefix, err);
-	return volume_unmount(archive->pool, archive->volume, result == 0 ? err : NULL) < 0 ?
-	    -1 :
-	    result;
-}
-
-/* ---- unpacking ---- */
+const VolumeArchiveNames volume_archive_instance = {
+	.volume = "backup/container", .snapshots = "backup/snapshots", .root = TRUE
+};
+const VolumeArchiveNames volume_archive_custom = { .volume = "backup/volume",
+	.snapshots = "backup/volume-snapshots" };
 
 enum { NOWHERE = -1 };
 
@@ -58,6 +27,7 @@ typedef struct Restore {
 	const VolumeArchive *archive;
 	Unpacker *unpacker;
 	const char *path;   /* of the volume that is being made */
+	const char *ending; /* of entries that hold all of one volume; "": there are trees */
 	int current, fd;    /* the tree that entries go to, NOWHERE */
 	gboolean *seen;
 } Restore;
@@ -70,30 +40,31 @@ static const SnapshotRow *snapshot_at(const VolumeArchive *archive, int tree)
 static char *tree_prefix(const VolumeArchive *archive, int tree)
 {
 	const SnapshotRow *row = snapshot_at(archive, tree);
-	return row ? g_strdup_printf("%s/%s", archive->snapshots_prefix, row->name) :
-		     g_strdup(archive->prefix);
+	return row ? g_strdup_printf("%s/%s", archive->names->snapshots, row->name) :
+		     g_strdup(archive->names->volume);
 }
 
-static gboolean below(const char *path, const char *prefix)
+/* Whether the name is that of the tree or of something in it; or that of the one entry. */
+static gboolean belongs(const Restore *r, const char *path, const char *prefix, size_t length)
 {
-	size_t n = strlen(prefix);
-	return strncmp(path, prefix, n) == 0 && (path[n] == '/' || path[n] == '\0');
+	if (strncmp(path, prefix, length) != 0)
+		return FALSE;
+	return *r->ending ? strcmp(path + length, r->ending) == 0 :
+			    path[length] == '/' || path[length] == '\0';
 }
 
 /* The tree that a name belongs to; NOWHERE: it is none of ours. */
 static int tree_of(const Restore *r, const char *path)
 {
 	const VolumeArchive *archive = r->archive;
-	if (below(path, archive->prefix))
+	size_t n = strlen(archive->names->snapshots);
+	if (belongs(r, path, archive->names->volume, strlen(archive->names->volume)))
 		return (int)archive->snapshots->len;
-	if (!below(path, archive->snapshots_prefix) ||
-	    path[strlen(archive->snapshots_prefix)] == '\0')
+	if (strncmp(path, archive->names->snapshots, n) != 0 || path[n] != '/')
 		return NOWHERE;
-	const char *name = path + strlen(archive->snapshots_prefix) + 1;
-	size_t n = strcspn(name, "/");
 	for (guint i = 0; i < archive->snapshots->len; i++) {
 		const char *own = ((SnapshotRow *)archive->snapshots->pdata[i])->name;
-		if (strlen(own) == n && memcmp(own, name, n) == 0)
+		if (belongs(r, path + n + 1, own, strlen(own)))
 			return (int)i;
 	}
 	return NOWHERE;
@@ -123,7 +94,7 @@ static int empty_directory(int fd, Error **err)
 static int check_root(const Restore *r, Error **err)
 {
 	struct stat st;
-	if (!r->archive->root ||
+	if (!r->archive->names->root ||
 	    (fstatat(r->fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
 	g_autofree char *prefix = tree_prefix(r->archive, r->current);
@@ -159,23 +130,56 @@ static int open_tree(Restore *r, int tree, Error **err)
 	return file_mkdir_all(path, 0700, err) < 0 ? -1 : file_open_directory(path, err);
 }
 
+static int note_tree(Restore *r, int tree, const char *prefix, Error **err)
+{
+	if (r->seen[tree] || r->seen[r->archive->snapshots->len])
+		return error_set(err, ERROR_INVALID,
+		    "Backup has \"%s\" twice, or a snapshot behind the volume", prefix);
+	r->seen[tree] = TRUE;
+	return fault_point("restore tree", err);
+}
+
 static int enter_tree(Restore *r, int tree, Error **err)
 {
 	g_autofree char *prefix = tree_prefix(r->archive, tree);
 	if (leave_tree(r, err) < 0)
 		return -1;
-	if (r->seen[tree] || r->seen[r->archive->snapshots->len])
-		return error_set(err, ERROR_INVALID,
-		    "Backup has \"%s\" twice, or a snapshot behind the volume", prefix);
-	if (fault_point("restore tree", err) < 0)
+	if (note_tree(r, tree, prefix, err) < 0)
 		return -1;
 	r->fd = open_tree(r, tree, err);
 	if (r->fd < 0)
 		return -1;
-	r->seen[tree] = TRUE;
 	r->current = tree;
 	unpacker_enter(r->unpacker, r->fd, prefix);
 	return 0;
+}
+
+/* The image of a disk goes through a file without a name, so that holes stay holes. */
+static int write_disk(Restore *r, int tree, int fd, Error **err)
+{
+	const VolumeArchive *archive = r->archive;
+	const SnapshotRow *row = snapshot_at(archive, tree);
+	if (!row || takes_snapshots(r)) {
+		g_autofree char *path = volume_block_path(
+		    archive->pool, archive->volume, PLACE_UNFINISHED);
+		if (volume_block_write(fd, path, err) < 0)
+			return -1;
+		return row ? snapshot_begin(archive->pool, archive->volume, row->name, err) : 0;
+	}
+	g_autoptr(Volume) snapshot = volume_snapshot(archive->pool, archive->volume, row->name);
+	g_autofree char *directory = volume_path(archive->pool, snapshot, PLACE_UNFINISHED);
+	g_autofree char *path = volume_block_file(directory, archive->volume->content);
+	return file_mkdir_all(directory, 0700, err) < 0 ? -1 : volume_block_write(fd, path, err);
+}
+
+static int take_disk(Restore *r, int tree, Error **err)
+{
+	g_autofree char *prefix = tree_prefix(r->archive, tree);
+	if (note_tree(r, tree, prefix, err) < 0)
+		return -1;
+	autofd int fd = store_temporary(r->archive->pool->daemon, STORE_BACKUPS, err);
+	return fd < 0 || unpacker_content(r->unpacker, fd, err) < 0 ? -1 :
+	    write_disk(r, tree, fd, err);
 }
 
 static int unpack_trees(Restore *r, Error **err)
@@ -186,8 +190,9 @@ static int unpack_trees(Restore *r, Error **err)
 		int tree = tree_of(r, path);
 		if (tree == NOWHERE)
 			continue;
-		if ((tree != r->current && enter_tree(r, tree, err) < 0) ||
-		    unpacker_entry(r->unpacker, err) < 0)
+		if (*r->ending ? take_disk(r, tree, err) < 0 :
+				 (tree != r->current && enter_tree(r, tree, err) < 0) ||
+				unpacker_entry(r->unpacker, err) < 0)
 			return -1;
 	}
 	if (more < 0 || leave_tree(r, err) < 0)
@@ -195,7 +200,8 @@ static int unpack_trees(Restore *r, Error **err)
 	for (int tree = 0; tree <= (int)r->archive->snapshots->len; tree++) {
 		g_autofree char *prefix = tree_prefix(r->archive, tree);
 		if (!r->seen[tree])
-			return error_set(err, ERROR_INVALID, "Backup holds no \"%s\"", prefix);
+			return error_set(
+			    err, ERROR_INVALID, "Backup holds no \"%s%s\"", prefix, r->ending);
 	}
 	return 0;
 }
@@ -203,14 +209,17 @@ static int unpack_trees(Restore *r, Error **err)
 static int unpack_into(const VolumeArchive *archive, int fd, const char *path, Error **err)
 {
 	g_autofree gboolean *seen = g_new0(gboolean, archive->snapshots->len + 1);
-	UnpackOptions options = { .shape = archive->root ? UNPACK_IMAGE : UNPACK_TREE,
+	UnpackOptions options = { .shape = archive->names->root ? UNPACK_IMAGE : UNPACK_TREE,
 		.limit = archive->limit,
 		.op = archive->op,
 		.stage = "restore_backup",
 		.what = "Unpacking backup" };
-	Restore r = {
-		.archive = archive, .path = path, .current = NOWHERE, .fd = -1, .seen = seen
-	};
+	Restore r = { .archive = archive,
+		.path = path,
+		.ending = archive->volume->content == CONTENT_FILESYSTEM ? "" : ".img",
+		.current = NOWHERE,
+		.fd = -1,
+		.seen = seen };
 	if (unpacker_open(fd, &options, &r.unpacker, err) < 0)
 		return -1;
 	int result = unpack_trees(&r, err);

@@ -110,17 +110,22 @@ static int write_piece(int out, const char *piece, char *old, ssize_t n, off_t a
 
 int volume_block_copy(const char *from, const char *to, Error **err)
 {
-	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
 	autofd int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (in < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", from);
+	return in < 0 ? error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", from) :
+			volume_block_write(in, to, err);
+}
+
+int volume_block_write(int in, const char *to, Error **err)
+{
+	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
 	autofd int out = open_target(to, in, err);
 	if (out < 0)
 		return -1;
 	for (off_t at = 0;;) {
 		ssize_t n = pread(in, piece, PIECE, at);
 		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", from);
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot read the source of \"%s\"", to);
 		if (n == 0)
 			return fsync(out) == 0 ?
 			    0 :

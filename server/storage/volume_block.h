@@ -25,3 +25,5 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 /* Both volumes are mounted. A file is made or resized as needed; a device is as large as the
  * source, at least. Only what differs is written, so holes stay holes. */
 int volume_block_copy(const char *from, const char *to, Error **err);
+/* The same from an open file or device, of which all is read. */
+int volume_block_write(int in, const char *to, Error **err);

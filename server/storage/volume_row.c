@@ -217,7 +217,10 @@ static int hand_over_tx(Tx *tx, void *data, Error **err)
 		    "Snapshots of storage volume \"%s\" changed while it was moved",
 		    call->from.volume->name);
 	if (set_key(tx, call->to.id, VOLUME_MOVING, NULL, err) < 0 ||
-	    set_key(tx, call->from.id, VOLUME_MOVING, "true", err) < 0)
+	    set_key(tx, call->from.id, VOLUME_MOVING, "true", err) < 0 ||
+	    tx_exec(tx, err,
+		"UPDATE storage_volumes_backups SET storage_volume_id = ? WHERE storage_volume_id = ?",
+		"ii", call->to.id, call->from.id) < 0)
 		return -1;
 	return call->from.also ? call->from.also(tx, call->from.also_data, err) : 0;
 }

@@ -85,12 +85,13 @@ remove_pools() {
 }
 
 cleanup() {
-	local rc=$1 left
+	local rc=$1 left log
 	trap - EXIT ERR INT TERM
 	set +eE
 	if [ "$rc" != 0 ] && [ "$rc" != 77 ]; then
-		echo "---- incusd.out"; tail -30 "$TEST_DIR/incusd.out" 2>/dev/null
-		echo "---- incusd.log"; tail -60 "$TEST_DIR/incusd.log" 2>/dev/null
+		for log in "$TEST_DIR"/incusd*.out "$TEST_DIR"/incusd*.log; do
+			echo "---- ${log##*/}"; tail -60 "$log" 2>/dev/null
+		done
 	fi
 	if [ -n "$DAEMON_PID" ] && kill -0 "$DAEMON_PID" 2>/dev/null; then
 		kill -PWR "$DAEMON_PID"

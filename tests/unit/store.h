@@ -6,8 +6,10 @@
 #include "server/db/db.h"
 #include "server/image/image.h"
 #include "server/image/import.h"
+#include "server/key/server.h"
 #include "server/storage/pool.h"
 #include "server/storage/pool_admin.h"
+#include "server/storage/store.h"
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
@@ -34,14 +36,18 @@ static inline Daemon *store_open(const char *dir)
 	Daemon *d = g_new0(Daemon, 1);
 	d->dir = g_strdup(dir);
 	must(db_open(dir, &d->db, &err), err);
+	must(server_config_load(d, &err), err);
 	must(pool_table_start(d, &err), err);
+	must(store_start(d, &err), err);
 	must(image_start(d, &err), err);
 	return d;
 }
 
 static inline void store_close(Daemon *d)
 {
+	store_stop(d);
 	pool_table_stop(d);
+	server_config_free(d->config);
 	db_close(d->db);
 	g_free(d->dir);
 	g_free(d);

@@ -67,6 +67,8 @@ static void nest(const char *volume)
 }
 
 /* Snapshots, restores and removals take subvolumes inside along. */
+static const Moment never;
+
 static void test_nested(void **state)
 {
 	Daemon *d = with_btrfs();
@@ -81,7 +83,7 @@ static void test_nested(void **state)
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, "s0");
 	nest(volume->path);
 	put(volume->path, "c", "one");
-	must(snapshot_create(pool, volume, "s0", "", 0, &err), err);
+	must(snapshot_create(pool, volume, "s0", "", &never, &err), err);
 	assert_true(has(snapshot->path, "dir/outer/inner/b", "inner"));
 	assert_true(has(snapshot->path, "c", "one"));
 	g_autofree char *inside = g_build_filename(snapshot->path, "dir/outer/inner", NULL);
@@ -100,7 +102,7 @@ static void test_nested(void **state)
 	must(custom_rename(pool, volume, "default", "w", NULL, NULL, &err), err);
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, "default", "w");
 	must(snapshot_delete(pool, renamed, "s1", &err), err);
-	must(snapshot_create(pool, renamed, "s2", "", 0, &err), err);
+	must(snapshot_create(pool, renamed, "s2", "", &never, &err), err);
 	must(custom_delete(pool, "default", "w", &err), err);
 	g_autofree char *left = g_build_filename("storage-pools", "b1", "deleted", "custom", NULL);
 	assert_int_equal(store_count(d, left), 0);
@@ -130,7 +132,7 @@ static void test_quota(void **state)
 	g_autofree char *text = g_strnfill(20 << 20, 'x');
 	g_autofree char *path = g_build_filename(volume->path, "big", NULL);
 	assert_false(g_file_set_contents(path, text, -1, NULL));
-	must(snapshot_create(pool, volume, "s0", "", 0, &err), err);
+	must(snapshot_create(pool, volume, "s0", "", &never, &err), err);
 	must(snapshot_restore(pool, volume, "s0", &err), err);
 	assert_false(g_file_set_contents(path, text, -1, NULL));
 	config_set(config, "size", "40MiB");
@@ -199,7 +201,7 @@ static void test_streams(void **state)
 	g_autoptr(Volume) target = volume_new(to, VOLUME_CUSTOM, "default", "v");
 	g_autoptr(Volume) target_snapshot = volume_snapshot(to, target, "s0");
 	put(volume->path, "a", "one");
-	must(snapshot_create(from, volume, "s0", "", 0, &err), err);
+	must(snapshot_create(from, volume, "s0", "", &never, &err), err);
 	put(volume->path, "a", "two");
 	g_autofree char *snapshots = driver_path(
 	    pool_path(to), VOLUME_CUSTOM, PLACE_OWN, target->disk_name, "");

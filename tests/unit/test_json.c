@@ -155,6 +155,29 @@ static void recursion_shows_more(void **state)
 	assert_null(strstr(all, "\"restore\"")); /* omitted when empty */
 }
 
+/* The text made once is the one that would be written, and only for that very array. */
+static void kept_arrays(void **state)
+{
+	static char *const list[] = { (char *)"/1.0/a", (char *)"\"<" };
+	char *same[] = { list[0], list[1] };
+	Pb__Profile kept = PB__PROFILE__INIT, other = PB__PROFILE__INIT;
+	kept.used_by = (char **)(uintptr_t)list;
+	other.used_by = same;
+	kept.n_used_by = other.n_used_by = 2;
+	g_autofree char *before = text_of(&kept, 0, 0);
+
+	json_keep(&kept, "used_by");
+	same[1] = (char *)"changed";
+	g_autofree char *after = text_of(&kept, 0, 0), *html = text_of(&kept, 0, JSON_HTML);
+	g_autofree char *others = text_of(&other, 0, 0);
+	assert_string_equal(after, before);
+	assert_non_null(strstr(html, "\\u003c"));
+	assert_non_null(strstr(others, "\"changed\""));
+	kept.n_used_by = 1;
+	g_autofree char *shorter = text_of(&kept, 0, 0);
+	assert_non_null(strstr(shorter, "\"used_by\":[\"/1.0/a\"]"));
+}
+
 static void one_field(void **state)
 {
 	g_autoptr(Arena) arena = arena_new();
@@ -263,19 +286,20 @@ static void round_trips(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(empty_messages),
-	    cmocka_unit_test(maps_are_sorted_and_flat),
-	    cmocka_unit_test(text_is_escaped),
-	    cmocka_unit_test(text_at_every_place),
-	    cmocka_unit_test(operations_embed_json),
-	    cmocka_unit_test(recursion_shows_more),
-	    cmocka_unit_test(one_field),
-	    cmocka_unit_test(flattened_replies),
-	    cmocka_unit_test(wrong_types_name_the_key),
-	    cmocka_unit_test(depth_is_limited),
-	    cmocka_unit_test(null_and_case),
-	    cmocka_unit_test(all_messages_have_tables),
-	    cmocka_unit_test(round_trips),
+		cmocka_unit_test(empty_messages),
+		cmocka_unit_test(maps_are_sorted_and_flat),
+		cmocka_unit_test(text_is_escaped),
+		cmocka_unit_test(text_at_every_place),
+		cmocka_unit_test(operations_embed_json),
+		cmocka_unit_test(kept_arrays),
+		cmocka_unit_test(recursion_shows_more),
+		cmocka_unit_test(one_field),
+		cmocka_unit_test(flattened_replies),
+		cmocka_unit_test(wrong_types_name_the_key),
+		cmocka_unit_test(depth_is_limited),
+		cmocka_unit_test(null_and_case),
+		cmocka_unit_test(all_messages_have_tables),
+		cmocka_unit_test(round_trips),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,32 +89,11 @@ static void make_value(const Maker *m, const ProtobufCFieldDescriptor *field, co
 	}
 }
 
-static size_t value_size(const ProtobufCFieldDescriptor *field)
-{
-	switch (field->type) {
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return sizeof(uint64_t);
-	default:
-		return sizeof(uint32_t);
-	}
-}
-
 static void make_repeated(const Maker *m, ProtobufCMessage *message,
     const ProtobufCFieldDescriptor *field, const JsonField *json, unsigned depth)
 {
 	size_t n = depth < DEPTH_MAX ? (size_t)g_rand_int_range(m->rand, 0, 4) : 0;
-	size_t size = value_size(field);
+	size_t size = schema_value_size(field->type);
 	char *items = arena_alloc(m->arena, n * size + 1);
 
 	for (size_t i = 0; i < n; i++) {

@@ -1,0 +1,51 @@
+#pragma once
+/*
+ * Instances from one server to another: a copy, a refresh of a copy, a move. The servers' daemons
+ * do the work; the caller holds a connection to both.
+ */
+#include <incus/client.h>
+#include "incus/v1/instance.pb-c.h"
+#include "incus/v1/operation.pb-c.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Who connects to whom. */
+typedef enum incus_copy_mode {
+	INCUS_COPY_PULL = 0, /* the target connects to the source */
+	INCUS_COPY_PUSH,     /* the source connects to the target */
+	INCUS_COPY_RELAY,    /* neither: the data goes through the caller */
+} incus_copy_mode;
+
+/* Called with the states of the operations on both servers, on threads of the call, never two at
+ * once. */
+typedef void (*incus_copy_progress)(const Pb__Operation *operation, void *data);
+
+/* How a copy is made. All zeros are good values. */
+typedef struct incus_copy {
+	incus_copy_mode mode;
+	/* What the copy will be, with name, configuration, devices and profiles; its `source` is
+	 * filled in by the call. NULL: as the source is, under the same name, with new volatile
+	 * keys. */
+	const Pb__InstancesPost *instance;
+	const char *project;	 /* of the copy; NULL: that of the target's client */
+	bool instance_only;	 /* leave the snapshots */
+	bool refresh;		 /* bring an instance that exists up to date */
+	bool allow_inconsistent; /* a running source does not stand still */
+	incus_copy_progress progress;
+	void *data;
+} incus_copy;
+
+/* Copies `name` (INSTANCE or INSTANCE/SNAPSHOT) of the server `from` to the server `to`. NULL
+ * options are all zeros. 0 once the target has all; else nothing of it is left there. */
+int incus_copy_instance(incus_client *from, const char *name, incus_client *to,
+    const incus_copy *options, incus_error **err);
+/* The same for a stopped instance, which is deleted at `from` once the target has all. The copy
+ * keeps the volatile keys (MAC addresses) unless options->instance says otherwise. */
+int incus_migrate_instance(incus_client *from, const char *name, incus_client *to,
+    const incus_copy *options, incus_error **err);
+
+#ifdef __cplusplus
+}
+#endif

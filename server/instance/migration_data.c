@@ -1,0 +1,269 @@
+#include "server/instance/migration_data.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+enum {
+	PIECE = 256 * 1024 - 64, /* of a frame, with what is around it */
+	PIPE_SIZE = 1024 * 1024,
+	CHUNK = 256 * 1024,
+	LEVEL = 1,
+	CHECK_EVERY = 16, /* pieces: has the other side given up? */
+};
+
+/* The thread at the pipe's other end. */
+typedef struct Worker {
+	MigrationWork work;
+	void *data;
+	int fd;
+	int result;
+	Error *error;
+	GThread *thread;
+} Worker;
+
+static void *worker_run(void *data)
+{
+	Worker *w = data;
+	w->result = w->work(w->fd, w->data, &w->error);
+	close(w->fd);
+	return NULL;
+}
+
+/* *ret_fd is our end of the pipe. */
+static int worker_start(Worker *w, gboolean writes, int *ret_fd, Error **err)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a pipe");
+	fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE);
+	w->fd = fds[writes];
+	*ret_fd = fds[!writes];
+	w->thread = g_thread_new("migration", worker_run, w);
+	return 0;
+}
+
+/* Closes our end first. The worker's failure is the cause where both failed; a broken stream (ours)
+ * is, where the worker only saw the pipe end. */
+static int worker_end(Worker *w, int *fd, int result, Error **err, Error *ours)
+{
+	own_close_fd(fd);
+	*fd = -1;
+	g_thread_join(w->thread);
+	if (result < 0) {
+		error_free(w->error);
+		return error_propagate(err, ours);
+	}
+	return w->result < 0 ? error_propagate(err, w->error) : 0;
+}
+
+/* ---- sending ---- */
+
+typedef struct Sender {
+	MigrationPeer *peer;
+	ZSTD_CCtx *zstd;
+	Operation *op;
+	const char *name;
+	uint8_t *in, *out;
+	size_t have; /* bytes in `out` */
+	uint64_t bytes;
+	unsigned pieces;
+	int64_t started_us;
+} Sender;
+
+static int send_piece(Sender *s, Error **err)
+{
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	message.data = (ProtobufCBinaryData){ s->have, s->out };
+	s->have = 0;
+	if (operation_cancelled(s->op))
+		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
+	if (++s->pieces % CHECK_EVERY == 0 && migration_peer_check(s->peer, err) < 0)
+		return -1;
+	if (migration_peer_send(s->peer, &message, err) < 0) {
+		/* What the other side said before it left is the reason. */
+		g_autoptr(Error) reason = NULL;
+		if (migration_peer_check(s->peer, &reason) < 0 &&
+		    reason->kind == ERROR_UNAVAILABLE && err) {
+			g_clear_pointer(err, error_free);
+			error_propagate(err, g_steal_pointer(&reason));
+		}
+		return -1;
+	}
+	operation_set_progress(s->op, "fs", s->name, s->bytes, 0, s->started_us);
+	return 0;
+}
+
+static int compress(Sender *s, size_t length, ZSTD_EndDirective mode, Error **err)
+{
+	ZSTD_inBuffer in = { .src = s->in, .size = length };
+	for (;;) {
+		ZSTD_outBuffer out = { .dst = s->out, .size = PIECE, .pos = s->have };
+		size_t left = ZSTD_compressStream2(s->zstd, &out, &in, mode);
+		if (ZSTD_isError(left))
+			return error_set(
+			    err, ERROR_INTERNAL, "Cannot compress: %s", ZSTD_getErrorName(left));
+		s->have = out.pos;
+		gboolean done = mode == ZSTD_e_end ? left == 0 : in.pos == in.size;
+		if ((out.pos == out.size || (done && mode == ZSTD_e_end && out.pos)) &&
+		    send_piece(s, err) < 0)
+			return -1;
+		if (done)
+			return 0;
+	}
+}
+
+static int send_all(Sender *s, int fd, Error **err)
+{
+	for (;;) {
+		ssize_t n = read(fd, s->in, CHUNK);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(
+			    err, ERROR_INTERNAL, errno, "Cannot read the data to send");
+		if (n == 0)
+			return s->bytes ? compress(s, 0, ZSTD_e_end, err) : 0;
+		s->bytes += (uint64_t)n;
+		if (compress(s, (size_t)n, ZSTD_e_continue, err) < 0)
+			return -1;
+	}
+}
+
+static int send_end(MigrationPeer *peer, uint64_t bytes, gboolean refused, Error **err)
+{
+	Pb__MigrationEnd end = PB__MIGRATION_END__INIT;
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	end.bytes = bytes;
+	end.refused = refused;
+	message.end = &end;
+	return migration_peer_send(peer, &message, err);
+}
+
+int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
+    const char *name, Error **err)
+{
+	Worker worker = { .work = work, .data = data };
+	Error *ours = NULL, *failure = NULL;
+	int fd;
+	if (worker_start(&worker, TRUE, &fd, err) < 0)
+		return -1;
+	Sender s = { .peer = peer,
+		.op = op,
+		.name = name,
+		.zstd = ZSTD_createCCtx(),
+		.in = g_malloc(CHUNK),
+		.out = g_malloc(PIECE),
+		.started_us = g_get_monotonic_time() };
+	ZSTD_CCtx_setParameter(s.zstd, ZSTD_c_compressionLevel, LEVEL);
+	ZSTD_CCtx_setParameter(s.zstd, ZSTD_c_checksumFlag, 1);
+	int result = send_all(&s, fd, &ours);
+	result = worker_end(&worker, &fd, result, &failure, ours);
+	ZSTD_freeCCtx(s.zstd);
+	g_free(s.in);
+	g_free(s.out);
+	if (result < 0 && s.bytes == 0 && failure->kind == ERROR_UNSUPPORTED) {
+		error_free(failure);
+		return send_end(peer, 0, TRUE, err);
+	}
+	return result < 0 ? error_propagate(err, failure) : send_end(peer, s.bytes, FALSE, err);
+}
+
+/* ---- receiving ---- */
+
+typedef struct Receiver {
+	MigrationPeer *peer;
+	ZSTD_DCtx *zstd;
+	Operation *op;
+	const char *name;
+	uint8_t *out;
+	uint64_t bytes;
+	size_t state; /* what zstd said last: 0 is the end of its frame */
+	gboolean refused, pipe_broke;
+	int64_t started_us;
+} Receiver;
+
+static int decompress(Receiver *r, const ProtobufCBinaryData *data, int fd, Error **err)
+{
+	ZSTD_inBuffer in = { .src = data->data, .size = data->len };
+	for (gboolean full = FALSE; in.pos < in.size || full;) {
+		ZSTD_outBuffer out = { .dst = r->out, .size = CHUNK };
+		r->state = ZSTD_decompressStream(r->zstd, &out, &in);
+		if (ZSTD_isError(r->state))
+			return error_set(err, ERROR_INVALID, "Damaged migration stream: %s",
+			    ZSTD_getErrorName(r->state));
+		full = out.pos == out.size;
+		r->bytes += out.pos;
+		r->pipe_broke = file_write_all(fd, r->out, out.pos) < 0;
+		if (r->pipe_broke)
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the data on");
+	}
+	return 0;
+}
+
+/* 1: more; 0: that was the end. */
+static int receive_one(Receiver *r, int fd, Error **err)
+{
+	Pb__MigrationMessage *message;
+	if (operation_cancelled(r->op))
+		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
+	if (migration_peer_receive(r->peer, &message, err) < 0)
+		return -1;
+	int result = 1;
+	if (message->data.len) {
+		result = decompress(r, &message->data, fd, err) < 0 ? -1 : 1;
+	} else if (message->end) {
+		result = message->end->bytes == r->bytes && r->state == 0 ?
+		    0 :
+		    error_set(err, ERROR_INVALID,
+			"The migration stream was cut short: %" G_GUINT64_FORMAT
+			" of %" G_GUINT64_FORMAT " bytes came",
+			(guint64)r->bytes, (guint64)message->end->bytes);
+		r->refused = message->end->refused;
+	} else {
+		result = error_set(
+		    err, ERROR_INVALID, "Unexpected message in the migration stream");
+	}
+	pb__migration_message__free_unpacked(message, NULL);
+	if (result > 0)
+		operation_set_progress(r->op, "fs", r->name, r->bytes, 0, r->started_us);
+	return result;
+}
+
+int migration_data_receive(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
+    const char *name, gboolean *ret_refused, Error **err)
+{
+	Worker worker = { .work = work, .data = data };
+	Error *ours = NULL;
+	int fd, more;
+	if (worker_start(&worker, FALSE, &fd, err) < 0)
+		return -1;
+	Receiver r = { .peer = peer,
+		.op = op,
+		.name = name,
+		.zstd = ZSTD_createDCtx(),
+		.out = g_malloc(CHUNK),
+		.started_us = g_get_monotonic_time() };
+	while ((more = receive_one(&r, fd, &ours)) > 0)
+		;
+	/* A pipe that broke says nothing: the worker knows why it stopped reading. */
+	own_close_fd(&fd);
+	fd = -1;
+	g_thread_join(worker.thread);
+	ZSTD_freeDCtx(r.zstd);
+	g_free(r.out);
+	*ret_refused = more == 0 && r.refused;
+	if (more == 0 || (r.pipe_broke && worker.result < 0)) {
+		error_free(ours);
+		if (*ret_refused) {
+			error_free(worker.error);
+			return 0;
+		}
+		return worker.result < 0 ? error_propagate(err, worker.error) : 0;
+	}
+	error_free(worker.error);
+	return error_propagate(err, ours);
+}

@@ -1,0 +1,18 @@
+#pragma once
+/*
+ * The bytes of one volume between a pipe and a migration's messages: compressed (zstd), in pieces
+ * that fit a frame, counted. The pipe's other end is worked on by a thread of its own, so that
+ * packing, compressing and sending overlap.
+ */
+#include "server/instance/migration_peer.h"
+
+/* Reads from or writes to `fd`, which is its to close. */
+typedef int (*MigrationWork)(int fd, void *data, Error **err);
+
+/* Sends what `work` writes, then the end. ERROR_UNSUPPORTED of `work` before its first byte is no
+ * failure: the end then says `refused`. name is for the progress. */
+int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
+    const char *name, Error **err);
+/* Feeds `work` until the end. *ret_refused: the other side cannot send it in this way. */
+int migration_data_receive(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
+    const char *name, gboolean *ret_refused, Error **err);

@@ -1,0 +1,346 @@
+#include "server/instance/migration_peer.h"
+#include <incus/call.h>
+#include <incus/client.h>
+#include "incus/v1/operation.pb-c.h"
+#include "sdk/base/names.h"
+#include "sdk/base/wire.h"
+#include "server/instance/channel.h"
+#include <string.h>
+
+enum { CONNECT_MS = 30000, SILENCE_MS = 300000, LAST_WORDS_MS = 10000 };
+
+static const char *const streams[] = { MIGRATION_STREAM, NULL };
+
+struct MigrationPeer {
+	/* That waits: */
+	Channels *channels;
+	Stream *stream;
+	GMutex lock;
+	GCond changed;
+	gboolean ended; /* the connection's thread may go */
+	/* That connects: */
+	char *server, *operation, *certificate, *secret;
+	incus_client *client;
+	incus_stream *call; /* under lock while it is made and freed */
+	gboolean cancelled;
+	Pb__MigrationMessage *early; /* seen by migration_peer_check() before its turn */
+};
+
+static MigrationPeer *peer_new(void)
+{
+	MigrationPeer *peer = g_new0(MigrationPeer, 1);
+	g_mutex_init(&peer->lock);
+	g_cond_init(&peer->changed);
+	return peer;
+}
+
+MigrationPeer *migration_peer_waiting(void)
+{
+	MigrationPeer *peer = peer_new();
+	peer->channels = channels_new(streams);
+	return peer;
+}
+
+char *migration_peer_secrets(MigrationPeer *peer)
+{
+	return peer->channels ? channels_secrets_json(peer->channels) : NULL;
+}
+
+int migration_peer_to(const char *operation_url, const char *certificate, const Config *secrets,
+    MigrationPeer **ret, Error **err)
+{
+	static const char middle[] = "/1.0/operations/";
+	const char *at = strstr(operation_url, middle),
+		   *secret = config_get(secrets, MIGRATION_STREAM);
+	if (!g_str_has_prefix(operation_url, "https://") ||
+	    name_check_url(operation_url, NULL) < 0 || !at)
+		return error_set(
+		    err, ERROR_INVALID, "\"%s\" is not the URL of an operation", operation_url);
+	g_autofree char *id = g_strndup(at + strlen(middle), strcspn(at + strlen(middle), "/?"));
+	if (name_check_uuid(id, err) < 0)
+		return error_prefix(err, "Invalid migration operation");
+	if (config_get(secrets, "fs"))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "The other server offers migration streams of Incus, which this version does "
+		    "not speak: "
+		    "export the instance there and import it here");
+	if (!secret || !*secret)
+		return error_set(err, ERROR_INVALID, "Missing \"" MIGRATION_STREAM "\" secret");
+	MigrationPeer *peer = peer_new();
+	peer->server = g_strndup(operation_url, (gsize)(at - operation_url));
+	peer->operation = g_steal_pointer(&id);
+	peer->certificate = g_strdup(certificate);
+	peer->secret = g_strdup(secret);
+	*ret = peer;
+	return 0;
+}
+
+void migration_peer_free(MigrationPeer *peer)
+{
+	if (!peer)
+		return;
+	incus_stream_free(peer->call);
+	incus_client_free(peer->client);
+	if (peer->early)
+		pb__migration_message__free_unpacked(peer->early, NULL);
+	channels_free(peer->channels);
+	g_free(peer->server);
+	g_free(peer->operation);
+	g_free(peer->certificate);
+	g_free(peer->secret);
+	g_mutex_clear(&peer->lock);
+	g_cond_clear(&peer->changed);
+	g_free(peer);
+}
+
+static gboolean is_cancelled(MigrationPeer *peer)
+{
+	g_mutex_lock(&peer->lock);
+	gboolean cancelled = peer->cancelled;
+	g_mutex_unlock(&peer->lock);
+	return cancelled;
+}
+
+/* ---- opening and ending ---- */
+
+/* The connection's thread lends its stream until the end. */
+static void serve(void *data, const char *name, Stream *stream)
+{
+	MigrationPeer *peer = data;
+	g_mutex_lock(&peer->lock);
+	while (!peer->ended)
+		g_cond_wait(&peer->changed, &peer->lock);
+	g_mutex_unlock(&peer->lock);
+}
+
+int migration_peer_accept(MigrationPeer *peer, const char *secret, Stream *stream, Error **err)
+{
+	return channels_connect(peer->channels, secret, stream, serve, peer, err);
+}
+
+/* Takes the SDK's error. */
+static int sdk_failure(Error **err, incus_error *error, const MigrationPeer *peer)
+{
+	error_set(err, error_kind_from_name(error->name), "%s", error->message);
+	incus_error_free(error);
+	return error_prefix(err, "Migration stream of \"%s\"", peer->server);
+}
+
+static int call_operation(MigrationPeer *peer, Error **err)
+{
+	incus_error *error = NULL;
+	incus_tls tls = { .server_certificate = *peer->certificate ? peer->certificate : NULL,
+		.connect_timeout_ms = CONNECT_MS };
+	Pb__ConnectOperationRequest first = PB__CONNECT_OPERATION_REQUEST__INIT;
+	incus_stream *call;
+	first.id = peer->operation;
+	first.secret = peer->secret;
+	if (incus_connect_tls(peer->server, &tls, &peer->client, &error) < 0 ||
+	    incus_stream_open(
+		peer->client, incus_method("ConnectOperation"), &first, &call, &error) < 0)
+		return sdk_failure(err, error, peer);
+	g_mutex_lock(&peer->lock);
+	peer->call = call;
+	gboolean cancelled = peer->cancelled;
+	g_mutex_unlock(&peer->lock);
+	return cancelled ? error_set(err, ERROR_CANCELLED, "The migration was cancelled") : 0;
+}
+
+int migration_peer_open(MigrationPeer *peer, Error **err)
+{
+	if (!peer->channels)
+		return call_operation(peer, err);
+	if (!channels_wait(peer->channels, streams, CONNECT_MS)) {
+		/* A cancel closes the channels too. */
+		return is_cancelled(peer) ?
+		    error_set(err, ERROR_CANCELLED, "The migration was cancelled") :
+		    error_set(
+			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
+	}
+	peer->stream = channels_stream(peer->channels, MIGRATION_STREAM);
+	return peer->stream ? 0 : error_set(err, ERROR_CANCELLED, "The other server has gone");
+}
+
+static void let_go(MigrationPeer *peer)
+{
+	g_mutex_lock(&peer->lock);
+	peer->ended = TRUE;
+	g_cond_broadcast(&peer->changed);
+	g_mutex_unlock(&peer->lock);
+}
+
+void migration_peer_cancel(MigrationPeer *peer)
+{
+	g_mutex_lock(&peer->lock);
+	peer->cancelled = TRUE;
+	if (peer->call)
+		incus_stream_cancel(peer->call);
+	Stream *stream = peer->channels ? channels_stream(peer->channels, MIGRATION_STREAM) : NULL;
+	if (stream && !peer->ended)
+		stream_cancel(stream);
+	gboolean opened = peer->stream != NULL;
+	g_mutex_unlock(&peer->lock);
+	if (peer->channels && !opened) {
+		let_go(peer);
+		channels_close(peer->channels);
+	}
+}
+
+void migration_peer_close(MigrationPeer *peer)
+{
+	if (peer->call)
+		incus_stream_close_send(peer->call, NULL);
+	if (peer->stream)
+		stream_close_send(peer->stream, NULL);
+	let_go(peer);
+	if (peer->channels)
+		channels_close(peer->channels);
+}
+
+/* ---- messages ---- */
+
+static int ended(Error **err)
+{
+	return error_set(
+	    err, ERROR_UNAVAILABLE, "The other server ended the migration stream too early");
+}
+
+/* A stream that breaks looks cancelled from here: only our own cancel is one. */
+static int explain(MigrationPeer *peer, Error *error, Error **err)
+{
+	if (error->kind != ERROR_CANCELLED || is_cancelled(peer))
+		return error_propagate(err, error);
+	error_free(error);
+	return ended(err);
+}
+
+static int put(MigrationPeer *peer, uint8_t *bytes, size_t length, Error **err)
+{
+	if (peer->stream) {
+		Pb__Frame frame = PB__FRAME__INIT;
+		frame.data = (ProtobufCBinaryData){ length, bytes };
+		return stream_send(peer->stream, &frame, err);
+	}
+	incus_error *error = NULL;
+	Pb__ConnectOperationRequest frame = PB__CONNECT_OPERATION_REQUEST__INIT;
+	frame.data = (ProtobufCBinaryData){ length, bytes };
+	return incus_stream_send(peer->call, &frame, &error) < 0 ? sdk_failure(err, error, peer) :
+								   0;
+}
+
+int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message, Error **err)
+{
+	size_t length = pb__migration_message__get_packed_size(message);
+	g_autofree uint8_t *bytes = g_malloc(length + 1);
+	pb__migration_message__pack(message, bytes);
+	Error *error = NULL;
+	return put(peer, bytes, length, &error) < 0 ? explain(peer, error, err) : 0;
+}
+
+static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_message, Error **err)
+{
+	if (wire_check(&pb__migration_message__descriptor, data->data, data->len, err) < 0)
+		return error_prefix(err, "Damaged migration stream");
+	*ret_message = pb__migration_message__unpack(NULL, data->len, data->data);
+	return *ret_message ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Damaged migration stream: not a message");
+}
+
+static int take_from_stream(
+    MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
+{
+	const void *message;
+	const Pb__ConnectOperationRequest *frame;
+	do {
+		int got = stream_recv(peer->stream, timeout_ms, &message, err);
+		if (got <= 0)
+			return got < 0 ? -1 : ended(err);
+		frame = message;
+	} while (frame->text || !frame->data.len); /* the first message of a call has no data */
+	return unpack(&frame->data, ret_message, err);
+}
+
+static int take_from_call(
+    MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
+{
+	incus_error *error = NULL;
+	void *message;
+	int got = incus_stream_recv(peer->call, timeout_ms, &message, &error);
+	if (got <= 0)
+		return got < 0 ? sdk_failure(err, error, peer) : ended(err);
+	Pb__Frame *frame = message;
+	int result = frame->text ? ended(err) : unpack(&frame->data, ret_message, err);
+	incus_message_free(message);
+	return result;
+}
+
+static int take(
+    MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
+{
+	if (peer->early) {
+		*ret_message = g_steal_pointer(&peer->early);
+		return 0;
+	}
+	Error *error = NULL;
+	int result = peer->stream ? take_from_stream(peer, timeout_ms, ret_message, &error) :
+				    take_from_call(peer, timeout_ms, ret_message, &error);
+	return result < 0 ? explain(peer, error, err) : 0;
+}
+
+/* A failure over there becomes ours. */
+static int judge(Pb__MigrationMessage *message, Error **err)
+{
+	if (!message->result || !*message->result->error)
+		return 0;
+	int result = name_check_line(message->result->error, NULL) < 0 ?
+	    error_set(err, ERROR_UNAVAILABLE, "The other server failed") :
+	    error_set(err, ERROR_UNAVAILABLE, "The other server: %s", message->result->error);
+	pb__migration_message__free_unpacked(message, NULL);
+	return result;
+}
+
+int migration_peer_receive(MigrationPeer *peer, Pb__MigrationMessage **ret_message, Error **err)
+{
+	Pb__MigrationMessage *message;
+	if (take(peer, SILENCE_MS, &message, err) < 0 || judge(message, err) < 0)
+		return -1;
+	*ret_message = message;
+	return 0;
+}
+
+int migration_peer_check(MigrationPeer *peer, Error **err)
+{
+	g_autoptr(Error) none = NULL;
+	Pb__MigrationMessage *message;
+	if (peer->early)
+		return 0;
+	if (take(peer, 0, &message, &none) < 0)
+		return none->kind == ERROR_TIMEOUT ? 0 :
+						     error_propagate(err, g_steal_pointer(&none));
+	if (judge(message, err) < 0)
+		return -1;
+	peer->early = message;
+	return 0;
+}
+
+void migration_peer_report(MigrationPeer *peer, const Error *error)
+{
+	Pb__MigrationResult result = PB__MIGRATION_RESULT__INIT;
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	message.result = &result;
+	if (error)
+		result.error = error->message;
+	if ((!peer->stream && !peer->call) || migration_peer_send(peer, &message, NULL) < 0)
+		return;
+	/* Until the other side has read it: it may be in the middle of sending. */
+	int64_t until = g_get_monotonic_time() + (int64_t)LAST_WORDS_MS * 1000;
+	Pb__MigrationMessage *rest;
+	for (int64_t left; (left = until - g_get_monotonic_time()) > 0 &&
+	     take(peer, (int)(left / 1000), &rest, NULL) == 0;) {
+		gboolean last = rest->result != NULL;
+		pb__migration_message__free_unpacked(rest, NULL);
+		if (last)
+			return;
+	}
+}

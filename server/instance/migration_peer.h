@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * The other end of a migration: messages (migration.proto) both ways, whoever connects to whom.
+ * What waits is connected to with a secret, through ConnectOperation; what connects does so over
+ * TLS with the certificate that it was told, as nobody. Nothing is known of what the messages mean.
+ */
+#include "incus/v1/migration.pb-c.h"
+#include "sdk/base/map.h"
+#include "server/operation/operation.h"
+
+typedef struct MigrationPeer MigrationPeer;
+
+/* The one stream that there is, as metadata of operations and `secrets` name it. */
+#define MIGRATION_STREAM "control"
+
+/* Waits for the other side, which is told the secret. */
+MigrationPeer *migration_peer_waiting(void);
+/* {"control": SECRET} of one that waits (g_free); NULL of one that connects. */
+char *migration_peer_secrets(MigrationPeer *peer);
+/* Will connect to the operation at that URL; certificate "" is one that the system trusts.
+ * ERROR_INVALID for what cannot be, ERROR_UNSUPPORTED for a server that has other streams. */
+int migration_peer_to(const char *operation_url, const char *certificate, const Config *secrets,
+    MigrationPeer **ret, Error **err);
+void migration_peer_free(MigrationPeer *peer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrationPeer, migration_peer_free)
+
+/* `connect` of an operation whose peer waits. */
+int migration_peer_accept(MigrationPeer *peer, const char *secret, Stream *stream, Error **err);
+/* Connects, or waits for a while. */
+int migration_peer_open(MigrationPeer *peer, Error **err);
+/* From any thread: whoever uses it fails. */
+void migration_peer_cancel(MigrationPeer *peer);
+/* Tells the other side, when all went well, that nothing follows; ends the stream. */
+void migration_peer_close(MigrationPeer *peer);
+
+int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message, Error **err);
+/* The next message, checked, for pb__migration_message__free_unpacked(). The end of the stream and
+ * a long silence are failures, and so is a result that says one. */
+int migration_peer_receive(MigrationPeer *peer, Pb__MigrationMessage **ret_message, Error **err);
+/* Fails when the other side has said that it failed; does not wait. */
+int migration_peer_check(MigrationPeer *peer, Error **err);
+/* Says how it ended: NULL is well. Never fails. */
+void migration_peer_report(MigrationPeer *peer, const Error *error);

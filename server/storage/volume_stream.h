@@ -1,0 +1,48 @@
+#pragma once
+/*
+ * Volumes as streams of bytes through pipes, for other servers: a volume or a snapshot going out,
+ * and a volume that comes into being, or up to date, from what comes in. As tar ("tar", between any
+ * drivers, only what the other side lacks) or in the driver's own form.
+ */
+#include "server/storage/snapshot.h"
+#include "server/storage/tree_diff.h"
+#include "server/storage/volume.h"
+
+struct Operation;
+
+/* The driver's own form, by its name; NULL when it has none. */
+const char *volume_stream_method(const Pool *pool);
+
+/* TreeEntry *, of the mounted-for-this volume or snapshot. */
+int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
+/* Writes tar of all but the files in `kept` (set of char *; NULL: all). */
+int volume_stream_send_tree(
+    Pool *pool, const Volume *volume, GHashTable *kept, int fd, struct Operation *op, Error **err);
+/* ERROR_UNSUPPORTED for a volume that has no such form. parent: an older snapshot, or NULL. */
+int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int fd, Error **err);
+
+/* One volume that arrives. One thread at a time. */
+typedef struct VolumeArrival VolumeArrival;
+/* A new one; holds its lock until it is freed. native: only volume_arrival_receive() will be used.
+ */
+int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
+    VolumeArrival **ret, Error **err);
+/* One that is there already and not in use. */
+int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err);
+/* What the tree holds so far. */
+int volume_arrival_list(VolumeArrival *arrival, GPtrArray **ret_entries, Error **err);
+/* Makes the tree what the tar stream says, after removing what is in `had` and not in `kept`.
+ * limit: bytes of content; 0: none. */
+int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GByteArray *kept,
+    int fd, uint64_t limit, Error **err);
+/* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.
+ */
+int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd, Error **err);
+/* Keeps the tree as it is now as a snapshot. */
+int volume_arrival_snapshot(VolumeArrival *arrival, const SnapshotRow *row, Error **err);
+/* All is there. A new volume gets its row, then those of `snapshots` (SnapshotRow *); an existing
+ * one is let go. */
+int volume_arrival_finish(VolumeArrival *arrival, const GPtrArray *snapshots, Error **err);
+/* A new volume that was not finished goes. NULL is fine. */
+void volume_arrival_free(VolumeArrival *arrival);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VolumeArrival, volume_arrival_free)
