@@ -113,6 +113,9 @@ static int fill(Instance *i, const RecoveryItem *item, Error **err)
 	i->devices = devices_copy(index->devices);
 	g_strfreev(i->profiles);
 	i->profiles = g_strdupv(index->profiles);
+	/* Written at its last start perhaps: a start of the daemon must not bring it up by that. */
+	if (g_strcmp0(config_get(i->config, "volatile.last_state.power"), "RUNNING") == 0)
+		config_set(i->config, "volatile.last_state.power", "STOPPED");
 	if (!config_get(i->config, "volatile.uuid")) {
 		g_autofree char *uuid = g_uuid_string_random();
 		config_set(i->config, "volatile.uuid", uuid);
@@ -174,6 +177,8 @@ static int recover_instance(Daemon *d, const RecoveryItem *item, Error **err)
 		table_remove(i);
 	} else {
 		table_adopt_running(i);
+		if (instance_running(i))
+			instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
 		backup_file_update(i);
 	}
 	table_show(i);
