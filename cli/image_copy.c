@@ -158,7 +158,7 @@ static int relay_from_server(Copy *copy, Error **err)
 		.aliases = flag_list(copy->cli, "alias", NULL),
 		.profiles = flag_list(copy->cli, "profile", NULL),
 		.copy_aliases = flag_bool(copy->cli, "copy-aliases"),
-		.public = flag_bool(copy->cli, "public"),
+		.is_public = flag_bool(copy->cli, "public"),
 		.transfer = { show, &progress },
 	};
 	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");

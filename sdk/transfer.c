@@ -356,7 +356,7 @@ static int copy_data(Copy *copy, incus_error **err)
 		add_query(profiles, "profile", *profile);
 	export.fingerprint = out.fingerprint = copy->image->fingerprint;
 	out.project = (char *)(copy->options->project ? copy->options->project : "");
-	out.public_ = (char *)(copy->options->public ? "1" : "");
+	out.public_ = (char *)(copy->options->is_public ? "1" : "");
 	out.filename = copy->image->filename;
 	out.properties = properties->str;
 	out.profiles = profiles->str;

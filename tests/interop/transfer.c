@@ -56,7 +56,7 @@ static int copy_image(char **args, const incus_transfer *transfer)
 		.project = args[1],
 		.aliases = aliases,
 		.copy_aliases = true,
-		.public = true,
+		.is_public = true,
 		.transfer = *transfer,
 	};
 	return incus_copy_image(client, args[0], client, &options, NULL, &error);

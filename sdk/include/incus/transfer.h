@@ -38,7 +38,7 @@ typedef struct incus_image_copy {
 	const char *const *aliases; /* to make, NULL-terminated; NULL: none */
 	bool copy_aliases;	    /* those of the source too */
 	const char *const *profiles; /* of instances made from it; NULL: "default" */
-	bool public;		    /* anybody may see and export it */
+	bool is_public;		    /* anybody may see and export it */
 	incus_transfer transfer;
 } incus_image_copy;
 
