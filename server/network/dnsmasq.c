@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { STOP_MS = 2000, START_MS = 10000, LEASES_MAX = 64 << 20, SMALL_MAX = 1 << 20 };
+enum { STOP_MS = 2000, END_MS = 500, START_MS = 10000, LEASES_MAX = 64 << 20, SMALL_MAX = 1 << 20 };
 
 static char *in_directory(const char *directory, const char *name)
 {
@@ -27,6 +27,15 @@ static char *process_command(pid_t pid, size_t *ret_length)
 	if (file_read(AT_FDCWD, path, FILE_LINKS_NONE, SMALL_MAX, &data, ret_length, NULL) < 0)
 		return NULL;
 	return data;
+}
+
+/* A process that ends loses its command line before its sockets, which the next one needs. */
+static void wait_for_end(pid_t pid)
+{
+	autofd int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	if (pidfd >= 0)
+		poll(&end, 1, END_MS);
 }
 
 /* A recycled pid is told from our dnsmasq by the pid file's own path on its command line. */
@@ -44,6 +53,8 @@ pid_t dnsmasq_pid(const char *directory)
 	for (size_t at = 0; command && at < length; at += strlen(command + at) + 1)
 		if (strcmp(command + at, mark) == 0)
 			return (pid_t)pid;
+	if (command && length == 0)
+		wait_for_end((pid_t)pid);
 	return 0;
 }
 
