@@ -19,6 +19,7 @@ typedef struct Conn {
 	gboolean local;      /* unix socket */
 	char *in;            /* read ahead: in[start..end) */
 	size_t start, end, capacity;
+	gboolean eager;      /* the last request came at once after the one before */
 	gint cancelled;      /* atomic */
 	GByteArray *memory;  /* in process: what was written */
 } Conn;
