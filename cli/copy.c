@@ -320,7 +320,9 @@ const Command copy_commands[] = {
 	    .max_args = 2,
 	    .flags = move_flags,
 	    .summary = "Move or rename an instance",
-	    .help = "The instance must be stopped. Its snapshots go with it.",
+	    .help =
+		"The instance must be stopped; one that goes to another server may also be stopped for it\n"
+		"(--stateless). Its snapshots go with it.",
 	    .examples = "incus move c1 web\n"
 			"    Another name.\n"
 			"incus move c1 --storage fast\n"

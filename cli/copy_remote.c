@@ -77,6 +77,7 @@ int copy_between(Cli *cli, const Ends *ends, const json_t *changes, bool move, E
 		.refresh = json_is_true(
 		    json_object_get(json_object_get(changes, "source"), "refresh")),
 		.allow_inconsistent = flag_bool(cli, "allow-inconsistent"),
+		.stateless = flag_bool(cli, "stateless"),
 		.progress = copy_show };
 	incus_error *problem = NULL;
 	Progress progress;

@@ -172,14 +172,62 @@ int incus_copy_instance(incus_client *from, const char *name, incus_client *to,
 	return copy_instance(from, name, to, options, FALSE, err);
 }
 
+static int change_state(
+    incus_client *from, const char *name, const char *action, incus_error **err)
+{
+	Pb__UpdateInstanceStateRequest in = PB__UPDATE_INSTANCE_STATE_REQUEST__INIT;
+	Pb__InstanceStatePut state = PB__INSTANCE_STATE_PUT__INIT;
+	void *reply;
+	state.action = (char *)action;
+	state.force = TRUE;
+	state.timeout = -1;
+	in.name = (char *)name;
+	in.state = &state;
+	if (incus_call_unary(from, incus_method("UpdateInstanceState"), &in, &reply, err) < 0)
+		return -1;
+	int result = incus_operation_wait(from, reply, NULL, NULL, NULL, err);
+	incus_message_free(reply);
+	return result;
+}
+
+/* For a move that gives up the running state. */
+static int stop_running(
+    incus_client *from, const char *name, gboolean *ret_stopped, incus_error **err)
+{
+	Pb__GetInstanceRequest in = PB__GET_INSTANCE_REQUEST__INIT;
+	void *reply;
+	in.name = (char *)name;
+	if (incus_call_unary(from, incus_method("GetInstance"), &in, &reply, err) < 0)
+		return -1;
+	const Pb__Instance *source = reply;
+	gboolean running = source->status_code == STATUS_RUNNING ||
+	    source->status_code == STATUS_FROZEN;
+	gboolean ephemeral = source->ephemeral;
+	incus_message_free(reply);
+	if (running && ephemeral)
+		return sdk_error(err, ERROR_INVALID,
+		    "A running ephemeral instance would be gone once it stops: it cannot be moved");
+	if (running && change_state(from, name, "stop", err) < 0)
+		return -1;
+	*ret_stopped = running;
+	return 0;
+}
+
 int incus_migrate_instance(incus_client *from, const char *name, incus_client *to,
     const incus_copy *options, incus_error **err)
 {
 	void *reply;
+	gboolean stopped = FALSE;
 	Pb__DeleteInstanceRequest in = PB__DELETE_INSTANCE_REQUEST__INIT;
 	in.name = (char *)name;
-	if (copy_instance(from, name, to, options, TRUE, err) < 0 ||
-	    incus_call_unary(from, incus_method("DeleteInstance"), &in, &reply, err) < 0)
+	if (options && options->stateless && stop_running(from, name, &stopped, err) < 0)
+		return -1;
+	if (copy_instance(from, name, to, options, TRUE, err) < 0) {
+		if (stopped)
+			change_state(from, name, "start", NULL);
+		return -1;
+	}
+	if (incus_call_unary(from, incus_method("DeleteInstance"), &in, &reply, err) < 0)
 		return -1;
 	int result = incus_operation_wait(from, reply, NULL, NULL, NULL, err);
 	incus_message_free(reply);
