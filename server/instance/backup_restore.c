@@ -5,6 +5,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot_row.h"
+#include "server/operation/schedule.h"
 #include "server/project/project.h"
 #include "server/storage/volume_archive.h"
 #include <string.h>
@@ -154,19 +155,26 @@ int instance_restore(Daemon *d, const char *project, const char *name, const cha
 
 /* ---- for create.c ---- */
 
-static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
+typedef struct Restored {
+	Instance *instance;
+	Pool *pool;
+	const GPtrArray *snapshots; /* InstanceSnapshot * */
+} Restored;
+
+static int insert_snapshots(Tx *tx, void *data, Error **err)
 {
-	for (guint n = 0; n < snapshots->len; n++) {
-		InstanceSnapshot row = *(InstanceSnapshot *)snapshots->pdata[n];
+	const Restored *r = data;
+	for (guint n = 0; n < r->snapshots->len; n++) {
+		InstanceSnapshot row = *(InstanceSnapshot *)r->snapshots->pdata[n];
 		g_autoptr(GHashTable) devices = devices_copy(row.devices);
-		g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
-		copy_set_root_pool(devices, expanded, pool_name(pool));
+		g_autoptr(GHashTable) expanded = instance_expanded_devices(r->instance);
+		copy_set_root_pool(devices, expanded, pool_name(r->pool));
 		g_autoptr(Config) config = config_copy(row.config);
 		config_set(config, "volatile.last_state.idmap", "[]"); /* as archives have it */
-		row.instance_id = i->id;
+		row.instance_id = r->instance->id;
 		row.config = config;
 		row.devices = devices;
-		if (snapshot_insert(i->daemon, &row, err) < 0)
+		if (snapshot_insert_in(tx, &row, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -177,6 +185,7 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 {
 	const BackupIndex *index = archive->index;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	Restored restored = { i, pool, index->snapshots };
 	VolumeArchive unpack = { .pool = pool,
 		.volume = volume,
 		.snapshots = index->volume->snapshots,
@@ -185,11 +194,11 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 		.op = op,
 		.description = index->volume->description,
 		.config = index->volume->config,
-		.limit = (uint64_t)size };
+		.limit = (uint64_t)size,
+		.also = insert_snapshots,
+		.also_data = &restored };
 	if (volume_archive_unpack(&unpack, archive->fd, err) < 0)
 		return -1;
-	if (insert_snapshots(i, pool, index->snapshots, err) == 0)
-		return 0;
-	pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), NULL);
-	return -1;
+	schedule_changed(i->daemon); /* snapshots may expire */
+	return 0;
 }

@@ -34,6 +34,8 @@ typedef struct VolumeArchive {
 	/* Unpacking only. */
 	const char *description;
 	const Config *config;         /* of the new row; NULL: the pool's defaults */
+	PoolAlso also;                /* in the transaction that makes the rows; may be NULL */
+	void *also_data;
 	uint64_t limit;               /* bytes that one tree may have; 0: none */
 } VolumeArchive;
 
