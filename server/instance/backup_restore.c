@@ -8,6 +8,7 @@
 #include "server/operation/schedule.h"
 #include "server/project/project.h"
 #include "server/storage/volume_archive.h"
+#include "server/db/db.h"
 #include <string.h>
 
 /* What the new instance is to be, made from the index. */
@@ -155,37 +156,15 @@ int instance_restore(Daemon *d, const char *project, const char *name, const cha
 
 /* ---- for create.c ---- */
 
-typedef struct Restored {
-	Instance *instance;
-	Pool *pool;
-	const GPtrArray *snapshots; /* InstanceSnapshot * */
-} Restored;
-
-static int insert_snapshots(Tx *tx, void *data, Error **err)
-{
-	const Restored *r = data;
-	for (guint n = 0; n < r->snapshots->len; n++) {
-		InstanceSnapshot row = *(InstanceSnapshot *)r->snapshots->pdata[n];
-		g_autoptr(GHashTable) devices = devices_copy(row.devices);
-		g_autoptr(GHashTable) expanded = instance_expanded_devices(r->instance);
-		copy_set_root_pool(devices, expanded, pool_name(r->pool));
-		g_autoptr(Config) config = config_copy(row.config);
-		config_set(config, "volatile.last_state.idmap", "[]"); /* as archives have it */
-		row.instance_id = r->instance->id;
-		row.config = config;
-		row.devices = devices;
-		if (snapshot_insert_in(tx, &row, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_t size,
     struct Operation *op, Error **err)
 {
 	const BackupIndex *index = archive->index;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
-	Restored restored = { i, pool, index->snapshots };
+	CopiedSnapshots copied = { i, pool, index->snapshots };
+	for (guint n = 0; n < index->snapshots->len; n++) /* as archives have the files */
+		config_set(((InstanceSnapshot *)index->snapshots->pdata[n])->config,
+		    "volatile.last_state.idmap", "[]");
 	VolumeArchive unpack = { .pool = pool,
 		.volume = volume,
 		.snapshots = index->volume->snapshots,
@@ -195,8 +174,8 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 		.description = index->volume->description,
 		.config = index->volume->config,
 		.limit = (uint64_t)size,
-		.also = insert_snapshots,
-		.also_data = &restored };
+		.also = copy_insert_snapshots,
+		.also_data = &copied };
 	if (volume_archive_unpack(&unpack, archive->fd, err) < 0)
 		return -1;
 	schedule_changed(i->daemon); /* snapshots may expire */

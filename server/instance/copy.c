@@ -7,6 +7,8 @@
 #include "server/operation/operation.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_copy.h"
+#include "server/operation/schedule.h"
+#include "server/db/db.h"
 #include <string.h>
 
 Volume *copy_root_volume(const Instance *i, const Pool *pool)
@@ -93,22 +95,19 @@ void copy_set_root_pool(Devices *devices, const Devices *expanded, const char *p
 	}
 }
 
-int copy_insert_snapshot(Instance *i, Pool *pool, const InstanceSnapshot *from, Error **err)
+int copy_insert_snapshots(Tx *tx, void *data, Error **err)
 {
-	g_autoptr(GHashTable) devices = devices_copy(from->devices);
-	g_autoptr(GHashTable) expanded = instance_expanded_devices(i);
-	copy_set_root_pool(devices, expanded, pool_name(pool));
-	InstanceSnapshot row = *from;
-	row.instance_id = i->id;
-	row.devices = devices;
-	return snapshot_insert(i->daemon, &row, err);
-}
-
-static int insert_snapshots(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
-{
-	for (guint n = 0; n < snapshots->len; n++)
-		if (copy_insert_snapshot(i, pool, snapshots->pdata[n], err) < 0)
+	const CopiedSnapshots *c = data;
+	g_autoptr(GHashTable) expanded = instance_expanded_devices(c->instance);
+	for (guint n = 0; n < c->snapshots->len; n++) {
+		InstanceSnapshot row = *(InstanceSnapshot *)c->snapshots->pdata[n];
+		g_autoptr(GHashTable) devices = devices_copy(row.devices);
+		copy_set_root_pool(devices, expanded, pool_name(c->pool));
+		row.instance_id = c->instance->id;
+		row.devices = devices;
+		if (snapshot_insert_in(tx, &row, err) < 0)
 			return -1;
+	}
 	return 0;
 }
 
@@ -127,19 +126,20 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 	    copy_root_volume(origin->source, from_pool);
 	g_autoptr(Volume) to = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) names = names_of(snapshots);
+	CopiedSnapshots copied = { i, pool, snapshots };
 	VolumeCopy copy = { .from_pool = from_pool,
 		.from = from,
 		.to_pool = pool,
 		.to = to,
 		.snapshots = names,
 		.description = "",
-		.op = op };
+		.op = op,
+		.also = copy_insert_snapshots,
+		.data = &copied };
 	if (volume_copy(&copy, err) < 0)
 		return -1;
-	if (insert_snapshots(i, pool, snapshots, err) == 0)
-		return 0;
-	pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), NULL);
-	return -1;
+	schedule_changed(i->daemon); /* snapshots may expire */
+	return 0;
 }
 
 /* Trees are copied while nothing changes them; drivers that clone need no standstill. */
@@ -224,8 +224,10 @@ static int change_snapshots(Instance *i, const VolumeCopy *copy, const GPtrArray
 		if (snapshot_delete(copy->to_pool, copy->to, gone->pdata[n], err) < 0 ||
 		    snapshot_forget(i->daemon, copy_find_named(there, gone->pdata[n])->id, err) < 0)
 			return -1;
-	if (insert_snapshots(i, copy->to_pool, fresh, err) < 0)
+	CopiedSnapshots copied = { i, copy->to_pool, fresh };
+	if (db_tx(i->daemon->db, copy_insert_snapshots, &copied, err) < 0)
 		return -1;
+	schedule_changed(i->daemon);
 	return fault_point("refresh volume", err) < 0 ? -1 : volume_refresh(copy, NULL, err);
 }
 

@@ -53,8 +53,13 @@ struct Volume *copy_root_volume(const Instance *i, const Pool *pool);
 struct InstanceSnapshot;
 /* InstanceSnapshot *: those of the source that go with it. */
 int copy_snapshots_of(const InstanceOrigin *origin, GPtrArray **ret_list, Error **err);
-/* A row like that one, of `i`, whose root disk is in `pool`. */
-int copy_insert_snapshot(Instance *i, Pool *pool, const struct InstanceSnapshot *from, Error **err);
+/* Rows like these, of `instance`, whose root disk is in `pool`: a PoolAlso, on a CopiedSnapshots. */
+typedef struct CopiedSnapshots {
+	Instance *instance;
+	Pool *pool;
+	const GPtrArray *snapshots; /* InstanceSnapshot * */
+} CopiedSnapshots;
+int copy_insert_snapshots(struct Tx *tx, void *data, Error **err);
 /* Of a target's list those names (char *) that the wanted list has not, or has another of; and of
  * the wanted list what the target has not. Borrowed from the lists. */
 GPtrArray *copy_stale(const GPtrArray *there, const GPtrArray *wanted);

@@ -7,6 +7,8 @@
 #include "server/instance/snapshot_row.h"
 #include "server/key/key.h"
 #include "server/storage/volume_stream.h"
+#include "server/operation/schedule.h"
+#include "server/db/db.h"
 
 /* What a stranger says a snapshot is, as a row could be. */
 static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, Error **err)
@@ -45,14 +47,6 @@ static int root_limit(Instance *i, uint64_t *ret_limit, Error **err)
 	return 0;
 }
 
-static int insert_rows(Instance *i, Pool *pool, const GPtrArray *snapshots, Error **err)
-{
-	for (guint n = 0; n < snapshots->len; n++)
-		if (copy_insert_snapshot(i, pool, snapshots->pdata[n], err) < 0)
-			return -1;
-	return 0;
-}
-
 static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **err)
 {
 	MigrationTarget *t = data;
@@ -63,15 +57,14 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 	    (GDestroyNotify)snapshot_row_free);
 	for (guint n = 0; n < t->snapshots->len; n++)
 		g_ptr_array_add(rows, migration_snapshot_row(t->snapshots->pdata[n]));
+	CopiedSnapshots copied = { i, pool, t->snapshots };
+	VolumeRows all = { rows, copy_insert_snapshots, &copied };
 	if (root_limit(i, &limit, err) < 0 ||
 	    migration_target_fill(t, pool, volume, NULL, limit, &arrival, err) < 0 ||
-	    volume_arrival_finish(arrival, "", rows, err) < 0)
+	    volume_arrival_finish(arrival, "", &all, err) < 0)
 		return -1;
-	g_clear_pointer(&arrival, volume_arrival_free);
-	if (insert_rows(i, pool, t->snapshots, err) == 0)
-		return 0;
-	pool_instance_delete(pool, i->project, i->name, instance_type_name(i->type), NULL);
-	return -1;
+	schedule_changed(i->daemon); /* snapshots may expire */
+	return 0;
 }
 
 /* ---- a new instance ---- */
@@ -122,7 +115,11 @@ static int refresh_locked(MigrationTarget *t, Instance *i, Error **err)
 	    drop_stale(i, pool, volume, there, gone, err) < 0 ||
 	    migration_target_renew(t, pool, volume, fresh, limit, err) < 0)
 		return -1;
-	return insert_rows(i, pool, fresh, err);
+	CopiedSnapshots copied = { i, pool, fresh };
+	if (db_tx(i->daemon->db, copy_insert_snapshots, &copied, err) < 0)
+		return -1;
+	schedule_changed(i->daemon);
+	return 0;
 }
 
 int migration_refresh(

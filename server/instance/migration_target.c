@@ -320,10 +320,9 @@ int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
     const GPtrArray *fresh, uint64_t limit, Error **err)
 {
 	g_autoptr(VolumeArrival) arrival = NULL;
-	g_autoptr(GPtrArray) none = g_ptr_array_new();
 	if (volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
 	    (t->header ? migration_incus_take(t, arrival, fresh, TRUE, limit, err) :
 			 take_whole(t, arrival, fresh, limit, err)) < 0)
 		return -1;
-	return volume_arrival_finish(arrival, "", none, err);
+	return volume_arrival_finish(arrival, "", &(VolumeRows){ 0 }, err);
 }

@@ -149,7 +149,7 @@ static int receive_new(
 	for (guint n = 0; n < t->snapshots->len; n++)
 		g_ptr_array_add(rows, migration_snapshot_row(t->snapshots->pdata[n]));
 	if (migration_target_fill(t, wish->pool, volume, config, limit, &arrival, err) < 0 ||
-	    volume_arrival_finish(arrival, wish->description, rows, err) < 0)
+	    volume_arrival_finish(arrival, wish->description, &(VolumeRows){ .snapshots = rows }, err) < 0)
 		return -1;
 	schedule_changed(operation_daemon(t->op));
 	return 0;

@@ -300,18 +300,6 @@ int volume_archive_check(const Pool *pool, const VolumeIndex *index, Error **err
 		"Storage driver \"%s\" has no own format of backups", index->driver);
 }
 
-/* With the volume's own row: a start finds all of them, or none and removes the data. */
-static int insert_rows(Tx *tx, void *data, Error **err)
-{
-	const VolumeArchive *archive = data;
-	for (guint i = 0; i < archive->snapshots->len; i++)
-		if (fault_point("restore rows", err) < 0 ||
-		    snapshot_row_insert_in(tx, archive->pool, archive->volume,
-			archive->snapshots->pdata[i], err) < 0)
-			return -1;
-	return archive->also ? archive->also(tx, archive->also_data, err) : 0;
-}
-
 int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 {
 	Pool *pool = archive->pool;
@@ -327,7 +315,7 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 	if ((archive->optimized ? unpack_streams(archive, fd, config, err) :
 				  unpack_volume(archive, fd, config, err)) < 0)
 		return -1;
-	return volume_finish_with(pool, archive->volume,
-	    archive->description ? archive->description : "", config, insert_rows,
-	    (void *)archive, err);
+	VolumeRows rows = { archive->snapshots, archive->also, archive->also_data };
+	return volume_finish_rows(pool, archive->volume,
+	    archive->description ? archive->description : "", config, &rows, err);
 }

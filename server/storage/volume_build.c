@@ -8,6 +8,7 @@
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
 #include "server/storage/volume_block.h"
+#include "server/storage/snapshot.h"
 #include <string.h>
 
 static int mount_unfinished(DriverCall *call, Error **err)
@@ -183,6 +184,31 @@ row:
 unfinished:
 	volume_abandon(pool, volume);
 	return -1;
+}
+
+typedef struct RowsCall {
+	Pool *pool;
+	const Volume *volume;
+	const VolumeRows *rows;
+} RowsCall;
+
+static int insert_rows(Tx *tx, void *data, Error **err)
+{
+	const RowsCall *call = data;
+	const VolumeRows *rows = call->rows;
+	for (guint n = 0; rows->snapshots && n < rows->snapshots->len; n++)
+		if (fault_point("volume rows", err) < 0 ||
+		    snapshot_row_insert_in(
+			tx, call->pool, call->volume, rows->snapshots->pdata[n], err) < 0)
+			return -1;
+	return rows->also ? rows->also(tx, rows->data, err) : 0;
+}
+
+int volume_finish_rows(Pool *pool, const Volume *volume, const char *description,
+    const Config *config, const VolumeRows *rows, Error **err)
+{
+	RowsCall call = { pool, volume, rows };
+	return volume_finish_with(pool, volume, description, config, insert_rows, &call, err);
 }
 
 void volume_abandon(Pool *pool, const Volume *volume)

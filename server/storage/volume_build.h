@@ -32,6 +32,15 @@ int volume_finish(
 int volume_ready(Pool *pool, const Volume *volume, Error **err);
 int volume_finish_with(Pool *pool, const Volume *volume, const char *description,
     const Config *config, PoolAlso also, void *data, Error **err);
+/* The same with the rows of the snapshots that came with its data: a start after a crash finds all
+ * rows and finishes, or none and removes the data. */
+typedef struct VolumeRows {
+	const GPtrArray *snapshots; /* SnapshotRow *; NULL: none */
+	PoolAlso also;              /* after them; may be NULL */
+	void *data;
+} VolumeRows;
+int volume_finish_rows(Pool *pool, const Volume *volume, const char *description,
+    const Config *config, const VolumeRows *rows, Error **err);
 void volume_abandon(Pool *pool, const Volume *volume);
 /* The volume with its snapshots and rows. Success when there is nothing; ERROR_BUSY while mounted.
  */

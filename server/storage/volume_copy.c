@@ -99,33 +99,16 @@ static int lay_snapshots(const VolumeCopy *copy, const char *path, Error **err)
 	return 0;
 }
 
-typedef struct CopiedRows {
-	const VolumeCopy *copy;
-	GPtrArray *rows; /* SnapshotRow * */
-} CopiedRows;
-
-static int load_rows(CopiedRows *copied, Error **err)
+static int load_rows(const VolumeCopy *copy, GPtrArray *rows, Error **err)
 {
-	const VolumeCopy *copy = copied->copy;
 	g_autoptr(Volume) volume = whole(copy);
 	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
 		SnapshotRow *row = NULL;
 		if (snapshot_row_find(
 			copy->from_pool, volume, copy->snapshots->pdata[n], &row, err) < 0)
 			return -1;
-		g_ptr_array_add(copied->rows, row);
+		g_ptr_array_add(rows, row);
 	}
-	return 0;
-}
-
-/* With the volume's own row: a crash leaves all of them or none. */
-static int insert_rows(Tx *tx, void *data, Error **err)
-{
-	const CopiedRows *copied = data;
-	for (guint n = 0; n < copied->rows->len; n++)
-		if (snapshot_row_insert_in(tx, copied->copy->to_pool, copied->copy->to,
-			copied->rows->pdata[n], err) < 0)
-			return -1;
 	return 0;
 }
 
@@ -231,11 +214,11 @@ int volume_copy(const VolumeCopy *copy, Error **err)
 		    copy->to_pool->name);
 	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
 	    (GDestroyNotify)snapshot_row_free);
-	CopiedRows copied = { .copy = copy, .rows = rows };
-	if (load_rows(&copied, err) < 0 || make_data(copy, config, err) < 0)
+	VolumeRows all = { rows, copy->also, copy->data };
+	if (load_rows(copy, rows, err) < 0 || make_data(copy, config, err) < 0)
 		return -1;
-	return volume_finish_with(
-	    copy->to_pool, copy->to, copy->description, config, insert_rows, &copied, err);
+	return volume_finish_rows(
+	    copy->to_pool, copy->to, copy->description, config, &all, err);
 }
 
 /* ---- refresh ---- */

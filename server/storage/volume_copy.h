@@ -18,6 +18,8 @@ typedef struct VolumeCopy {
 	const Config *config;	/* of the new volume's row, over the pool's defaults; NULL:
 				   volume_copy_config() */
 	struct Operation *op;   /* may be NULL */
+	PoolAlso also;          /* volume_copy(): in the transaction that makes the rows; may be NULL */
+	void *data;
 } VolumeCopy;
 
 /* The new volume with its row and the rows of its snapshots, whose times, descriptions and keys are

@@ -218,27 +218,13 @@ int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **er
 	return -1;
 }
 
-static int finish_new(
-    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
-{
-	a->open = FALSE; /* volume_finish() leaves nothing when it fails */
-	if (volume_finish(a->pool, a->volume, description, a->config, err) < 0)
-		return -1;
-	for (guint n = 0; n < snapshots->len; n++)
-		if (snapshot_row_insert(a->pool, a->volume, snapshots->pdata[n], err) < 0) {
-			volume_remove(a->pool, a->volume, NULL);
-			return -1;
-		}
-	return 0;
-}
-
 int volume_arrival_finish(
-    VolumeArrival *a, const char *description, const GPtrArray *snapshots, Error **err)
+    VolumeArrival *a, const char *description, const VolumeRows *rows, Error **err)
 {
-	if (!a->existing)
-		return finish_new(a, description, snapshots, err);
-	a->open = FALSE;
-	return volume_unmount(a->pool, a->volume, err);
+	a->open = FALSE; /* nothing is left when it fails */
+	return a->existing ?
+	    volume_unmount(a->pool, a->volume, err) :
+	    volume_finish_rows(a->pool, a->volume, description, a->config, rows, err);
 }
 
 void volume_arrival_free(VolumeArrival *a)

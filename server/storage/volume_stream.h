@@ -8,6 +8,7 @@
 #include "server/storage/snapshot.h"
 #include "server/storage/tree_diff.h"
 #include "server/storage/volume.h"
+#include "server/storage/volume_build.h"
 
 struct Operation;
 
@@ -58,10 +59,9 @@ int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error *
 int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd, Error **err);
 /* Keeps the tree as it is now as a snapshot. */
 int volume_arrival_snapshot(VolumeArrival *arrival, const SnapshotRow *row, Error **err);
-/* All is there. A new volume gets its row, then those of `snapshots` (SnapshotRow *); an existing
- * one is let go. */
-int volume_arrival_finish(VolumeArrival *arrival, const char *description,
-    const GPtrArray *snapshots, Error **err);
+/* All is there. A new volume gets its row and these; an existing one is let go. */
+int volume_arrival_finish(
+    VolumeArrival *arrival, const char *description, const VolumeRows *rows, Error **err);
 /* A new volume that was not finished goes. NULL is fine. */
 void volume_arrival_free(VolumeArrival *arrival);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VolumeArrival, volume_arrival_free)
