@@ -126,6 +126,10 @@ static int defaults(Tx *tx, void *data, Error **err)
 	assert_int_equal(tx_exec(tx, err, "VACUUM", NULL), -1);
 	error_free(*err);
 	*err = NULL;
+	assert_int_equal(tx_exec(tx, err, "DELETE FROM config\nreturning id", NULL), -1);
+	assert_non_null(strstr((*err)->message, "RETURNING"));
+	error_free(*err);
+	*err = NULL;
 	assert_int_equal(tx_exec(tx, err, "DELETE FROM config; DELETE FROM nodes", NULL), -1);
 	error_free(*err);
 	*err = NULL;
