@@ -265,7 +265,7 @@ static int refresh_locked(Instance *i, const InstanceOrigin *origin, Operation *
 		return -1;
 	int result = change_snapshots(i, &copy, gone, there, fresh, err);
 	if (result < 0) /* rows of what did not arrive */
-		instance_snapshot_repair(i->daemon, NULL);
+		instance_snapshot_repair(i->daemon, i->id, NULL);
 	return result;
 }
 

@@ -280,7 +280,7 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 						       restore_data(i, pool, volume, s, err);
 	/* With zfs.remove_snapshots newer ones went. */
 	if (result == 0 && pool_snapshots_at_once(pool))
-		result = instance_snapshot_repair(i->daemon, err);
+		result = instance_snapshot_repair(i->daemon, i->id, err);
 	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

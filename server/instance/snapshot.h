@@ -70,5 +70,6 @@ void instance_snapshot_render(Instance *i, const ProfileSet *profiles,
 /* Bytes that it holds alone; -1 when the driver cannot tell. */
 int64_t instance_snapshot_size(Instance *i, const char *name);
 
-/* At start, after the storage pools: rows whose volume's snapshot is gone. */
-int instance_snapshot_repair(Daemon *d, Error **err);
+/* Removes rows whose volume's snapshot is gone: of one instance, locked by the caller, or (0, at start, when
+ * interrupted renames and moves are settled) of all. */
+int instance_snapshot_repair(Daemon *d, int64_t instance_id, Error **err);

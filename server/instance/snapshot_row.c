@@ -282,13 +282,14 @@ static int repair_tx(Tx *tx, void *data, Error **err)
 	    " JOIN storage_volumes AS v ON v.project_id = i.project_id AND v.name = i.name"
 	    " AND v.type = (CASE i.type WHEN 1 THEN 3 ELSE 0 END)"
 	    " JOIN storage_volumes_snapshots AS s ON s.storage_volume_id = v.id"
-	    " WHERE i.id = instances_snapshots.instance_id AND s.name = instances_snapshots.name)",
-	    "");
+	    " WHERE i.id = instances_snapshots.instance_id AND s.name = instances_snapshots.name)"
+	    " AND ? IN (0, instance_id)",
+	    "i", *(const int64_t *)data);
 }
 
-int instance_snapshot_repair(Daemon *d, Error **err)
+int instance_snapshot_repair(Daemon *d, int64_t instance_id, Error **err)
 {
-	return db_tx(d->db, repair_tx, NULL, err);
+	return db_tx(d->db, repair_tx, &instance_id, err);
 }
 
 static int expiring_tx(Tx *tx, void *data, Error **err)

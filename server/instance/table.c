@@ -541,14 +541,16 @@ int instance_table_start(Daemon *d, Error **err)
 	if (mkdir(run, 0711) < 0 && errno != EEXIST)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", run);
 	if (watcher_start(table, err) < 0 || row_load_all(d, &all, err) < 0 ||
-	    db_read(d->db, read_volumes, volumes, err) < 0 || instance_snapshot_repair(d, err) < 0)
+	    db_read(d->db, read_volumes, volumes, err) < 0)
 		return error_prefix(err, "Cannot load the instances");
 	for (guint n = 0; n < all->len; n++)
 		load_one(table, all->pdata[n], volumes);
 	owners_repair(d);
 	remove_orphans(table);
 	limits_balance(d);
-	return instance_move_repair(d, err) < 0 ? -1 : instance_backup_repair(d, err);
+	if (instance_move_repair(d, err) < 0 || instance_snapshot_repair(d, 0, err) < 0)
+		return -1;
+	return instance_backup_repair(d, err);
 }
 
 void instance_table_stop(Daemon *d)

@@ -7,8 +7,8 @@ NAME=f$$ # of the instance; what is left on the machine carries it
 # Everything that an instance has: rows, files, mounts, links, firewall rules, cgroups, processes. Unpacked images are a cache.
 world() {
 	local table query=
-	for table in instances instances_config instances_devices instances_devices_config instances_profiles storage_volumes \
-		storage_volumes_config; do
+	for table in instances instances_config instances_devices instances_devices_config instances_profiles instances_snapshots storage_volumes \
+		storage_volumes_config storage_volumes_snapshots; do
 		query+=", (SELECT count(*) FROM $table) AS $table"
 	done
 	incus admin sql global "SELECT ${query#, }"
