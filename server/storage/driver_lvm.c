@@ -132,6 +132,13 @@ int lvm_rename(DriverPool *pool, const char *name, const char *to, Error **err)
 	return lvm_run(err, "lvrename", lvm_pool_group(pool), name, to, NULL);
 }
 
+/* For everything of a thick volume to be written anew: a snapshot that runs full is lost. LVM adds
+ * what its tables need. */
+static int64_t snapshot_room(int64_t bytes)
+{
+	return ((bytes + bytes / 50 + (9 << 20)) >> 20) << 20;
+}
+
 int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **err)
 {
 	g_autofree char *origin = full(pool, from);
@@ -140,10 +147,7 @@ int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **e
 		return lvm_run(err, "lvcreate", "-y", "-kn", "-ay", "-s", "-n", name, origin, NULL);
 	if (lvm_volume_find(lvm_pool_group(pool), from, &volume, err) < 0)
 		return -1;
-	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its
-	 * tables need. */
-	g_autofree char *size = g_strdup_printf(
-	    "%" PRId64 "m", (volume->bytes + volume->bytes / 50 + (9 << 20)) >> 20);
+	g_autofree char *size = g_strdup_printf("%" PRId64 "b", snapshot_room(volume->bytes));
 	return lvm_run(err, "lvcreate", "-y", "-s", "-n", name, "--size", size, origin, NULL);
 }
 
@@ -301,7 +305,7 @@ int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 	if (volume->content == CONTENT_FILESYSTEM &&
 	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
-	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0)
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0)
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ? mount_active(volume, device, err) : 0;
 }
@@ -387,10 +391,31 @@ static int grow_filesystem(
 	return result;
 }
 
+/* After their volume, whose size bounds theirs. */
+static int grow_snapshots(
+    DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+{
+	const char *group = lvm_pool_group(pool);
+	g_autoptr(GPtrArray) snapshots = g_ptr_array_new_with_free_func(g_free);
+	if (lvm_snapshot_list(pool, volume, snapshots, err) < 0)
+		return -1;
+	for (guint i = 0; i < snapshots->len; i++) {
+		g_autofree char *name = lvm_name_of(volume, volume->place, snapshots->pdata[i]);
+		g_autoptr(LvmVolume) now = NULL;
+		int64_t room = snapshot_room(bytes);
+		if (lvm_volume_find(group, name, &now, err) < 0 ||
+		    (now->bytes < room && resize(pool, name, "lvextend", room, err) < 0))
+			return -1;
+	}
+	return 0;
+}
+
 int lvm_volume_grow(
     DriverPool *pool, const DriverVolume *volume, const LvmVolume *now, int64_t bytes, Error **err)
 {
-	if (now->bytes < bytes && resize(pool, now->name, "lvextend", bytes, err) < 0)
+	if (now->bytes < bytes &&
+	    (resize(pool, now->name, "lvextend", bytes, err) < 0 ||
+		(now->origin && grow_snapshots(pool, volume, bytes, err) < 0)))
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ?
 	    grow_filesystem(pool, volume, now->name, err) :
@@ -407,7 +432,7 @@ static int shrink(
 	if (filesystem_is_mounted(volume->path))
 		return error_set(
 		    err, ERROR_BUSY, "Volume \"%s\" is in use and cannot be shrunk", volume->name);
-	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0 ||
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0 ||
 	    filesystem_probe(device, &type, err) < 0 ||
 	    filesystem_shrink(device, type ? type : "", bytes, err) < 0 ||
 	    resize(pool, name, "lvreduce", bytes, err) < 0)

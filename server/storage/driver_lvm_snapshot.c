@@ -62,7 +62,7 @@ static int restore_thick(DriverPool *pool, const DriverVolume *snapshot, Error *
 			*volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
 	g_autofree char *lv = g_strdup_printf("%s/%s", lvm_pool_group(pool), name);
 	g_autofree char *origin = g_strdup_printf("%s/%s", lvm_pool_group(pool), volume);
-	if (lvm_run(err, "lvchange", "-ay", "-K", origin, NULL) < 0 ||
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", origin, NULL) < 0 ||
 	    lvm_run(err, "lvconvert", "-y", "--merge", lv, NULL) < 0 ||
 	    lvm_snapshot(pool, volume, name, err) < 0)
 		return -1;
