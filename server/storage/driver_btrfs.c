@@ -215,5 +215,7 @@ const StorageDriver driver_btrfs = {
 	.volume_receive = btrfs_volume_receive,
 	.backup_send = btrfs_backup_send,
 	.backup_receive = btrfs_backup_receive,
-	.backup_header = btrfs_backup_header,
+	.backup_begin = btrfs_backup_begin,
+	.backup_end = btrfs_backup_end,
+	.backup_place = btrfs_backup_place,
 };
