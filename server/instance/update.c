@@ -1,6 +1,7 @@
 /* Changing configuration, devices and profiles, on a running instance too. */
 #include "server/instance/backup_index.h"
 #include "server/instance/flow.h"
+#include "server/instance/cloud_init.h"
 #include "server/instance/private.h"
 #include "server/image/metadata.h"
 #include "server/key/key.h"
@@ -305,7 +306,9 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 		return -1;
 	}
 	snapshot_schedule_changed(i);
-	return note_next_idmap(i, err);
+	return note_next_idmap(i, err) < 0 ?
+	    -1 :
+	    cloud_init_note_change(i, before->expanded, before->expanded_devices, err);
 }
 
 int instance_update_locked(Instance *i, const InstanceChange *change, Error **err)
