@@ -3,7 +3,7 @@
 #include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
 #include "server/instance/cloud_init.h"
-#include "server/instance/private.h"
+#include "server/instance/driver.h"
 #include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -36,7 +36,7 @@ int instance_check(Daemon *d, const char *project, const char *name, InstanceTyp
 		.devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
 	    device_validate_all(&host, devices, err) < 0 ||
-	    idmap_for(config, NULL, NULL, err) < 0 || lxc_config_check(d, config, err) < 0)
+	    instance_driver_of(type)->check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(
 	    d, project, name, instance_type_name(type), config, devices, err);
