@@ -1,6 +1,8 @@
 /*
  * lxd-to-incus: options, checks, plan, and what was asked for.
  */
+#include "migrate/convert.h"
+#include "migrate/journal.h"
 #include "migrate/plan.h"
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
@@ -58,17 +60,95 @@ static int verdict(const Migration *m, Error **err)
 	return 0;
 }
 
+static gboolean agreed(const Migration *m)
+{
+	char answer[16] = "";
+	if (m->options->yes)
+		return TRUE;
+	printf("\nMove this host from LXD to Incus now? (yes/no) [default=no]: ");
+	fflush(stdout);
+	return fgets(answer, sizeof(answer), stdin) &&
+	    (g_ascii_strncasecmp(answer, "yes\n", 4) == 0 || strcmp(answer, "y\n") == 0);
+}
+
+static int roll_back(const Migration *m, Error **err)
+{
+	if (!journal_exists(m->target.directory))
+		return error_set(err, ERROR_NOT_FOUND,
+		    "There is nothing to undo: \"%s\" has no journal of a migration",
+		    m->target.directory);
+	if (convert_undo(&m->target, err) < 0)
+		return error_prefix(err, "Undo");
+	puts("All is as it was before");
+	return 0;
+}
+
+/* What was begun and not ended is undone first: then everything is where the checks expect it. */
+static int settle(const Migration *m, Error **err)
+{
+	g_autoptr(Journal) journal = NULL;
+	if (!journal_exists(m->target.directory))
+		return 0;
+	if (journal_open(m->target.directory, &journal, err) < 0)
+		return -1;
+	if (journal_has(journal, "finished"))
+		return error_set(err, ERROR_EXISTS,
+		    "\"%s\" was migrated already; --rollback undoes it", m->target.directory);
+	g_clear_pointer(&journal, journal_free);
+	if (m->options->dry_run)
+		return error_set(err, ERROR_BUSY,
+		    "A migration was interrupted: --rollback undoes it, another run begins anew");
+	fprintf(stderr, "An earlier migration was interrupted: it is undone first\n");
+	return convert_undo(&m->target, err);
+}
+
+static int keep_report(const Migration *m, Error **err)
+{
+	g_autofree char *folder = journal_folder(m->target.directory);
+	g_autofree char *path = g_build_filename(folder, "report", NULL);
+	if (!m->options->json)
+		printf("\n%s\nThis report is kept in \"%s\"\n", m->report, path);
+	return file_write_plain(path, m->report, 0600, err);
+}
+
+static int migrate(Migration *m, Error **err)
+{
+	if (convert_run(m, err) < 0 || convert_start(m, err) < 0)
+		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
+	if (keep_report(m, err) < 0)
+		return -1;
+	if (m->target.systemd || m->target.was_running)
+		return 0;
+	/* It was started for the proof; instances go on running. */
+	return target_leave(&m->target, err);
+}
+
 static int run(Migration *m, Error **err)
 {
+	if (target_find(m->options->target, &m->target, err) < 0)
+		return -1;
+	if (m->options->rollback)
+		return roll_back(m, err);
+	if (settle(m, err) < 0)
+		return -1;
+	target_clear(&m->target);
 	if (open_ends(m, err) < 0)
 		return -1;
 	show(m);
-	return verdict(m, err);
+	if (verdict(m, err) < 0)
+		return -1;
+	if (m->options->dry_run)
+		return 0;
+	if (!agreed(m))
+		return error_set(err, ERROR_CANCELLED, "Nothing was changed");
+	return migrate(m, err);
 }
 
 static void clear(Migration *m)
 {
 	plan_free(m->plan);
+	journal_free(m->journal);
+	g_free(m->report);
 	findings_free(m->findings);
 	lxd_database_free(m->lxd);
 	if (m->work)

@@ -18,6 +18,7 @@ typedef struct Migration {
 	Findings *findings;
 	struct Plan *plan;
 	struct Journal *journal;
+	char *report; /* what was proven, for people; NULL before */
 } Migration;
 
 /* Every check, whatever the others found (check.c). -1 only where a check itself could not be made.

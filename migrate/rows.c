@@ -1,4 +1,4 @@
-#include "migrate/rows.h"
+#include "migrate/rows_private.h"
 #include "migrate/tool.h"
 #include "sdk/base/fault.h"
 #include <string.h>
@@ -142,19 +142,6 @@ void rows_value(const RowsContext *context, const RowTable *table, const char *k
 
 /* ---- one table: read whole, then written whole ---- */
 
-typedef struct TableCopy {
-	const RowsContext *context;
-	const RowTable *table;
-	Db *ours;
-	GPtrArray *wanted; /* our columns */
-	char *columns,
-	    *sql; /* those that both have, and what selects them; NULL: nothing to copy */
-	GStringChunk *texts;
-	GPtrArray *cells; /* row by row, NULL for SQL's; in texts */
-	guint width;
-	int key, value; /* positions, -1: none */
-} TableCopy;
-
 static int read_wanted(Tx *tx, void *data, Error **err)
 {
 	TableCopy *copy = data;
@@ -204,9 +191,10 @@ static int read_cells(Tx *lxd, void *data, Error **err)
 	return more;
 }
 
-/* The row's key and value become ours. FALSE: it goes. */
-static gboolean convert_key(TableCopy *copy, char **cells)
+gboolean table_copy_convert(TableCopy *copy, char **cells)
 {
+	if (!copy->table->keyed)
+		return TRUE;
 	const RowsContext *context = copy->context;
 	char *old = cells[copy->key];
 	g_autofree char *key = NULL, *value = NULL;
@@ -244,34 +232,51 @@ static int write_cells(Tx *ours, void *data, Error **err)
 	g_string_append_c(insert, ')');
 	for (guint at = 0; at < copy->cells->len; at += copy->width) {
 		char **cells = (char **)copy->cells->pdata + at;
-		if ((!copy->table->keyed || convert_key(copy, cells)) &&
+		if (table_copy_convert(copy, cells) &&
 		    write_row(ours, insert->str, format, cells, copy->width, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int copy_table(
-    const RowsContext *context, const RowTable *table, Db *ours, gboolean local, Error **err)
+void table_copy_init(TableCopy *copy, const RowsContext *context, const RowTable *table, Db *ours)
 {
-	TableCopy copy = { .context = context,
+	*copy = (TableCopy){ .context = context,
 		.table = table,
 		.ours = ours,
 		.texts = g_string_chunk_new(64 * 1024),
 		.cells = g_ptr_array_new() };
+}
+
+void table_copy_clear(TableCopy *copy)
+{
+	g_clear_pointer(&copy->wanted, g_ptr_array_unref);
+	g_free(copy->columns);
+	g_free(copy->sql);
+	g_string_chunk_free(copy->texts);
+	g_ptr_array_unref(copy->cells);
+}
+
+int table_copy_read(TableCopy *copy, gboolean local, Error **err)
+{
+	int (*read)(Db *, int (*)(Tx *, void *, Error **), void *,
+	    Error **) = local ? db_local_read : db_read;
+	return read(copy->ours, read_wanted, copy, err) < 0 ?
+	    -1 :
+	    read(copy->context->lxd->db, read_cells, copy, err);
+}
+
+static int copy_table(
+    const RowsContext *context, const RowTable *table, Db *ours, gboolean local, Error **err)
+{
+	TableCopy copy;
+	table_copy_init(&copy, context, table, ours);
 	int result = fault_point(table->name, err);
 	if (result == 0)
-		result = (local ? db_local_read : db_read)(ours, read_wanted, &copy, err);
-	if (result == 0)
-		result = (local ? db_local_read : db_read)(
-		    context->lxd->db, read_cells, &copy, err);
+		result = table_copy_read(&copy, local, err);
 	if (result == 0 && copy.sql)
 		result = (local ? db_local_tx : db_tx)(ours, write_cells, &copy, err);
-	g_clear_pointer(&copy.wanted, g_ptr_array_unref);
-	g_free(copy.columns);
-	g_free(copy.sql);
-	g_string_chunk_free(copy.texts);
-	g_ptr_array_unref(copy.cells);
+	table_copy_clear(&copy);
 	return result < 0 ? error_prefix(err, "Table \"%s\" of LXD", table->name) : 0;
 }
 

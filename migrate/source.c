@@ -139,7 +139,7 @@ char *source_path(const Source *source, const char *recorded)
 	return path ? path : g_strdup(recorded);
 }
 
-static int connect_socket(const char *path)
+int source_connect(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -154,7 +154,7 @@ static int connect_socket(const char *path)
 
 gboolean source_answers(const char *socket_path)
 {
-	autofd int fd = connect_socket(socket_path);
+	autofd int fd = source_connect(socket_path);
 	return fd >= 0;
 }
 
@@ -170,7 +170,7 @@ static int ask_to_stop(const Source *source, Error **err)
 	static const char request[] =
 	    "PUT /internal/shutdown HTTP/1.0\r\nHost: lxd\r\nContent-Length: 0\r\n\r\n";
 	g_autofree char *path = g_build_filename(source->directory, "unix.socket", NULL);
-	autofd int fd = connect_socket(path);
+	autofd int fd = source_connect(path);
 	char reply[4096];
 	if (fd < 0 || file_write_all(fd, request, strlen(request)) < 0)
 		return error_set(err, ERROR_INTERNAL, "LXD cannot be asked to stop");

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <incus/call.h>
 #include <incus/client.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 
 enum { START_TIMEOUT_S = 300 };
 static const char default_directory[] = "/var/lib/incus";
@@ -34,7 +37,7 @@ int target_find(const char *directory, Target *ret_target, Error **err)
 				    g_build_filename(dir, "cache", NULL);
 	g_autofree char *path = g_build_filename(dir, "unix.socket", NULL);
 	ret_target->exists = access(dir, F_OK) == 0;
-	ret_target->running = source_answers(path);
+	ret_target->running = ret_target->was_running = source_answers(path);
 	return 0;
 }
 
@@ -122,27 +125,59 @@ static int systemctl(const char *verb, Error **err)
 	return spawn_run(&spawn, NULL, NULL, err);
 }
 
+/* Whoever listens there. -1: nobody. */
+static int open_daemon(const Target *target)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+	g_autofree char *path = g_build_filename(target->directory, "unix.socket", NULL);
+	autofd int fd = source_connect(path);
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+static int wait_gone(int process, Error **err)
+{
+	struct pollfd poller = { .fd = process, .events = POLLIN };
+	gint64 end = g_get_monotonic_time() + START_TIMEOUT_S * G_USEC_PER_SEC;
+	while (poll(&poller, 1, 1000) <= 0) {
+		if (tool_check_stop(err) < 0)
+			return -1;
+		if (g_get_monotonic_time() > end)
+			return error_set(err, ERROR_TIMEOUT, "Incus does not stop");
+	}
+	return 0;
+}
+
 int target_stop(const Target *target, Error **err)
 {
 	incus_client *client = NULL;
 	incus_error *problem = NULL;
-	if (target->systemd)
-		return systemctl("stop", err);
-	if (connect_client(target, &client, &problem) < 0) { /* it is not there */
-		incus_error_free(problem);
+	autofd int process = open_daemon(target);
+	if (target->systemd && systemctl("stop", err) < 0)
+		return -1;
+	if (process < 0) /* it is not there */
 		return 0;
-	}
 	Pb__ShutdownRequest request = PB__SHUTDOWN_REQUEST__INIT;
-	int result = incus_call_unary(client, incus_method("Shutdown"), &request, NULL, &problem);
+	int result = connect_client(target, &client, &problem);
+	if (result == 0)
+		result = incus_call_unary(
+		    client, incus_method("Shutdown"), &request, NULL, &problem);
 	incus_client_free(client);
-	if (result < 0)
+	if (result < 0 && !target->systemd)
 		return take_error(problem, err);
-	g_autofree char *path = g_build_filename(target->directory, "unix.socket", NULL);
-	while (source_answers(path)) {
-		if (tool_check_stop(err) < 0)
-			return -1;
-		g_usleep(20000); /* it ends soon after its reply */
-	}
+	incus_error_free(problem);
+	return wait_gone(process, err);
+}
+
+static pid_t daemon_pid; /* of the one that was started here; it is our child */
+
+int target_leave(const Target *target, Error **err)
+{
+	if (daemon_pid > 0)
+		spawn_stop(daemon_pid, START_TIMEOUT_S * 1000);
+	daemon_pid = 0;
 	return 0;
 }
 
@@ -154,8 +189,7 @@ static int start_daemon(const Target *target, Error **err)
 	g_auto(GStrv)
 	    environment = g_environ_setenv(g_get_environ(), "INCUS_DIR", target->directory, TRUE);
 	Spawn spawn = { .argv = argv, .environment = (const char *const *)environment };
-	pid_t pid;
-	return spawn_start(&spawn, &pid, err);
+	return spawn_start(&spawn, &daemon_pid, err);
 }
 
 static int ask_ready(const Target *target, incus_error **err)

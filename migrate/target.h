@@ -15,6 +15,9 @@ int target_find(const char *directory, Target *ret_target, Error **err);
 void target_clear(Target *target);
 /* What an Incus there has already, for people; NULL: nothing that would be lost. g_free. */
 int target_content(const Target *target, char **ret_content, Error **err);
+/* Stops the daemon and its instances. */
 int target_stop(const Target *target, Error **err);
 /* Returns when the daemon is ready. */
 int target_start(const Target *target, Error **err);
+/* Stops the daemon that target_start() started and leaves its instances running. */
+int target_leave(const Target *target, Error **err);
