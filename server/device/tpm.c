@@ -7,8 +7,8 @@ static int validate(const DeviceHost *host, const char *name, const Config *conf
 	if (key_check_all(KEY_DEVICE, "tpm", config, err) < 0)
 		return -1;
 	if (host && !device_host_is_machine(host))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Only virtual machines can have a TPM in this version");
+		return error_set(
+		    err, ERROR_UNSUPPORTED, "Only virtual machines can have a TPM in this version");
 	return 0;
 }
 

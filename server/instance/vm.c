@@ -131,7 +131,8 @@ static int refuse_unbuilt(const Config *config, Error **err)
 		    "libvirt starts QEMU here, and arguments beside its own could reach any file of the host" },
 		{ "raw.qemu.conf",
 		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
-		{ "raw.apparmor", "virtual machines run without an AppArmor profile in this version" },
+		{ "raw.apparmor",
+		    "virtual machines run without an AppArmor profile in this version" },
 		{ "raw.idmap", "virtual machines share no folders with the host in this version" },
 	};
 	for (gsize n = 0; n < G_N_ELEMENTS(refused); n++)

@@ -10,9 +10,9 @@
 
 /* What a virtual machine's configuration comes to. */
 typedef struct VmSize {
-	int64_t memory;   /* bytes */
+	int64_t memory; /* bytes */
 	guint cpus, cpus_max;
-	GArray *pins;     /* unsigned: a host's CPU for each; NULL: anywhere */
+	GArray *pins; /* unsigned: a host's CPU for each; NULL: anywhere */
 } VmSize;
 int vm_size(const Config *config, VmSize *ret_size, Error **err);
 void vm_size_clear(VmSize *size);
@@ -24,18 +24,18 @@ VmFirmware vm_firmware(const Config *config);
 /* One domain as libvirt is to start it. Borrowed. */
 typedef struct VmDomain {
 	Instance *instance;
-	const char *uri;          /* core.libvirt_uri */
+	const char *uri; /* core.libvirt_uri */
 	const char *uuid;
 	const Config *config;
-	const GPtrArray *parts;   /* DevicePart * */
+	const GPtrArray *parts;	  /* DevicePart * */
 	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
 	const char *console_log;
-	const char *tpm_socket;   /* NULL: none */
+	const char *tpm_socket; /* NULL: none */
 } VmDomain;
 int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
 /* `target`: "sdb", of disks. */
-int vm_part_xml(
-    Daemon *d, const char *uri, const DevicePart *part, const char *target, char **ret_xml, Error **err);
+int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
+    char **ret_xml, Error **err);
 /* "incus_root": what a guest finds the disk by (g_free). */
 char *vm_disk_serial(const char *device);
 

@@ -24,8 +24,7 @@ static int find_terminal(Instance *i, char **ret_path, Error **err)
 	if (at)
 		*ret_path = g_strndup(at + strlen(mark), strcspn(at + strlen(mark), "'"));
 	free(xml);
-	return at ? 0 :
-		    error_set(err, ERROR_INTERNAL, "The virtual machine has no serial console");
+	return at ? 0 : error_set(err, ERROR_INTERNAL, "The virtual machine has no serial console");
 }
 
 int vm_console_open(Instance *i, Console *ret_console, Error **err)
@@ -38,8 +37,8 @@ int vm_console_open(Instance *i, Console *ret_console, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
 	/* Two readers would each get a part of it. The lock goes with the descriptor. */
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, ERROR_BUSY,
-		    "There is already an active console for this instance");
+		return error_set(
+		    err, ERROR_BUSY, "There is already an active console for this instance");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	ret_console->terminal = own_steal_fd(&fd);
 	ret_console->keep_alive = -1;

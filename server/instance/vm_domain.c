@@ -21,8 +21,8 @@ int vm_size(const Config *config, VmSize *ret_size, Error **err)
 		memory ? memory : MEMORY_DEFAULT, total, &ret_size->memory, err) < 0)
 		return error_prefix(err, "Invalid limits.memory");
 	if (ret_size->memory < 1 << 20)
-		return error_set(
-		    err, ERROR_INVALID, "Virtual machines need more memory than limits.memory says");
+		return error_set(err, ERROR_INVALID,
+		    "Virtual machines need more memory than limits.memory says");
 	if (cpu && units_parse_int(cpu, 1, 4096, &count, NULL) < 0) {
 		if (units_parse_cpuset(cpu, &ret_size->pins, err) < 0)
 			return error_prefix(err, "Invalid limits.cpu");
@@ -72,7 +72,8 @@ static void add_disk(
 	g_autofree char *order = boot ? g_strdup_printf("%d", boot) : NULL;
 	xml_open(x, "disk", "type", device ? "block" : "file", "device",
 	    part->cdrom ? "cdrom" : "disk", NULL);
-	/* Never guessed from the content: a guest could write a header that names files of the host. */
+	/* Never guessed from the content: a guest could write a header that names files of the
+	 * host. */
 	xml_leaf(x, "driver", "name", "qemu", "type", "raw", "cache", part->cache, "discard",
 	    part->readonly ? NULL : "unmap", NULL);
 	xml_leaf(x, "source", device ? "dev" : "file", source, NULL);
@@ -123,7 +124,8 @@ int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *
 static int compare_boot(const void *a, const void *b)
 {
 	const DevicePart *x = *(DevicePart *const *)a, *y = *(DevicePart *const *)b;
-	int p = x->boot_order ? x->boot_order : x->root, q = y->boot_order ? y->boot_order : y->root;
+	int p = x->boot_order ? x->boot_order : x->root,
+	    q = y->boot_order ? y->boot_order : y->root;
 	return p != q ? (p > q ? -1 : 1) : strcmp(x->device, y->device);
 }
 
@@ -138,8 +140,10 @@ static int boot_number(const GPtrArray *sorted, const DevicePart *part)
 static void add_parts(XmlWriter *x, const VmDomain *vm)
 {
 	Daemon *d = instance_daemon(vm->instance);
-	g_autoptr(GPtrArray) sorted = g_ptr_array_copy((GPtrArray *)vm->parts, NULL, NULL);
+	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
 	unsigned disks = 0;
+	for (guint n = 0; n < vm->parts->len; n++)
+		g_ptr_array_add(sorted, vm->parts->pdata[n]);
 	qsort(sorted->pdata, sorted->len, sizeof(void *), compare_boot);
 	for (guint n = 0; n < vm->parts->len; n++) {
 		const DevicePart *part = vm->parts->pdata[n];
@@ -243,6 +247,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	xml_open(x, "devices", NULL);
 	xml_leaf(x, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
 	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
+	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
 	/* Room for cards and disks that are plugged in later. */
 	for (int n = 0; n < 8; n++)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);

@@ -38,8 +38,8 @@ static int set_memory(const VmHandle *vm, const VmSize *was, const VmSize *wante
 {
 	if (wanted->memory == was->memory)
 		return 0;
-	if (vm->link.lv->domain_set_memory(vm->domain, (unsigned long)(wanted->memory / 1024),
-		VIR_DOMAIN_AFFECT_LIVE) == 0)
+	if (vm->link.lv->domain_set_memory(
+		vm->domain, (unsigned long)(wanted->memory / 1024), VIR_DOMAIN_AFFECT_LIVE) == 0)
 		return 0;
 	return wanted->memory > was->memory ?
 	    error_set(err, ERROR_INVALID,
@@ -54,8 +54,8 @@ static int set_cpus(const VmHandle *vm, const VmSize *was, const VmSize *wanted,
 		    "Pinned CPUs cannot be changed while the virtual machine is running");
 	if (wanted->cpus == was->cpus)
 		return 0;
-	return vm->link.lv->domain_set_vcpus(
-		   vm->domain, wanted->cpus, VIR_DOMAIN_AFFECT_LIVE) == 0 ?
+	return vm->link.lv->domain_set_vcpus(vm->domain, wanted->cpus, VIR_DOMAIN_AFFECT_LIVE) ==
+		0 ?
 	    0 :
 	    libvirt_error(vm->link.lv, err, "Cannot change the virtual machine's CPUs");
 }
@@ -169,8 +169,8 @@ int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
 	for (int n = 0; n < LEAVE_TRIES && has_part(&vm, part); n++)
 		g_usleep(LEAVE_WAIT_US);
 	return has_part(&vm, part) ?
-	    error_set(err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"",
-		part->device) :
+	    error_set(
+		err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device) :
 	    0;
 }
 

@@ -1,4 +1,5 @@
-/* What a virtual machine uses, as the host sees it: its process and the host's ends of its cards. */
+/* What a virtual machine uses, as the host sees it: its process and the host's ends of its cards.
+ */
 #include "server/instance/vm.h"
 #include "server/sys/netlink.h"
 #include <stdio.h>
@@ -81,9 +82,12 @@ static void read_network(Instance *i, Arena *arena, Pb__InstanceState *out)
 		g_autofree char *mac = instance_volatile_get(i, mac_key);
 		g_autofree char *host = instance_volatile_get(i, host_key);
 		const char *given = config_get(config, "hwaddr");
-		Pb__InstanceStateNetwork *card = host ?
-		    render_card(host, given ? given : mac ? mac : "", arena) :
-		    NULL;
+		Pb__InstanceStateNetwork *card = host ? render_card(host,
+							    given   ? given :
+								mac ? mac :
+								      "",
+							    arena) :
+							NULL;
 		if (!card)
 			continue;
 		Pb__InstanceState__NetworkEntry *entry = arena_message(
