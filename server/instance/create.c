@@ -2,6 +2,7 @@
 #include "server/instance/backup.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
+#include "server/instance/cloud_init.h"
 #include "server/instance/driver.h"
 #include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
@@ -326,6 +327,7 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		log_warn(
 		    "A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
+	cloud_init_renew(i, NULL);
 	backup_file_update(i);
 	return 0;
 }

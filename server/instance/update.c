@@ -2,6 +2,7 @@
 #include "server/instance/backup_index.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/cloud_init.h"
 #include "server/image/metadata.h"
 #include "server/key/key.h"
 #include "server/project/project.h"
@@ -306,7 +307,9 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 		return -1;
 	}
 	snapshot_schedule_changed(i);
-	return note_next_idmap(i, err);
+	return note_next_idmap(i, err) < 0 ?
+	    -1 :
+	    cloud_init_note_change(i, before->expanded, before->expanded_devices, err);
 }
 
 int instance_update_locked(Instance *i, const InstanceChange *change, Error **err)
