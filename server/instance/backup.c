@@ -69,14 +69,14 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
 static int pack_parts(Instance *i, const Parts *parts, VolumeArchive *archive,
     gboolean optimized, Pack *sink, Error **err)
 {
-	g_autofree char *index = NULL, *header = NULL;
-	archive->optimized = optimized && volume_archive_can_stream(archive, &header);
-	archive->header = header;
+	g_autofree char *index = NULL;
+	if (optimized && volume_archive_hold(archive, err) < 0)
+		return -1;
 	VolumeIndexHead head = { .name = i->name,
 		.type = instance_type_name(i->type),
 		.pool = parts->pool,
 		.optimized = archive->optimized,
-		.header = header != NULL,
+		.header = volume_archive_has_header(archive),
 		.snapshots = parts->rows };
 	if (backup_index_write(i, parts->snapshots, &head, &index, err) < 0 ||
 	    pack_text(sink, "backup/index.yaml", index, err) < 0)
@@ -105,7 +105,9 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
 		.used = instance_running(i),
 		.op = op };
 	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
-	return pack_parts(i, &parts, &archive, optimized, sink, err);
+	int result = pack_parts(i, &parts, &archive, optimized, sink, err);
+	volume_archive_release(&archive);
+	return result;
 }
 
 /* Nothing may change while trees are read, unless a clone is. */
@@ -128,7 +130,7 @@ const BackupKind instance_backups = {
 	.folder = "instances",
 	.depth = 1,
 	.event = "instance-backup",
-	.missing = "Instance backup not found",
+	.missing = "Load backup from database: Instance backup not found",
 	.creating = "Backing up instance",
 	.renaming = "Renaming instance backup",
 	.deleting = "Removing instance backup",

@@ -1,6 +1,6 @@
 #include "server/instance/exec.h"
 #include "sdk/base/own.h"
-#include "server/helper/client.h"
+#include "server/instance/driver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -69,7 +69,7 @@ static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **e
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
 	if (!instance_running(instance))
 		return error_set(err, ERROR_INVALID, "Instance is not running");
-	return 0;
+	return instance_driver(instance)->enter(instance, err);
 }
 
 static Packet *build_request(Instance *instance, const Pb__InstanceExecPost *post, int fds[3])

@@ -103,18 +103,33 @@ static int list_snapshots(
 	return 0;
 }
 
+static int pack_parts(const Target *target, VolumeArchive *archive, gboolean optimized, Pack *sink,
+    Error **err)
+{
+	g_autofree char *yaml = NULL;
+	if (optimized && volume_archive_hold(archive, err) < 0)
+		return -1;
+	VolumeIndexHead head = { .name = target->volume->name,
+		.type = "custom",
+		.pool = target->pool,
+		.optimized = archive->optimized,
+		.header = volume_archive_has_header(archive),
+		.snapshots = archive->snapshots };
+	if (describe(target, &head, &yaml, err) < 0 ||
+	    pack_text(sink, "backup/index.yaml", yaml, err) < 0)
+		return -1;
+	return volume_archive_pack(archive, sink, err);
+}
+
 static int pack(BackupOwner *owner, const BackupSpec *spec, Pack *sink, struct Operation *op,
     Error **err)
 {
 	const Target *target = owner->object;
 	g_autoptr(GPtrArray) rows = NULL;
-	g_autofree char *yaml = NULL;
-	if (list_snapshots(target, spec, &rows, err) < 0)
-		return -1;
-	g_autofree char *header = NULL;
 	g_autoptr(GArray) owners = NULL;
 	g_autoptr(GPtrArray) snapshot_owners = NULL;
-	if (custom_owners(target->pool, target->volume, rows, &owners, &snapshot_owners, err) < 0)
+	if (list_snapshots(target, spec, &rows, err) < 0 ||
+	    custom_owners(target->pool, target->volume, rows, &owners, &snapshot_owners, err) < 0)
 		return -1;
 	VolumeArchive archive = { .pool = target->pool,
 		.owners = owners,
@@ -124,19 +139,10 @@ static int pack(BackupOwner *owner, const BackupSpec *spec, Pack *sink, struct O
 		.names = &volume_archive_custom,
 		.used = TRUE,
 		.op = op };
-	archive.optimized = spec->optimized && !id_maps_any(owners, snapshot_owners) &&
-	    volume_archive_can_stream(&archive, &header);
-	archive.header = header;
-	VolumeIndexHead head = { .name = target->volume->name,
-		.type = "custom",
-		.pool = target->pool,
-		.optimized = archive.optimized,
-		.header = header != NULL,
-		.snapshots = rows };
-	if (describe(target, &head, &yaml, err) < 0 ||
-	    pack_text(sink, "backup/index.yaml", yaml, err) < 0)
-		return -1;
-	return volume_archive_pack(&archive, sink, err);
+	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
+	int result = pack_parts(target, &archive, optimized, sink, err);
+	volume_archive_release(&archive);
+	return result;
 }
 
 const BackupKind custom_backups = {

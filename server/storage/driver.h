@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 typedef struct StorageDriver StorageDriver;
+struct BackupStream;
 
 /* storage_volumes.type */
 typedef enum VolumeType {
@@ -60,6 +61,7 @@ typedef struct DriverVolume {
 	const char *snapshot;   /* NULL: the volume itself */
 	const char *path;       /* absolute path of its directory, also where it is mounted */
 	const Config *config;   /* never NULL; "size" among others */
+	gboolean foreign;       /* volume_receive: the stream is a stranger's */
 } DriverVolume;
 
 typedef struct DriverResources {
@@ -152,16 +154,23 @@ struct StorageDriver {
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
 
 	/* The same for optimised backups, in the form that Incus has there; what comes back is a
-	 * stranger's. The snapshots come first, each since the one before, and are in place when
-	 * their volume is, which comes last. NULL: the driver's backups are portable ones. */
-	int (*backup_send)(
-	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
-	int (*backup_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
-	/* What Incus keeps beside the streams of a volume and these of its snapshots (char *), as
-	 * backup/optimized_header.yaml (g_free). ERROR_UNSUPPORTED: there can be no streams of these.
-	 * NULL: nothing. */
-	int (*backup_header)(DriverPool *pool, const DriverVolume *volume,
-	    const GPtrArray *snapshots, char **ret_yaml, Error **err);
+	 * stranger's. Snapshots come first, each since the one before, the volume last. NULL: the
+	 * driver's backups are portable ones. */
+	int (*backup_send)(DriverPool *pool, const DriverVolume *volume,
+	    const struct BackupStream *stream, const char *parent, int fd, Error **err);
+	/* `number`: of the stream in the archive's list. */
+	int (*backup_receive)(DriverPool *pool, const DriverVolume *volume,
+	    const struct BackupStream *stream, guint number, int fd, Error **err);
+	/* Holds fast what is to be sent of a volume and these of its snapshots (char *), until
+	 * backup_end(), and tells of the streams (BackupStream *); they are named in the archive's
+	 * header. ERROR_UNSUPPORTED: there can be no streams of these. NULL: one each, without a
+	 * header. */
+	int (*backup_begin)(DriverPool *pool, const DriverVolume *volume,
+	    const GPtrArray *snapshots, GPtrArray **ret_streams, Error **err);
+	void (*backup_end)(DriverPool *pool, const DriverVolume *volume);
+	/* All streams of the volume are there: puts them where they belong. NULL: they are. */
+	int (*backup_place)(DriverPool *pool, const DriverVolume *volume,
+	    const GPtrArray *streams, Error **err);
 };
 
 /* ERROR_INVALID for a name that is no driver; ERROR_UNSUPPORTED, naming it and the reason, for one

@@ -65,8 +65,10 @@ static int btrfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Err
 {
 	g_autofree char *snapshots =
 	    driver_path(pool->path, volume->type, volume->place, volume->name, "");
-	g_autofree char *half = btrfs_backup_folder(pool, volume);
-	if ((volume->place == PLACE_UNFINISHED && subvolume_delete(half, err) < 0) ||
+	g_autofree char *half = btrfs_backup_folder(pool, volume),
+			*arriving = btrfs_receive_folder(pool, volume);
+	if ((volume->place == PLACE_UNFINISHED &&
+		(subvolume_delete(half, err) < 0 || subvolume_delete(arriving, err) < 0)) ||
 	    subvolume_delete(snapshots, err) < 0 || subvolume_delete(volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",
 		    volume->name, pool->name);
@@ -215,5 +217,7 @@ const StorageDriver driver_btrfs = {
 	.volume_receive = btrfs_volume_receive,
 	.backup_send = btrfs_backup_send,
 	.backup_receive = btrfs_backup_receive,
-	.backup_header = btrfs_backup_header,
+	.backup_begin = btrfs_backup_begin,
+	.backup_end = btrfs_backup_end,
+	.backup_place = btrfs_backup_place,
 };

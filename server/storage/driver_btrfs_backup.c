@@ -1,127 +1,116 @@
 /* Optimised backups as Incus writes and reads them: one stream of the kernel's for each subvolume,
- * raw, and a document about them. */
+ * raw. */
 #include "sdk/base/file.h"
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
-#include "sdk/base/spawn.h"
-#include "sdk/base/yaml.h"
+#include "server/storage/backup_stream.h"
 #include "server/storage/driver_btrfs_private.h"
 #include "server/storage/subvolume.h"
-#include "server/storage/unpack.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
+#include <string.h>
 
 /* ---- there ---- */
 
-/* What can be written to is sent as a snapshot, which goes afterwards. */
-static int send_sealed(
-    DriverPool *pool, const DriverVolume *volume, const char *since, int fd, Error **err)
+/* What is sent stands still beside the volume meanwhile, read-only with all inside; no volume can
+ * have such a name, and what a crash leaves there is swept. */
+static char *sealed_path(const DriverPool *pool, const DriverVolume *volume, const char *snapshot)
 {
-	g_autofree char *folder = driver_path(
-	    pool->path, volume->type, PLACE_DELETED, volume->name, "");
-	g_autofree char *sealed = g_build_filename(folder, "backup", NULL);
-	if (file_mkdir_all(folder, 0711, err) < 0 || subvolume_delete(sealed, err) < 0 ||
-	    subvolume_snapshot(volume->path, sealed, TRUE, err) < 0)
+	g_autofree char *name = g_strconcat(volume->name, "~backup", NULL);
+	return driver_path(pool->path, volume->type, PLACE_DELETED, name, snapshot);
+}
+
+static int seal_inner(const char *sealed, const char *snapshot, GPtrArray *streams, Error **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	if (subvolume_list_nested(sealed, &list, err) < 0)
 		return -1;
-	int result = subvolume_send(sealed, since, fd, err);
-	if (subvolume_delete(sealed, result == 0 ? err : NULL) < 0)
-		return -1;
-	rmdir(folder);
-	return result;
-}
-
-int btrfs_backup_send(
-    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err)
-{
-	g_autofree char *since = parent ?
-	    driver_path(pool->path, volume->type, volume->place, volume->name, parent) :
-	    NULL;
-	return volume->snapshot ? subvolume_send(volume->path, since, fd, err) :
-				  send_sealed(pool, volume, since, fd, err);
-}
-
-/* ---- back ---- */
-
-/* What was received under the names of snapshots, until their volume comes: "@NAME". */
-enum { KEPT_MARK = '@' };
-
-/* The one subvolume that a stream has just made. */
-static char *received(const char *folder, Error **err)
-{
-	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-	g_autofree char *path = NULL;
-	const char *name;
-	guint found = 0;
-	while (dir && (name = g_dir_read_name(dir))) {
-		if (name[0] == KEPT_MARK)
-			continue;
-		g_free(path);
-		path = g_build_filename(folder, name, NULL);
-		found++;
-	}
-	if (found == 1 && subvolume_is(path))
-		return g_steal_pointer(&path);
-	error_set(err, ERROR_INVALID, "The stream does not hold one volume");
-	return NULL;
-}
-
-/* Nodes of devices are doors to the host, as in any archive. */
-static int drop_devices(const char *path, Error **err)
-{
-	autofd int fd = file_open_directory(path, err);
-	return fd < 0 ? -1 : unpack_drop_devices(fd, err);
-}
-
-/* `..` of a subvolume is its own, so that it moves only while it can be written to. */
-static int place_snapshot(const char *from, const char *to, Error **err)
-{
-	if (subvolume_set_read_only(from, FALSE, err) < 0 || drop_devices(from, err) < 0)
-		return -1;
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) < 0)
-		return error_errno(err, errno == EEXIST ? ERROR_EXISTS : ERROR_INTERNAL, errno,
-		    "Cannot move \"%s\" to \"%s\"", from, to);
-	return subvolume_set_read_only(to, TRUE, err);
-}
-
-static int place_snapshots(
-    DriverPool *pool, const DriverVolume *volume, const char *folder, Error **err)
-{
-	g_autofree char *to = driver_path(pool->path, volume->type, volume->place, volume->name, "");
-	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-	const char *name;
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *from_path = g_build_filename(folder, name, NULL);
-		g_autofree char *to_path = g_build_filename(to, name + 1, NULL);
-		if (name[0] == KEPT_MARK &&
-		    (file_mkdir_all(to, 0711, err) < 0 ||
-			place_snapshot(from_path, to_path, err) < 0))
+	for (guint n = 0; n < list->len; n++) {
+		const SubvolumeInner *inner = list->pdata[n];
+		g_autofree char *path = g_build_filename(sealed, inner->path, NULL);
+		BackupStream *stream = backup_stream_add(streams, snapshot, inner->path);
+		stream->read_only = inner->read_only;
+		if (subvolume_set_read_only(path, TRUE, err) < 0 ||
+		    subvolume_uuid(path, &stream->uuid, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* A snapshot of what was received does not claim to be what was sent, once it is written to. */
-static int place_volume(DriverPool *pool, const DriverVolume *volume, const char *folder,
-    const char *path, Error **err)
+static int seal(DriverPool *pool, const DriverVolume *volume, const char *snapshot,
+    GPtrArray *streams, Error **err)
 {
-	if (place_snapshots(pool, volume, folder, err) < 0 ||
-	    subvolume_snapshot(path, volume->path, FALSE, err) < 0)
-		return -1;
-	if (drop_devices(volume->path, err) == 0)
-		return 0;
-	subvolume_delete(volume->path, NULL);
-	return -1;
+	g_autofree char *from = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, snapshot);
+	g_autofree char *sealed = sealed_path(pool, volume, snapshot);
+	BackupStream *stream = backup_stream_add(streams, snapshot, NULL);
+	return subvolume_snapshot(from, sealed, TRUE, err) < 0 ||
+		subvolume_uuid(sealed, &stream->uuid, err) < 0 ?
+	    -1 :
+	    seal_inner(sealed, snapshot, streams, err);
 }
 
-static int keep_snapshot(
-    const DriverVolume *volume, const char *folder, const char *path, Error **err)
+static int forget_sealed(const DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	g_autofree char *name = g_strdup_printf("%c%s", KEPT_MARK, volume->snapshot);
-	g_autofree char *kept = g_build_filename(folder, name, NULL);
-	return renameat2(AT_FDCWD, path, AT_FDCWD, kept, RENAME_NOREPLACE) == 0 ?
+	g_autofree char *sealed = sealed_path(pool, volume, NULL);
+	g_autofree char *folder = sealed_path(pool, volume, "");
+	return subvolume_delete(sealed, err) < 0 ? -1 : subvolume_delete(folder, err);
+}
+
+void btrfs_backup_end(DriverPool *pool, const DriverVolume *volume)
+{
+	g_autoptr(Error) error = NULL;
+	if (forget_sealed(pool, volume, &error) < 0)
+		log_warn("What was held for a backup stays until the next start", "pool", pool->name,
+		    "volume", volume->name, "err", error->message);
+}
+
+static int seal_all(DriverPool *pool, const DriverVolume *volume, const GPtrArray *snapshots,
+    GPtrArray *streams, Error **err)
+{
+	g_autofree char *folder = sealed_path(pool, volume, "");
+	if (forget_sealed(pool, volume, err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
+		return -1;
+	for (guint n = 0; n < snapshots->len; n++)
+		if (seal(pool, volume, snapshots->pdata[n], streams, err) < 0)
+			return -1;
+	if (seal(pool, volume, NULL, streams, err) < 0)
+		return -1;
+	return streams->len <= BACKUP_STREAMS_MAX ?
 	    0 :
-	    error_errno(err, ERROR_INTERNAL, errno, "Cannot keep \"%s\"", kept);
+	    error_set(err, ERROR_UNSUPPORTED, "Volume \"%s\" has too many subvolumes",
+		volume->name);
+}
+
+int btrfs_backup_begin(DriverPool *pool, const DriverVolume *volume, const GPtrArray *snapshots,
+    GPtrArray **ret_streams, Error **err)
+{
+	g_autoptr(GPtrArray) streams = backup_stream_list_new();
+	if (seal_all(pool, volume, snapshots, streams, err) < 0) {
+		btrfs_backup_end(pool, volume);
+		return -1;
+	}
+	*ret_streams = g_steal_pointer(&streams);
+	return 0;
+}
+
+/* Nobody can put a link into a path of what is sealed. */
+int btrfs_backup_send(DriverPool *pool, const DriverVolume *volume, const BackupStream *stream,
+    const char *parent, int fd, Error **err)
+{
+	g_autofree char *outermost = sealed_path(pool, volume, stream->snapshot);
+	g_autofree char *before = parent ? sealed_path(pool, volume, parent) : NULL;
+	g_autofree char *path = g_build_filename(outermost, stream->inner, NULL);
+	g_autofree char *since = before ? g_build_filename(before, stream->inner, NULL) : NULL;
+	return subvolume_send(path, since && subvolume_is(since) ? since : NULL, fd, err);
+}
+
+/* ---- back ---- */
+
+/* What was received waits, untouched, for the streams that go on from it: "@NUMBER". */
+static char *kept_path(const char *folder, guint number)
+{
+	return g_strdup_printf("%s/%c%u", folder, BTRFS_KEPT_MARK, number);
 }
 
 char *btrfs_backup_folder(const DriverPool *pool, const DriverVolume *volume)
@@ -131,59 +120,100 @@ char *btrfs_backup_folder(const DriverPool *pool, const DriverVolume *volume)
 	return driver_path(pool->path, volume->type, PLACE_UNFINISHED, name, NULL);
 }
 
-/* `btrfs receive` follows the links that a stream has made before, so it must not see more than
- * what it makes; and it finds a stream's parent only within its root, which must be a subvolume.
- * So all streams of a volume are received into one, and the volume comes last. */
-int btrfs_backup_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)
+int btrfs_backup_receive(DriverPool *pool, const DriverVolume *volume, const BackupStream *stream,
+    guint number, int fd, Error **err)
 {
 	g_autofree char *folder = btrfs_backup_folder(pool, volume);
-	const char *const argv[] = { "btrfs", "-q", "receive", "-C", "-e", folder, NULL };
-	Spawn spawn = { .argv = argv, .stdin_fd = fd };
-	if (!subvolume_is(folder) && subvolume_create(folder, err) < 0)
-		return -1;
-	if (spawn_run(&spawn, NULL, NULL, err) < 0)
-		return -1;
-	g_autofree char *path = received(folder, err);
-	if (!path)
-		return -1;
-	if (volume->snapshot)
-		return keep_snapshot(volume, folder, path, err);
-	int result = place_volume(pool, volume, folder, path, err);
-	return subvolume_delete(folder, result == 0 ? err : NULL) < 0 ? -1 : result;
+	g_autofree char *kept = kept_path(folder, number);
+	return btrfs_receive(folder, fd, kept, err);
 }
 
-/* ---- what Incus writes beside the streams ---- */
+/* ---- into place ---- */
 
-static int describe_one(DriverPool *pool, const DriverVolume *volume, const char *snapshot,
-    json_t *list, Error **err)
+typedef struct Part {
+	const BackupStream *stream;
+	guint number;
+} Part;
+
+static int by_path(const void *a, const void *b)
 {
-	g_autofree char *path = snapshot ?
-	    driver_path(pool->path, volume->type, volume->place, volume->name, snapshot) :
-	    g_strdup(volume->path);
-	g_autofree char *uuid = NULL;
-	gboolean nested;
-	if (subvolume_has_nested(path, &nested, err) < 0 || subvolume_uuid(path, &uuid, err) < 0)
+	return strcmp(((const Part *)a)->stream->inner, ((const Part *)b)->stream->inner);
+}
+
+/* The streams inside one volume or snapshot, those around others first. */
+static GArray *parts_of(const GPtrArray *streams, const char *snapshot)
+{
+	GArray *parts = g_array_new(FALSE, FALSE, sizeof(Part));
+	for (guint n = 0; n < streams->len; n++) {
+		Part part = { streams->pdata[n], n };
+		if (part.stream->inner && g_strcmp0(part.stream->snapshot, snapshot) == 0)
+			g_array_append_val(parts, part);
+	}
+	g_array_sort(parts, by_path);
+	return parts;
+}
+
+/* Read-only become those that were, once all are there. */
+static int assemble(const char *folder, const char *path, const GPtrArray *streams,
+    const char *snapshot, Error **err)
+{
+	g_autoptr(GArray) parts = parts_of(streams, snapshot);
+	if (btrfs_open_up(path, TRUE, err) < 0)
 		return -1;
-	if (nested)
-		return error_set(err, ERROR_UNSUPPORTED, "\"%s\" has subvolumes inside", path);
-	json_array_append_new(list,
-	    json_pack("{s:s, s:s, s:b, s:s}", "path", "/", "snapshot", snapshot ? snapshot : "",
-		"readonly", snapshot != NULL, "uuid", uuid));
+	autofd int outermost = file_open_directory(path, err);
+	if (outermost < 0)
+		return -1;
+	for (guint n = 0; n < parts->len; n++) {
+		const Part *part = &g_array_index(parts, Part, n);
+		g_autofree char *kept = kept_path(folder, part->number);
+		if (btrfs_open_up(kept, TRUE, err) < 0 ||
+		    btrfs_place_inner(outermost, kept, part->stream->inner, err) < 0)
+			return -1;
+	}
+	for (guint n = 0; n < parts->len; n++) {
+		const BackupStream *stream = g_array_index(parts, Part, n).stream;
+		g_autofree char *inner = g_build_filename(path, stream->inner, NULL);
+		if (stream->read_only && subvolume_set_read_only(inner, TRUE, err) < 0)
+			return -1;
+	}
 	return 0;
 }
 
-int btrfs_backup_header(DriverPool *pool, const DriverVolume *volume, const GPtrArray *snapshots,
-    char **ret_yaml, Error **err)
+static int place_snapshot(const char *from, const char *to, Error **err)
 {
-	json_t *list = json_array();
-	json_t *document = json_pack("{s:o}", "subvolumes", list);
-	int result = 0;
-	for (guint n = 0; result == 0 && n < snapshots->len; n++)
-		result = describe_one(pool, volume, snapshots->pdata[n], list, err);
-	if (result == 0)
-		result = describe_one(pool, volume, NULL, list, err);
-	if (result == 0)
-		*ret_yaml = yaml_write(document);
-	json_decref(document);
-	return result;
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) < 0)
+		return error_errno(err, errno == EEXIST ? ERROR_EXISTS : ERROR_INTERNAL, errno,
+		    "Cannot move \"%s\" to \"%s\"", from, to);
+	return subvolume_set_read_only(to, TRUE, err);
+}
+
+/* A copy of what was received does not claim to be what was sent, once it is written to. */
+static int place_outermost(DriverPool *pool, const DriverVolume *volume, const char *folder,
+    const GPtrArray *streams, guint number, Error **err)
+{
+	const BackupStream *stream = streams->pdata[number];
+	g_autofree char *path = kept_path(folder, number);
+	g_autofree char *to = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, stream->snapshot);
+	if (assemble(folder, path, streams, stream->snapshot, err) < 0)
+		return -1;
+	return stream->snapshot ? place_snapshot(path, to, err) :
+				  subvolume_snapshot(path, to, FALSE, err);
+}
+
+int btrfs_backup_place(
+    DriverPool *pool, const DriverVolume *volume, const GPtrArray *streams, Error **err)
+{
+	g_autofree char *folder = btrfs_backup_folder(pool, volume);
+	g_autofree char *snapshots = driver_path(
+	    pool->path, volume->type, volume->place, volume->name, "");
+	if (streams->len > 1 && file_mkdir_all(snapshots, 0711, err) < 0)
+		return -1;
+	for (guint n = 0; n < streams->len; n++) {
+		const BackupStream *stream = streams->pdata[n];
+		if (!stream->inner &&
+		    place_outermost(pool, volume, folder, streams, n, err) < 0)
+			return -1;
+	}
+	return subvolume_delete(folder, err);
 }

@@ -430,6 +430,18 @@ int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t by
 	return zfs_run(err, "zfs", "set", other, quota, room, dataset, NULL);
 }
 
+static int zfs_backup_send(DriverPool *pool, const DriverVolume *volume,
+    const struct BackupStream *stream, const char *parent, int fd, Error **err)
+{
+	return zfs_volume_send(pool, volume, parent, fd, err);
+}
+
+static int zfs_backup_receive(DriverPool *pool, const DriverVolume *volume,
+    const struct BackupStream *stream, guint number, int fd, Error **err)
+{
+	return zfs_volume_receive(pool, volume, fd, err);
+}
+
 const StorageDriver driver_zfs = {
 	.name = "zfs",
 	.probe = zfs_version,
@@ -458,6 +470,6 @@ const StorageDriver driver_zfs = {
 	.snapshot_restore = zfs_snapshot_restore,
 	.volume_send = zfs_volume_send,
 	.volume_receive = zfs_volume_receive,
-	.backup_send = zfs_volume_send,
-	.backup_receive = zfs_volume_receive,
+	.backup_send = zfs_backup_send,
+	.backup_receive = zfs_backup_receive,
 };

@@ -1,11 +1,10 @@
-#include "server/storage/volume_archive.h"
+#include "server/storage/volume_archive_private.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/store.h"
-#include "server/storage/unpack.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <dirent.h>
@@ -173,18 +172,7 @@ static int write_disk(Restore *r, int tree, int fd, Error **err)
 	return file_mkdir_all(directory, 0700, err) < 0 ? -1 : volume_block_write(fd, path, err);
 }
 
-static int receive_stream(Restore *r, int tree, int fd, Error **err)
-{
-	const VolumeArchive *archive = r->archive;
-	const SnapshotRow *row = snapshot_at(archive, tree);
-	if (!row)
-		return volume_receive_stream(archive->pool, archive->volume, fd, err);
-	g_autoptr(Volume) snapshot = volume_snapshot(archive->pool, archive->volume, row->name);
-	snapshot->content = archive->volume->content;
-	return volume_receive_stream(archive->pool, snapshot, fd, err);
-}
-
-/* Entries that hold a whole volume or snapshot. */
+/* Entries that hold a whole disk. */
 static int take_file(Restore *r, int tree, Error **err)
 {
 	g_autofree char *prefix = tree_prefix(r->archive, tree);
@@ -193,8 +181,7 @@ static int take_file(Restore *r, int tree, Error **err)
 	autofd int fd = store_temporary(r->archive->pool->daemon, STORE_BACKUPS, err);
 	if (fd < 0 || unpacker_content(r->unpacker, fd, err) < 0 || lseek(fd, 0, SEEK_SET) < 0)
 		return -1;
-	return r->archive->optimized ? receive_stream(r, tree, fd, err) :
-				       write_disk(r, tree, fd, err);
+	return write_disk(r, tree, fd, err);
 }
 
 static int unpack_trees(Restore *r, Error **err)
@@ -203,10 +190,6 @@ static int unpack_trees(Restore *r, Error **err)
 	int more;
 	while ((more = unpacker_next(r->unpacker, &path, err)) > 0) {
 		int tree = tree_of(r, path);
-		if (tree == NOWHERE && r->archive->optimized && g_str_has_suffix(path, ".bin"))
-			return error_set(err, ERROR_UNSUPPORTED,
-			    "Backup has subvolumes inside (\"%s\"), which this version does not"
-			    " read: export it without --optimized-storage", path);
 		if (tree == NOWHERE)
 			continue;
 		if (*r->ending ? take_file(r, tree, err) < 0 :
@@ -225,19 +208,22 @@ static int unpack_trees(Restore *r, Error **err)
 	return 0;
 }
 
-static int unpack_into(const VolumeArchive *archive, int fd, const char *path, Error **err)
+UnpackOptions archive_unpack_options(const VolumeArchive *archive)
 {
-	g_autofree gboolean *seen = g_new0(gboolean, archive->snapshots->len + 1);
-	UnpackOptions options = { .shape = archive->names->root ? UNPACK_IMAGE : UNPACK_TREE,
+	return (UnpackOptions){ .shape = archive->names->root ? UNPACK_IMAGE : UNPACK_TREE,
 		.limit = archive->limit,
 		.op = archive->op,
 		.stage = "restore_backup",
 		.what = "Unpacking backup" };
+}
+
+static int unpack_into(const VolumeArchive *archive, int fd, const char *path, Error **err)
+{
+	g_autofree gboolean *seen = g_new0(gboolean, archive->snapshots->len + 1);
+	UnpackOptions options = archive_unpack_options(archive);
 	Restore r = { .archive = archive,
 		.path = path,
-		.ending = archive->optimized ? ".bin"
-		    : archive->volume->content == CONTENT_FILESYSTEM ? ""
-								     : ".img",
+		.ending = archive->volume->content == CONTENT_FILESYSTEM ? "" : ".img",
 		.current = NOWHERE,
 		.fd = -1,
 		.seen = seen };
@@ -255,31 +241,6 @@ static int unpack_volume(const VolumeArchive *archive, int fd, const Config *con
 	if (volume_begin(archive->pool, archive->volume, config, &path, err) < 0)
 		return -1;
 	if (unpack_into(archive, fd, path, err) == 0)
-		return 0;
-	volume_abandon(archive->pool, archive->volume);
-	return -1;
-}
-
-static int check_received(const VolumeArchive *archive, const char *path, Error **err)
-{
-	struct stat st;
-	autofd int fd = file_open_directory(path, err);
-	if (fd < 0)
-		return -1;
-	if (!archive->names->root ||
-	    (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
-		return 0;
-	return error_set(err, ERROR_INVALID, "Backup holds no \"rootfs\"");
-}
-
-static int unpack_streams(const VolumeArchive *archive, int fd, const Config *config, Error **err)
-{
-	g_autofree char *path = NULL;
-	if (volume_begin_streams(archive->pool, archive->volume, err) < 0)
-		return -1;
-	if (unpack_into(archive, fd, NULL, err) == 0 &&
-	    volume_begin_received(archive->pool, archive->volume, config, &path, err) == 0 &&
-	    check_received(archive, path, err) == 0)
 		return 0;
 	volume_abandon(archive->pool, archive->volume);
 	return -1;
@@ -312,7 +273,7 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"",
 		    archive->volume->name, pool->name);
-	if ((archive->optimized ? unpack_streams(archive, fd, config, err) :
+	if ((archive->optimized ? archive_unpack_streams(archive, fd, config, err) :
 				  unpack_volume(archive, fd, config, err)) < 0)
 		return -1;
 	VolumeRows rows = { archive->snapshots, archive->also, archive->also_data };

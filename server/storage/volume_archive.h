@@ -1,8 +1,8 @@
 #pragma once
 /*
  * A volume with its snapshots in a backup's archive, one after the other, snapshots first: trees, or
- * images of disks, from any driver to any driver. What the archive holds beside them is the
- * caller's.
+ * images of disks, from any driver to any driver; or, in an optimised one, a driver's own streams
+ * (volume_archive_stream.c). What the archive holds beside them is the caller's.
  */
 #include "server/storage/pack.h"
 #include "server/storage/volume_index.h"
@@ -24,7 +24,7 @@ typedef struct VolumeArchive {
 	const VolumeArchiveNames *names;
 	struct Operation *op;         /* may be NULL */
 	gboolean optimized;
-	const char *header;           /* as volume_archive_can_stream() gave it; NULL: none */
+	GPtrArray *streams;           /* see volume_archive_hold() */
 	/* Packing only: somebody may be writing to the volume. What is packed is a clone, where the
 	 * driver takes one at one moment; else what goes or shrinks meanwhile is left out. */
 	gboolean used;
@@ -39,9 +39,12 @@ typedef struct VolumeArchive {
 	uint64_t limit;               /* bytes that one tree may have; 0: none */
 } VolumeArchive;
 
-/* Whether its driver has streams of all there is to pack; *ret_header (g_free) is NULL where there
- * is nothing to say of them. */
-gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_header);
+/* The archive will be optimised, where the driver has streams of all there is to pack; what it then
+ * holds fast is let go by volume_archive_release(), which is always called. */
+int volume_archive_hold(VolumeArchive *archive, Error **err);
+void volume_archive_release(VolumeArchive *archive);
+/* Whether the archive has a document about its streams. */
+gboolean volume_archive_has_header(const VolumeArchive *archive);
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err);
 /* Makes the volume, its snapshots and all their rows from the archive in fd. Entries under other
  * names are left out. Nothing is left on failure. */

@@ -4,8 +4,7 @@
 #include "sdk/base/own.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
-#include "server/storage/store.h"
-#include "server/storage/volume_archive.h"
+#include "server/storage/volume_archive_private.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
@@ -95,87 +94,10 @@ static int pack_mounted(const VolumeArchive *archive, Pack *sink, Error **err)
 	    result;
 }
 
-/* ---- the driver's own streams ---- */
-
-gboolean volume_archive_can_stream(const VolumeArchive *archive, char **ret_header)
-{
-	const StorageDriver *driver = archive->pool->driver;
-	g_autoptr(GPtrArray) names = g_ptr_array_new();
-	*ret_header = NULL;
-	if (!driver->backup_send || !driver->backup_receive)
-		return FALSE;
-	if (!driver->backup_header)
-		return TRUE;
-	for (guint n = 0; n < archive->snapshots->len; n++)
-		g_ptr_array_add(names, ((SnapshotRow *)archive->snapshots->pdata[n])->name);
-	g_autoptr(DriverCall) call = driver_call_new(
-	    archive->pool, archive->volume, PLACE_OWN, NULL);
-	return driver->backup_header(&call->pool, &call->volume, names, ret_header, NULL) == 0;
-}
-
-/* An entry's length stands before it, so that the stream goes through a file without a name. */
-static int pack_stream(const VolumeArchive *archive, Pack *sink, const Volume *volume,
-    const char *parent, Error **err)
-{
-	g_autofree char *name = volume->snapshot ?
-	    g_strdup_printf("%s/%s.bin", archive->names->snapshots, volume->snapshot) :
-	    g_strdup_printf("%s.bin", archive->names->volume);
-	g_autoptr(DriverCall) call = driver_call_new(archive->pool, volume, PLACE_OWN, NULL);
-	autofd int fd = store_temporary(archive->pool->daemon, STORE_BACKUPS, err);
-	if (fd < 0 || fault_point("backup stream", err) < 0 ||
-	    archive->pool->driver->backup_send(&call->pool, &call->volume, parent, fd, err) < 0)
-		return -1;
-	return pack_file(sink, name, fd, err);
-}
-
-/* A snapshot that is mounted stays. */
-static int pack_since(const VolumeArchive *archive, Pack *sink, const Volume *volume,
-    const char *parent, Error **err)
-{
-	if (!parent)
-		return pack_stream(archive, sink, volume, NULL, err);
-	if (snapshot_mount(archive->pool, archive->volume, parent, NULL, err) < 0)
-		return -1;
-	int result = pack_stream(archive, sink, volume, parent, err);
-	return snapshot_unmount(archive->pool, archive->volume, parent, result == 0 ? err : NULL) <
-		0 ?
-	    -1 :
-	    result;
-}
-
-static int pack_snapshot_since(
-    const VolumeArchive *archive, Pack *sink, const char *name, const char *parent, Error **err)
-{
-	g_autoptr(Volume) snapshot = volume_snapshot(archive->pool, archive->volume, name);
-	snapshot->content = archive->volume->content;
-	if (snapshot_mount(archive->pool, archive->volume, name, NULL, err) < 0)
-		return -1;
-	int result = pack_since(archive, sink, snapshot, parent, err);
-	return snapshot_unmount(archive->pool, archive->volume, name, result == 0 ? err : NULL) <
-		0 ?
-	    -1 :
-	    result;
-}
-
-static int pack_streams(const VolumeArchive *archive, Pack *sink, Error **err)
-{
-	const char *parent = NULL;
-	if (archive->header &&
-	    pack_text(sink, "backup/optimized_header.yaml", archive->header, err) < 0)
-		return -1;
-	for (guint i = 0; i < archive->snapshots->len; i++) {
-		const char *name = ((SnapshotRow *)archive->snapshots->pdata[i])->name;
-		if (pack_snapshot_since(archive, sink, name, parent, err) < 0)
-			return -1;
-		parent = name;
-	}
-	return pack_since(archive, sink, archive->volume, parent, err);
-}
-
 int volume_archive_pack(const VolumeArchive *archive, Pack *sink, Error **err)
 {
 	if (archive->optimized)
-		return pack_streams(archive, sink, err);
+		return archive_pack_streams(archive, sink, err);
 	for (guint i = 0; i < archive->snapshots->len; i++)
 		if (pack_snapshot(archive, sink, i, err) < 0)
 			return -1;

@@ -5,6 +5,7 @@
 #include "sdk/base/own.h"
 #include "sdk/base/units.h"
 #include "server/operation/operation.h"
+#include "server/storage/backup_stream.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
 #include "server/storage/volume_block.h"
@@ -62,18 +63,29 @@ int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
 	    volume_destroy(pool, volume, PLACE_UNFINISHED, err);
 }
 
-int volume_receive_stream(Pool *pool, const Volume *volume, int fd, Error **err)
+int volume_receive_stream(
+    Pool *pool, const Volume *volume, const GPtrArray *streams, guint number, int fd, Error **err)
 {
-	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, NULL);
-	return pool->driver->backup_receive(&call->pool, &call->volume, fd, err);
+	const BackupStream *stream = streams->pdata[number];
+	g_autoptr(Volume) snapshot = stream->snapshot ?
+	    volume_snapshot(pool, volume, stream->snapshot) :
+	    NULL;
+	if (snapshot)
+		snapshot->content = volume->content;
+	g_autoptr(DriverCall) call = driver_call_new(
+	    pool, snapshot ? snapshot : volume, PLACE_UNFINISHED, NULL);
+	return pool->driver->backup_receive(&call->pool, &call->volume, stream, number, fd, err);
 }
 
-int volume_begin_received(
-    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err)
+int volume_begin_received(Pool *pool, const Volume *volume, const GPtrArray *streams,
+    const Config *config, char **ret_path, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
 	const char *size = config ? config_get(config, "size") : NULL;
 	int64_t bytes = 0;
+	if (pool->driver->backup_place &&
+	    pool->driver->backup_place(&call->pool, &call->volume, streams, err) < 0)
+		return -1;
 	if (size && volume->content == CONTENT_FILESYSTEM && pool->driver->volume_set_size &&
 	    (units_parse_bytes(size, &bytes, err) < 0 ||
 		pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err) < 0))

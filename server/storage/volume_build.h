@@ -17,13 +17,13 @@ int volume_begin(
  */
 int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, const Config *config,
     struct Operation *op, char **ret_path, Error **err);
-/* One that is received from the driver's streams: nothing is left of an earlier attempt, then
- * volume_receive for each of its snapshots and for itself, then it is as after volume_begin(). */
+/* One that is received from the driver's streams (BackupStream *): nothing is left of an earlier
+ * attempt, then each stream, then it is as after volume_begin(). */
 int volume_begin_streams(Pool *pool, const Volume *volume, Error **err);
-/* `volume` may be one of its snapshots. */
-int volume_receive_stream(Pool *pool, const Volume *volume, int fd, Error **err);
-int volume_begin_received(
-    Pool *pool, const Volume *volume, const Config *config, char **ret_path, Error **err);
+int volume_receive_stream(
+    Pool *pool, const Volume *volume, const GPtrArray *streams, guint number, int fd, Error **err);
+int volume_begin_received(Pool *pool, const Volume *volume, const GPtrArray *streams,
+    const Config *config, char **ret_path, Error **err);
 /* Unmounts it, writes its row (config as it is to be stored) and moves it to its place; roots of
  * instances get their link. On failure nothing is left of it. */
 int volume_finish(
