@@ -1,6 +1,7 @@
 #include "migrate/convert.h"
 #include "migrate/act.h"
 #include "migrate/backup_file.h"
+#include "migrate/clients.h"
 #include "migrate/journal.h"
 #include "migrate/plan.h"
 #include "migrate/proof.h"
@@ -250,6 +251,11 @@ static int release_source(Migration *m, Error **err)
 	return act_unmount_below(m->journal, m->source.directory, err);
 }
 
+static int convert_clients(Migration *m, Error **err)
+{
+	return m->options->clients ? clients_convert(m->journal, err) : 0;
+}
+
 static int note_converted(Migration *m, Error **err)
 {
 	return sync_path(m->target.directory, err) < 0 ?
@@ -270,6 +276,7 @@ static const struct {
 	{ "Moving files", move_trees },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
+	{ "Converting users' client configuration", convert_clients },
 	{ "Writing all to the disk", note_converted },
 };
 
