@@ -3,6 +3,7 @@
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/owners.h"
 #include "migrate/plan.h"
 #include "migrate/proof.h"
 #include "migrate/rows.h"
@@ -305,7 +306,7 @@ int convert_run(Migration *m, Error **err)
 
 int convert_start(Migration *m, Error **err)
 {
-	if (journal_note(m->journal, "start-incus", NULL, err) < 0 ||
+	if (owners_note(m, err) < 0 || journal_note(m->journal, "start-incus", NULL, err) < 0 ||
 	    target_start(&m->target, err) < 0 || proof_running(m, err) < 0)
 		return -1;
 	return journal_note(m->journal, "finished", NULL, err);

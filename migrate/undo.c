@@ -3,6 +3,7 @@
 #include "migrate/act.h"
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
+#include "migrate/owners.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include <errno.h>
@@ -75,6 +76,7 @@ static const struct {
 	{ "backup-files", undo_backup_files },
 	{ "client", undo_client },
 	{ "converted", undo_nothing },
+	{ "owners", owners_restore },
 	{ "start-incus", undo_start_incus },
 	{ "finished", undo_nothing },
 };
