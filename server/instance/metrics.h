@@ -50,6 +50,10 @@ typedef enum Metric {
 	METRIC_COUNT
 } Metric;
 
+const char *metric_name(Metric metric);
+/* METRIC_COUNT when there is none of that name. */
+Metric metric_by_name(const char *name);
+
 typedef struct Metrics Metrics;
 
 Metrics *metrics_new(void);
