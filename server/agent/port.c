@@ -71,14 +71,13 @@ static int ended(int port, int watch, Error **err)
 	return 0;
 }
 
-/* Reads up to a host's sync. What comes behind it in the same read is no loss: the host waits for
- * the answer first. */
-static int seek_host(int port, int watch, LinkReader *reader, Error **err)
+/* Reads up to a host's sync. */
+static int seek_host(Link *link, int watch, Error **err)
 {
-	uint8_t buffer[4096];
-	*reader = (LinkReader){0};
+	int port = link->port;
+	link->reader = (LinkReader){0};
 	for (;;) {
-		ssize_t n = read(port, buffer, sizeof(buffer));
+		ssize_t n = read(port, link->first, sizeof(link->first));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
@@ -88,10 +87,13 @@ static int seek_host(int port, int watch, LinkReader *reader, Error **err)
 			    err, ERROR_INTERNAL, errno, "Cannot wait for the channel");
 		if (n == 0 && ended(port, watch, err) < 0)
 			return -1;
-		const uint8_t *in = buffer, *data;
+		const uint8_t *in = link->first, *data;
 		size_t left = n > 0 ? (size_t)n : 0, length;
-		if (link_read(reader, &in, &left, &data, &length) == LINK_SYNCED)
-			return 0;
+		if (link_read(&link->reader, &in, &left, &data, &length) != LINK_SYNCED)
+			continue;
+		memmove(link->first, in, left);
+		link->n_first = left;
+		return 0;
 	}
 }
 
@@ -113,7 +115,7 @@ static void write_all(int port, const uint8_t *bytes, size_t length)
 }
 
 /* A connection to the gRPC server, and its bytes carried until the host goes. */
-static int serve_host(int port, LinkReader *reader, Error **err)
+static int serve_host(Link *link, Error **err)
 {
 	uint8_t sync[LINK_SYNC];
 	int pair[2];
@@ -121,9 +123,10 @@ static int serve_host(int port, LinkReader *reader, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
 	autofd int plain = pair[0];
 	door_add(pair[1]);
-	link_sync(sync, reader->number);
-	write_all(port, sync, sizeof(sync));
-	LinkEnd end = link_carry(port, plain, -1, reader, NULL);
+	link_sync(sync, link->reader.number);
+	write_all(link->port, sync, sizeof(sync));
+	link->plain = plain;
+	LinkEnd end = link_carry(link);
 	log_info("Host went", "why", link_end_text(end));
 	return 0;
 }
@@ -131,7 +134,7 @@ static int serve_host(int port, LinkReader *reader, Error **err)
 int port_run(int port, Error **err)
 {
 	static const uint8_t zeros[LINK_ZEROS];
-	LinkReader reader;
+	Link link = {.port = port, .stop_fd = -1};
 	autofd int watch = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 	fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_NONBLOCK);
@@ -143,10 +146,10 @@ int port_run(int port, Error **err)
 	if (poll(&p, 1, 0) == 1 && !(p.revents & POLLHUP))
 		write_all(port, zeros, sizeof(zeros));
 	for (;;) {
-		if (seek_host(port, watch, &reader, err) < 0 || serve_host(port, &reader, err) < 0)
+		if (seek_host(&link, watch, err) < 0 || serve_host(&link, err) < 0)
 			return -1;
 		/* Bytes that the host did not mean for the next one. */
-		if (reader.state == LINK_SEEKS)
+		if (link.reader.state == LINK_SEEKS)
 			write_all(port, zeros, sizeof(zeros));
 	}
 }
