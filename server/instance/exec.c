@@ -1,4 +1,5 @@
 #include "server/instance/exec.h"
+#include "server/instance/driver.h"
 #include <string.h>
 
 #define ARGUMENTS_MAX 4096
@@ -57,7 +58,7 @@ static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **e
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
 	if (!instance_running(instance))
 		return error_set(err, ERROR_INVALID, "Instance is not running");
-	return 0;
+	return instance_driver(instance)->enter(instance, err);
 }
 
 int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *output_fds,

@@ -1,7 +1,7 @@
 #include "server/instance/file.h"
 #include "server/instance/flow.h"
 #include "server/instance/folder.h"
-#include "server/instance/private.h"
+#include "server/instance/driver.h"
 #include "server/storage/shift.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -70,9 +70,8 @@ static Packet *enter(Instance *i, Entry *s, Error **err)
 
 static int session_open(Instance *i, int sftp, FileSession **ret_session, Error **err)
 {
-	if (i->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+	if (instance_driver(i)->enter(i, err) < 0)
+		return -1;
 	g_autoptr(Entry) entry = g_new0(Entry, 1);
 	entry->instance = instance_ref(i);
 	Packet *rq = enter(i, entry, err);
