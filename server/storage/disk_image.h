@@ -15,5 +15,9 @@ typedef struct DiskImage {
  * no disk has. */
 int disk_image_check(int fd, DiskImage *ret_image, Error **err);
 /* Makes the raw disk `target` from the image. cancelled may be NULL. */
-int disk_image_write(int fd, const char *target, gboolean (*cancelled)(void *data), void *data,
-    Error **err);
+int disk_image_write(
+    int fd, const char *target, gboolean (*cancelled)(void *data), void *data, Error **err);
+/* The raw disk as qcow2, without what reads as zeroes: an open file without a name, below `folder`.
+ */
+int disk_image_pack(const char *disk, const char *folder, gboolean (*cancelled)(void *data),
+    void *data, int *ret_fd, Error **err);

@@ -79,8 +79,7 @@ static void show_file(int fd, const char *name, int readonly)
 	int made = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (made < 0 || close(made) < 0 || mount(path, name, NULL, MS_BIND, NULL) < 0 ||
-	    (readonly &&
-		mount(NULL, name, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0))
+	    (readonly && mount(NULL, name, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0))
 		die("Cannot show the %s", name);
 }
 
