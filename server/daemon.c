@@ -6,6 +6,7 @@
 #include "server/db/db.h"
 #include "server/event/event.h"
 #include "server/helper/client.h"
+#include "server/helper/hypervisor.h"
 #include "server/image/image.h"
 #include "server/image/tasks.h"
 #include "server/instance/backup.h"
@@ -19,6 +20,7 @@
 #include "server/rpc/listener.h"
 #include "server/storage/custom_backup.h"
 #include "server/storage/pool.h"
+#include "server/storage/pool_folder.h"
 #include "server/storage/store.h"
 #include <errno.h>
 #include <signal.h>
@@ -149,8 +151,9 @@ typedef struct Part {
 	void (*stop)(Daemon *daemon);
 } Part;
 
-/* The spawner comes first: it is forked while the process has one thread. */
+/* The spawner comes early: it is forked while the process has one thread. */
 static const Part parts[] = {
+    {"pools' folder", pool_folder_share, pool_folder_release},
     {"spawner", spawner_start, spawner_stop},
     {"database", start_db, stop_db},
     {"configuration", server_config_load, stop_config},
@@ -161,6 +164,7 @@ static const Part parts[] = {
     {"volume backups", custom_backup_start, NULL},
     {"images", image_start, NULL},
     {"networks", network_table_start, network_table_stop},
+    {"virtual machines", hypervisor_start, hypervisor_stop},
     {"instances", instance_table_start, instance_table_stop},
     {"listeners", listener_start, listener_stop},
     {"schedule", schedule_start, schedule_stop},

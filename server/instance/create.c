@@ -2,7 +2,8 @@
 #include "server/instance/backup.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
-#include "server/instance/private.h"
+#include "server/instance/cloud_init.h"
+#include "server/instance/driver.h"
 #include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -35,7 +36,7 @@ int instance_check(Daemon *d, const char *project, const char *name, InstanceTyp
 		.devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
 	    device_validate_all(&host, devices, err) < 0 ||
-	    idmap_for(config, NULL, NULL, err) < 0 || lxc_config_check(d, config, err) < 0)
+	    instance_driver_of(type)->check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(
 	    d, project, name, instance_type_name(type), config, devices, err);
@@ -47,9 +48,8 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 	g_autoptr(GHashTable) devices = NULL;
 	if (name_check_instance(spec->name, err) < 0)
 		return error_prefix(err, "Invalid instance name \"%s\"", spec->name);
-	if (spec->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+	if (instance_driver_of(spec->type)->available(err) < 0)
+		return -1;
 	for (int n = 0; spec->profiles && spec->profiles[n]; n++)
 		for (int k = 0; k < n; k++)
 			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
@@ -194,6 +194,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
+	if (size && i->type == INSTANCE_MACHINE) /* a disk is made with its size, and never shrinks */
+		config_set(initial, "size", size);
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
 	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
 	    spec->image		  ? pool_instance_create_from_image(
@@ -345,6 +347,7 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		log_warn(
 		    "A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
+	cloud_init_renew(i, NULL);
 	backup_file_update(i);
 	return 0;
 }

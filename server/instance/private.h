@@ -13,7 +13,8 @@
 #include "server/rpc/request.h"
 #include "server/storage/pool.h"
 
-/* A running container as the kernel shows it. Immutable once published, but for the counters. */
+/* A running instance as the kernel shows it: a container's init and monitor, a virtual machine's
+ * QEMU (which is both). Immutable once published, but for the counters and `frozen`. */
 typedef struct Runtime {
 	gint refs;
 	pid_t init, monitor;
@@ -21,7 +22,8 @@ typedef struct Runtime {
 	int init_fd, monitor_fd;            /* pidfds */
 	int netlink_fd;                     /* NETLINK_ROUTE inside; -1 when it could not be made */
 	GMutex netlink_lock;
-	char *cgroup;                       /* "/lxc.payload.c1", the same in every hierarchy */
+	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
+	gint frozen;                        /* of virtual machines */
 } Runtime;
 
 struct Instance {
@@ -136,6 +138,8 @@ Runtime *instance_runtime(Instance *i); /* new reference or NULL */
 char *runtime_directory(const Instance *i);
 void runtime_directory_remove(Instance *i);
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
+/* What DIRECTORY/state tells of a container, NULL when that is not alive. */
+int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err);
 void runtime_publish(Instance *i, Runtime *runtime); /* takes the reference; watches it */
 /* Waits for the monitor's end; FALSE on timeout. -1: for ever. */
 gboolean runtime_wait(Runtime *r, int timeout_ms);
@@ -156,9 +160,16 @@ int snapshot_create_locked(
     Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
 void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 
+/* devices.c */
+/* All or none: one that was not started must not be stopped, for what it counts may be another's.
+ */
+int devices_start(const DeviceHost *host, DeviceStart *out, Error **err);
+void devices_started(const DeviceHost *host);
+void devices_stop(const DeviceHost *host);
+/* At the server's start, of an instance that runs since before. */
+void devices_adopt(Instance *i);
+
 /* power.c */
-/* At start, of a container that runs since before: its devices. */
-void power_adopt(Instance *i);
 int power_start_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
 /* Stops the (running) instance's tasks for a moment, or lets them go on. */

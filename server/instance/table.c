@@ -1,5 +1,5 @@
 #include "server/instance/backup.h"
-#include "server/instance/private.h"
+#include "server/instance/vm.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
@@ -367,6 +367,16 @@ static int host_mount_remove(const DeviceHost *host, const char *target, Error *
 	return instance_mount_remove(host->instance_private, target, err);
 }
 
+static int host_part_add(const DeviceHost *host, const DevicePart *part, Error **err)
+{
+	return vm_part_add(host->instance_private, part, err);
+}
+
+static int host_part_remove(const DeviceHost *host, const DevicePart *part, Error **err)
+{
+	return vm_part_remove(host->instance_private, part, err);
+}
+
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -385,6 +395,8 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
+		.part_add = host_part_add,
+		.part_remove = host_part_remove,
 	};
 }
 
@@ -428,7 +440,7 @@ static void adopt(Instance *i, Runtime *runtime)
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_mount(
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
-	power_adopt(i);
+	devices_adopt(i);
 	runtime_publish(i, runtime);
 }
 
