@@ -47,6 +47,11 @@ if(TARGET incus)
     string(REPLACE \"-\" \"\\\\-\" INCUSD_HELP \"\${INCUSD_HELP}\")
     set(PROJECT_VERSION ${PROJECT_VERSION})
     configure_file(${DIST}/incusd.8.in ${CMAKE_BINARY_DIR}/dist/man/man8/incusd.8 @ONLY)
+    execute_process(COMMAND $<TARGET_FILE:lxd-to-incus> --help OUTPUT_VARIABLE MIGRATE_HELP
+      COMMAND_ERROR_IS_FATAL ANY)
+    string(REPLACE \"-\" \"\\\\-\" MIGRATE_HELP \"\${MIGRATE_HELP}\")
+    configure_file(${CMAKE_SOURCE_DIR}/migrate/lxd-to-incus.8.in
+      ${CMAKE_BINARY_DIR}/dist/man/man8/lxd-to-incus.8 @ONLY)
     file(GLOB PAGES ${CMAKE_BINARY_DIR}/dist/man/*/*)
     execute_process(COMMAND gzip -9nf \${PAGES} COMMAND_ERROR_IS_FATAL ANY)
     execute_process(COMMAND gzip -9nc ${DIST}/changelog OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/changelog.gz

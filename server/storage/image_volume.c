@@ -190,27 +190,97 @@ static int present(Pool *pool, const Volume *image, gboolean *ret_present, Error
 	return *ret_present ? 0 : volume_row_delete(pool, image, err);
 }
 
+/* The image's lock: shared when the image is unpacked, exclusive when it is not. */
+static int lock_image(
+    Pool *pool, const Volume *image, gboolean *ret_there, VolumeLock **ret_lock, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, TRUE);
+	if (present(pool, image, ret_there, err) < 0)
+		return -1;
+	if (!*ret_there) {
+		volume_unlock(lock);
+		lock = volume_lock(pool->locks, image->path, FALSE);
+		if (present(pool, image, ret_there, err) < 0)
+			return -1;
+		if (*ret_there)
+			volume_lock_share(lock);
+	}
+	*ret_lock = g_steal_pointer(&lock);
+	return 0;
+}
+
 /* Gives the image's lock, shared, with the image unpacked. */
 static int ensure(
     Pool *pool, const Volume *image, Operation *op, VolumeLock **ret_lock, Error **err)
 {
 	gboolean there;
-	for (;;) {
-		VolumeLock *lock = volume_lock(pool->locks, image->path, TRUE);
-		if (present(pool, image, &there, err) < 0) {
-			volume_unlock(lock);
+	g_autoptr(VolumeLock) lock = NULL;
+	if (lock_image(pool, image, &there, &lock, err) < 0)
+		return -1;
+	if (!there) {
+		if (create_unpacked(pool, image, op, err) < 0)
 			return -1;
-		}
-		if (there) {
-			*ret_lock = lock;
-			return 0;
-		}
-		volume_unlock(lock);
-		g_autoptr(VolumeLock) alone = volume_lock(pool->locks, image->path, FALSE);
-		if (present(pool, image, &there, err) < 0 ||
-		    (!there && create_unpacked(pool, image, op, err) < 0))
-			return -1;
+		volume_lock_share(lock);
 	}
+	*ret_lock = g_steal_pointer(&lock);
+	return 0;
+}
+
+/* The image as the volume, which nobody uses yet, has it just now. */
+static int keep(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
+{
+	g_autoptr(Config) config = volume_effective_config(pool, NULL);
+	g_autofree char *from = volume_path(pool, volume, PLACE_UNFINISHED), *path = NULL;
+	if (volume_begin(pool, image, config, &path, err) < 0)
+		return -1;
+	if (volume_copy_tree(from, path, op, err) < 0) {
+		volume_abandon(pool, image);
+		return -1;
+	}
+	return volume_finish(pool, image, "", config, err);
+}
+
+/* TRUE the second time. */
+static gboolean asked_before(Pool *pool, const char *fingerprint)
+{
+	g_mutex_lock(&pool->lock);
+	gboolean first = g_hash_table_add(pool->passed_on, g_strdup(fingerprint));
+	g_mutex_unlock(&pool->lock);
+	return !first;
+}
+
+/* Where cloning is copying, the first volume from an image gets what is unpacked, or each file
+ * would be written twice for an image that may never be asked for again. When it is, or when
+ * somebody waits for it already, the pool keeps it. *ret_lock is as from ensure() where the image
+ * is kept already, NULL where the volume is made. */
+static int unpack_or_lock(Pool *pool, const Volume *image, const Volume *volume,
+    const Config *config, Operation *op, VolumeLock **ret_lock, Error **err)
+{
+	gboolean there;
+	g_autoptr(VolumeLock) lock = NULL;
+	if (lock_image(pool, image, &there, &lock, err) < 0)
+		return -1;
+	if (there) {
+		*ret_lock = g_steal_pointer(&lock);
+		return 0;
+	}
+	if (begin_unpacked(pool, image->name, volume, config, op, err) < 0)
+		return -1;
+	if (!asked_before(pool, image->name) && !volume_lock_awaited(lock))
+		return 0;
+	if (keep(pool, image, volume, op, err) == 0)
+		return 0;
+	volume_abandon(pool, volume);
+	return -1;
+}
+
+/* The disk gets the size it is to have; the volume goes when it cannot. */
+static int fit_disk(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	if (volume->content != CONTENT_BLOCK || volume_block_fit(pool, volume, config, err) == 0)
+		return 0;
+	volume_abandon(pool, volume);
+	return -1;
 }
 
 int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume,
@@ -221,23 +291,28 @@ int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = NULL;
 	image->content = volume->content;
-	if (ensure(pool, image, op, &lock, err) < 0)
+	int result = pool->driver->volume_clone ?
+	    ensure(pool, image, op, &lock, err) :
+	    unpack_or_lock(pool, image, volume, config, op, &lock, err);
+	if (result < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
+	if (!lock)
+		return fit_disk(pool, volume, config, err);
 	if (is_like(pool, image, config, &like, err) < 0)
 		return -1;
 	if ((like ? volume_begin_clone(pool, image, volume, config, op, &path, err) :
 		    begin_unpacked(pool, fingerprint, volume, config, op, err)) < 0)
 		return -1;
-	if (volume->content != CONTENT_BLOCK || volume_block_fit(pool, volume, config, err) == 0)
-		return 0;
-	volume_abandon(pool, volume);
-	return -1;
+	return fit_disk(pool, volume, config, err);
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)
 {
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, FALSE);
+	g_mutex_lock(&pool->lock);
+	g_hash_table_remove(pool->passed_on, fingerprint);
+	g_mutex_unlock(&pool->lock);
 	return volume_remove(pool, image, err);
 }
 
