@@ -20,7 +20,7 @@ static void writes(void **state)
 	xml_close(x);
 	assert_int_equal(xml_finish(x, &text, NULL), 0);
 	assert_string_equal(text,
-	    "<a b='1'><d/>\n<e>text</e>\n<n>-5</n>\n<f>inside</f>\n</a>\n");
+	    "<a b='1' c='2'><d/>\n<e>text</e>\n<n>-5</n>\n<f>inside</f>\n</a>\n");
 }
 
 static void escapes(void **state)
