@@ -34,7 +34,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
 	vfprintf(stderr, format, args);
 	va_end(args);
 	fprintf(stderr, ": %s\n", strerror(saved));
-	exit(1);
+	_exit(1);
 }
 
 /* What is not on this host (/lib64, or /lib as a folder) is left out. */
@@ -151,7 +151,7 @@ static void check_image(char **environment)
 	if (WIFEXITED(status) && (!WEXITSTATUS(status) || WEXITSTATUS(status) == LEAKED_CLUSTERS))
 		return;
 	fprintf(stderr, "It is damaged or cut short\n");
-	exit(1);
+	_exit(1);
 }
 
 int main(void)
