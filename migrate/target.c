@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 enum { START_TIMEOUT_S = 300 };
 static const char default_directory[] = "/var/lib/incus";
@@ -125,6 +126,28 @@ static int systemctl(const char *verb, Error **err)
 	return spawn_run(&spawn, NULL, NULL, err);
 }
 
+/* One that was started for this directory and does not listen yet: this program may have been
+ * killed just after it started it. */
+static pid_t unheard_daemon(const Target *target)
+{
+	g_autofree char *program = tool_helper("incusd");
+	g_autofree char *variable = g_strconcat("INCUS_DIR=", target->directory, NULL);
+	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+	for (const char *name; proc && (name = g_dir_read_name(proc));) {
+		g_autofree char *exe = g_build_filename("/proc", name, "exe", NULL);
+		g_autofree char *environment = g_build_filename("/proc", name, "environ", NULL);
+		g_autofree char *path = g_file_read_link(exe, NULL), *text = NULL;
+		gsize length;
+		if (g_strcmp0(path, program) != 0 ||
+		    !g_file_get_contents(environment, &text, &length, NULL))
+			continue;
+		for (const char *at = text; at < text + length; at += strlen(at) + 1)
+			if (strcmp(at, variable) == 0)
+				return (pid_t)g_ascii_strtoll(name, NULL, 10);
+	}
+	return 0;
+}
+
 /* Whoever listens there. -1: nobody. */
 static int open_daemon(const Target *target)
 {
@@ -157,8 +180,12 @@ int target_stop(const Target *target, Error **err)
 	autofd int process = open_daemon(target);
 	if (target->systemd && systemctl("stop", err) < 0)
 		return -1;
-	if (process < 0) /* it is not there */
+	if (process < 0) {
+		pid_t unheard = unheard_daemon(target);
+		if (unheard > 0)
+			spawn_stop(unheard, START_TIMEOUT_S * 1000);
 		return 0;
+	}
 	Pb__ShutdownRequest request = PB__SHUTDOWN_REQUEST__INIT;
 	int result = connect_client(target, &client, &problem);
 	if (result == 0)
@@ -202,6 +229,15 @@ static int ask_ready(const Target *target, incus_error **err)
 	return result;
 }
 
+/* The one that was started here has ended already. */
+static gboolean daemon_died(void)
+{
+	if (daemon_pid <= 0 || waitpid(daemon_pid, NULL, WNOHANG) != daemon_pid)
+		return FALSE;
+	daemon_pid = 0;
+	return TRUE;
+}
+
 int target_start(const Target *target, Error **err)
 {
 	if ((target->systemd ? systemctl("start", err) : start_daemon(target, err)) < 0)
@@ -209,7 +245,7 @@ int target_start(const Target *target, Error **err)
 	gint64 end = g_get_monotonic_time() + START_TIMEOUT_S * G_USEC_PER_SEC;
 	incus_error *problem = NULL;
 	while (ask_ready(target, &problem) < 0) {
-		if (g_get_monotonic_time() > end) {
+		if (daemon_died() || g_get_monotonic_time() > end) {
 			take_error(problem, err);
 			return error_prefix(err, "Incus does not get ready");
 		}

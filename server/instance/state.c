@@ -2,17 +2,18 @@
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
 #include "server/instance/driver.h"
-#include "server/sys/netlink.h"
+#include "server/sys/link_state.h"
 #include "sdk/base/units.h"
 #include <string.h>
 #include <unistd.h>
 
 static int64_t read_cpu(const Runtime *r)
 {
+	char stat[64];
 	if (cgroup_version("cpuacct") == CGROUP_V1)
-		return cgroup_read_number("cpuacct", r->cgroup, "cpuacct.usage");
-	g_autofree char *stat = cgroup_read("cpuacct", r->cgroup, "cpu.stat");
-	return stat && g_str_has_prefix(stat, "usage_usec ") ?
+		return cgroup_meter(r->meters, r->cgroup, CGROUP_CPU);
+	return cgroup_meter_text(r->meters, r->cgroup, CGROUP_CPU, stat, sizeof(stat)) &&
+		g_str_has_prefix(stat, "usage_usec ") ?
 	    g_ascii_strtoll(stat + 11, NULL, 10) * 1000 :
 	    -1;
 }
@@ -22,30 +23,24 @@ static int64_t total_memory(void)
 	return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
-static void read_memory(Instance *i, const Runtime *r, Pb__InstanceStateMemory *out)
+static int64_t read_or_zero(const Runtime *r, CgroupMeter which)
 {
-	gboolean v1 = cgroup_version("memory") == CGROUP_V1;
-	out->usage = MAX(0,
-	    cgroup_read_number(
-		"memory", r->cgroup, v1 ? "memory.usage_in_bytes" : "memory.current"));
-	out->usage_peak = MAX(0,
-	    cgroup_read_number(
-		"memory", r->cgroup, v1 ? "memory.max_usage_in_bytes" : "memory.peak"));
-	int64_t limit = cgroup_read_number(
-	    "memory", r->cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
-	out->total = limit > 0 && limit < total_memory() ? limit : total_memory();
-	if (v1) {
-		int64_t both = cgroup_read_number(
-		    "memory", r->cgroup, "memory.memsw.usage_in_bytes");
-		int64_t peak = cgroup_read_number(
-		    "memory", r->cgroup, "memory.memsw.max_usage_in_bytes");
-		out->swap_usage = MAX(0, both - out->usage);
-		out->swap_usage_peak = MAX(0, peak - out->usage_peak);
-	} else {
-		out->swap_usage = MAX(
-		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.current"));
-		out->swap_usage_peak = MAX(
-		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.peak"));
+	int64_t value = cgroup_meter(r->meters, r->cgroup, which);
+	return MAX(value, 0);
+}
+
+static void read_memory(const Runtime *r, Pb__InstanceStateMemory *out)
+{
+	int64_t all = total_memory(),
+		limit = cgroup_meter(r->meters, r->cgroup, CGROUP_MEMORY_LIMIT);
+	out->usage = read_or_zero(r, CGROUP_MEMORY);
+	out->usage_peak = read_or_zero(r, CGROUP_MEMORY_PEAK);
+	out->total = limit > 0 && limit < all ? limit : all;
+	out->swap_usage = read_or_zero(r, CGROUP_SWAP);
+	out->swap_usage_peak = read_or_zero(r, CGROUP_SWAP_PEAK);
+	if (cgroup_version("memory") == CGROUP_V1) { /* with the memory */
+		out->swap_usage = MAX(0, out->swap_usage - out->usage);
+		out->swap_usage_peak = MAX(0, out->swap_usage_peak - out->usage_peak);
 	}
 }
 
@@ -72,41 +67,6 @@ static char *host_name_of(const Config *volatiles, const Devices *devices, const
 	return g_strdup("");
 }
 
-static Pb__InstanceStateNetwork *render_link(const Link *link, const char *host_name, Arena *arena)
-{
-	Pb__InstanceStateNetwork *n = arena_message(
-	    arena, Pb__InstanceStateNetwork, pb__instance_state_network);
-	n->addresses = arena_alloc(arena, (link->n_addresses + 1) * sizeof(void *));
-	for (unsigned k = 0; k < link->n_addresses; k++) {
-		const LinkAddress *a = &link->addresses[k];
-		Pb__InstanceStateNetworkAddress *out = arena_message(
-		    arena, Pb__InstanceStateNetworkAddress, pb__instance_state_network_address);
-		out->family = (char *)(a->family == AF_INET ? "inet" : "inet6");
-		out->address = arena_strdup(arena, a->text);
-		out->netmask = arena_printf(arena, "%d", a->prefix);
-		out->scope = (char *)a->scope;
-		n->addresses[n->n_addresses++] = out;
-	}
-	Pb__InstanceStateNetworkCounters *c = arena_message(
-	    arena, Pb__InstanceStateNetworkCounters, pb__instance_state_network_counters);
-	c->bytes_received = (int64_t)link->counters.rx_bytes;
-	c->bytes_sent = (int64_t)link->counters.tx_bytes;
-	c->packets_received = (int64_t)link->counters.rx_packets;
-	c->packets_sent = (int64_t)link->counters.tx_packets;
-	c->errors_received = (int64_t)link->counters.rx_errors;
-	c->errors_sent = (int64_t)link->counters.tx_errors;
-	c->packets_dropped_inbound = (int64_t)link->counters.rx_dropped;
-	c->packets_dropped_outbound = (int64_t)link->counters.tx_dropped;
-	n->counters = c;
-	n->hwaddr = arena_strdup(
-	    arena, link->arp_type == 772 /* ARPHRD_LOOPBACK */ ? "" : link->address);
-	n->host_name = arena_strdup(arena, host_name);
-	n->mtu = link->mtu;
-	n->state = (char *)(link->flags & IFF_UP ? "up" : "down");
-	n->type = (char *)link_type(link);
-	return n;
-}
-
 static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
 {
 	LinkList *list = NULL;
@@ -125,7 +85,7 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 		Pb__InstanceState__NetworkEntry *entry = arena_message(
 		    arena, Pb__InstanceState__NetworkEntry, pb__instance_state__network_entry);
 		entry->key = arena_strdup(arena, list->links[n].name);
-		entry->value = render_link(&list->links[n], host, arena);
+		entry->value = link_state(&list->links[n], host, arena);
 		out->network[out->n_network++] = entry;
 	}
 	link_list_free(list);
@@ -134,10 +94,10 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = cgroup_version("pids") != CGROUP_NONE ?
-	    cgroup_read_number("pids", r->cgroup, "pids.current") :
+	    cgroup_meter(r->meters, r->cgroup, CGROUP_PROCESSES) :
 	    -1;
 	out->cpu->usage = read_cpu(r);
-	read_memory(i, r, out->memory);
+	read_memory(r, out->memory);
 	read_network(i, r, arena, out);
 }
 
