@@ -188,9 +188,8 @@ static gboolean wait_fd(int fd, int timeout_ms)
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	gint64 end = g_get_monotonic_time() + timeout_ms * (gint64)1000;
 	for (;;) {
-		gint64 left = timeout_ms < 0 ? -1 :
-					       MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
-		int ready = poll(&p, 1, (int)left);
+		gint64 left = (end - g_get_monotonic_time() + 999) / 1000;
+		int ready = poll(&p, 1, timeout_ms < 0 ? -1 : (int)MAX(left, 0));
 		if (ready < 0 && errno == EINTR)
 			continue;
 		return ready > 0;
