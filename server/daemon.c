@@ -198,6 +198,7 @@ static gpointer autostart(gpointer data)
 	Daemon *daemon = data;
 	instance_autostart(daemon);
 	g_atomic_int_set(&daemon->ready, 1);
+	hypervisor_probe();
 	return NULL;
 }
 

@@ -45,6 +45,8 @@ struct DeviceHost {
 	 * until the guest lets go of it. */
 	int (*part_add)(const DeviceHost *host, const struct DevicePart *part, Error **err);
 	int (*part_remove)(const DeviceHost *host, const struct DevicePart *part, Error **err);
+	/* The running virtual machine's root disk has that many bytes now: tells the guest. */
+	int (*root_grown)(const DeviceHost *host, int64_t bytes, Error **err);
 };
 
 /* A mount that the container gets before its init runs. */

@@ -216,7 +216,12 @@ static int apply_size(const DeviceHost *host, const Config *config, Error **err)
 		config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 		return -1;
-	return pool_instance_set_size(pool, host->project, host->instance, host->type, bytes, err);
+	if (pool_instance_set_size(
+		pool, host->project, host->instance, host->type, bytes, err) < 0)
+		return -1;
+	return device_host_is_machine(host) && host->running && bytes ?
+	    host->root_grown(host, bytes, err) :
+	    0;
 }
 
 /* While it is in use the new size waits for the next start. */
