@@ -1,6 +1,7 @@
 /* Starting and stopping containers, and what follows when they stop by themselves. */
 #include "server/instance/backup_index.h"
 #include "server/instance/cgroup.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/warning/warning.h"
@@ -221,6 +222,10 @@ static int spawn_container(Instance *i, StartPlan *plan, Runtime **ret_runtime, 
 		packet_add(rq, plan->pairs->pdata[n]);
 	for (guint n = 0; n < plan->devices.mounts->len; n++)
 		add_mount(rq, plan->devices.mounts->pdata[n]);
+	if (checkpoint_request(i, plan->path, rq, err) < 0) {
+		packet_free(rq);
+		return -1;
+	}
 	SpawnerCall call = { .timeout_ms = START_PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
 		return -1;
@@ -258,8 +263,11 @@ static int note_idmap(Instance *i, const StartPlan *plan, Error **err)
 	    instance_volatile_set(i, "idmap.next", json, err);
 }
 
+/* Not beneath processes that go on: they have the files open. */
 static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 {
+	if (i->stateful)
+		return 0;
 	g_autofree char *pending = instance_volatile_get(i, "apply_template");
 	if (pending &&
 	    (template_apply(i, plan->path, pending, err) < 0 ||
@@ -356,7 +364,9 @@ int power_start_locked(Instance *i, Error **err)
 	int result = prepare(i, &plan, err);
 	if (result == 0) {
 		result = spawn_container(i, &plan, &r, err);
-		if (result < 0)
+		if (result < 0 && i->stateful)
+			checkpoint_explain(i, err);
+		else if (result < 0)
 			explain(i, err);
 	}
 	if (result < 0) {
@@ -364,6 +374,7 @@ int power_start_locked(Instance *i, Error **err)
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
 		runtime_publish(i, r);
+		checkpoint_spent(i);
 		plan.host.running = TRUE;
 		plan.host.init_pid = r->init;
 		devices_started(&plan.host);
@@ -488,6 +499,24 @@ int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err)
 	return stop_with(i, timeout_s, force, "STOPPED", err);
 }
 
+int power_save_locked(Instance *i, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (!r)
+		return error_set(err, ERROR_INVALID, "The instance is already stopped");
+	if (i->ephemeral)
+		return error_set(err, ERROR_INVALID,
+		    "The instance is ephemeral: its state would be deleted with it");
+	set_transition(i, INSTANCE_STOPPING);
+	int result = checkpoint_save(i, r, err);
+	if (result == 0 && !runtime_wait(r, KILL_PATIENCE))
+		result = error_set(err, ERROR_TIMEOUT, "The instance's monitor did not end");
+	set_transition(i, 0);
+	if (result == 0)
+		stopped(i, "STOPPED");
+	return result;
+}
+
 /* The flows. */
 
 /* With the snapshot that snapshots.schedule may want of what the instance starts from. */
@@ -498,12 +527,19 @@ static int start_afresh(Instance *i, Error **err)
 	return power_start_locked(i, err);
 }
 
-int instance_start(Instance *i, const Caller *caller, Error **err)
+static int check_state(Instance *i, StartFrom from, Error **err)
+{
+	if (from == START_STATE && !i->stateful)
+		return error_set(err, ERROR_INVALID, "Instance has no existing state to restore");
+	return from == START_NOTHING && !instance_running(i) ? checkpoint_drop(i, err) : 0;
+}
+
+int instance_start(Instance *i, StartFrom from, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
 	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
-	int result = frozen ? 1 : start_afresh(i, err);
+	int result = frozen ? 1 : check_state(i, from, err) < 0 ? -1 : start_afresh(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);
@@ -522,6 +558,19 @@ int instance_stop(Instance *i, int timeout_s, gboolean force, const Caller *call
 		return -1;
 	instance_event(i, force ? "instance-stopped" : "instance-shutdown", NULL, caller);
 	return i->ephemeral ? instance_delete(i, caller, err) : 0;
+}
+
+int instance_save(Instance *i, const Caller *caller, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = power_save_locked(i, err);
+	if (result == 0)
+		backup_file_update(i);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-stopped", NULL, caller);
+	return result;
 }
 
 int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err)
@@ -638,7 +687,7 @@ void instance_autostart(Daemon *d)
 		    !config_false(config, "boot.autostart");
 		if (instance_running(i) || !(config_true(config, "boot.autostart") || was_running))
 			continue;
-		if (instance_start(i, NULL, &error) < 0)
+		if (instance_start(i, START_ANY, NULL, &error) < 0)
 			log_error(
 			    "Instance does not start", "instance", i->name, "err", error->message);
 		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id,

@@ -1,5 +1,6 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
 #include "server/instance/private.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -140,14 +141,17 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (i->type != INSTANCE_CONTAINER || !g_file_test(directory, G_FILE_TEST_IS_DIR))
 		return 0;
 	*ret_runtime = read_state(i->daemon, directory);
-	if (!*ret_runtime)
-		power_cleanup_locked(i); /* it ended while nobody looked */
+	if (!*ret_runtime) { /* it ended while nobody looked */
+		checkpoint_settle(i);
+		power_cleanup_locked(i);
+	}
 	return 0;
 }
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu",
+		"criu-hook" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);

@@ -1,4 +1,5 @@
 #include "server/instance/backup.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/private.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
@@ -430,6 +431,8 @@ static void adopt(Instance *i, Runtime *runtime)
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
 	power_adopt(i);
 	runtime_publish(i, runtime);
+	if (i->stateful) /* the daemon ended between its start and this note */
+		checkpoint_settle(i);
 }
 
 void table_adopt_running(Instance *i)

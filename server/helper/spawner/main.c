@@ -1,3 +1,4 @@
+#include "server/helper/spawner/criu.h"
 #include "server/helper/spawner/spawner.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ static const struct {
 	{ SPAWN_SHIFT, job_shift },
 	{ SPAWN_CHECK, job_check },
 	{ SPAWN_MAPPABLE, job_mappable },
+	{ SPAWN_DUMP, job_dump },
 };
 
 void job_answer(Job *job, Packet *packet)
@@ -81,6 +83,9 @@ static void settle(void)
 
 int main(int argc, char **argv)
 {
+	int status = criu_program(argc, argv);
+	if (status >= 0)
+		return status;
 	if (argc > 1 && strcmp(argv[1], "--wire") == 0) /* more follows that rsync adds */
 		return wire_run(3);
 	if (argc != 2) {
@@ -89,6 +94,7 @@ int main(int argc, char **argv)
 	}
 	int control = atoi(argv[1]);
 	fcntl(control, F_SETFD, FD_CLOEXEC);
+	closefrom(control + 1); /* what incusd was started with is no container's */
 	settle();
 	Packet *request = packet_new(0);
 	while (packet_recv(control, request) > 0) {
