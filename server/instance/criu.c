@@ -124,6 +124,8 @@ static const struct {
 	    "%p uses a terminal whose other end is outside of the instance, as of \"incus exec\" or \"incus console\": end it, or start it without a terminal" },
 	{ "Found dangling tty with sid (\\d+) pgid (\\d+) \\((.*?)\\)",
 	    "A process uses the terminal of session %1, which began outside of the instance: end it, or start it with setsid" },
+	{ "ctty inheritance detected sid/pgrp (\\d+)",
+	    "A shell (session %1 inside) works on the console, whose terminal is shared with init: log out there" },
 	{ "A session leader of (\\d+)\\((\\d+)\\) is outside",
 	    "Process %q1 belongs to a session that began outside of the instance, by \"incus exec\": end it, or start it with setsid" },
 	{ "Can't dump (?:file|fd) .*anon_inode:\\[?([\\w-]+)",

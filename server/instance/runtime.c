@@ -150,8 +150,7 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu",
-		"criu-hook" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu.conf" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);

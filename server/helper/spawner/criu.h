@@ -3,8 +3,8 @@
  * CRIU: running containers written to a folder and started from it again. CRIU restores by liblxc,
  * whose monitor the container then has as any other; what liblxc believes to be CRIU is this very
  * program under another name (criu_program.c), which makes ready what liblxc leaves out and only
- * then becomes CRIU. CRIU calls the same program at the moments that count, so that a folder gets
- * and loses its name in the instant in which its processes end and begin to run:
+ * then becomes CRIU. CRIU asks us before each step that counts, so that a folder gets and loses its
+ * name in the instant in which its processes end and begin to run:
  *
  *   state.new   being written; worth nothing
  *   state       whole; the processes in it do not run
@@ -28,11 +28,10 @@ int criu_read(Packet *packet, Criu *ret);
 int criu_prepare(const Criu *criu, const char *folder);
 /* main() under the names that criu_prepare() gave us; -1 for every other name. */
 int criu_program(int argc, char **argv);
-/* Where CRIU's hook finds the socket on which it says that the processes stand still, and waits. */
-extern const char criu_hook_variable[];
-/* An environment for CRIU that is run without liblxc: path of the hook, within `folder`. */
-void criu_hook_path(const char *folder, char *ret, size_t size);
-
+/* Gives one of the volume's folders another name, for good. 0 or -1. */
+int criu_rename(const Criu *criu, const char *from, const char *to);
+/* Sees to it that what is in "state.new" survives. 0 or -1. */
+int criu_images_flush(const Criu *criu);
 /* Lets the root of the container read the images, as a restore does in its place. */
 int criu_images_own(const Criu *criu);
 

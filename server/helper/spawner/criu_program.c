@@ -1,24 +1,18 @@
-/*
- * Under the name "criu": what liblxc starts for a restore. Under the name "criu-hook": what CRIU
- * calls when all is written or restored.
- */
+/* Under the name "criu": what liblxc starts for a restore. */
 #include "server/helper/spawner/criu.h"
+#include "server/helper/spawner/criu_rpc.h"
 #include "server/helper/spawner/keeper.h"
 #include "server/helper/spawner/shift.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
-
-enum { ARGUMENTS_EXTRA = 16 };
-
-const char criu_hook_variable[] = "INCUS_CRIU_HOOK";
 
 static const struct {
 	const char *name;
@@ -51,11 +45,6 @@ static int from_environment(Criu *ret)
 	return 0;
 }
 
-void criu_hook_path(const char *folder, char *ret, size_t size)
-{
-	snprintf(ret, size, "%s/criu-hook", folder);
-}
-
 int criu_prepare(const Criu *criu, const char *folder)
 {
 	char self[4096], path[4200], search[4300];
@@ -66,9 +55,6 @@ int criu_prepare(const Criu *criu, const char *folder)
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
 		setenv(variables[i].name, *(const char *const *)((const char *)criu + variables[i].offset), 1);
 	snprintf(path, sizeof(path), "%s/criu", folder);
-	if (symlink(self, path) < 0 && errno != EEXIST)
-		return -1;
-	criu_hook_path(folder, path, sizeof(path));
 	if (symlink(self, path) < 0 && errno != EEXIST)
 		return -1;
 	/* CRIU runs `ip`; the rest of what it asks for may be missing. */
@@ -106,7 +92,15 @@ static int visit_images(const Criu *criu, const char *name, int (*visit)(int fd,
 	return result;
 }
 
-static int flush(int fd, void *data) { return fsync(fd); }
+static int flush(int fd, void *data)
+{
+	return fsync(fd);
+}
+
+int criu_images_flush(const Criu *criu)
+{
+	return visit_images(criu, "state.new", flush, NULL);
+}
 
 /* They are read by a process that is at first still the host's root, without its capabilities, and
  * later the container's. */
@@ -125,8 +119,7 @@ int criu_images_own(const Criu *criu)
 							   visit_images(criu, "state", own, &maps);
 }
 
-/* Gives one of the volume's folders another name, for good. */
-static int rename_state(const Criu *criu, const char *from, const char *to)
+int criu_rename(const Criu *criu, const char *from, const char *to)
 {
 	int volume = volume_open(criu);
 	int result = volume < 0 || renameat(volume, from, volume, to) < 0 || fsync(volume) < 0 ? -1 : 0;
@@ -135,161 +128,145 @@ static int rename_state(const Criu *criu, const char *from, const char *to)
 	return result;
 }
 
-/* All is written and the processes stand still; when we are through they end, or go on where
- * somebody waited for this moment to copy what is on disk. */
-static int after_dump(const Criu *criu)
-{
-	const char *hook = getenv(criu_hook_variable);
-	char byte = 0;
-	if (visit_images(criu, "state.new", flush, NULL) < 0 ||
-	    rename_state(criu, "state.new", "state") < 0)
-		return 1;
-	if (!hook)
-		return 0;
-	if (write(atoi(hook), &byte, 1) == 1 && read(atoi(hook), &byte, 1) < 0)
-		fprintf(stderr, "criu-hook: %s\n", strerror(errno));
-	return rename_state(criu, "state", "state.used") < 0;
-}
-
-static int hook_run(const char *action)
-{
-	Criu criu;
-	if (from_environment(&criu) < 0)
-		return 1;
-	if (strcmp(action, "post-dump") == 0)
-		return after_dump(&criu);
-	if (strcmp(action, "pre-resume") == 0)
-		return rename_state(&criu, "state", "state.used") < 0;
-	return 0;
-}
-
-/* A restore's command line: what liblxc says, but for what we know better. */
+/* liblxc's command line becomes a file of settings, since only by its socket does CRIU hand over
+ * the other end of the container's console. */
 typedef struct Restore {
 	const Criu *criu;
-	char folder[4096];  /* of our names */
-	const char *group;  /* of the container */
+	char folder[4096];     /* of our names */
+	char settings[4200];
+	char group[4096];      /* of the container */
 	int state;
-	char **list;
-	int n;
 } Restore;
 
-static void add(Restore *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void add(Restore *r, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	if (vasprintf(&r->list[r->n++], format, args) < 0)
-		_exit(1);
-	va_end(args);
-}
-
-static void take_arguments(Restore *r, int argc, char **argv)
+static void translate(Restore *r, FILE *file, int argc, char **argv)
 {
 	int has_lsm = access("/sys/kernel/security/apparmor", F_OK) == 0;
-	r->list = calloc((size_t)argc + ARGUMENTS_EXTRA, sizeof(char *));
-	for (int i = 0; r->list && i < argc; i++) {
-		const char *value = i + 1 < argc ? argv[i + 1] : "";
-		if (strcmp(argv[i], "--lsm-profile") == 0 && !has_lsm) {
-			i++;
-		} else if (strcmp(argv[i], "-o") == 0) {
-			add(r, "-o");
-			add(r, "%s", r->criu->log);
-			i++;
-		} else if (strcmp(argv[i], "--ext-mount-map") == 0 && strcmp(value, "console:") == 0) {
-			i++; /* it has none to give */
-		} else {
-			add(r, "%s", argv[i]);
-		}
+	for (int i = 0; i < argc; i++) {
+		const char *value = i + 1 < argc && argv[i + 1][0] != '-' ? argv[i + 1] : "";
+		if (strncmp(argv[i], "--", 2) != 0) /* a value, or what is said in the request */
+			continue;
+		if (strcmp(argv[i], "--lsm-profile") == 0 && !has_lsm)
+			continue;
+		if (strcmp(value, "console:") == 0) /* liblxc has none to give */
+			continue;
+		const char *path = strrchr(value, ':');
 		if (strcmp(argv[i], "--cgroup-root") == 0)
-			r->group = strrchr(value, ':') ? strrchr(value, ':') + 1 : value;
+			snprintf(r->group, sizeof(r->group), "%s", path ? path + 1 : value);
+		criu_setting(file, argv[i], value);
 	}
-	if (!r->list)
-		return;
-	add(r, "--action-script");
-	add(r, "%s/criu-hook", r->folder);
-	add(r, "-W");
-	add(r, "%s", r->folder);
-	add(r, "-v3");
+	criu_setting(file, "--shell-job", ""); /* the console may be nobody's controlling terminal */
+	criu_setting(file, "--log-file", r->criu->log);
+	criu_setting(file, "--work-dir", r->folder);
 }
 
-/* The number that the console's terminal had; 0 when there was none. */
-static int console_read(const Restore *r, char *ret, size_t size)
+static int settings_write(Restore *r, int argc, char **argv)
 {
-	unsigned long long device, folder;
-	int fd = openat(r->state, "console.txt", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	ssize_t n = fd < 0 ? 0 : read(fd, ret, size - 1);
-	if (fd >= 0)
-		close(fd);
-	ret[n > 0 ? n : 0] = '\0';
-	return sscanf(ret, "tty[%llx:%llx]", &device, &folder) == 2;
+	snprintf(r->settings, sizeof(r->settings), "%s/criu.conf", r->folder);
+	FILE *file = fopen(r->settings, "we");
+	if (!file)
+		return -1;
+	translate(r, file, argc, argv);
+	return fclose(file);
 }
 
-/* A terminal of the host in the place of the console's; the container's root may open it. */
-static int console_make(Restore *r)
+/* The other side of CRIU: asks for the restore, gives the state its name in the moment that counts,
+ * and keeps the console afterwards. Nobody's child, so that CRIU and the monitor do not meet it. */
+static _Noreturn void attend(const Restore *r, const Keeper *keeper, int socket)
 {
-	char id[64], path[64], log[4200], run[4200];
-	int number, unlock = 0;
-	ShiftMaps maps = { 0 };
-	if (!console_read(r, id, sizeof(id)))
-		return 0;
-	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
-		return -1;
-	snprintf(path, sizeof(path), "/dev/pts/%d", number);
-	int slave = open(path, O_RDWR | O_NOCTTY);
-	if (slave < 0 || shift_map_read(&maps.to, r->criu->idmap) < 0 ||
-	    fchown(slave, shift_id(&maps, 'u', 0), shift_id(&maps, 'g', 5)) < 0 ||
-	    fchmod(slave, 0620) < 0)
-		return -1;
+	char script[64];
+	int console = -1, kind;
+	if (criu_rpc_ask(socket, 0, r->state, r->settings) < 0)
+		_exit(1);
+	while ((kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
+		int done = strcmp(script, "pre-resume") != 0 ||
+		    criu_rename(r->criu, "state", "state.used") == 0;
+		if (criu_rpc_reply(socket, done) < 0)
+			_exit(1);
+	}
+	close(socket);
+	if (kind != CRIU_RPC_DONE || console < 0)
+		_exit(kind != CRIU_RPC_DONE);
+	keeper_serve(keeper, console);
+}
+
+static void hold_only(Keeper *keeper, int *socket)
+{
+	int *const held[] = { &keeper->listener, &keeper->monitor, &keeper->log, socket };
+	enum { HELD = sizeof(held) / sizeof(held[0]), FIRST = 3 };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < FIRST; i++)
+		dup2(null, i);
+	/* Above all of them first, so that none is overwritten by its neighbour. */
+	for (int i = 0; i < HELD; i++)
+		*held[i] = fcntl(*held[i], F_DUPFD_CLOEXEC, FIRST + HELD);
+	for (int i = 0; i < HELD; i++)
+		*held[i] = dup2(*held[i], FIRST + i);
+	closefrom(FIRST + HELD);
+}
+
+/* The end of a socket for CRIU, whose other end has somebody; -1. */
+static int attendant_start(const Restore *r)
+{
+	Keeper keeper;
+	int pair[2];
+	char run[4200], log[4200];
 	const char *slash = strrchr(r->criu->log, '/');
-	snprintf(log, sizeof(log), "%.*s/console.log", slash ? (int)(slash - r->criu->log) : 0, r->criu->log);
 	snprintf(run, sizeof(run), "%s/..", r->folder);
-	if (keeper_start(master, slave, run, log, getppid()) < 0)
+	snprintf(log, sizeof(log), "%.*s/console.log", slash ? (int)(slash - r->criu->log) : 0,
+	    r->criu->log);
+	if (keeper_open(&keeper, run, log, getppid()) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -1;
-	add(r, "--inherit-fd");
-	add(r, "fd[%d]:%s", slave, id);
-	add(r, "--ext-mount-map");
-	add(r, "console:%s", path);
-	return 0;
+	pid_t child = fork();
+	if (child == 0) {
+		if (fork() != 0)
+			_exit(0);
+		setsid();
+		hold_only(&keeper, &pair[0]);
+		attend(r, &keeper, pair[0]);
+	}
+	close(pair[0]);
+	close(keeper.listener);
+	close(keeper.monitor);
+	return child < 0 || waitpid(child, NULL, 0) < 0 ? -1 : fcntl(pair[1], F_DUPFD, 3);
+}
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "criu: %s: %s\n", what, strerror(errno));
+	return 1;
 }
 
 static int restore_run(const Criu *criu, int argc, char **argv)
 {
 	Restore r = { .criu = criu };
+	char number[16];
 	const char *slash = strrchr(argv[0], '/');
-	snprintf(r.folder, sizeof(r.folder), "%.*s", slash ? (int)(slash - argv[0]) : 1, slash ? argv[0] : ".");
-	take_arguments(&r, argc, argv);
+	snprintf(r.folder, sizeof(r.folder), "%.*s", slash ? (int)(slash - argv[0]) : 1,
+	    slash ? argv[0] : ".");
 	int volume = volume_open(criu);
-	r.state = volume < 0 ? -1 :
-			       openat(volume, "state", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (!r.list || !r.group || r.state < 0) {
-		fprintf(stderr, "criu: the state cannot be read\n");
-		return 1;
-	}
+	r.state = volume < 0 ?
+	    -1 :
+	    openat(volume, "state", O_RDONLY | O_DIRECTORY | O_NOFOLLOW); /* CRIU opens it again */
+	if (r.state < 0 || settings_write(&r, argc, argv) < 0)
+		return fail("the state cannot be read");
 	cgroup_find_mounts();
-	if (cgroup_tree_make(r.group, criu->idmap, r.state) < 0) {
-		fprintf(stderr, "criu: the control groups cannot be made: %s\n", strerror(errno));
-		return 1;
-	}
-	if (console_make(&r) < 0) {
-		fprintf(stderr, "criu: the console cannot be made: %s\n", strerror(errno));
-		return 1;
-	}
+	if (!*r.group || cgroup_tree_make(r.group, criu->idmap, r.state) < 0)
+		return fail("the control groups cannot be made");
+	int socket = attendant_start(&r);
+	if (socket < 0)
+		return fail("the console cannot be made");
+	snprintf(number, sizeof(number), "%d", socket);
 	signals_default();
-	execv(criu->program, r.list);
-	fprintf(stderr, "criu: %s: %s\n", criu->program, strerror(errno));
-	return 1;
+	execl(criu->program, criu->program, "swrk", number, NULL);
+	return fail(criu->program);
 }
 
 int criu_program(int argc, char **argv)
 {
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
-	const char *action = getenv("CRTOOLS_SCRIPT_ACTION");
 	Criu criu;
-	if (strcmp(name, "criu-hook") == 0)
-		return hook_run(action ? action : "");
 	if (strcmp(name, "criu") != 0)
 		return -1;
 	if (from_environment(&criu) < 0)

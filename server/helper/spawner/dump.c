@@ -1,11 +1,11 @@
 /* Writing a running container to a folder by CRIU. */
 #include "server/helper/spawner/criu.h"
+#include "server/helper/spawner/criu_rpc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <lxc/lxccontainer.h>
 #include <mntent.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,29 +17,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGUMENTS = 512 };
-
 typedef struct Dump {
 	Job *job;
 	Criu criu;
 	const char *name, *lxcpath, *group, *directory; /* of this run */
 	pid_t init;
-	int stay, hook;
-	char images[4200];
-	char *list[ARGUMENTS];
-	int n;
+	int stay;
+	char images[4200], settings[4200];
+	int folder;
+	FILE *file;
 } Dump;
-
-static void add(Dump *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void add(Dump *d, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	if (d->n + 1 == ARGUMENTS || vasprintf(&d->list[d->n++], format, args) < 0)
-		job_fail(d->job, E2BIG, "The container has too many mounts to be saved");
-	va_end(args);
-}
 
 static int add_root(const char *name, const char *mount, void *data)
 {
@@ -47,18 +34,18 @@ static int add_root(const char *name, const char *mount, void *data)
 	char path[4200];
 	snprintf(path, sizeof(path), "%s%s", mount, d->group);
 	if (access(path, F_OK) == 0) {
-		add(d, "--cgroup-root");
-		add(d, "%s%s%s", name, *name ? ":" : "", d->group);
+		snprintf(path, sizeof(path), "%s%s%s", name, *name ? ":" : "", d->group);
+		criu_setting(d->file, "--cgroup-root", path);
 	}
 	return 0;
 }
 
 static void add_external(Dump *d, const char *target)
 {
-	while (*target == '/')
-		target++;
-	add(d, "--ext-mount-map");
-	add(d, "/%s:%s", target, target);
+	char pair[8400];
+	target += strspn(target, "/");
+	snprintf(pair, sizeof(pair), "/%s:%s", target, target);
+	criu_setting(d->file, "--ext-mount-map", pair);
 }
 
 /* What liblxc bound into the container, by the names that it will use at the restore. */
@@ -81,81 +68,75 @@ static void add_bound(Dump *d)
 		fclose(file);
 }
 
-/* The console's other end is the monitor's. Its number is noted for the restore. */
-static void add_console(Dump *d, int folder)
+static void settings_write(Dump *d)
 {
-	char path[64], id[64];
-	struct stat st;
-	snprintf(path, sizeof(path), "/proc/%d/root/dev/console", (int)d->init);
-	if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
-		return;
-	int n = snprintf(id, sizeof(id), "tty[%llx:%llx]", (unsigned long long)st.st_rdev,
-	    (unsigned long long)st.st_dev);
-	int fd = openat(folder, "console.txt", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, id, (size_t)n) != n || close(fd) < 0)
-		job_fail(d->job, errno, "Cannot write to \"%s\": %s", d->images, strerror(errno));
-	add(d, "--external");
-	add(d, "%s", id);
-	add(d, "--ext-mount-map");
-	add(d, "/dev/console:console");
-}
-
-static void build(Dump *d, int folder)
-{
-	static const char *const fixed[] = { "--tcp-established", "--file-locks", "--link-remap",
-		"--manage-cgroups=full", "--ext-mount-map", "auto", "--enable-external-sharing",
-		"--enable-external-masters", "--enable-fs", "hugetlbfs", "--enable-fs", "tracefs",
-		"--skip-in-flight", "--force-irmap", "--network-lock", "nftables", "--ghost-limit",
-		"268435456", "-v3" };
-	char hook[4200];
-	add(d, "%s", d->criu.program);
-	add(d, "dump");
-	add(d, "-t");
-	add(d, "%d", (int)d->init);
+	static const char *const fixed[][2] = { { "--tcp-established", "" }, { "--file-locks", "" },
+		{ "--link-remap", "" }, { "--manage-cgroups", "full" },
+		{ "--ext-mount-map", "auto" }, { "--enable-external-sharing", "" },
+		{ "--enable-external-masters", "" }, { "--enable-fs", "hugetlbfs" },
+		{ "--enable-fs", "tracefs" }, { "--skip-in-flight", "" }, { "--force-irmap", "" },
+		{ "--ghost-limit", "268435456" } };
+	snprintf(d->settings, sizeof(d->settings), "%s/criu.conf", d->directory);
+	d->file = fopen(d->settings, "we");
+	if (!d->file)
+		job_fail(d->job, errno, "Cannot write \"%s\"", d->settings);
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-		add(d, "%s", fixed[i]);
-	add(d, "-D");
-	add(d, "%s", d->images);
-	add(d, "-o");
-	add(d, "%s", d->criu.log);
-	criu_hook_path(d->directory, hook, sizeof(hook));
-	add(d, "--action-script");
-	add(d, "%s", hook);
-	add(d, "-W");
-	add(d, "%s", d->directory);
+		criu_setting(d->file, fixed[i][0], fixed[i][1]);
+	criu_setting(d->file, "--log-file", d->criu.log);
+	criu_setting(d->file, "--work-dir", d->directory);
 	if (d->stay)
-		add(d, "--leave-running");
+		criu_setting(d->file, "--leave-running", "");
 	cgroup_hierarchies(add_root, d);
 	add_bound(d);
-	add_console(d, folder);
+	if (fclose(d->file) != 0)
+		job_fail(d->job, errno, "Cannot write \"%s\"", d->settings);
 }
 
-static _Noreturn void run(Dump *d)
+static pid_t run(Dump *d, int *ret_socket)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int i = 0; i < 3; i++)
-		dup2(null, i);
-	signals_default();
-	if (d->stay) {
-		char number[16];
-		int fd = fcntl(d->hook, F_DUPFD, 3);
-		snprintf(number, sizeof(number), "%d", fd);
-		setenv(criu_hook_variable, number, 1);
+	int pair[2];
+	char number[16];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		job_fail(d->job, errno, "Cannot make a socket");
+	pid_t child = fork();
+	if (child == 0) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		for (int i = 0; i < 3; i++)
+			dup2(null, i);
+		signals_default();
+		snprintf(number, sizeof(number), "%d", fcntl(pair[1], F_DUPFD, 3));
+		execl(d->criu.program, d->criu.program, "swrk", number, NULL);
+		_exit(127);
 	}
-	execv(d->criu.program, d->list);
-	_exit(127);
+	close(pair[1]);
+	*ret_socket = pair[0];
+	return child;
 }
 
-/* Between these two the container stands still, and its state has its name. */
-static void converse(Dump *d, int hook)
+/* All is written and the processes stand still; when we are through they end, or go on, where
+ * somebody waited for this moment to copy what is on disk. */
+static int written(Dump *d)
 {
-	char byte;
 	Packet *packet = packet_new(0);
-	if (read(hook, &byte, 1) == 1 && packet_send(d->job->answer, packet) == 0)
+	if (criu_images_flush(&d->criu) < 0 || criu_rename(&d->criu, "state.new", "state") < 0)
+		return 0;
+	if (d->stay && packet_send(d->job->answer, packet) == 0)
 		packet_recv(d->job->answer, packet); /* or its end: nobody waits any more */
-	shutdown(hook, SHUT_RDWR);
-	close(hook);
 	packet_free(packet);
+	return !d->stay || criu_rename(&d->criu, "state", "state.used") == 0;
+}
+
+static CriuRpc attend(Dump *d, int socket)
+{
+	char script[64];
+	int console = -1;
+	CriuRpc kind;
+	if (criu_rpc_ask(socket, d->init, d->folder, d->settings) < 0)
+		return CRIU_RPC_FAILED;
+	while ((kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY)
+		if (criu_rpc_reply(socket, strcmp(script, "post-dump") != 0 || written(d)) < 0)
+			return CRIU_RPC_FAILED;
+	return kind;
 }
 
 static int committed(const Dump *d)
@@ -166,25 +147,11 @@ static int committed(const Dump *d)
 	return lstat(path, &st) == 0;
 }
 
-/* Its processes are ended by CRIU; by us when CRIU itself was ended in that moment. */
-static void finish(Dump *d, int pidfd, int status)
-{
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return;
-	if (!d->stay && committed(d)) {
-		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-		return;
-	}
-	job_fail(d->job, ECANCELED, WIFEXITED(status) ? "CRIU ended with status %d" :
-							"CRIU was ended by signal %d",
-	    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-}
-
 void job_dump(Job *job)
 {
 	Packet *rq = job->request;
 	Dump d = { .job = job, .init = (pid_t)rq->n[0], .stay = rq->n[1] != 0 };
-	int pair[2] = { -1, -1 }, status = 0;
+	int socket = -1;
 	d.name = packet_next(rq);
 	d.lxcpath = packet_next(rq);
 	d.group = packet_next(rq);
@@ -198,22 +165,20 @@ void job_dump(Job *job)
 		job_fail(job, errno, "Cannot lock \"%s\"", d.directory);
 	int pidfd = packet_take_fd(rq, 1);
 	snprintf(d.images, sizeof(d.images), "%s/state.new", d.criu.volume);
-	int folder = mkdir(d.images, 0700) < 0 ? -1 : open(d.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (folder < 0 || cgroup_tree_write(d.group, d.criu.idmap, folder) < 0 ||
-	    criu_prepare(&d.criu, d.directory) < 0)
+	d.folder = mkdir(d.images, 0700) < 0 ?
+	    -1 :
+	    open(d.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (d.folder < 0 || cgroup_tree_write(d.group, d.criu.idmap, d.folder) < 0)
 		job_fail(job, errno, "Cannot write to \"%s\": %s", d.images, strerror(errno));
-	build(&d, folder);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		job_fail(job, errno, "Cannot make a socket");
-	d.hook = pair[1];
-	pid_t child = fork();
-	if (child == 0)
-		run(&d);
-	close(pair[1]);
-	if (d.stay)
-		converse(&d, pair[0]);
-	if (child < 0 || waitpid(child, &status, 0) < 0)
-		job_fail(job, errno, "Cannot run CRIU");
-	finish(&d, pidfd, status);
+	settings_write(&d);
+	pid_t child = run(&d, &socket);
+	CriuRpc result = child < 0 ? CRIU_RPC_FAILED : attend(&d, socket);
+	close(socket);
+	waitpid(child, NULL, 0);
+	/* Its processes are ended by CRIU; by us when CRIU itself was ended in that moment. */
+	if (!d.stay && committed(&d))
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	else if (result != CRIU_RPC_DONE)
+		job_fail(job, ECANCELED, "CRIU failed");
 	job_answer(job, packet_new(0));
 }

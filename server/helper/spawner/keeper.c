@@ -1,30 +1,29 @@
 #include "server/helper/spawner/keeper.h"
-#include "server/helper/spawner/spawner.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 enum { RING = 128 * 1024 };
 
-typedef struct Keeper {
-	int master, log, listener, monitor;
+typedef struct Terminal {
+	const Keeper *keeper;
+	int master, log;
 	int client, stream; /* the attached one's; -1 */
 	size_t used;
 	char ring[2 * RING];
-} Keeper;
+} Terminal;
 
-static void detach(Keeper *k)
+static void detach(Terminal *k)
 {
 	close(k->stream);
 	close(k->client);
@@ -32,7 +31,7 @@ static void detach(Keeper *k)
 }
 
 /* Half of it goes at once, so that keeping costs little. */
-static void keep(Keeper *k, const char *data, size_t n)
+static void keep(Terminal *k, const char *data, size_t n)
 {
 	if (k->used + n > sizeof(k->ring)) {
 		memmove(k->ring, k->ring + k->used - RING, RING);
@@ -43,7 +42,7 @@ static void keep(Keeper *k, const char *data, size_t n)
 }
 
 /* What the container writes. Nobody is waited for. */
-static void from_terminal(Keeper *k)
+static void from_terminal(Terminal *k)
 {
 	char data[4096];
 	ssize_t n = read(k->master, data, sizeof(data));
@@ -59,7 +58,7 @@ static void from_terminal(Keeper *k)
 		detach(k);
 }
 
-static void from_person(Keeper *k)
+static void from_person(Terminal *k)
 {
 	char data[4096];
 	ssize_t n = recv(k->stream, data, sizeof(data), MSG_DONTWAIT);
@@ -74,7 +73,7 @@ static void from_person(Keeper *k)
 	}
 }
 
-static void attach(Keeper *k, Packet *answer)
+static void attach(Terminal *k, Packet *answer)
 {
 	int pair[2], size = 1 << 20;
 	if (k->stream >= 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -88,7 +87,7 @@ static void attach(Keeper *k, Packet *answer)
 	packet_add_fd(answer, k->master);
 }
 
-static void give_log(const Keeper *k, Packet *answer)
+static void give_log(const Terminal *k, Packet *answer)
 {
 	size_t n = k->used < RING ? k->used : RING;
 	int fd = memfd_create("console", MFD_CLOEXEC);
@@ -98,7 +97,7 @@ static void give_log(const Keeper *k, Packet *answer)
 	packet_add_fd(answer, fd);
 }
 
-static void answer_question(Keeper *k, int client, uint32_t op)
+static void answer_question(Terminal *k, int client, uint32_t op)
 {
 	Packet *answer = packet_new(0);
 	if (op == KEEPER_ATTACH)
@@ -116,10 +115,10 @@ static void answer_question(Keeper *k, int client, uint32_t op)
 }
 
 /* One question each; who attaches stays. */
-static void new_client(Keeper *k)
+static void new_client(Terminal *k)
 {
 	struct timeval patience = { .tv_sec = 1 };
-	int fd = accept4(k->listener, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(k->keeper->listener, NULL, NULL, SOCK_CLOEXEC);
 	Packet *rq = packet_new(0);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -134,13 +133,18 @@ static void new_client(Keeper *k)
 	packet_free(rq);
 }
 
-static _Noreturn void serve(Keeper *k)
+void keeper_serve(const Keeper *keeper, int master)
 {
+	static Terminal terminal;
+	Terminal *k = &terminal;
+	*k = (Terminal){ .keeper = keeper, .master = master, .log = keeper->log, .client = -1, .stream = -1 };
+	/* Held open, so that the terminal does not hang up while nobody inside has it. */
+	int peer = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	prctl(PR_SET_NAME, "incus-console");
 	for (;;) {
-		struct pollfd wait[] = { { .fd = k->monitor, .events = POLLIN },
-			{ .fd = k->master, .events = POLLIN },
-			{ .fd = k->listener, .events = POLLIN },
+		struct pollfd wait[] = { { .fd = keeper->monitor, .events = POLLIN },
+			{ .fd = peer >= 0 ? k->master : -1, .events = POLLIN },
+			{ .fd = keeper->listener, .events = POLLIN },
 			{ .fd = k->client, .events = POLLIN },
 			{ .fd = k->stream, .events = POLLIN } };
 		if (poll(wait, sizeof(wait) / sizeof(wait[0]), -1) < 0)
@@ -199,45 +203,10 @@ int keeper_connect(const char *lxcpath, const char *name)
 	return -1;
 }
 
-static void hold_only(Keeper *k, int slave)
+int keeper_open(Keeper *ret, const char *folder, const char *log, pid_t monitor)
 {
-	int *const held[] = { &k->master, &slave, &k->listener, &k->monitor, &k->log };
-	enum { HELD = sizeof(held) / sizeof(held[0]), FIRST = 3 };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int i = 0; i < FIRST; i++)
-		dup2(null, i);
-	/* Above all of them first, so that none is overwritten by its neighbour. */
-	for (int i = 0; i < HELD; i++)
-		*held[i] = fcntl(*held[i], F_DUPFD_CLOEXEC, FIRST + HELD);
-	for (int i = 0; i < HELD; i++)
-		*held[i] = dup2(*held[i], FIRST + i);
-	closefrom(FIRST + HELD);
-}
-
-int keeper_start(int master, int slave, const char *folder, const char *log, pid_t monitor)
-{
-	Keeper *k = calloc(1, sizeof(*k));
-	if (!k)
-		return -1;
-	k->master = master;
-	k->client = k->stream = -1;
-	k->listener = listener_open(folder);
-	k->monitor = pidfd_open_pid(monitor);
-	k->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	pid_t first = k->listener < 0 || k->monitor < 0 ? -1 : fork();
-	if (first == 0) {
-		/* Not CRIU's child, nor with anything of its: but for the end of the terminal that
-		 * keeps the other one from seeing a hang-up while nobody has it open. */
-		if (fork() != 0)
-			_exit(0);
-		setsid();
-		hold_only(k, slave);
-		serve(k);
-	}
-	close(k->listener);
-	close(k->monitor);
-	if (k->log >= 0)
-		close(k->log);
-	free(k);
-	return first < 0 ? -1 : 0;
+	ret->listener = listener_open(folder);
+	ret->monitor = pidfd_open_pid(monitor);
+	ret->log = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return ret->listener < 0 || ret->monitor < 0 ? -1 : 0;
 }

@@ -5,12 +5,18 @@
  * logs it, and lets one at a time look and type. It lives as long as the container's monitor and is
  * reached by a socket "console" in the run's folder.
  */
-#include <stdint.h>
-#include <sys/types.h>
+#include "server/helper/spawner/spawner.h"
 
-/* Forks it. `master` and `slave` are the terminal's ends, `log` the file that output is added to.
- * 0 or -1. */
-int keeper_start(int master, int slave, const char *folder, const char *log, pid_t monitor);
+typedef struct Keeper {
+	int monitor; /* pidfd */
+	int log;     /* what is written is added to it; -1 */
+	int listener;
+} Keeper;
+
+/* 0 or -1. */
+int keeper_open(Keeper *ret, const char *folder, const char *log, pid_t monitor);
+/* Takes the terminal's end and serves until the monitor ends. */
+_Noreturn void keeper_serve(const Keeper *keeper, int master);
 
 typedef enum KeeperOp {
 	KEEPER_ATTACH = 1, /* -> fds: a stream of what is written and typed, the terminal to size */
