@@ -6,6 +6,7 @@
 #include "server/db/db.h"
 #include "server/event/event.h"
 #include "server/helper/client.h"
+#include "server/helper/hypervisor.h"
 #include "server/image/image.h"
 #include "server/image/tasks.h"
 #include "server/instance/backup.h"
@@ -161,6 +162,7 @@ static const Part parts[] = {
     {"volume backups", custom_backup_start, NULL},
     {"images", image_start, NULL},
     {"networks", network_table_start, network_table_stop},
+    {"virtual machines", hypervisor_start, hypervisor_stop},
     {"instances", instance_table_start, instance_table_stop},
     {"listeners", listener_start, listener_stop},
     {"schedule", schedule_start, schedule_stop},

@@ -15,6 +15,7 @@ typedef struct Daemon {
 	struct OperationTable *operations;
 	struct Schedule *schedule;   /* server/operation/schedule.h */
 	struct Spawner *spawner;     /* server/helper/client.h */
+	struct Hypervisor *hypervisor; /* server/helper/hypervisor.h */
 	struct InstanceTable *instances;
 	struct PoolTable *pools;
 	struct Stores *stores; /* server/storage/store.h */

@@ -135,12 +135,9 @@ static int list_volumes(
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Filter) filter = NULL;
-	g_autofree char *images = NULL;
 	if (pool_get(rq->daemon, ask->pool, &pool, err) < 0 ||
-	    filter_parse(ask->filter, &filter, err) < 0 ||
-	    project_effective(rq->daemon, rq->project, PROJECT_IMAGES, &images, err) < 0)
+	    filter_parse(ask->filter, &filter, err) < 0)
 		return -1;
-	gboolean own_images = !ask->all_projects && strcmp(images, "default") != 0;
 	VolumeQuery query = { .project = ask->all_projects ? NULL : rq->project,
 		.type = ask->type,
 		.snapshots = TRUE };
@@ -152,9 +149,6 @@ static int list_volumes(
 		/* An image's copy belongs to no project. */
 		if (ask->all_projects && strcmp(volumes[i]->type, "image") != 0 &&
 		    !caller_has_project(rq->caller, volumes[i]->project))
-			continue;
-		/* A project with images of its own need not know what others have unpacked. */
-		if (own_images && strcmp(volumes[i]->type, "image") == 0)
 			continue;
 		if (filter_match(filter, volumes[i]))
 			volumes[kept++] = volumes[i];

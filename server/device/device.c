@@ -80,8 +80,10 @@ int device_validate_all(const DeviceHost *host, const Devices *devices, Error **
 			return error_prefix(
 			    err, "Device validation failed for \"%s\"", (char *)name);
 	}
-	return host && device_root_disk(devices, NULL, NULL, err) < 0 ? -1 :
-								       check_paths(devices, err);
+	if (host && (device_root_disk(devices, NULL, NULL, err) < 0 ||
+			nic_check_dns_names(host, devices, err) < 0))
+		return -1;
+	return check_paths(devices, err);
 }
 
 static gboolean is_root(const Config *config)

@@ -97,6 +97,9 @@ typedef struct DeviceType {
 
 extern const DeviceType device_disk, device_none;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
+/* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
+ * them apart or the network gives no names. */
+int nic_check_dns_names(const DeviceHost *host, const Devices *devices, Error **err);
 
 /* By config "type". Unknown: ERROR_INVALID; known to Incus but not built here: ERROR_UNSUPPORTED.
  */

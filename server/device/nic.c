@@ -227,6 +227,42 @@ static int check_managed_keys(const Config *config, Error **err)
 	return 0;
 }
 
+/* The managed network that gives the nic's instance a DNS name; NULL: there is none. */
+static char *naming_network(const DeviceHost *host, const Config *config)
+{
+	const NicKind *kind = NULL;
+	g_autofree char *parent = NULL;
+	g_autoptr(Network) network = NULL;
+	if (g_strcmp0(config_get(config, "type"), "nic") != 0 || config_get(config, "vlan") ||
+	    find_kind(config, &kind, NULL) < 0 || strcmp(kind->nictype, "bridged") != 0 ||
+	    nic_parent(host, config, &parent, &network, NULL) < 0 || !network)
+		return NULL;
+	g_autoptr(Config) settings = network_config(network);
+	return g_strcmp0(config_get(settings, "dns.mode"), "none") == 0 ?
+	    NULL :
+	    g_steal_pointer(&parent);
+}
+
+int nic_check_dns_names(const DeviceHost *host, const Devices *devices, Error **err)
+{
+	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	GHashTableIter iter;
+	void *name, *config;
+	g_hash_table_iter_init(&iter, (GHashTable *)devices);
+	while (g_hash_table_iter_next(&iter, &name, &config)) {
+		g_autofree char *network = naming_network(host, config);
+		const char *other = network ? g_hash_table_lookup(seen, network) : NULL;
+		if (other)
+			return error_set(err, ERROR_INVALID,
+			    "Instance DNS name \"%s\" conflict between \"%s\" and \"%s\" because"
+			    " both are connected to same network",
+			    host->instance, other, (char *)name);
+		if (network)
+			g_hash_table_insert(seen, g_steal_pointer(&network), name);
+	}
+	return 0;
+}
+
 static int validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const NicKind *kind = NULL;

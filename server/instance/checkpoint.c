@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PATIENCE = 600000 }; /* gigabytes take their time */
+enum { PATIENCE = 600000, END_PATIENCE = 60000 }; /* gigabytes take their time */
 
 static char *log_path(Instance *i, const char *what)
 {
@@ -119,9 +119,9 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 	SpawnerCall call = { .timeout_ms = PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, NULL, err) < 0)
 		return failed(i, folder, err);
-	if (set_stateful(i, TRUE, err) < 0)
-		return -1;
-	return 0;
+	if (!runtime_wait(r, END_PATIENCE))
+		return error_set(err, ERROR_TIMEOUT, "The instance's monitor did not end");
+	return set_stateful(i, TRUE, err);
 }
 
 struct CheckpointHold {

@@ -7,8 +7,7 @@
  */
 #include "server/instance/private.h"
 
-/* Writes the running container to disk and ends it; on failure it goes on running. The caller
- * waits for its monitor. */
+/* Writes the running container to disk and ends it; on failure it goes on running. */
 int checkpoint_save(Instance *i, Runtime *r, Error **err);
 
 /* The same, but it goes on: between these two it stands still, and its state has its name, so that
@@ -17,6 +16,9 @@ typedef struct CheckpointHold CheckpointHold;
 int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err);
 int checkpoint_release(CheckpointHold *hold, Error **err);
 
+/* Settings for liblxc that let a container be saved later (migration.stateful). */
+int checkpoint_config(Instance *i, const Config *expanded, const char *volume, GPtrArray *pairs,
+    Error **err);
 /* Adds to a SPAWN_START what it starts from: the state when there is one, or nothing. */
 int checkpoint_request(Instance *i, const char *volume, Packet *request, Error **err);
 /* It runs: what it was started from is spent. */

@@ -1,22 +1,11 @@
 #include "server/instance/console.h"
 #include "sdk/base/own.h"
-#include "server/helper/client.h"
+#include "server/instance/driver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
-
-/* Both console requests name the container as liblxc knows it. */
-static Packet *request(Instance *instance, SpawnOp op)
-{
-	g_autofree char *name = instance_file_name(instance);
-	g_autofree char *lxcpath = instance_lxcpath(instance_daemon(instance));
-	Packet *packet = packet_new(op);
-	packet_add(packet, name);
-	packet_add(packet, lxcpath);
-	return packet;
-}
 
 int console_open(Instance *instance, Console *ret_console, Error **err)
 {
@@ -24,14 +13,9 @@ int console_open(Instance *instance, Console *ret_console, Error **err)
 		return error_set(err, ERROR_INVALID, "Instance is not running");
 	if (instance_status(instance) == INSTANCE_FROZEN)
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
-	g_autoptr(Packet) answer = NULL;
-	if (spawner_call(instance_daemon(instance)->spawner, request(instance, SPAWN_CONSOLE), NULL,
-	        &answer, err) < 0)
-		return error_prefix(err, "Failed to open the console");
-	ret_console->terminal = packet_take_fd(answer, 0);
-	ret_console->keep_alive = packet_take_fd(answer, 1);
-	ret_console->sized = packet_take_fd(answer, 2);
-	return 0;
+	return instance_driver(instance)->console_open(instance, ret_console, err) < 0 ?
+	    error_prefix(err, "Failed to open the console") :
+	    0;
 }
 
 void console_close(Console *console)
@@ -62,15 +46,11 @@ static int log_file_open(Instance *instance, int flags)
 
 int console_log_open(Instance *instance, int *ret_fd, uint64_t *ret_size, Error **err)
 {
-	if (instance_running(instance)) {
-		g_autoptr(Packet) answer = NULL;
-		if (spawner_call(instance_daemon(instance)->spawner,
-		        request(instance, SPAWN_CONSOLE_LOG), NULL, &answer, err) < 0)
-			return error_prefix(err, "Failed to read the console's log");
-		*ret_fd = packet_take_fd(answer, 0);
-		*ret_size = (uint64_t)answer->n[0];
-		return 0;
-	}
+	if (instance_running(instance))
+		return instance_driver(instance)->console_log(
+			   instance, FALSE, ret_fd, ret_size, err) < 0 ?
+		    error_prefix(err, "Failed to read the console's log") :
+		    0;
 	struct stat st;
 	autofd int fd = log_file_open(instance, O_RDONLY);
 	if (fd < 0 && errno == ENOENT)
@@ -84,14 +64,9 @@ int console_log_open(Instance *instance, int *ret_fd, uint64_t *ret_size, Error 
 
 int console_log_clear(Instance *instance, Error **err)
 {
-	if (instance_running(instance)) {
-		g_autoptr(Packet) answer = NULL;
-		Packet *packet = request(instance, SPAWN_CONSOLE_LOG);
-		packet->n[0] = 1;
-		if (spawner_call(instance_daemon(instance)->spawner, packet, NULL, &answer, err) <
-		    0)
-			return error_prefix(err, "Failed to clear the console's log");
-	}
+	if (instance_running(instance) &&
+	    instance_driver(instance)->console_log(instance, TRUE, NULL, NULL, err) < 0)
+		return error_prefix(err, "Failed to clear the console's log");
 	autofd int fd = log_file_open(instance, O_WRONLY | O_TRUNC);
 	if (fd < 0 && errno != ENOENT)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot clear the console's log");

@@ -2,7 +2,8 @@
 #include "server/instance/backup.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/copy.h"
-#include "server/instance/private.h"
+#include "server/instance/cloud_init.h"
+#include "server/instance/driver.h"
 #include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -35,7 +36,7 @@ int instance_check(Daemon *d, const char *project, const char *name, InstanceTyp
 		.devices = devices };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
 	    device_validate_all(&host, devices, err) < 0 ||
-	    idmap_for(config, NULL, NULL, err) < 0 || lxc_config_check(d, config, err) < 0)
+	    instance_driver_of(type)->check(d, config, err) < 0)
 		return -1;
 	return project_allow_instance(
 	    d, project, name, instance_type_name(type), config, devices, err);
@@ -325,6 +326,7 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 		log_warn(
 		    "A device does not know the new name", "instance", name, "err", error->message);
 	instance_volatile_set(i, "apply_template", "rename", NULL);
+	cloud_init_renew(i, NULL);
 	backup_file_update(i);
 	return 0;
 }

@@ -216,69 +216,63 @@ static void explain(MigrationPeer *peer, Error **error)
 	*error = reason;
 }
 
-int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data, uint64_t limit,
-    Operation *op, const char *name, Error **err)
+/* The worker's end is not read when we only receive, nor is "fs" when we only send. */
+typedef enum Ways { WAYS_SEND = 1, WAYS_RECEIVE = 2 } Ways;
+
+/* What is ours failed, or what the worker did: of a pipe that broke the worker knows why. */
+static int judge_object(Object *o, int result, Error *ours, Error **err)
 {
-	int pair[2];
+	if (result == 0 && o->unsent && o->result == 0)
+		result = error_set(&ours, ERROR_UNAVAILABLE, "The other server has gone");
+	if (result == 0 || (ours->kind == ERROR_INTERNAL && o->result < 0)) {
+		error_free(ours);
+		return o->result < 0 ? error_propagate(err, o->error) : 0;
+	}
+	error_free(o->error);
+	explain(o->peer, &ours);
+	return error_propagate(err, ours);
+}
+
+static int run_object(
+    Object *o, Ways ways, uint64_t limit, Operation *op, const char *name, Error **err)
+{
+	int pair[2], result = 0;
 	Error *ours = NULL;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
-	Object o = { .peer = peer, .work = work, .data = data, .ours = pair[0], .theirs = pair[1] };
-	GThread *worker = g_thread_new("migration", run_work, &o);
-	GThread *sender = g_thread_new("migration", run_send, &o);
-	int result = receive_object(&o, limit, op, name, &ours);
-	if (result < 0) {
-		shutdown(o.ours, SHUT_RDWR);
-		migration_peer_drop(peer);
+	o->ours = pair[0];
+	o->theirs = pair[1];
+	GThread *worker = g_thread_new("migration", run_work, o);
+	GThread *sender = ways & WAYS_SEND ? g_thread_new("migration", run_send, o) : NULL;
+	if (ways & WAYS_RECEIVE && (result = receive_object(o, limit, op, name, &ours)) < 0) {
+		shutdown(o->ours, SHUT_RDWR);
+		migration_peer_drop(o->peer);
 	}
 	g_thread_join(worker);
-	g_thread_join(sender);
-	close(o.ours);
-	if (result == 0 && o.unsent && o.result == 0)
-		result = error_set(&ours, ERROR_UNAVAILABLE, "The other server has gone");
-	if (result == 0 || (ours->kind == ERROR_INTERNAL && o.result < 0)) {
-		error_free(ours);
-		return o.result < 0 ? error_propagate(err, o.error) : 0;
-	}
-	error_free(o.error);
-	explain(peer, &ours);
-	return error_propagate(err, ours);
+	if (sender)
+		g_thread_join(sender);
+	close(o->ours);
+	return judge_object(o, result, ours, err);
+}
+
+int migration_incus_object(MigrationPeer *peer, MigrationIncusWork work, void *data, uint64_t limit,
+    Operation *op, const char *name, Error **err)
+{
+	Object o = { .peer = peer, .work = work, .data = data };
+	return run_object(&o, WAYS_SEND | WAYS_RECEIVE, limit, op, name, err);
 }
 
 int migration_incus_send(MigrationPeer *peer, MigrationIncusWork work, void *data, Error **err)
 {
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
-	Object o = { .peer = peer, .work = work, .data = data, .ours = pair[0], .theirs = pair[1] };
-	GThread *worker = g_thread_new("migration", run_work, &o);
-	run_send(&o);
-	g_thread_join(worker);
-	close(o.ours);
-	if (o.result < 0)
-		return error_propagate(err, o.error);
-	return o.unsent ? error_set(err, ERROR_UNAVAILABLE, "The other server has gone") : 0;
+	Object o = { .peer = peer, .work = work, .data = data };
+	return run_object(&o, WAYS_SEND, 0, NULL, NULL, err);
 }
 
 int migration_incus_receive(MigrationPeer *peer, MigrationIncusWork work, void *data,
     uint64_t limit, Operation *op, const char *name, Error **err)
 {
-	int pair[2];
-	Error *ours = NULL;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
-	Object o = { .peer = peer, .work = work, .data = data, .ours = pair[0], .theirs = pair[1] };
-	GThread *worker = g_thread_new("migration", run_work, &o);
-	int result = receive_object(&o, limit, op, name, &ours);
-	close(o.ours);
-	g_thread_join(worker);
-	if (result == 0 || (ours->kind == ERROR_INTERNAL && o.result < 0)) {
-		error_free(ours);
-		return o.result < 0 ? error_propagate(err, o.error) : 0;
-	}
-	error_free(o.error);
-	explain(peer, &ours);
-	return error_propagate(err, ours);
+	Object o = { .peer = peer, .work = work, .data = data };
+	return run_object(&o, WAYS_RECEIVE, limit, op, name, err);
 }
 
 /* ---- features ---- */

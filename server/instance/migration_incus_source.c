@@ -1,6 +1,5 @@
 #include "server/instance/copy.h"
 #include "server/instance/migration_incus.h"
-#include "server/helper/client.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_stream.h"
 #include "server/sys/id_map.h"
@@ -159,24 +158,10 @@ static int send_snapshots(
 	return 0;
 }
 
-/* "PROGRAM --wire", as rsync takes words apart. */
-static int find_wire(char **ret, Error **err)
-{
-	g_autofree char *program = spawner_program();
-	if (strpbrk(program, "'\""))
-		return error_set(err, ERROR_INTERNAL, "Quotes in the path of \"%s\"", program);
-	*ret = g_strdup_printf("'%s' --wire", program);
-	return 0;
-}
-
 static int send_data(
     MigrationPeer *peer, const MigrationSource *s, const Pb__PeerHeader *answer, Error **err)
 {
-	g_autofree char *wire = NULL;
-	if (find_wire(&wire, err) < 0)
-		return -1;
 	Sent sent = { .source = s, .options = migration_incus_rsync(answer, s->op) };
-	sent.options.wire = wire;
 	sent.options.vanishing = !s->still;
 	if (send_snapshots(peer, answer, &sent, err) < 0)
 		return -1;

@@ -50,7 +50,7 @@ static int take_snapshots(MigrationTarget *t, const Pb__PeerHeader *header, Erro
 		    "The other server names %zu snapshots and describes %zu",
 		    header->n_snapshot_names, header->n_snapshots);
 	for (size_t n = 0; n < header->n_snapshots; n++)
-		if (migration_target_add(t, snapshot_of(t, header->snapshots[n]), err) < 0)
+		if (migration_target_add(t, snapshot_of(t, header->snapshots[n]), NULL, err) < 0)
 			return -1;
 	return 0;
 }
@@ -165,7 +165,7 @@ int migration_incus_take(MigrationTarget *t, VolumeArrival *arrival, const GPtrA
 		.arrival = arrival, .options = migration_incus_rsync(&agreed, t->op), .limit = limit
 	};
 	for (guint n = 0; n < snapshots->len; n++) {
-		g_autoptr(SnapshotRow) row = migration_snapshot_row(snapshots->pdata[n]);
+		const SnapshotRow *row = migration_target_row(t, snapshots->pdata[n]);
 		if (take_one(t, &taken, row->name, err) < 0 ||
 		    volume_arrival_snapshot(arrival, row, err) < 0)
 			return error_prefix(err, "Snapshot \"%s\"", row->name);

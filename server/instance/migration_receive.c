@@ -53,15 +53,12 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 	uint64_t limit;
 	g_autoptr(VolumeArrival) arrival = NULL;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
-	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
-	    (GDestroyNotify)snapshot_row_free);
-	for (guint n = 0; n < t->snapshots->len; n++)
-		g_ptr_array_add(rows, migration_snapshot_row(t->snapshots->pdata[n]));
+	g_autoptr(Config) config = NULL;
 	CopiedSnapshots copied = { i, pool, t->snapshots };
-	VolumeRows all = { rows, copy_insert_snapshots, &copied };
-	if (root_limit(i, &limit, err) < 0 ||
-	    migration_target_fill(t, pool, volume, NULL, limit, &arrival, err) < 0 ||
-	    volume_arrival_finish(arrival, "", &all, err) < 0)
+	VolumeRows all = { t->rows, copy_insert_snapshots, &copied };
+	if (root_limit(i, &limit, err) < 0 || migration_target_config(t, pool, &config, err) < 0 ||
+	    migration_target_fill(t, pool, volume, config, limit, &arrival, err) < 0 ||
+	    volume_arrival_finish(arrival, t->description ? t->description : "", &all, err) < 0)
 		return -1;
 	schedule_changed(i->daemon); /* snapshots may expire */
 	return 0;

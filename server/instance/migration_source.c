@@ -18,10 +18,60 @@ enum {
 
 typedef const MigrationSource Source;
 
+/* ---- the rows ---- */
+
+void migration_rows_clear(MigrationRows *rows)
+{
+	g_clear_pointer(&rows->description, g_free);
+	g_clear_pointer(&rows->config, g_hash_table_unref);
+	g_clear_pointer(&rows->snapshots, g_hash_table_unref);
+}
+
+int migration_rows_load(const MigrationSource *s, MigrationRows *ret_rows, Error **err)
+{
+	g_autoptr(SnapshotRow) sent = NULL;
+	g_autoptr(GPtrArray) list = NULL;
+	if (snapshot_row_list(s->pool, s->whole, &list, err) < 0)
+		return -1;
+	ret_rows->snapshots = g_hash_table_new_full(
+	    g_str_hash, g_str_equal, NULL, (GDestroyNotify)snapshot_row_free);
+	g_ptr_array_set_free_func(list, NULL); /* they are the table's from now on */
+	for (guint n = 0; n < list->len; n++)
+		g_hash_table_insert(
+		    ret_rows->snapshots, ((SnapshotRow *)list->pdata[n])->name, list->pdata[n]);
+	if (!s->snapshot)
+		return volume_row_find(s->pool, s->whole, NULL, &ret_rows->config, err) < 0 ?
+		    -1 :
+		    volume_row_description(s->pool, s->whole, &ret_rows->description, err);
+	if (snapshot_row_find(s->pool, s->whole, s->snapshot, &sent, err) < 0)
+		return -1;
+	ret_rows->description = g_steal_pointer(&sent->description);
+	ret_rows->config = g_steal_pointer(&sent->config);
+	return 0;
+}
+
+const SnapshotRow *migration_rows_find(const MigrationRows *rows, const char *name)
+{
+	return g_hash_table_lookup(rows->snapshots, name);
+}
+
 /* ---- the offer ---- */
 
-static Pb__MigrationSnapshot *describe(const InstanceSnapshot *snapshot, Arena *arena)
+static Pb__MigrationVolume *volume_message(
+    const char *description, const Config *config, const Moment *expires, Arena *arena)
 {
+	Pb__MigrationVolume *out = arena_message(arena, Pb__MigrationVolume, pb__migration_volume);
+	out->description = (char *)description;
+	out->expires = expires ? moment_to_message(expires, arena) : NULL;
+	config_to_map(config, arena, &pb__migration_volume__config_entry__descriptor,
+	    &out->n_config, &out->config);
+	return out;
+}
+
+static Pb__MigrationSnapshot *describe(
+    const InstanceSnapshot *snapshot, const MigrationRows *rows, Arena *arena)
+{
+	const SnapshotRow *row = migration_rows_find(rows, snapshot->name);
 	Pb__MigrationSnapshot *out = arena_message(
 	    arena, Pb__MigrationSnapshot, pb__migration_snapshot);
 	out->name = snapshot->name;
@@ -32,6 +82,8 @@ static Pb__MigrationSnapshot *describe(const InstanceSnapshot *snapshot, Arena *
 	    &out->n_config, &out->config);
 	devices_to_map(snapshot->devices, arena, &pb__migration_snapshot__devices_entry__descriptor,
 	    &out->n_devices, &out->devices);
+	if (row)
+		out->volume = volume_message(row->description, row->config, &row->expires, arena);
 	return out;
 }
 
@@ -48,7 +100,8 @@ static const char *native_method(Source *s)
 }
 
 /* From snapshot `*first` on as many as fit. */
-static int offer_some(MigrationPeer *peer, Source *s, guint *first, Error **err)
+static int offer_some(
+    MigrationPeer *peer, Source *s, const MigrationRows *rows, guint *first, Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
 	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
@@ -58,13 +111,16 @@ static int offer_some(MigrationPeer *peer, Source *s, guint *first, Error **err)
 	offer.type = (char *)s->type;
 	offer.content_type = (char *)volume_content_name(s->whole->content);
 	offer.size = (uint64_t)MAX(s->size, 0);
+	if (*first == 0)
+		offer.volume = volume_message(rows->description, rows->config, NULL, arena);
 	offer.methods = methods;
 	offer.n_methods = methods[1] ? 2 : 1;
 	offer.snapshots = arena_alloc(
 	    arena, (s->snapshots->len - *first + 1) * sizeof(*offer.snapshots));
 	size_t size = 0;
 	while (*first < s->snapshots->len && size < OFFER_SIZE) {
-		Pb__MigrationSnapshot *snapshot = describe(s->snapshots->pdata[(*first)++], arena);
+		Pb__MigrationSnapshot *snapshot = describe(
+		    s->snapshots->pdata[(*first)++], rows, arena);
 		size += pb__migration_snapshot__get_packed_size(snapshot);
 		offer.snapshots[offer.n_snapshots++] = snapshot;
 	}
@@ -76,8 +132,11 @@ static int offer_some(MigrationPeer *peer, Source *s, guint *first, Error **err)
 static int offer(MigrationPeer *peer, Source *s, Error **err)
 {
 	guint next = 0;
+	g_auto(MigrationRows) rows = { 0 };
+	if (migration_rows_load(s, &rows, err) < 0)
+		return -1;
 	do {
-		if (offer_some(peer, s, &next, err) < 0)
+		if (offer_some(peer, s, &rows, &next, err) < 0)
 			return -1;
 	} while (next < s->snapshots->len);
 	return 0;

@@ -4,7 +4,7 @@
  * that asks for what it wants of it.
  */
 #include "server/instance/migration_peer.h"
-#include "server/storage/volume.h"
+#include "server/storage/snapshot.h"
 
 typedef struct MigrationSource {
 	const char *type; /* "container", "virtual-machine", "custom" */
@@ -25,6 +25,17 @@ typedef struct MigrationSource {
 	void *data;
 	Operation *op;
 } MigrationSource;
+
+/* What the rows of the volume that is sent, and of all its snapshots, say beside the data. */
+typedef struct MigrationRows {
+	char *description;
+	Config *config;
+	GHashTable *snapshots; /* SnapshotRow * by its name */
+} MigrationRows;
+int migration_rows_load(const MigrationSource *source, MigrationRows *ret_rows, Error **err);
+const SnapshotRow *migration_rows_find(const MigrationRows *rows, const char *name);
+void migration_rows_clear(MigrationRows *rows);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigrationRows, migration_rows_clear)
 
 /* Until the other side says that it has all, or the stream fails. The peer is open. */
 int migration_source_run(MigrationPeer *peer, const MigrationSource *source, Error **err);

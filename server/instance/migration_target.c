@@ -4,6 +4,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/migration_data.h"
 #include "server/instance/migration_incus.h"
+#include "server/storage/pool_config.h"
 #include "server/storage/volume_block.h"
 #include <string.h>
 
@@ -13,6 +14,8 @@ MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Oper
 {
 	MigrationTarget t = { .peer = peer, .type = type, .op = op };
 	t.snapshots = g_ptr_array_new_with_free_func((GDestroyNotify)instance_snapshot_free);
+	t.rows = g_ptr_array_new_with_free_func((GDestroyNotify)snapshot_row_free);
+	t.row_of = g_hash_table_new(g_str_hash, g_str_equal);
 	return t;
 }
 
@@ -21,20 +24,56 @@ int migration_target_end(MigrationTarget *t, int result, Error *failure, Error *
 	migration_peer_report(t->peer, failure);
 	migration_peer_close(t->peer);
 	g_ptr_array_unref(t->snapshots);
+	g_hash_table_unref(t->row_of);
+	g_ptr_array_unref(t->rows);
+	g_clear_pointer(&t->config, g_hash_table_unref);
+	g_free(t->description);
 	g_free(t->native);
 	if (t->header)
 		pb__peer_header__free_unpacked(t->header, NULL);
 	return result < 0 ? error_propagate(err, failure) : 0;
 }
 
-SnapshotRow *migration_snapshot_row(const InstanceSnapshot *s)
+static SnapshotRow *row_like(const InstanceSnapshot *s)
 {
 	SnapshotRow *row = g_new0(SnapshotRow, 1);
-	row->name = g_strdup(s->name);
 	row->description = g_strdup(s->description);
-	row->created = s->created;
 	row->expires = s->expires;
+	row->config = config_new();
 	return row;
+}
+
+const SnapshotRow *migration_target_row(const MigrationTarget *t, const InstanceSnapshot *s)
+{
+	return g_hash_table_lookup(t->row_of, s->name);
+}
+
+/* What a stranger says a volume's keys are, as this pool's volumes could have them. */
+static int adopt(const MigrationTarget *t, Pool *pool, Config *config, Error **err)
+{
+	volume_config_adopt(pool_driver(pool), config);
+	if (strcmp(t->type, volume_type_name(VOLUME_CUSTOM)) != 0)
+		config_set(config, "size", NULL);
+	return volume_config_check(pool_driver(pool), config, err) < 0 ?
+	    error_prefix(err, "Volume of the other server") :
+	    0;
+}
+
+int migration_target_config(const MigrationTarget *t, Pool *pool, Config **ret_config, Error **err)
+{
+	g_autoptr(Config) config = t->config ? config_copy(t->config) : config_new();
+	if (adopt(t, pool, config, err) < 0)
+		return -1;
+	*ret_config = g_steal_pointer(&config);
+	return 0;
+}
+
+static int adopt_rows(const MigrationTarget *t, Pool *pool, Error **err)
+{
+	for (guint n = 0; n < t->rows->len; n++)
+		if (adopt(t, pool, ((SnapshotRow *)t->rows->pdata[n])->config, err) < 0)
+			return -1;
+	return 0;
 }
 
 static const char *whole_method(const MigrationTarget *t)
@@ -55,22 +94,38 @@ static int check_snapshot(MigrationTarget *t, const InstanceSnapshot *s, Error *
 	if (name_check_snapshot(s->name, err) < 0 ||
 	    t->check(t, s, err) < 0)
 		return error_prefix(err, "Snapshot of the other server");
-	if (copy_find_named(t->snapshots, s->name))
+	if (migration_target_row(t, s))
 		return error_set(
 		    err, ERROR_INVALID, "The other server offers snapshot \"%s\" twice", s->name);
 	return 0;
 }
 
-int migration_target_add(MigrationTarget *t, InstanceSnapshot *s, Error **err)
+int migration_target_add(MigrationTarget *t, InstanceSnapshot *s, SnapshotRow *row, Error **err)
 {
 	g_autoptr(InstanceSnapshot) own = s;
+	g_autoptr(SnapshotRow) own_row = row ? row : row_like(s);
 	if (t->snapshots->len >= SNAPSHOTS_MAX)
 		return error_set(
 		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
 	if (check_snapshot(t, own, err) < 0)
 		return -1;
+	own_row->name = g_strdup(own->name);
+	own_row->created = own->created;
+	g_hash_table_insert(t->row_of, own_row->name, own_row);
+	g_ptr_array_add(t->rows, g_steal_pointer(&own_row));
 	g_ptr_array_add(t->snapshots, g_steal_pointer(&own));
 	return 0;
+}
+
+static SnapshotRow *row_from(const Pb__MigrationVolume *from)
+{
+	if (!from)
+		return NULL;
+	SnapshotRow *row = g_new0(SnapshotRow, 1);
+	row->description = g_strdup(from->description);
+	row->expires = moment_from_message(from->expires);
+	row->config = config_from_map(from->n_config, from->config);
+	return row;
 }
 
 static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, Error **err)
@@ -83,7 +138,7 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	s->config = config_from_map(from->n_config, from->config);
 	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
 	s->devices = devices_from_map(from->n_devices, from->devices);
-	return migration_target_add(t, s, err);
+	return migration_target_add(t, s, row_from(from->volume), err);
 }
 
 static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error **err)
@@ -106,6 +161,10 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 		if (strcmp(offer->methods[n], whole_method(t)) != 0)
 			t->native = g_strdup(offer->methods[n]);
 	t->size = offer->size;
+	if (offer->volume && !t->config) {
+		t->description = g_strdup(offer->volume->description);
+		t->config = config_from_map(offer->volume->n_config, offer->volume->config);
+	}
 	for (size_t n = 0; !t->alone && n < offer->n_snapshots; n++)
 		if (take_snapshot(t, offer->snapshots[n], err) < 0)
 			return -1;
@@ -265,7 +324,7 @@ static int take_whole(MigrationTarget *t, VolumeArrival *arrival, const GPtrArra
 	int (*take)(MigrationTarget *, VolumeArrival *, const char *, uint64_t, Error **) =
 	    t->content == CONTENT_FILESYSTEM ? take_tree : take_block;
 	for (guint n = 0; n < snapshots->len; n++) {
-		g_autoptr(SnapshotRow) row = migration_snapshot_row(snapshots->pdata[n]);
+		const SnapshotRow *row = migration_target_row(t, snapshots->pdata[n]);
 		if (take(t, arrival, row->name, limit, err) < 0 ||
 		    volume_arrival_snapshot(arrival, row, err) < 0)
 			return error_prefix(err, "Snapshot \"%s\"", row->name);
@@ -297,6 +356,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
     const Config *config, uint64_t limit, VolumeArrival **ret, Error **err)
 {
 	gboolean refused = TRUE;
+	if (adopt_rows(t, pool, err) < 0)
+		return -1;
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
 		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
@@ -320,7 +381,8 @@ int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
     const GPtrArray *fresh, uint64_t limit, Error **err)
 {
 	g_autoptr(VolumeArrival) arrival = NULL;
-	if (volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
+	if (adopt_rows(t, pool, err) < 0 ||
+	    volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
 	    (t->header ? migration_incus_take(t, arrival, fresh, TRUE, limit, err) :
 			 take_whole(t, arrival, fresh, limit, err)) < 0)
 		return -1;

@@ -18,6 +18,10 @@ struct MigrationTarget {
 	Operation *op;
 	/* From the offer: */
 	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
+	GPtrArray *rows;      /* SnapshotRow *, their volume's, in the same order */
+	GHashTable *row_of;   /* the same by their names */
+	char *description;    /* of the volume's row; may be NULL, as the next */
+	Config *config;
 	char *native;	      /* method of the sender's driver; NULL: none */
 	uint64_t size;	      /* of a disk; what it says */
 	struct Pb__PeerHeader *header; /* of an Incus server (migration_incus.h) */
@@ -26,8 +30,14 @@ struct MigrationTarget {
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op);
 /* The offer of a peer that is open. */
 int migration_target_offer(MigrationTarget *target, Error **err);
-/* For whoever reads an offer: a snapshot of it, checked. Takes it. */
-int migration_target_add(MigrationTarget *target, InstanceSnapshot *snapshot, Error **err);
+/* For whoever reads an offer: a snapshot of it, checked. Takes both; row NULL: as the snapshot
+ * says. */
+int migration_target_add(
+    MigrationTarget *target, InstanceSnapshot *snapshot, SnapshotRow *row, Error **err);
+/* The configuration that the offered volume has, as one in `pool` could have it. For a root volume:
+ * its size is its instance's affair. */
+int migration_target_config(
+    const MigrationTarget *target, Pool *pool, Config **ret_config, Error **err);
 /* The data of a new volume with the snapshots that were offered, not yet in its place.
  * limit: bytes that it may have; 0: none. */
 int migration_target_fill(MigrationTarget *target, Pool *pool, const Volume *volume,
@@ -38,5 +48,6 @@ int migration_target_renew(MigrationTarget *target, Pool *pool, const Volume *vo
 /* Tells the other side how it ended, and frees; takes `failure`. */
 int migration_target_end(MigrationTarget *target, int result, Error *failure, Error **err);
 
-/* The row of its volume's snapshot. */
-SnapshotRow *migration_snapshot_row(const InstanceSnapshot *snapshot);
+/* The row of its volume's snapshot; borrowed. */
+const SnapshotRow *migration_target_row(
+    const MigrationTarget *target, const InstanceSnapshot *snapshot);

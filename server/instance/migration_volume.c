@@ -140,16 +140,13 @@ static int receive_new(
 	uint64_t limit;
 	g_autoptr(VolumeArrival) arrival = NULL;
 	g_autoptr(Config) config = config_copy(wish->config);
-	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
-	    (GDestroyNotify)snapshot_row_free);
 	volume_config_adopt(pool_driver(wish->pool), config);
 	if (plan_size(t, config, &limit, err) < 0 ||
 	    custom_check_new(wish->pool, volume, config, err) < 0)
 		return -1;
-	for (guint n = 0; n < t->snapshots->len; n++)
-		g_ptr_array_add(rows, migration_snapshot_row(t->snapshots->pdata[n]));
 	if (migration_target_fill(t, wish->pool, volume, config, limit, &arrival, err) < 0 ||
-	    volume_arrival_finish(arrival, wish->description, &(VolumeRows){ .snapshots = rows }, err) < 0)
+	    volume_arrival_finish(
+		arrival, wish->description, &(VolumeRows){ .snapshots = t->rows }, err) < 0)
 		return -1;
 	schedule_changed(operation_daemon(t->op));
 	return 0;

@@ -137,6 +137,8 @@ Runtime *instance_runtime(Instance *i); /* new reference or NULL */
 char *runtime_directory(const Instance *i);
 void runtime_directory_remove(Instance *i);
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
+/* What DIRECTORY/state tells of a container, NULL when that is not alive. */
+int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err);
 void runtime_publish(Instance *i, Runtime *runtime); /* takes the reference; watches it */
 /* Waits for the monitor's end; FALSE on timeout. -1: for ever. */
 gboolean runtime_wait(Runtime *r, int timeout_ms);
@@ -157,9 +159,16 @@ int snapshot_create_locked(
     Instance *i, const struct InstanceSnapshotSpec *spec, char **ret_name, Error **err);
 void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 
+/* devices.c */
+/* All or none: one that was not started must not be stopped, for what it counts may be another's.
+ */
+int devices_start(const DeviceHost *host, DeviceStart *out, Error **err);
+void devices_started(const DeviceHost *host);
+void devices_stop(const DeviceHost *host);
+/* At the server's start, of an instance that runs since before. */
+void devices_adopt(Instance *i);
+
 /* power.c */
-/* At start, of a container that runs since before: its devices. */
-void power_adopt(Instance *i);
 int power_start_locked(Instance *i, Error **err);
 /* Stops it with its processes kept on disk (checkpoint.h). */
 int power_save_locked(Instance *i, Error **err);

@@ -1,6 +1,6 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
-#include "server/instance/private.h"
 #include "server/instance/checkpoint.h"
+#include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -134,13 +134,21 @@ static Runtime *read_state(Daemon *d, const char *directory)
 	return g_steal_pointer(&r);
 }
 
+int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err)
+{
+	g_autofree char *directory = runtime_directory(i);
+	*ret_runtime = read_state(i->daemon, directory);
+	return 0;
+}
+
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 {
 	g_autofree char *directory = runtime_directory(i);
 	*ret_runtime = NULL;
-	if (i->type != INSTANCE_CONTAINER || !g_file_test(directory, G_FILE_TEST_IS_DIR))
+	if (!g_file_test(directory, G_FILE_TEST_IS_DIR))
 		return 0;
-	*ret_runtime = read_state(i->daemon, directory);
+	if (instance_driver(i)->adopt(i, ret_runtime, err) < 0)
+		return -1;
 	if (!*ret_runtime) { /* it ended while nobody looked */
 		checkpoint_settle(i);
 		power_cleanup_locked(i);

@@ -1,7 +1,7 @@
 #include "server/instance/state.h"
 #include "server/instance/cgroup.h"
 #include "server/instance/flow.h"
-#include "server/instance/private.h"
+#include "server/instance/driver.h"
 #include "server/sys/netlink.h"
 #include "sdk/base/units.h"
 #include <string.h>
@@ -131,6 +131,16 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 	link_list_free(list);
 }
 
+void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
+{
+	out->processes = cgroup_version("pids") != CGROUP_NONE ?
+	    cgroup_read_number("pids", r->cgroup, "pids.current") :
+	    -1;
+	out->cpu->usage = read_cpu(r);
+	read_memory(i, r, out->memory);
+	read_network(i, r, arena, out);
+}
+
 static void read_disk(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
@@ -168,10 +178,5 @@ void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceSta
 	if (!r)
 		return;
 	out->pid = r->init;
-	out->processes = cgroup_version("pids") != CGROUP_NONE ?
-	    cgroup_read_number("pids", r->cgroup, "pids.current") :
-	    -1;
-	out->cpu->usage = read_cpu(r);
-	read_memory(i, r, out->memory);
-	read_network(i, r, arena, out);
+	instance_driver(i)->state(i, r, arena, out);
 }

@@ -429,7 +429,7 @@ static void adopt(Instance *i, Runtime *runtime)
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_mount(
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
-	power_adopt(i);
+	devices_adopt(i);
 	runtime_publish(i, runtime);
 	if (i->stateful) /* the daemon ended between its start and this note */
 		checkpoint_settle(i);

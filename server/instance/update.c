@@ -1,7 +1,8 @@
 /* Changing configuration, devices and profiles, on a running instance too. */
 #include "server/instance/backup_index.h"
+#include "server/instance/driver.h"
 #include "server/instance/flow.h"
-#include "server/instance/private.h"
+#include "server/instance/cloud_init.h"
 #include "server/image/metadata.h"
 #include "server/key/key.h"
 #include "server/project/project.h"
@@ -296,8 +297,7 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 	    instance_check(
 		i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
-	if (running && (apparmor_reload(i, before->expanded, i->expanded, err) < 0 ||
-	    limits_apply(i, before->expanded, i->expanded, err) < 0))
+	if (running && instance_driver(i)->update(i, before->expanded, i->expanded, err) < 0)
 		return -1;
 	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {
 		g_autoptr(GHashTable) wanted = instance_expanded_devices(i);
@@ -305,7 +305,9 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 		return -1;
 	}
 	snapshot_schedule_changed(i);
-	return note_next_idmap(i, err);
+	return note_next_idmap(i, err) < 0 ?
+	    -1 :
+	    cloud_init_note_change(i, before->expanded, before->expanded_devices, err);
 }
 
 int instance_update_locked(Instance *i, const InstanceChange *change, Error **err)
@@ -325,9 +327,8 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 	if (result == 0)
 		result = row_update(i, err);
 	if (result < 0) {
-		limits_apply(i, i->expanded, before.expanded, NULL);
 		if (instance_running(i))
-			apparmor_reload(i, i->expanded, before.expanded, NULL);
+			instance_driver(i)->update(i, i->expanded, before.expanded, NULL);
 		restore(i, &before);
 	}
 	g_mutex_lock(&i->lock);

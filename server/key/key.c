@@ -25,27 +25,24 @@ static const Key *const tables[KEY_SCOPES] = {
 };
 
 /* What older or other systems knew. Names that end in '.' stand for all that begin so. */
-typedef struct Removed {
-	KeyScope scope;
-	const char *name;
-	const char *instead;
-} Removed;
-
-static const Removed removed[] = {
-	{KEY_SERVER, "core.trust_password", "clients are added with one-time tokens: \"incus config trust add\""},
-	{KEY_SERVER, "candid.", "use OpenID Connect (oidc.issuer, oidc.client.id)"},
-	{KEY_SERVER, "rbac.", "restrict client certificates to projects instead"},
-	{KEY_SERVER, "maas.", "addresses are managed by the networks themselves"},
-	{KEY_INSTANCE, "maas.", "addresses are managed by the networks themselves"},
-	{KEY_NETWORK, "maas.", "addresses are managed by the networks themselves"},
-	{KEY_DEVICE, "maas.", "addresses are managed by the networks themselves"},
-	{KEY_NETWORK, "fan.", "use a tunnel (tunnel.NAME.protocol=vxlan) or an OVN network"},
-	{KEY_NETWORK, "bridge.mode", "every bridge is a standard one; use a tunnel or an OVN network instead of fan"},
-	{KEY_INSTANCE, "security.devlxd", "the key is called security.guestapi"},
-	{KEY_INSTANCE, "security.devlxd.images", "the key is called security.guestapi.images"},
-	{KEY_SERVER, "core.shiftfs", "idmapped mounts are used where the kernel has them"},
-	{KEY_INSTANCE, "security.shiftfs", "idmapped mounts are used where the kernel has them"},
-	{KEY_POOL, "volume.lvm.shiftfs", "idmapped mounts are used where the kernel has them"},
+static const KeyRemoved removed[] = {
+	{KEY_SERVER, "core.trust_password", "clients are added with one-time tokens: \"incus config trust add\"", NULL},
+	{KEY_SERVER, "candid.", "use OpenID Connect (oidc.issuer, oidc.client.id)", NULL},
+	{KEY_SERVER, "rbac.", "restrict client certificates to projects instead", NULL},
+	{KEY_SERVER, "maas.", "addresses are managed by the networks themselves", NULL},
+	{KEY_INSTANCE, "maas.", "addresses are managed by the networks themselves", NULL},
+	{KEY_NETWORK, "maas.", "addresses are managed by the networks themselves", NULL},
+	{KEY_DEVICE, "maas.", "addresses are managed by the networks themselves", NULL},
+	{KEY_NETWORK, "fan.", "use a tunnel (tunnel.NAME.protocol=vxlan) or an OVN network", NULL},
+	{KEY_NETWORK, "bridge.mode", "every bridge is a standard one; use a tunnel or an OVN network instead of fan", NULL},
+	{KEY_INSTANCE, "security.devlxd", "the key is called security.guestapi", "security.guestapi"},
+	{KEY_INSTANCE, "security.devlxd.images", "the key is called security.guestapi.images", "security.guestapi.images"},
+	{KEY_INSTANCE, "volatile.vm.uuid", "the key is called volatile.uuid", "volatile.uuid"},
+	{KEY_INSTANCE, "limits.network.priority", "it needs a control group that hosts no longer have; use limits.priority of the nic", NULL},
+	{KEY_INSTANCE, "boot.debug_edk2", "firmware is not debugged through a key", NULL},
+	{KEY_SERVER, "core.shiftfs", "idmapped mounts are used where the kernel has them", NULL},
+	{KEY_INSTANCE, "security.shiftfs", "idmapped mounts are used where the kernel has them", NULL},
+	{KEY_POOL, "volume.lvm.shiftfs", "idmapped mounts are used where the kernel has them", NULL},
 };
 
 const Key *key_table(KeyScope scope)
@@ -103,16 +100,24 @@ const Key *key_find(KeyScope scope, const char *kind, const char *name)
 	return NULL;
 }
 
-static int unknown(KeyScope scope, const char *name, Error **err)
+const KeyRemoved *key_removed(KeyScope scope, const char *name)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(removed); i++) {
 		size_t length = strlen(removed[i].name);
 		gboolean all = removed[i].name[length - 1] == '.';
 		if (removed[i].scope == scope &&
 		    (all ? strncmp(removed[i].name, name, length) : strcmp(removed[i].name, name)) == 0)
-			return error_set(err, ERROR_INVALID, "Configuration key \"%s\" is no longer supported: %s", name,
-			    removed[i].instead);
+			return &removed[i];
 	}
+	return NULL;
+}
+
+static int unknown(KeyScope scope, const char *name, Error **err)
+{
+	const KeyRemoved *gone = key_removed(scope, name);
+	if (gone)
+		return error_set(err, ERROR_INVALID, "Configuration key \"%s\" is no longer supported: %s", name,
+		    gone->instead);
 	return error_set(err, ERROR_INVALID, "Unknown configuration key: %s", name);
 }
 

@@ -48,6 +48,16 @@ typedef struct Key {
 	const char *help;         /* one sentence */
 } Key;
 
+/* A key that LXD or older releases had. */
+typedef struct KeyRemoved {
+	KeyScope scope;
+	const char *name;    /* ends with '.': all that begin so */
+	const char *instead; /* for people */
+	const char *renamed; /* the key that has its meaning now; NULL: none */
+} KeyRemoved;
+/* NULL: it is not one of them (which does not say that it is known). */
+const KeyRemoved *key_removed(KeyScope scope, const char *name);
+
 /* Rows of a scope, ended by a row without name. */
 const Key *key_table(KeyScope scope);
 /* NULL when there is none. kind NULL: any. Exact names win over patterns. */

@@ -243,13 +243,14 @@ int project_verify_network(Tx *tx, int64_t project, Error **err)
 	return verify_limit(tx, project, LIMIT_OF_NETWORK, err);
 }
 
-static gboolean restrictions_differ(const Config *a, const Config *b)
+/* word: how the keys begin that are looked at. */
+static gboolean restrictions_differ(const Config *a, const Config *b, const char *word)
 {
 	GHashTableIter iter;
 	void *key, *value;
 	g_hash_table_iter_init(&iter, (GHashTable *)a);
 	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (g_str_has_prefix(key, "restricted") &&
+		if (g_str_has_prefix(key, word) &&
 		    g_strcmp0(config_get(b, key), value) != 0)
 			return TRUE;
 	return FALSE;
@@ -262,10 +263,14 @@ int project_verify_change(Tx *tx, int64_t project, const Config *before, Error *
 		return -1;
 	if (!content)
 		return 0;
-	gboolean differ = restrictions_differ(before, content->project->config) ||
-			  restrictions_differ(content->project->config, before);
-	if (differ && (check_holder(content, content->instances, -1, err) < 0 ||
-			  check_holder(content, content->profiles, -1, err) < 0))
+	const Config *now = content->project->config;
+	gboolean differ = restrictions_differ(before, now, "restricted") ||
+	    restrictions_differ(now, before, "restricted");
+	/* A profile that nobody has yet does no harm: the switch may come before what it allows. */
+	gboolean rules_differ = restrictions_differ(before, now, "restricted.") ||
+	    restrictions_differ(now, before, "restricted.");
+	if ((differ && check_holder(content, content->instances, -1, err) < 0) ||
+	    (rules_differ && check_holder(content, content->profiles, -1, err) < 0))
 		return -1;
 	return limits_check(content, 0, before, err);
 }

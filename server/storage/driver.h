@@ -61,6 +61,7 @@ typedef struct DriverVolume {
 	const char *snapshot;   /* NULL: the volume itself */
 	const char *path;       /* absolute path of its directory, also where it is mounted */
 	const Config *config;   /* never NULL; "size" among others */
+	gboolean foreign;       /* volume_receive: the stream is a stranger's */
 } DriverVolume;
 
 typedef struct DriverResources {

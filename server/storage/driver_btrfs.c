@@ -65,8 +65,10 @@ static int btrfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Err
 {
 	g_autofree char *snapshots =
 	    driver_path(pool->path, volume->type, volume->place, volume->name, "");
-	g_autofree char *half = btrfs_backup_folder(pool, volume);
-	if ((volume->place == PLACE_UNFINISHED && subvolume_delete(half, err) < 0) ||
+	g_autofree char *half = btrfs_backup_folder(pool, volume),
+			*arriving = btrfs_receive_folder(pool, volume);
+	if ((volume->place == PLACE_UNFINISHED &&
+		(subvolume_delete(half, err) < 0 || subvolume_delete(arriving, err) < 0)) ||
 	    subvolume_delete(snapshots, err) < 0 || subvolume_delete(volume->path, err) < 0)
 		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",
 		    volume->name, pool->name);

@@ -3,16 +3,12 @@
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
-#include "sdk/base/spawn.h"
 #include "server/storage/backup_stream.h"
 #include "server/storage/driver_btrfs_private.h"
 #include "server/storage/subvolume.h"
-#include "server/storage/unpack.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- there ---- */
 
@@ -112,31 +108,9 @@ int btrfs_backup_send(DriverPool *pool, const DriverVolume *volume, const Backup
 /* ---- back ---- */
 
 /* What was received waits, untouched, for the streams that go on from it: "@NUMBER". */
-enum { KEPT_MARK = '@' };
-
 static char *kept_path(const char *folder, guint number)
 {
-	return g_strdup_printf("%s/%c%u", folder, KEPT_MARK, number);
-}
-
-/* The one subvolume that a stream has just made. */
-static char *received(const char *folder, Error **err)
-{
-	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-	g_autofree char *path = NULL;
-	const char *name;
-	guint found = 0;
-	while (dir && (name = g_dir_read_name(dir))) {
-		if (name[0] == KEPT_MARK)
-			continue;
-		g_free(path);
-		path = g_build_filename(folder, name, NULL);
-		found++;
-	}
-	if (found == 1 && subvolume_is(path))
-		return g_steal_pointer(&path);
-	error_set(err, ERROR_INVALID, "The stream does not hold one volume");
-	return NULL;
+	return g_strdup_printf("%s/%c%u", folder, BTRFS_KEPT_MARK, number);
 }
 
 char *btrfs_backup_folder(const DriverPool *pool, const DriverVolume *volume)
@@ -146,57 +120,15 @@ char *btrfs_backup_folder(const DriverPool *pool, const DriverVolume *volume)
 	return driver_path(pool->path, volume->type, PLACE_UNFINISHED, name, NULL);
 }
 
-/* `btrfs receive` follows the links that a stream has made before, so it must not see more than
- * what it makes; and it finds a stream's parent only within its root, which must be a subvolume.
- * So all streams of a volume are received into one. */
 int btrfs_backup_receive(DriverPool *pool, const DriverVolume *volume, const BackupStream *stream,
     guint number, int fd, Error **err)
 {
 	g_autofree char *folder = btrfs_backup_folder(pool, volume);
 	g_autofree char *kept = kept_path(folder, number);
-	const char *const argv[] = { "btrfs", "-q", "receive", "-C", "-e", folder, NULL };
-	Spawn spawn = { .argv = argv, .stdin_fd = fd };
-	if (!subvolume_is(folder) && subvolume_create(folder, err) < 0)
-		return -1;
-	if (spawn_run(&spawn, NULL, NULL, err) < 0)
-		return -1;
-	g_autofree char *path = received(folder, err);
-	if (!path)
-		return -1;
-	return renameat2(AT_FDCWD, path, AT_FDCWD, kept, RENAME_NOREPLACE) == 0 ?
-	    0 :
-	    error_errno(err, ERROR_INTERNAL, errno, "Cannot keep \"%s\"", kept);
+	return btrfs_receive(folder, fd, kept, err);
 }
 
 /* ---- into place ---- */
-
-/* Nodes of devices are doors to the host, as in any archive. */
-static int drop_devices(const char *path, Error **err)
-{
-	autofd int fd = file_open_directory(path, err);
-	return fd < 0 ? -1 : unpack_drop_devices(fd, err);
-}
-
-/* `..` of a subvolume is its own, so that it moves only while it can be written to. */
-static int open_up(const char *path, Error **err)
-{
-	return subvolume_set_read_only(path, FALSE, err) < 0 ? -1 : drop_devices(path, err);
-}
-
-/* An empty directory stands where it was. */
-static int place_inner(int outermost, const char *path, const char *inner, Error **err)
-{
-	const char *name;
-	autofd int parent = open_up(path, err) < 0 ?
-	    -1 :
-	    file_open_parent(outermost, inner, FILE_LINKS_NONE, &name, err);
-	if (parent < 0)
-		return -1;
-	unlinkat(parent, name, AT_REMOVEDIR);
-	return renameat2(AT_FDCWD, path, parent, name, RENAME_NOREPLACE) == 0 ?
-	    0 :
-	    error_errno(err, ERROR_INVALID, errno, "Cannot place the subvolume \"%s\"", inner);
-}
 
 typedef struct Part {
 	const BackupStream *stream;
@@ -226,7 +158,7 @@ static int assemble(const char *folder, const char *path, const GPtrArray *strea
     const char *snapshot, Error **err)
 {
 	g_autoptr(GArray) parts = parts_of(streams, snapshot);
-	if (open_up(path, err) < 0)
+	if (btrfs_open_up(path, TRUE, err) < 0)
 		return -1;
 	autofd int outermost = file_open_directory(path, err);
 	if (outermost < 0)
@@ -234,7 +166,8 @@ static int assemble(const char *folder, const char *path, const GPtrArray *strea
 	for (guint n = 0; n < parts->len; n++) {
 		const Part *part = &g_array_index(parts, Part, n);
 		g_autofree char *kept = kept_path(folder, part->number);
-		if (place_inner(outermost, kept, part->stream->inner, err) < 0)
+		if (btrfs_open_up(kept, TRUE, err) < 0 ||
+		    btrfs_place_inner(outermost, kept, part->stream->inner, err) < 0)
 			return -1;
 	}
 	for (guint n = 0; n < parts->len; n++) {

@@ -1,3 +1,4 @@
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
 #include "server/storage/driver_btrfs_private.h"
@@ -124,6 +125,15 @@ static int empty_directory(const char *path, Error **err)
 	return 0;
 }
 
+/* The pool is gone all the same. */
+static void wipe_left(const DriverPool *pool, const char *device)
+{
+	g_autoptr(Error) error = NULL;
+	if (filesystem_wipe(device, &error) < 0)
+		log_warn("The device of a deleted pool still looks like one", "pool", pool->name,
+		    "device", device, "err", error->message);
+}
+
 int btrfs_pool_delete(DriverPool *pool, Error **err)
 {
 	/* Unmounted, the source is not looked at: whose it is cannot be known. */
@@ -135,7 +145,7 @@ int btrfs_pool_delete(DriverPool *pool, Error **err)
 	if (filesystem_unmount(pool->path, err) < 0)
 		return -1;
 	if (ours && kind == SOURCE_DEVICE)
-		return filesystem_wipe(source, err);
+		wipe_left(pool, source);
 	if (kind == SOURCE_LOOP && unlink(pool->loop_file) < 0 && errno != ENOENT)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot remove the loop file \"%s\"",
 		    pool->loop_file);

@@ -1,6 +1,5 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
-#include "sdk/base/spawn.h"
 #include "server/storage/driver_btrfs_private.h"
 #include "server/storage/subvolume.h"
 #include <errno.h>
@@ -149,56 +148,6 @@ static int read_list(int fd, GPtrArray **ret_list, Error **err)
 	return 0;
 }
 
-/* The one subvolume that a stream has made in a folder (g_free). */
-static char *received(const char *folder, Error **err)
-{
-	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-	const char *name = dir ? g_dir_read_name(dir) : NULL;
-	g_autofree char *path = name ? g_build_filename(folder, name, NULL) : NULL;
-	if (!path || g_dir_read_name(dir) || !subvolume_is(path)) {
-		error_set(err, ERROR_INVALID, "The stream does not hold one volume");
-		return NULL;
-	}
-	return g_steal_pointer(&path);
-}
-
-/* The next of the streams that follow each other. */
-static int receive_one(const char *folder, guint number, int fd, char **ret_path, Error **err)
-{
-	g_autofree char *own = g_strdup_printf("%s/%u", folder, number);
-	const char *const argv[] = { "btrfs", "-q", "receive", "-e", own, NULL };
-	Spawn spawn = { .argv = argv, .stdin_fd = fd };
-	if (file_mkdir_all(own, 0700, err) < 0 || spawn_run(&spawn, NULL, NULL, err) < 0)
-		return -1;
-	return (*ret_path = received(own, err)) ? 0 : -1;
-}
-
-/* `..` of a subvolume is its own, so that it moves only while it can be written to. */
-static int place_root(const char *path, const DriverVolume *volume, Error **err)
-{
-	if (subvolume_set_read_only(path, FALSE, err) < 0)
-		return -1;
-	if (renameat2(AT_FDCWD, path, AT_FDCWD, volume->path, RENAME_NOREPLACE) < 0)
-		return error_errno(err, errno == EEXIST ? ERROR_EXISTS : ERROR_INTERNAL, errno,
-		    "Cannot move \"%s\" to \"%s\"", path, volume->path);
-	return 0;
-}
-
-static int place_inner(int root, const char *path, const SubvolumeInner *inner, Error **err)
-{
-	const char *name;
-	if (subvolume_set_read_only(path, FALSE, err) < 0)
-		return -1;
-	autofd int parent = file_open_parent(root, inner->path, FILE_LINKS_NONE, &name, err);
-	if (parent < 0)
-		return -1;
-	unlinkat(parent, name, AT_REMOVEDIR); /* what stood for it */
-	return renameat2(AT_FDCWD, path, parent, name, RENAME_NOREPLACE) == 0 ?
-	    0 :
-	    error_errno(
-		err, ERROR_INTERNAL, errno, "Cannot place the subvolume \"%s\"", inner->path);
-}
-
 /* Those inside become what they were once all are there. */
 static int seal_inner(const char *root, const GPtrArray *list, Error **err)
 {
@@ -212,54 +161,82 @@ static int seal_inner(const char *root, const GPtrArray *list, Error **err)
 }
 
 static int receive_inner(
-    const char *folder, const char *root_path, const GPtrArray *list, int fd, Error **err)
+    const char *folder, const DriverVolume *volume, const GPtrArray *list, int fd, Error **err)
 {
-	autofd int root = file_open_directory(root_path, err);
+	g_autofree char *kept = g_strdup_printf("%s/%cinner", folder, BTRFS_KEPT_MARK);
+	autofd int root = file_open_directory(volume->path, err);
 	if (root < 0)
 		return -1;
 	for (guint i = 0; i < list->len; i++) {
-		g_autofree char *path = NULL;
-		if (receive_one(folder, i + 1, fd, &path, err) < 0 ||
-		    place_inner(root, path, list->pdata[i], err) < 0)
+		const SubvolumeInner *inner = list->pdata[i];
+		if (btrfs_receive(folder, fd, kept, err) < 0 ||
+		    btrfs_open_up(kept, volume->foreign, err) < 0 ||
+		    btrfs_place_inner(root, kept, inner->path, err) < 0)
 			return -1;
 	}
-	return seal_inner(root_path, list, err);
+	return seal_inner(volume->path, list, err);
 }
 
-/* The next stream since a snapshot finds it by what was received, which the kernel takes from a
- * subvolume that becomes writable. */
-static int seal_root(const DriverVolume *volume, const SubvolumeReceived *identity, Error **err)
+/* A snapshot is what the next stream goes on from: that stays as it came, and this is a copy. */
+static int place_root(const char *kept, const DriverVolume *volume, Error **err)
 {
+	if (volume->snapshot) {
+		if (subvolume_snapshot(kept, volume->path, FALSE, err) < 0)
+			return -1;
+	} else if (subvolume_set_read_only(kept, FALSE, err) < 0) {
+		return -1;
+	} else if (renameat2(AT_FDCWD, kept, AT_FDCWD, volume->path, RENAME_NOREPLACE) < 0) {
+		return error_errno(err, errno == EEXIST ? ERROR_EXISTS : ERROR_INTERNAL, errno,
+		    "Cannot move \"%s\" to \"%s\"", kept, volume->path);
+	}
+	if (btrfs_open_up(volume->path, volume->foreign, err) == 0)
+		return 0;
+	subvolume_delete(volume->path, NULL);
+	return -1;
+}
+
+/* A later stream since a snapshot finds it by what was received, which a copy does not have. */
+static int seal_root(const char *kept, const DriverVolume *volume, Error **err)
+{
+	SubvolumeReceived identity;
 	if (!volume->snapshot)
 		return 0;
-	return subvolume_set_received(volume->path, identity, err) < 0 ?
+	return subvolume_get_received(kept, &identity, err) < 0 ||
+		subvolume_set_received(volume->path, &identity, err) < 0 ?
 	    -1 :
 	    subvolume_set_read_only(volume->path, TRUE, err);
 }
 
 static int receive_all(const char *folder, const DriverVolume *volume, int fd, Error **err)
 {
-	SubvolumeReceived identity;
-	g_autofree char *path = NULL;
 	g_autoptr(GPtrArray) list = NULL;
-	if (read_list(fd, &list, err) < 0 || receive_one(folder, 0, fd, &path, err) < 0 ||
-	    subvolume_get_received(path, &identity, err) < 0 || place_root(path, volume, err) < 0)
+	g_autofree char *kept = volume->snapshot ?
+	    g_strdup_printf("%s/%c-%s", folder, BTRFS_KEPT_MARK, volume->snapshot) :
+	    g_strdup_printf("%s/%cvolume", folder, BTRFS_KEPT_MARK);
+	if (read_list(fd, &list, err) < 0 || btrfs_receive(folder, fd, kept, err) < 0 ||
+	    place_root(kept, volume, err) < 0)
 		return -1;
-	if (receive_inner(folder, volume->path, list, fd, err) == 0 &&
-	    seal_root(volume, &identity, err) == 0)
+	if (receive_inner(folder, volume, list, fd, err) == 0 &&
+	    seal_root(kept, volume, err) == 0)
 		return 0;
 	subvolume_delete(volume->path, NULL);
 	return -1;
 }
 
-int btrfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)
+char *btrfs_receive_folder(const DriverPool *pool, const DriverVolume *volume)
 {
 	/* No volume can have such a name; what a crash leaves there is swept. */
 	g_autofree char *name = g_strconcat(volume->name, "~receive", NULL);
-	g_autofree char *folder = driver_path(
-	    pool->path, volume->type, PLACE_UNFINISHED, name, NULL);
-	if (subvolume_delete(folder, err) < 0 || file_mkdir_all(folder, 0700, err) < 0)
+	return driver_path(pool->path, volume->type, PLACE_UNFINISHED, name, NULL);
+}
+
+/* Snapshots come first, each since the one before. */
+int btrfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)
+{
+	g_autofree char *folder = btrfs_receive_folder(pool, volume);
+	if (receive_all(folder, volume, fd, err) < 0) {
+		subvolume_delete(folder, NULL);
 		return -1;
-	int result = receive_all(folder, volume, fd, err);
-	return subvolume_delete(folder, result == 0 ? err : NULL) < 0 ? -1 : result;
+	}
+	return volume->snapshot ? 0 : subvolume_delete(folder, err);
 }

@@ -57,6 +57,9 @@ int filesystem_probe(const char *device, char **ret_type, Error **err)
 	return 0;
 }
 
+/* Of what the kernel tells nobody about. */
+enum { TRIES = 50, PAUSE_US = 20000 };
+
 int filesystem_check_blank(const char *device, Error **err)
 {
 	g_autofree char *type = NULL;
@@ -68,8 +71,25 @@ int filesystem_check_blank(const char *device, Error **err)
 		    : 0;
 }
 
+/* What is mounted in another namespace writes its signature again when it leaves; containers that
+ * are starting hold every mount of the host for a moment. */
+static int wait_unused(const char *device, Error **err)
+{
+	for (int tries = 0;; tries++) {
+		autofd int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+		if (fd >= 0)
+			return 0;
+		if (errno != EBUSY || tries == TRIES)
+			return error_errno(err, errno == EBUSY ? ERROR_BUSY : ERROR_INTERNAL, errno,
+			    "Cannot wipe \"%s\"", device);
+		g_usleep(PAUSE_US);
+	}
+}
+
 int filesystem_wipe(const char *device, Error **err)
 {
+	if (wait_unused(device, err) < 0)
+		return -1;
 	const char *const argv[] = {"wipefs", "-a", "-f", "-q", device, NULL};
 	return program_run_vector(argv, err);
 }
@@ -254,7 +274,6 @@ int filesystem_bind(const char *source, const char *path, Error **err)
  * tells nobody when it has left. */
 static gboolean unmount_patiently(const char *path)
 {
-	enum { TRIES = 50, PAUSE_US = 20000 };
 	for (int tries = 0; umount2(path, UMOUNT_NOFOLLOW) < 0; tries++) {
 		if (errno != EBUSY || tries == TRIES)
 			return FALSE;

@@ -12,7 +12,7 @@ int filesystem_supported(const char *type, Error **err);
 int filesystem_probe(const char *device, char **ret_type, Error **err);
 /* The same for a new pool: ERROR_INVALID unless it is blank. */
 int filesystem_check_blank(const char *device, Error **err);
-/* Takes away every signature. */
+/* Takes away every signature. ERROR_BUSY while it is mounted, in whatever namespace. */
 int filesystem_wipe(const char *device, Error **err);
 /* "ext4", "xfs" or "btrfs": others are ERROR_INVALID. Over whatever is there. label may be NULL.
  * zeroed: what was never written reads as zeroes, as on thin volumes; tables of inodes are then not

@@ -2,6 +2,7 @@
 /*
  * rsync over a socket, as Incus starts it at both ends of a migration: the sender is the client,
  * whose words the other side does not hear, so both command lines have to be what they agreed on.
+ * The other end is a stranger: our rsync is confined to the directory.
  */
 #include "sdk/base/error.h"
 #include <glib.h>
@@ -9,7 +10,6 @@
 typedef struct RsyncOptions {
 	gboolean xattrs, delete, compress; /* negotiated features */
 	gboolean vanishing;		   /* files may go while they are sent */
-	const char *wire; /* sender: program and argument that join rsync to fd 3 */
 	gboolean (*cancelled)(void *data); /* may be NULL */
 	void *data;
 } RsyncOptions;

@@ -17,7 +17,7 @@ typedef struct Described {
 typedef struct DescribeCall {
 	Pool *pool;
 	const VolumeQuery *query;
-	const char *custom_project;
+	const char *custom_project, *image_project;
 	int64_t type; /* -1: any */
 	Arena *arena;
 	GPtrArray *volumes;
@@ -72,17 +72,21 @@ static void add_row(DescribeCall *call, Rows *rows)
 		add_instance_user(d);
 }
 
-/* A custom volume that a move is copying, or has left behind, is nobody's. */
+/* A custom volume that a move is copying, or has left behind, is nobody's; a project sees what is
+ * unpacked of its own images. */
 #define WANTED                                                                                               \
 	" JOIN projects p ON p.id = v.project_id"                                                            \
 	" WHERE v.storage_pool_id = ? AND (? < 0 OR v.type = ?) AND (? IS NULL OR v.name = ?)"               \
-	" AND (? IS NULL OR v.type = 1 OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?))" \
+	" AND (? IS NULL OR (v.type = 2 AND p.name = ?) OR (v.type IN (0, 3) AND p.name = ?)"                \
+	" OR (v.type = 1 AND EXISTS (SELECT 1 FROM images m JOIN projects q ON q.id = m.project_id"          \
+	" WHERE m.fingerprint = v.name AND q.name = ?)))"                                                    \
 	" AND NOT (v.type = 2 AND EXISTS (SELECT 1 FROM storage_volumes_config m"                            \
 	" WHERE m.storage_volume_id = v.id AND m.key = '" VOLUME_MOVING "'))"
-#define WANTED_FORMAT "iiisssss"
+#define WANTED_FORMAT "iiissssss"
 #define WANTED_VALUES(call)                                                                        \
 	(call)->pool->id, (call)->type, (call)->type, (call)->query->name, (call)->query->name,    \
-	    (call)->query->project, (call)->custom_project, (call)->query->project
+	    (call)->query->project, (call)->custom_project, (call)->query->project,                \
+	    (call)->image_project
 
 /* Volumes and their snapshots share one space of ids. */
 static int load_volumes(Tx *tx, DescribeCall *call, Error **err)
@@ -189,7 +193,7 @@ int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *
     Pb__StorageVolume ***ret_volumes, Error **err)
 {
 	DescribeCall call = { .pool = pool, .query = query, .type = -1, .arena = arena };
-	g_autofree char *custom = NULL;
+	g_autofree char *custom = NULL, *images = NULL;
 	VolumeType type;
 	if (query->type) {
 		if (volume_type_parse(query->type, &type, err) < 0)
@@ -197,10 +201,12 @@ int volume_describe(Pool *pool, const VolumeQuery *query, Arena *arena, size_t *
 		call.type = (int64_t)type;
 	}
 	if (query->project &&
-	    project_effective(pool->daemon, query->project, PROJECT_STORAGE_VOLUMES, &custom, err) <
-		0)
+	    (project_effective(
+		 pool->daemon, query->project, PROJECT_STORAGE_VOLUMES, &custom, err) < 0 ||
+		project_effective(pool->daemon, query->project, PROJECT_IMAGES, &images, err) < 0))
 		return -1;
 	call.custom_project = custom;
+	call.image_project = images;
 	g_autoptr(GPtrArray) volumes = call.volumes = g_ptr_array_new_with_free_func(
 	    described_free);
 	g_autoptr(GHashTable) by_id = call.by_id = g_hash_table_new(g_int64_hash, g_int64_equal);

@@ -175,7 +175,7 @@ int volume_arrival_rsync(
 	autofd int dir = file_open_directory(a->path, err);
 	if (dir < 0 || fault_point("volume receive", err) < 0 ||
 	    rsync_receive(a->path, socket, options, err) < 0 ||
-	    (limit && file_usage(dir, &used, err) < 0))
+	    unpack_drop_devices(dir, err) < 0 || (limit && file_usage(dir, &used, err) < 0))
 		return -1;
 	return limit && used > limit ?
 	    error_set(err, ERROR_TOO_LARGE,
@@ -202,6 +202,7 @@ int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
+	call->volume.foreign = TRUE;
 	return a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err);
 }
 

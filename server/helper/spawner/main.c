@@ -88,6 +88,8 @@ int main(int argc, char **argv)
 		return status;
 	if (argc > 1 && strcmp(argv[1], "--wire") == 0) /* more follows that rsync adds */
 		return wire_run(3);
+	if (argc > 1 && strcmp(argv[1], "--confined") == 0)
+		return confine_run(argc - 2, argv + 2);
 	if (argc != 2) {
 		fprintf(stderr, "incus-spawner is started by incusd\n");
 		return 2;

@@ -4,6 +4,7 @@
  * handled in a child of its own, which answers on the request's socket and exits. It holds no state
  * but the user namespaces it made for id maps, so it can die and be started again at any time.
  */
+#include "server/helper/confine.h"
 #include "server/helper/packet.h"
 
 /* One request, in its child. `answer` is the request's socket. */
@@ -77,3 +78,10 @@ int fd_reopen(int fd, int flags);
 /* `incus-spawner --wire`, a program of its own: what rsync starts in place of a remote shell. Bytes
  * between its standard input and output and this socket, until nothing more comes from it. */
 int wire_run(int socket);
+
+/* `incus-spawner --confined ro|rw DIRECTORY PROGRAM...`, a program of its own: runs PROGRAM where
+ * it sees this machine's programs and libraries (/usr and its like, to be read), the directory as
+ * CONFINE_PLACE, which it stands in, this program as CONFINE_SELF, and nothing else: no network, no
+ * other processes, of root's rights only those over files. Its standard fds and 3 are the caller's.
+ * The status is PROGRAM's, 125 when it could not be confined. argv begins behind the first word. */
+int confine_run(int argc, char **argv);

@@ -1,0 +1,8 @@
+#pragma once
+/*
+ * Inside the checks. Each adds to m->findings; what it cannot find out is its failure.
+ */
+#include "migrate/migration.h"
+
+int check_keys(Migration *m, Error **err);    /* check_keys.c: settings and names */
+int check_storage(Migration *m, Error **err); /* check_storage.c: pools, volumes, images, links */

@@ -1,0 +1,238 @@
+/* Every setting and every name against what the server would take. */
+#include "migrate/check.h"
+#include "migrate/rows.h"
+#include "sdk/base/names.h"
+#include "server/key/device_type.h"
+#include <string.h>
+
+/* What a keyed table's rows are called, and of which kind they are: the kind is that of key_check.
+ * Columns: name for people, kind, key, value. */
+static const struct {
+	const char *table, *what, *sql;
+} owners[] = {
+	{ "config", "server", "SELECT '', '', c.key, c.value FROM config c" },
+	{ "projects_config", "project",
+	    "SELECT p.name, '', c.key, c.value FROM projects_config c JOIN projects p ON p.id = c.project_id" },
+	{ "profiles_config", "profile",
+	    "SELECT j.name || '/' || p.name, '', c.key, c.value FROM profiles_config c"
+	    " JOIN profiles p ON p.id = c.profile_id JOIN projects j ON j.id = p.project_id" },
+	{ "profiles_devices_config", "device of profile",
+	    "SELECT j.name || '/' || p.name || ' ' || d.name, '', c.key, c.value FROM profiles_devices_config c"
+	    " JOIN profiles_devices d ON d.id = c.profile_device_id JOIN profiles p ON p.id = d.profile_id"
+	    " JOIN projects j ON j.id = p.project_id" },
+	{ "networks_config", "network",
+	    "SELECT n.name, '', c.key, c.value FROM networks_config c JOIN networks n ON n.id = c.network_id" },
+	{ "storage_pools_config", "storage pool",
+	    "SELECT p.name, p.driver, c.key, c.value FROM storage_pools_config c"
+	    " JOIN storage_pools p ON p.id = c.storage_pool_id" },
+	{ "storage_volumes_config", "volume",
+	    "SELECT p.name || '/' || v.name, p.driver, c.key, c.value FROM storage_volumes_config c"
+	    " JOIN storage_volumes v ON v.id = c.storage_volume_id"
+	    " JOIN storage_pools p ON p.id = v.storage_pool_id" },
+	{ "instances_config", "instance",
+	    "SELECT j.name || '/' || i.name, CASE i.type WHEN 1 THEN 'virtual-machine' ELSE 'container' END,"
+	    " c.key, c.value FROM instances_config c JOIN instances i ON i.id = c.instance_id"
+	    " JOIN projects j ON j.id = i.project_id" },
+	{ "instances_snapshots_config", "snapshot",
+	    "SELECT j.name || '/' || i.name || '/' || s.name,"
+	    " CASE i.type WHEN 1 THEN 'virtual-machine' ELSE 'container' END, c.key, c.value"
+	    " FROM instances_snapshots_config c JOIN instances_snapshots s ON s.id = c.instance_snapshot_id"
+	    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id" },
+	{ "instances_devices_config", "device of instance",
+	    "SELECT j.name || '/' || i.name || ' ' || d.name, '', c.key, c.value FROM instances_devices_config c"
+	    " JOIN instances_devices d ON d.id = c.instance_device_id JOIN instances i ON i.id = d.instance_id"
+	    " JOIN projects j ON j.id = i.project_id" },
+	{ "instances_snapshots_devices_config", "device of snapshot",
+	    "SELECT j.name || '/' || i.name || '/' || s.name || ' ' || d.name, '', c.key, c.value"
+	    " FROM instances_snapshots_devices_config c"
+	    " JOIN instances_snapshots_devices d ON d.id = c.instance_snapshot_device_id"
+	    " JOIN instances_snapshots s ON s.id = d.instance_snapshot_id"
+	    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id" },
+};
+
+static KeyScope scope_of(const char *name)
+{
+	for (const RowTable *table = rows_tables; table->name; table++)
+		if (strcmp(table->name, name) == 0)
+			return table->scope;
+	g_assert_not_reached();
+}
+
+static void check_key(Migration *m, KeyScope scope, const char *kind, const char *where,
+    const char *key, const char *value)
+{
+	const KeyRemoved *removed = key_removed(scope, key);
+	Error *error = NULL;
+	if (removed && g_str_has_prefix(key, "volatile."))
+		return; /* the server's own note, under another name */
+	if (removed)
+		findings_add(m->findings,
+		    m->options->drop_obsolete ? FINDING_NOTE : FINDING_OBSOLETE, "settings", where,
+		    "%s \"%s\": %s", m->options->drop_obsolete ? "Dropped:" : "Obsolete:", key,
+		    removed->instead);
+	else if (key_check(scope, *kind ? kind : NULL, key, value ? value : "", &error) < 0)
+		findings_add_error(m->findings, FINDING_REFUSED, "settings", where, error);
+}
+
+typedef struct KeysCall {
+	Migration *m;
+	const char *what, *sql;
+	KeyScope scope;
+} KeysCall;
+
+static int check_rows(Tx *tx, void *data, Error **err)
+{
+	KeysCall *call = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err, call->sql, "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		const char *name = rows_text(rows, 0);
+		const char *value = rows_null(rows, 3) ? NULL : rows_text(rows, 3);
+		g_autofree char *where = *name ? g_strdup_printf("%s \"%s\"", call->what, name) :
+						 g_strdup(call->what);
+		check_key(
+		    call->m, call->scope, rows_text(rows, 1), where, rows_text(rows, 2), value);
+	}
+	return more;
+}
+
+/* ---- names ---- */
+
+static const struct {
+	const char *table, *column, *what;
+	int (*check)(const char *name, Error **err);
+} names[] = {
+	{ "projects", "name", "project", name_check_project },
+	{ "profiles", "name", "profile", name_check_profile },
+	{ "instances", "name", "instance", name_check_instance },
+	{ "instances_snapshots", "name", "snapshot", name_check_snapshot },
+	{ "instances_devices", "name", "device", name_check_device },
+	{ "profiles_devices", "name", "device", name_check_device },
+	{ "networks", "name", "network", name_check_network },
+	{ "storage_pools", "name", "storage pool", name_check_pool },
+	{ "storage_volumes", "name", "volume", name_check_volume },
+	{ "storage_volumes_snapshots", "name", "snapshot", name_check_snapshot },
+	{ "images", "fingerprint", "image", name_check_fingerprint },
+	{ "images_aliases", "name", "image alias", name_check_image_alias },
+};
+
+static int check_names(Tx *tx, void *data, Error **err)
+{
+	Migration *m = data;
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *sql = g_strdup_printf(
+		    "SELECT DISTINCT %s FROM %s", names[i].column, names[i].table);
+		g_autoptr(Rows) rows = NULL;
+		int more = tx_query(tx, &rows, err, sql, "");
+		while (more >= 0 && (more = rows_next(rows, err)) > 0) {
+			Error *error = NULL;
+			const char *name = rows_null(rows, 0) ? "" : rows_text(rows, 0);
+			g_autofree char *where = g_strdup_printf("%s \"%s\"", names[i].what, name);
+			if (names[i].check(name, &error) < 0)
+				findings_add_error(
+				    m->findings, FINDING_REFUSED, "names", where, error);
+		}
+		if (more < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- kinds that are numbers ---- */
+
+static int check_kinds(Tx *tx, void *data, Error **err)
+{
+	static const char sql[] = "SELECT 'device', name, type FROM instances_devices"
+				  " UNION SELECT 'device', name, type FROM profiles_devices";
+	Migration *m = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err, sql, "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		int number = (int)rows_int(rows, 2);
+		g_autofree char *where = g_strdup_printf(
+		    "%s \"%s\"", rows_text(rows, 0), rows_text(rows, 1));
+		if (number != 0 && strcmp(device_type_from_number(number), "none") == 0)
+			findings_add(m->findings, FINDING_REFUSED, "settings", where,
+			    "There is no device type %d", number);
+	}
+	return more;
+}
+
+/* ---- tables ---- */
+
+static gboolean left_alone(const char *name)
+{
+	for (const RowLeft *left = rows_left; left->name; left++)
+		if (strcmp(left->name, name) == 0)
+			return TRUE;
+	return FALSE;
+}
+
+static const RowTable *table_find(const char *name)
+{
+	for (const RowTable *table = rows_tables; table->name; table++)
+		if (strcmp(table->name, name) == 0)
+			return table;
+	return NULL;
+}
+
+static int check_table(Migration *m, Tx *tx, const char *name, Error **err)
+{
+	int64_t rows;
+	const RowTable *table = table_find(name);
+	if (left_alone(name) || (table && !table->refused) ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") != strlen(name))
+		return 0;
+	g_autofree char *sql = g_strdup_printf("SELECT count(*) FROM %s", name);
+	if (tx_int(tx, &rows, err, sql, "") < 0)
+		return -1;
+	if (rows > 0 && (!table || table->what))
+		findings_add(m->findings, FINDING_REFUSED, "settings",
+		    table ? table->what : "LXD's database",
+		    table ? "%" G_GINT64_FORMAT " of them cannot be moved: delete them first" :
+			    "%" G_GINT64_FORMAT " rows of the unknown table \"%s\"",
+		    rows, name);
+	return 0;
+}
+
+static int check_tables(Tx *tx, void *data, Error **err)
+{
+	Migration *m = data;
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err, "SELECT name FROM sqlite_master WHERE type = 'table'", "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		g_ptr_array_add(list, g_strdup(rows_text(rows, 0)));
+	for (guint i = 0; more == 0 && i < list->len; i++)
+		more = check_table(m, tx, list->pdata[i], err);
+	return more;
+}
+
+int check_keys(Migration *m, Error **err)
+{
+	guint before = findings_count(m->findings, FINDING_OBSOLETE) +
+	    findings_count(m->findings, FINDING_REFUSED);
+	for (size_t i = 0; i < G_N_ELEMENTS(owners); i++) {
+		KeysCall call = { m, owners[i].what, owners[i].sql, scope_of(owners[i].table) };
+		gboolean local = strcmp(owners[i].table, "config") == 0;
+		if (db_read(m->lxd->db, check_rows, &call, err) < 0 ||
+		    (local && db_local_read(m->lxd->db, check_rows, &call, err) < 0))
+			return -1;
+	}
+	if (db_read(m->lxd->db, check_names, m, err) < 0 ||
+	    db_read(m->lxd->db, check_kinds, m, err) < 0 ||
+	    db_read(m->lxd->db, check_tables, m, err) < 0)
+		return -1;
+	if (findings_count(m->findings, FINDING_OBSOLETE) +
+		findings_count(m->findings, FINDING_REFUSED) ==
+	    before)
+		findings_add(m->findings, FINDING_OK, "settings", "every key and name",
+		    "Incus knows all of them");
+	return 0;
+}

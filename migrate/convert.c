@@ -1,0 +1,305 @@
+#include "migrate/convert.h"
+#include "migrate/act.h"
+#include "migrate/backup_file.h"
+#include "migrate/journal.h"
+#include "migrate/plan.h"
+#include "migrate/proof.h"
+#include "migrate/rows.h"
+#include "migrate/tool.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/file.h"
+#include "sdk/base/log.h"
+#include "sdk/base/own.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- both ends stop ---- */
+
+static int stop_lxd(Migration *m, Error **err)
+{
+	if (!m->source.running)
+		return 0;
+	if (journal_note(m->journal, "stop-lxd", json_pack("{s:s}", "source", m->source.directory),
+		err) < 0 ||
+	    source_stop(&m->source, err) < 0)
+		return -1;
+	m->source.running = FALSE;
+	return 0;
+}
+
+static int stop_incus(Migration *m, Error **err)
+{
+	if (!m->target.running)
+		return 0;
+	if (journal_note(m->journal, "stop-incus", NULL, err) < 0 ||
+	    target_stop(&m->target, err) < 0)
+		return -1;
+	m->target.running = FALSE;
+	return 0;
+}
+
+/* While LXD ran it may have changed what was read; stopping it did. */
+static int read_again(Migration *m, Error **err)
+{
+	Plan *plan = NULL;
+	LxdDatabase *lxd = NULL;
+	g_clear_pointer(&m->lxd, lxd_database_free);
+	if (lxd_database_open(m->source.directory, m->work, &lxd, err) < 0)
+		return -1;
+	m->lxd = lxd;
+	if (plan_make(m, &plan, err) < 0)
+		return -1;
+	plan_free(m->plan);
+	m->plan = plan;
+	g_autoptr(Findings) findings = findings_new();
+	Migration again = *m;
+	again.findings = findings;
+	if (check_all(&again, err) < 0)
+		return -1;
+	if (!findings_count(findings, FINDING_REFUSED) &&
+	    !findings_count(findings, FINDING_OBSOLETE))
+		return 0;
+	g_autofree char *text = findings_text(findings);
+	return error_set(err, ERROR_INVALID, "LXD changed meanwhile:\n%s", text);
+}
+
+/* ---- the target ---- */
+
+static int set_aside(Migration *m, Error **err)
+{
+	g_autofree char *folder = journal_folder(m->target.directory);
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GDir) dir = g_dir_open(m->target.directory, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));)
+		if (strcmp(name, "lxd-to-incus") != 0)
+			g_ptr_array_add(names, g_strdup(name));
+	for (guint i = 0; i < names->len; i++) {
+		g_autofree char *from = g_build_filename(
+		    m->target.directory, names->pdata[i], NULL);
+		g_autofree char *to = g_build_filename(folder, "before", names->pdata[i], NULL);
+		if (act_rename(m->journal, from, to, err) < 0)
+			return -1;
+	}
+	/* From here on everything in the target but that folder is ours. */
+	return journal_note(m->journal, "sweep", NULL, err);
+}
+
+static void note_dropped(const RowTable *table, const char *key, const char *renamed, void *data)
+{
+	if (renamed)
+		log_info("Setting renamed", "table", table->name, "key", key, "to", renamed);
+	else
+		log_info("Setting dropped", "table", table->name, "key", key);
+}
+
+static RowsContext rows_context(Migration *m)
+{
+	return (RowsContext){ .lxd = m->lxd,
+		.from = { m->source.recorded, m->source.directory },
+		.to = m->target.directory,
+		.dropped = note_dropped };
+}
+
+static int sync_path(const char *path, Error **err)
+{
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	return syncfs(fd) < 0 ? error_errno(err, ERROR_INTERNAL, errno, "\"%s\"", path) : 0;
+}
+
+static int fill_database(Migration *m, const char *folder, Error **err)
+{
+	Db *db = NULL;
+	RowsContext context = rows_context(m);
+	g_autofree char *global = g_build_filename(folder, "database", "global", NULL);
+	if (file_mkdir_all(global, 0750, err) < 0 || db_open(folder, &db, err) < 0)
+		return -1;
+	int result = rows_convert(&context, db, err);
+	if (result == 0)
+		result = proof_rows(m, &context, db, err);
+	db_close(db);
+	return result;
+}
+
+/* Made aside, so that it appears whole. */
+static int make_database(Migration *m, Error **err)
+{
+	g_autofree char *folder = journal_folder(m->target.directory);
+	g_autofree char *fresh = g_build_filename(folder, "new", NULL);
+	g_autofree char *made = g_build_filename(fresh, "database", NULL);
+	g_autofree char *to = g_build_filename(m->target.directory, "database", NULL);
+	if (file_remove_all(AT_FDCWD, fresh, err) < 0 || fill_database(m, fresh, err) < 0 ||
+	    chmod(made, 0700) < 0 || sync_path(fresh, err) < 0)
+		return error_prefix(err, "Incus's database");
+	if (act_make(m->journal, to, err) < 0)
+		return -1;
+	if (rename(made, to) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "\"%s\" cannot be made", to);
+	rmdir(fresh);
+	return 0;
+}
+
+/* ---- trees ---- */
+
+typedef struct Progress {
+	uint64_t done, total;
+	gint64 shown_at;
+} Progress;
+
+static GMutex progress_lock; /* copies run on several threads */
+
+static void show_progress(uint64_t bytes, void *data)
+{
+	Progress *progress = data;
+	g_mutex_lock(&progress_lock);
+	gint64 now = g_get_monotonic_time();
+	progress->done += bytes;
+	if (progress->total && now - progress->shown_at > G_USEC_PER_SEC / 10 &&
+	    isatty(STDERR_FILENO)) {
+		int percent = (int)(MIN(progress->done, progress->total) * 100 / progress->total);
+		fprintf(stderr, "\rCopying: %d%% [%-*.*s]", percent, 40, percent * 40 / 100,
+		    "########################################");
+		progress->shown_at = now;
+	}
+	g_mutex_unlock(&progress_lock);
+}
+
+static int move_trees(Migration *m, Error **err)
+{
+	Progress progress = { .total = m->plan->bytes };
+	for (guint i = 0; i < m->plan->moves->len; i++) {
+		const PlanMove *move = m->plan->moves->pdata[i];
+		if (tool_check_stop(err) < 0)
+			return -1;
+		int result = move->copy ?
+		    act_copy(m->journal, move->from, move->to, show_progress, &progress, err) :
+		    act_rename(m->journal, move->from, move->to, err);
+		if (result < 0)
+			return -1;
+		log_info(move->copy ? "Copied" : "Renamed", "from", move->from, "to", move->to);
+	}
+	if (progress.shown_at)
+		fprintf(stderr, "\r%60s\r", "");
+	return 0;
+}
+
+/* ---- links to instances ---- */
+
+static int make_link(Migration *m, const char *folder, const char *pool, const char *project,
+    const char *name, Error **err)
+{
+	gboolean plain = strcmp(project, "default") == 0;
+	g_autofree char *on_disk = g_strconcat(plain ? "" : project, plain ? "" : "_", name, NULL);
+	g_autofree char *target = g_build_filename(
+	    m->target.directory, "storage-pools", pool, folder, on_disk, NULL);
+	g_autofree char *link = g_build_filename(m->target.directory, folder, on_disk, NULL);
+	if (symlink(target, link) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Link \"%s\" cannot be made", link);
+	return 0;
+}
+
+static int make_links_tx(Tx *tx, void *data, Error **err)
+{
+	Migration *m = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT p.name, j.name, v.name, v.type FROM storage_volumes v JOIN storage_pools p"
+		" ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id WHERE v.type IN (0, 3)",
+		"") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0) {
+		gboolean machine = rows_int(rows, 3) == 3;
+		const char *pool = rows_text(rows, 0), *project = rows_text(rows, 1),
+			   *name = rows_text(rows, 2);
+		if (make_link(m, machine ? "virtual-machines" : "containers", pool, project, name,
+			err) < 0 ||
+		    make_link(m, machine ? "virtual-machines-snapshots" : "containers-snapshots",
+			pool, project, name, err) < 0)
+			return -1;
+	}
+	return more;
+}
+
+static int make_links(Migration *m, Error **err)
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+	} folders[] = { { "containers", 0711 }, { "containers-snapshots", 0700 },
+		{ "virtual-machines", 0711 }, { "virtual-machines-snapshots", 0700 } };
+	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		g_autofree char *path = g_build_filename(
+		    m->target.directory, folders[i].name, NULL);
+		if (act_make(m->journal, path, err) < 0 ||
+		    file_mkdir_all(path, folders[i].mode, err) < 0)
+			return -1;
+	}
+	return db_read(m->lxd->db, make_links_tx, m, err);
+}
+
+/* ---- all of it ---- */
+
+static int release_source(Migration *m, Error **err)
+{
+	return act_unmount_below(m->journal, m->source.directory, err);
+}
+
+static int note_converted(Migration *m, Error **err)
+{
+	return sync_path(m->target.directory, err) < 0 ?
+	    -1 :
+	    journal_note(m->journal, "converted", NULL, err);
+}
+
+static const struct {
+	const char *name;
+	int (*run)(Migration *m, Error **err);
+} steps[] = {
+	{ "Stopping LXD", stop_lxd },
+	{ "Stopping Incus", stop_incus },
+	{ "Unmounting what LXD left mounted", release_source },
+	{ "Reading LXD's database", read_again },
+	{ "Setting the empty Incus aside", set_aside },
+	{ "Making Incus's database", make_database },
+	{ "Moving files", move_trees },
+	{ "Linking instances", make_links },
+	{ "Rewriting backup.yaml files", backup_files_rewrite },
+	{ "Writing all to the disk", note_converted },
+};
+
+static int begin(Migration *m, Error **err)
+{
+	json_t *details = json_pack("{s:s, s:s, s:s, s:b, s:b}", "source", m->source.directory,
+	    "target", m->target.directory, "version", INCUS_VERSION, "target-existed",
+	    m->target.exists, "lxd-running", m->source.running);
+	return journal_note(m->journal, "begin", details, err);
+}
+
+int convert_run(Migration *m, Error **err)
+{
+	if (journal_create(m->target.directory, &m->journal, err) < 0 || begin(m, err) < 0)
+		return -1;
+	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
+		log_info(steps[i].name);
+		if (!m->options->json)
+			fprintf(stderr, "%s\n", steps[i].name);
+		if (tool_check_stop(err) < 0 || fault_point(steps[i].name, err) < 0 ||
+		    steps[i].run(m, err) < 0)
+			return error_prefix(err, "%s", steps[i].name);
+	}
+	return 0;
+}
+
+int convert_start(Migration *m, Error **err)
+{
+	if (journal_note(m->journal, "start-incus", NULL, err) < 0 ||
+	    target_start(&m->target, err) < 0 || proof_running(m, err) < 0)
+		return -1;
+	return journal_note(m->journal, "finished", NULL, err);
+}

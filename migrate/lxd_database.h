@@ -1,0 +1,25 @@
+#pragma once
+/*
+ * LXD's database, read from a copy: LXD's own files are opened for reading only, and neither LXD
+ * nor any part of it needs to be there. The tables and columns are LXD's; rows.h knows what of
+ * them differs between its versions.
+ */
+#include "server/db/db.h"
+
+typedef struct LxdDatabase {
+	Db *db;		    /* global: LXD's cluster database; local: its local.db */
+	int64_t schema;	    /* of the global one */
+	int64_t extensions; /* API extensions that the LXD had: grows with each release */
+	gboolean clustered;
+} LxdDatabase;
+
+/* `lxd` is LXD's directory; `work` an existing one of ours, where the copy is made (what an earlier
+ * call left there goes). ERROR_INVALID, naming the file, for what is no LXD database or a damaged
+ * one. */
+int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_database, Error **err);
+void lxd_database_free(LxdDatabase *database);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LxdDatabase, lxd_database_free)
+
+/* Which files of database/global a copy needs: the snapshots, the entries after the oldest of them,
+ * and the node's own record. `names` are char *; elements of *ret_needed belong to names. */
+GPtrArray *lxd_database_needed(const GPtrArray *names);

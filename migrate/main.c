@@ -1,0 +1,189 @@
+/*
+ * lxd-to-incus: options, checks, plan, and what was asked for.
+ */
+#include "migrate/convert.h"
+#include "migrate/journal.h"
+#include "migrate/plan.h"
+#include "migrate/tool.h"
+#include "sdk/base/file.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int open_ends(Migration *m, Error **err)
+{
+	const Options *options = m->options;
+	if (source_find(options->source, &m->source, err) < 0 ||
+	    target_find(options->target, &m->target, err) < 0)
+		return -1;
+	m->work = g_strdup("/var/tmp/lxd-to-incus.XXXXXX");
+	if (!mkdtemp(m->work)) {
+		g_clear_pointer(&m->work, g_free);
+		return error_set(err, ERROR_INTERNAL, "No folder can be made in /var/tmp");
+	}
+	return lxd_database_open(m->source.directory, m->work, &m->lxd, err) < 0 ||
+		source_learn(&m->source, m->lxd, err) < 0 || plan_make(m, &m->plan, err) < 0 ||
+		check_all(m, err) < 0 ?
+	    -1 :
+	    0;
+}
+
+static void show(const Migration *m)
+{
+	if (m->options->json) {
+		json_t *all = json_pack(
+		    "{s:o, s:o}", "checks", findings_json(m->findings), "plan", plan_json(m->plan));
+		char *text = json_dumps(all, JSON_INDENT(2));
+		puts(text);
+		free(text);
+		json_decref(all);
+		return;
+	}
+	g_autofree char *checks = findings_text(m->findings), *plan = plan_text(m->plan);
+	printf("%s\n%s", checks, plan);
+}
+
+/* What the checks say; 0 to go on. */
+static int verdict(const Migration *m, Error **err)
+{
+	guint refused = findings_count(m->findings, FINDING_REFUSED);
+	guint obsolete = findings_count(m->findings, FINDING_OBSOLETE);
+	if (refused)
+		return error_set(err, ERROR_INVALID,
+		    "Nothing was changed: %u findings stand in the way", refused + obsolete);
+	if (obsolete)
+		return error_set(err, ERROR_INVALID,
+		    "Nothing was changed: Incus does not have %u of the settings; --drop-obsolete leaves them out",
+		    obsolete);
+	return 0;
+}
+
+static gboolean agreed(const Migration *m)
+{
+	char answer[16] = "";
+	if (m->options->yes)
+		return TRUE;
+	printf("\nMove this host from LXD to Incus now? (yes/no) [default=no]: ");
+	fflush(stdout);
+	return fgets(answer, sizeof(answer), stdin) &&
+	    (g_ascii_strncasecmp(answer, "yes\n", 4) == 0 || strcmp(answer, "y\n") == 0);
+}
+
+static int roll_back(const Migration *m, Error **err)
+{
+	if (!journal_exists(m->target.directory))
+		return error_set(err, ERROR_NOT_FOUND,
+		    "There is nothing to undo: \"%s\" has no journal of a migration",
+		    m->target.directory);
+	if (convert_undo(&m->target, err) < 0)
+		return error_prefix(err, "Undo");
+	puts("All is as it was before");
+	return 0;
+}
+
+/* What was begun and not ended is undone first: then everything is where the checks expect it. */
+static int settle(const Migration *m, Error **err)
+{
+	g_autoptr(Journal) journal = NULL;
+	if (!journal_exists(m->target.directory))
+		return 0;
+	if (journal_open(m->target.directory, &journal, err) < 0)
+		return -1;
+	if (journal_has(journal, "finished"))
+		return error_set(err, ERROR_EXISTS,
+		    "\"%s\" was migrated already; --rollback undoes it", m->target.directory);
+	g_clear_pointer(&journal, journal_free);
+	if (m->options->dry_run)
+		return error_set(err, ERROR_BUSY,
+		    "A migration was interrupted: --rollback undoes it, another run begins anew");
+	fprintf(stderr, "An earlier migration was interrupted: it is undone first\n");
+	return convert_undo(&m->target, err);
+}
+
+static int keep_report(const Migration *m, Error **err)
+{
+	g_autofree char *folder = journal_folder(m->target.directory);
+	g_autofree char *path = g_build_filename(folder, "report", NULL);
+	if (!m->options->json)
+		printf("\n%s\nThis report is kept in \"%s\"\n", m->report, path);
+	return file_write_plain(path, m->report, 0600, err);
+}
+
+static int migrate(Migration *m, Error **err)
+{
+	if (convert_run(m, err) < 0 || convert_start(m, err) < 0)
+		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
+	if (keep_report(m, err) < 0)
+		return -1;
+	if (m->target.systemd || m->target.was_running)
+		return 0;
+	/* It was started for the proof; instances go on running. */
+	return target_leave(&m->target, err);
+}
+
+static int run(Migration *m, Error **err)
+{
+	if (target_find(m->options->target, &m->target, err) < 0)
+		return -1;
+	if (m->options->rollback)
+		return roll_back(m, err);
+	if (settle(m, err) < 0)
+		return -1;
+	target_clear(&m->target);
+	if (open_ends(m, err) < 0)
+		return -1;
+	show(m);
+	if (verdict(m, err) < 0)
+		return -1;
+	if (m->options->dry_run)
+		return 0;
+	if (!agreed(m))
+		return error_set(err, ERROR_CANCELLED, "Nothing was changed");
+	return migrate(m, err);
+}
+
+static void clear(Migration *m)
+{
+	plan_free(m->plan);
+	journal_free(m->journal);
+	g_free(m->report);
+	findings_free(m->findings);
+	lxd_database_free(m->lxd);
+	if (m->work)
+		file_remove_all(AT_FDCWD, m->work, NULL);
+	g_free(m->work);
+	source_clear(&m->source);
+	target_clear(&m->target);
+}
+
+int main(int argc, char **argv)
+{
+	Options options;
+	g_autoptr(Error) err = NULL;
+	if (options_parse(argc, argv, &options, &err) < 0) {
+		fprintf(stderr, "Error: %s\n", err->message);
+		options_clear(&options);
+		return 2;
+	}
+	int result = 0;
+	if (options.help) {
+		g_autofree char *help = options_help();
+		fputs(help, stdout);
+	} else if (options.version) {
+		puts(INCUS_VERSION);
+	} else if (geteuid() != 0) {
+		result = error_set(&err, ERROR_FORBIDDEN, "Run it as root");
+	} else {
+		tool_watch_signals();
+		Migration m = { .options = &options, .findings = findings_new() };
+		result = run(&m, &err);
+		clear(&m);
+	}
+	options_clear(&options);
+	fflush(stdout);
+	if (result < 0)
+		fprintf(stderr, "Error: %s\n", err->message);
+	return result < 0;
+}

@@ -1,0 +1,208 @@
+#include "migrate/source.h"
+#include "migrate/tool.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "sdk/base/spawn.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+enum { STOP_TIMEOUT_MS = 600 * 1000 };
+
+#define WORDS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static const SourceKind kinds[] = {
+	{ "snap", WORDS("/snap/lxd", "/var/snap/lxd/common/lxd/database"),
+	    "/var/snap/lxd/common/lxd", NULL, WORDS("snap", "stop", "lxd"),
+	    WORDS("snap", "start", "lxd"), WORDS("snap", "remove", "lxd", "--purge") },
+	{ "snap", WORDS("/var/lib/snapd/snap/lxd", "/var/snap/lxd/common/lxd/database"),
+	    "/var/snap/lxd/common/lxd", NULL, WORDS("snap", "stop", "lxd"),
+	    WORDS("snap", "start", "lxd"), WORDS("snap", "remove", "lxd", "--purge") },
+	{ "Debian package", WORDS("/var/lib/dpkg/info/lxd.list", "/var/lib/lxd/database"),
+	    "/var/lib/lxd", "/var/log/lxd",
+	    WORDS("systemctl", "stop", "lxd-containers.service", "lxd.service", "lxd.socket"),
+	    WORDS("systemctl", "start", "lxd.socket", "lxd-containers.service"),
+	    WORDS("apt-get", "remove", "--yes", "--purge", "lxd", "lxd-client") },
+};
+static const SourceKind plain = { .name = "directory" };
+
+static gboolean all_there(const char *const *paths)
+{
+	for (; *paths; paths++)
+		if (access(*paths, F_OK) < 0)
+			return FALSE;
+	return TRUE;
+}
+
+static int find_kind(const char *directory, const SourceKind **ret_kind, Error **err)
+{
+	GString *looked = g_string_new(NULL);
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+		gboolean same = !directory || strcmp(directory, kinds[i].directory) == 0;
+		if (same && all_there(kinds[i].present)) {
+			*ret_kind = &kinds[i];
+			g_string_free(looked, TRUE);
+			return 0;
+		}
+		g_string_append_printf(
+		    looked, "%s%s", looked->len ? ", " : "", kinds[i].present[0]);
+	}
+	g_autofree char *places = g_string_free(looked, FALSE);
+	*ret_kind = &plain;
+	return directory ?
+	    0 :
+	    error_set(err, ERROR_NOT_FOUND,
+		"No LXD was found (looked for %s): name its directory with --source", places);
+}
+
+static int check_directory(const char *directory, Error **err)
+{
+	static const char *const needed[] = { "database/local.db", "database/global" };
+	for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+		g_autofree char *path = g_build_filename(directory, needed[i], NULL);
+		if (access(path, F_OK) < 0)
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" is not LXD's directory: it has no %s", directory, needed[i]);
+	}
+	return 0;
+}
+
+int source_find(const char *directory, Source *ret_source, Error **err)
+{
+	const SourceKind *kind;
+	if (find_kind(directory, &kind, err) < 0)
+		return -1;
+	const char *named = directory ? directory : kind->directory;
+	char *real = realpath(named, NULL);
+	if (!real)
+		return error_errno(
+		    err, ERROR_NOT_FOUND, errno, "LXD's directory \"%s\" cannot be opened", named);
+	*ret_source = (Source){
+		.kind = kind, .named = g_strdup(named), .directory = g_strdup(real)
+	};
+	free(real);
+	if (check_directory(ret_source->directory, err) < 0)
+		return -1;
+	if (kind->logs && access(kind->logs, F_OK) == 0)
+		ret_source->logs = g_strdup(kind->logs);
+	ret_source->recorded = g_strdup(ret_source->named);
+	ret_source->running = source_is_running(ret_source);
+	return 0;
+}
+
+void source_clear(Source *source)
+{
+	g_free(source->directory);
+	g_free(source->named);
+	g_free(source->logs);
+	g_free(source->recorded);
+	*source = (Source){ 0 };
+}
+
+static int learn(Tx *tx, void *data, Error **err)
+{
+	static const char *const places[] = { "/storage-pools/", "/disks/" };
+	Source *source = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err,
+		"SELECT p.name, c.value FROM storage_pools_config c JOIN storage_pools p"
+		" ON p.id = c.storage_pool_id WHERE c.key = 'source'",
+		"") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		for (size_t i = 0; i < G_N_ELEMENTS(places) && !rows_null(rows, 1); i++) {
+			g_autofree char *end = g_strconcat(
+			    places[i], rows_text(rows, 0), i ? ".img" : "", NULL);
+			const char *path = rows_text(rows, 1);
+			if (!g_str_has_suffix(path, end) || *path != '/')
+				continue;
+			g_free(source->recorded);
+			source->recorded = g_strndup(path, strlen(path) - strlen(end));
+		}
+	return more;
+}
+
+int source_learn(Source *source, LxdDatabase *lxd, Error **err)
+{
+	return db_read(lxd->db, learn, source, err);
+}
+
+char *source_path(const Source *source, const char *recorded)
+{
+	char *path = tool_moved_path(recorded, source->recorded, source->directory);
+	if (!path)
+		path = tool_moved_path(recorded, source->named, source->directory);
+	return path ? path : g_strdup(recorded);
+}
+
+int source_connect(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -1;
+	strcpy(address.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	own_close_fd(&fd);
+	return -1;
+}
+
+gboolean source_answers(const char *socket_path)
+{
+	autofd int fd = source_connect(socket_path);
+	return fd >= 0;
+}
+
+gboolean source_is_running(const Source *source)
+{
+	g_autofree char *path = g_build_filename(source->directory, "unix.socket", NULL);
+	return source_answers(path);
+}
+
+/* LXD ends after it has answered. */
+static int ask_to_stop(const Source *source, Error **err)
+{
+	static const char request[] =
+	    "PUT /internal/shutdown HTTP/1.0\r\nHost: lxd\r\nContent-Length: 0\r\n\r\n";
+	g_autofree char *path = g_build_filename(source->directory, "unix.socket", NULL);
+	autofd int fd = source_connect(path);
+	char reply[4096];
+	if (fd < 0 || file_write_all(fd, request, strlen(request)) < 0)
+		return error_set(err, ERROR_INTERNAL, "LXD cannot be asked to stop");
+	while (read(fd, reply, sizeof(reply)) > 0)
+		;
+	return 0;
+}
+
+static int run(const char *const *command, Error **err)
+{
+	Spawn spawn = { .argv = command, .timeout_ms = STOP_TIMEOUT_MS };
+	return spawn_run(&spawn, NULL, NULL, err);
+}
+
+int source_stop(const Source *source, Error **err)
+{
+	int result = source->kind->stop ? run(source->kind->stop, err) : ask_to_stop(source, err);
+	for (gint64 end = g_get_monotonic_time() + STOP_TIMEOUT_MS * 1000LL;
+	     result == 0 && source_is_running(source);) {
+		if (g_get_monotonic_time() > end)
+			return error_set(err, ERROR_TIMEOUT, "LXD does not stop");
+		if (tool_check_stop(err) < 0)
+			return -1;
+		g_usleep(50000); /* a foreign daemon gives no event when it has gone */
+	}
+	return result < 0 ? error_prefix(err, "LXD cannot be stopped") : 0;
+}
+
+int source_start(const Source *source, Error **err)
+{
+	if (!source->kind->start)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "LXD of directory \"%s\" is to be started by hand", source->directory);
+	return run(source->kind->start, err);
+}

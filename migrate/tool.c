@@ -1,0 +1,54 @@
+#include "migrate/tool.h"
+#include <errno.h>
+#include <glib.h>
+#include <signal.h>
+#include <string.h>
+
+char *tool_helper(const char *name)
+{
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+	g_autofree char *folder = g_path_get_dirname(self ? self : "/usr/sbin/lxd-to-incus");
+	g_autofree char *beside = g_build_filename(folder, name, NULL);
+	return g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE) ?
+	    g_steal_pointer(&beside) :
+	    g_build_filename(folder, "..", "libexec", "incus", name, NULL);
+}
+
+char *tool_moved_path(const char *path, const char *from, const char *to)
+{
+	size_t length = strlen(from);
+	while (length > 1 && from[length - 1] == '/')
+		length--;
+	if (strncmp(path, from, length) != 0 || (path[length] != '/' && path[length] != 0))
+		return NULL;
+	return g_strconcat(to, path + length, NULL);
+}
+
+gboolean tool_within(const char *path, const char *folder)
+{
+	g_autofree char *moved = tool_moved_path(path, folder, "");
+	return moved != NULL;
+}
+
+static volatile sig_atomic_t stop_signal;
+
+static void note_signal(int number)
+{
+	stop_signal = number;
+}
+
+void tool_watch_signals(void)
+{
+	static const int watched[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = note_signal, .sa_flags = SA_RESTART };
+	for (size_t i = 0; i < G_N_ELEMENTS(watched); i++)
+		sigaction(watched[i], &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int tool_check_stop(Error **err)
+{
+	return stop_signal ? error_set(err, ERROR_CANCELLED, "Stopped by signal %d (%s)",
+				 (int)stop_signal, strsignal(stop_signal)) :
+			     0;
+}

@@ -1,0 +1,38 @@
+#pragma once
+/*
+ * The way to libvirt: a private libvirtd below INCUS_DIR/libvirt, kept by incus-libvirt
+ * (helper/libvirt/main.c), or another one by its URI. Nothing is started before it is needed; what
+ * runs is found again after a restart. Thread-safe.
+ */
+#include "server/daemon.h"
+#include "server/sys/libvirt.h"
+
+typedef struct Hypervisor Hypervisor;
+
+int hypervisor_start(Daemon *d, Error **err);
+/* Virtual machines go on, and libvirtd while there are any. */
+void hypervisor_stop(Daemon *d);
+
+/* ERROR_UNSUPPORTED naming the package that is missing, when virtual machines cannot run here. */
+int hypervisor_check(Error **err);
+/* "kvm" where the processor and the kernel have it, else "qemu": what libvirt calls emulation. */
+const char *hypervisor_kind(void);
+/* "7.2.22" (borrowed); NULL when QEMU is not installed. */
+const char *hypervisor_version(void);
+/* A firmware file, or NULL when it is not installed. */
+typedef enum Firmware { FIRMWARE_PLAIN, FIRMWARE_SECURE } Firmware;
+int hypervisor_firmware(
+    Firmware which, const char **ret_code, const char **ret_variables, Error **err);
+
+/* A reference to the connection (connect_close). uri NULL or "": the private one, which is started
+ * when it does not run. */
+typedef struct HypervisorLink {
+	const Libvirt *lv;
+	virConnectPtr connection;
+} HypervisorLink;
+int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err);
+void hypervisor_disconnect(HypervisorLink *link);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HypervisorLink, hypervisor_disconnect)
+/* What leads from the private libvirtd's mounts to a path of ours (g_free): it does not see pools.
+ */
+char *hypervisor_path(Daemon *d, const char *uri, const char *path);

@@ -1,0 +1,79 @@
+#pragma once
+/*
+ * What kind of machine an instance is: a container of liblxc or a virtual machine. One row of
+ * functions each; the flows above (power.c, update.c, table.c, console.c) are the same for both and
+ * are the only callers. For the files of this folder only.
+ *
+ * Words. A running instance has a Runtime; its monitor is the process whose end is the instance's.
+ * A *start* goes in steps, each of which may fail: ids -> root volume mounted -> settle -> devices
+ * -> spawn. What the steps made is taken back by the flow, but for what release() takes away. The
+ * instance's `change` lock is held in every call but status's.
+ */
+#include "server/instance/console.h"
+#include "server/instance/private.h"
+#include "server/instance/state.h"
+
+/* What a start has come to. */
+typedef struct StartPlan {
+	DeviceHost host;
+	DeviceStart devices;
+	Pool *pool;
+	char *path;	 /* the root volume's directory */
+	char *directory; /* INCUS_DIR/run/NAME */
+	gboolean mounted, devices_up;
+	/* Containers' alone. */
+	GArray *idmap;
+	char *idmap_text;
+	gboolean mapped; /* the root file system is mounted with the id map */
+} StartPlan;
+
+typedef struct InstanceDriver {
+	const char *name; /* as GET /1.0 and an instance's log call it */
+	/* Demands on an expanded configuration beyond keys and devices. */
+	int (*check)(Daemon *d, const Config *expanded, Error **err);
+	/* Values that must be chosen before devices see the instance. */
+	int (*choose)(Instance *i, StartPlan *plan, Error **err);
+	/* The root volume is mounted: makes what is on it ready. */
+	int (*settle)(Instance *i, StartPlan *plan, Error **err);
+	/* Devices are there: the machine runs when this returns. */
+	int (*spawn)(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **err);
+	/* It does not run (any more): what a start made beside devices and mounts goes. */
+	void (*release)(Instance *i);
+	/* What runs since before this server; NULL, and no error, when it ended. */
+	int (*adopt)(Instance *i, Runtime **ret_runtime, Error **err);
+
+	/* Asks it to shut down, which it does when it likes. */
+	int (*shut_down)(Instance *i, Runtime *r, Error **err);
+	/* Ends it, and waits for that. */
+	int (*kill)(Instance *i, Runtime *r, Error **err);
+	/* Ends it with its processes kept on disk; it goes on running when that fails.
+	 * NULL: it cannot be. */
+	int (*save)(Instance *i, Runtime *r, Error **err);
+	int (*freeze)(Instance *i, Runtime *r, gboolean frozen, Error **err);
+	/* Cheap: lists ask it. */
+	gboolean (*frozen)(const Runtime *r);
+	/* Having ended by itself, it wants to be started again. */
+	gboolean (*wants_reboot)(Instance *i);
+	/* The running instance's expanded configuration has become another one. */
+	int (*update)(Instance *i, const Config *before, const Config *after, Error **err);
+
+	/* Figures of what runs: processes, CPU, memory, networks. */
+	void (*state)(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);
+	/* Of what runs. */
+	int (*console_open)(Instance *i, Console *ret_console, Error **err);
+	int (*console_log)(
+	    Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
+	/* Whether processes of the host can be put into it and its files reached (exec, file); else
+	 * ERROR_INVALID says why not. */
+	int (*enter)(Instance *i, Error **err);
+} InstanceDriver;
+
+extern const InstanceDriver instance_driver_lxc;
+const InstanceDriver *instance_driver_of(InstanceType type);
+const InstanceDriver *instance_driver(const Instance *i);
+
+/* lxc_console.c */
+int lxc_console_open(Instance *i, Console *ret_console, Error **err);
+int lxc_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
+/* state.c: the figures of a control group and a network namespace. */
+void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);

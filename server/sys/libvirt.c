@@ -1,0 +1,72 @@
+#include "server/sys/libvirt.h"
+#include <dlfcn.h>
+#include <stddef.h>
+
+static Libvirt libvirt;
+
+static const struct {
+	const char *name;
+	size_t slot;
+} symbols[] = {
+	{ "virConnectOpen", offsetof(Libvirt, connect_open) },
+	{ "virConnectClose", offsetof(Libvirt, connect_close) },
+	{ "virConnectRef", offsetof(Libvirt, connect_ref) },
+	{ "virConnectIsAlive", offsetof(Libvirt, connect_is_alive) },
+	{ "virConnectNumOfDomains", offsetof(Libvirt, connect_domains) },
+	{ "virDomainCreateXML", offsetof(Libvirt, domain_create) },
+	{ "virDomainLookupByUUIDString", offsetof(Libvirt, domain_find) },
+	{ "virDomainFree", offsetof(Libvirt, domain_free) },
+	{ "virDomainShutdownFlags", offsetof(Libvirt, domain_shutdown) },
+	{ "virDomainDestroyFlags", offsetof(Libvirt, domain_destroy) },
+	{ "virDomainSuspend", offsetof(Libvirt, domain_suspend) },
+	{ "virDomainResume", offsetof(Libvirt, domain_resume) },
+	{ "virDomainGetState", offsetof(Libvirt, domain_state) },
+	{ "virDomainGetXMLDesc", offsetof(Libvirt, domain_xml) },
+	{ "virDomainAttachDeviceFlags", offsetof(Libvirt, domain_attach) },
+	{ "virDomainDetachDeviceFlags", offsetof(Libvirt, domain_detach) },
+	{ "virDomainSetVcpusFlags", offsetof(Libvirt, domain_set_vcpus) },
+	{ "virDomainSetMemoryFlags", offsetof(Libvirt, domain_set_memory) },
+	{ "virDomainBlockResize", offsetof(Libvirt, domain_block_resize) },
+	{ "virGetLastError", offsetof(Libvirt, last_error) },
+	{ "virSetErrorFunc", offsetof(Libvirt, set_error_function) },
+	{ "virEventRegisterDefaultImpl", offsetof(Libvirt, event_register) },
+	{ "virEventRunDefaultImpl", offsetof(Libvirt, event_run) },
+};
+
+/* Errors are read where they happen; libvirt would print them, too. */
+static void ignore(void *data, virErrorPtr error)
+{
+}
+
+static gboolean load(void)
+{
+	void *library = dlopen("libvirt.so.0", RTLD_NOW | RTLD_LOCAL);
+	for (size_t i = 0; library && i < G_N_ELEMENTS(symbols); i++) {
+		void *symbol = dlsym(library, symbols[i].name);
+		if (!symbol)
+			return FALSE;
+		*(void **)((char *)&libvirt + symbols[i].slot) = symbol;
+	}
+	if (library)
+		libvirt.set_error_function(NULL, ignore);
+	return library != NULL;
+}
+
+int libvirt_load(const Libvirt **ret_libvirt, Error **err)
+{
+	static gsize loaded = 0;
+	if (g_once_init_enter(&loaded))
+		g_once_init_leave(&loaded, load() ? 1 : 2);
+	if (loaded != 1)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Virtual machines need libvirt's library: install the package \"libvirt0\"");
+	*ret_libvirt = &libvirt;
+	return 0;
+}
+
+int libvirt_error(const Libvirt *lv, Error **err, const char *what)
+{
+	virErrorPtr said = lv->last_error();
+	return error_set(err, ERROR_INTERNAL, "%s: %s", what,
+	    said && said->message ? said->message : "libvirt does not say why");
+}

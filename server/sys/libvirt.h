@@ -1,0 +1,39 @@
+#pragma once
+/*
+ * libvirt's C library, loaded when the first virtual machine needs it: linked, it would bring
+ * twenty libraries into every start of the server. Only functions of its own documented API.
+ */
+#include "sdk/base/error.h"
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+
+typedef struct Libvirt {
+	__typeof__(virConnectOpen) *connect_open;
+	__typeof__(virConnectClose) *connect_close;
+	__typeof__(virConnectRef) *connect_ref;
+	__typeof__(virConnectIsAlive) *connect_is_alive;
+	__typeof__(virConnectNumOfDomains) *connect_domains;
+	__typeof__(virDomainCreateXML) *domain_create;
+	__typeof__(virDomainLookupByUUIDString) *domain_find;
+	__typeof__(virDomainFree) *domain_free;
+	__typeof__(virDomainShutdownFlags) *domain_shutdown;
+	__typeof__(virDomainDestroyFlags) *domain_destroy;
+	__typeof__(virDomainSuspend) *domain_suspend;
+	__typeof__(virDomainResume) *domain_resume;
+	__typeof__(virDomainGetState) *domain_state;
+	__typeof__(virDomainGetXMLDesc) *domain_xml;
+	__typeof__(virDomainAttachDeviceFlags) *domain_attach;
+	__typeof__(virDomainDetachDeviceFlags) *domain_detach;
+	__typeof__(virDomainSetVcpusFlags) *domain_set_vcpus;
+	__typeof__(virDomainSetMemoryFlags) *domain_set_memory;
+	__typeof__(virDomainBlockResize) *domain_block_resize;
+	__typeof__(virGetLastError) *last_error;
+	__typeof__(virSetErrorFunc) *set_error_function;
+	__typeof__(virEventRegisterDefaultImpl) *event_register;
+	__typeof__(virEventRunDefaultImpl) *event_run;
+} Libvirt;
+
+/* ERROR_UNSUPPORTED where the library is not installed. */
+int libvirt_load(const Libvirt **ret_libvirt, Error **err);
+/* -1 with what libvirt said last on this thread, below `what`. */
+int libvirt_error(const Libvirt *lv, Error **err, const char *what);
