@@ -5,7 +5,7 @@
  * (helper/spawner/criu.h says how); so the row's `stateful` only repeats what the disk says, and is
  * set right when it was not. All are called under `change`.
  */
-#include "server/instance/private.h"
+#include "server/instance/driver.h"
 
 /* Writes the running container to disk and ends it; on failure it goes on running. */
 int checkpoint_save(Instance *i, Runtime *r, Error **err);
@@ -16,9 +16,8 @@ typedef struct CheckpointHold CheckpointHold;
 int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err);
 int checkpoint_release(CheckpointHold *hold, Error **err);
 
-/* Settings for liblxc that let a container be saved later (migration.stateful). */
-int checkpoint_config(Instance *i, const Config *expanded, const char *volume, GPtrArray *pairs,
-    Error **err);
+/* Settings for liblxc and a mount that let a container be saved later (migration.stateful). */
+int checkpoint_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Error **err);
 /* Adds to a SPAWN_START what it starts from: the state when there is one, or nothing. */
 int checkpoint_request(Instance *i, const char *volume, Packet *request, Error **err);
 /* It runs: what it was started from is spent. */

@@ -52,31 +52,25 @@ static gboolean has_systemd(const char *volume)
 	return found;
 }
 
-static void add_entry(GPtrArray *pairs, const char *entry)
+int checkpoint_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Error **err)
 {
-	g_ptr_array_add(pairs, g_strdup("lxc.mount.entry"));
-	g_ptr_array_add(pairs, g_strdup(entry));
-}
-
-int checkpoint_config(Instance *i, const Config *expanded, const char *volume, GPtrArray *pairs,
-    Error **err)
-{
-	if (!config_true(expanded, "migration.stateful") || !has_systemd(volume))
+	if (!config_true(plan->host.config, "migration.stateful") || !has_systemd(plan->path))
 		return 0;
 	g_autofree char *folder = g_build_filename(i->daemon->dir, "security", NULL);
 	g_autofree char *path = g_build_filename(folder, "stateful-services.conf", NULL);
 	g_autofree char *there = NULL;
-	if (strpbrk(path, " \t\\"))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "\"migration.stateful\" of a container with systemd needs a server folder without spaces");
 	if (file_mkdir_all(folder, 0700, err) < 0)
 		return -1;
 	if ((!g_file_get_contents(path, &there, NULL, NULL) || strcmp(there, services) != 0) &&
 	    file_write_plain(path, services, 0644, err) < 0)
 		return -1;
-	g_autofree char *entry = g_strdup_printf(
-	    "%s run/systemd/system/service.d/zz-incus.conf none bind,ro,create=file 0 0", path);
-	add_entry(pairs, "tmpfs run tmpfs rw,nosuid,nodev,mode=755,create=dir 0 0");
-	add_entry(pairs, entry);
+	/* systemd leaves alone what is mounted there already. */
+	g_ptr_array_add(pairs, g_strdup("lxc.mount.entry"));
+	g_ptr_array_add(pairs, g_strdup("tmpfs run tmpfs rw,nosuid,nodev,mode=755,create=dir 0 0"));
+	DeviceMount *mount = g_new0(DeviceMount, 1);
+	mount->source = g_steal_pointer(&path);
+	mount->target = g_strdup("/run/systemd/system/service.d/zz-incus.conf");
+	mount->readonly = mount->is_file = TRUE;
+	g_ptr_array_add(plan->devices.mounts, mount);
 	return 0;
 }

@@ -157,7 +157,7 @@ static int build_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Er
 {
 	if (fault_point("container configuration", err) < 0 ||
 	    lxc_config_build(i, plan->host.config, plan->idmap_text, pairs, err) < 0 ||
-	    checkpoint_config(i, plan->host.config, plan->path, pairs, err) < 0)
+	    checkpoint_config(i, plan, pairs, err) < 0)
 		return -1;
 	if (plan->devices.n_nics == 0) { /* a network namespace of its own, with nothing in it */
 		g_ptr_array_add(pairs, g_strdup("lxc.net.0.type"));
