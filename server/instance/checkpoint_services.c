@@ -36,8 +36,7 @@ static const char services[] =
     "LoadCredential=\n"
     "LoadCredentialEncrypted=\n"
     "SetCredential=\n"
-    "SetCredentialEncrypted=\n"
-    "ImportCredential=\n";
+    "SetCredentialEncrypted=\n";
 
 static gboolean has_systemd(const char *volume)
 {

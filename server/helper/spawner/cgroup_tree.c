@@ -13,8 +13,10 @@
 
 enum { DEPTH_MAX = 64 };
 
-/* One line an entry: HIERARCHY \t d or f \t MODE \t UID \t GID \t PATH below the container's group. */
+/* One line an entry: HIERARCHY \t d or f \t MODE \t UID \t GID \t PATH below the container's group.
+ * The ids are as inside; NOT_MAPPED stands for one of the host. */
 static const char file_name[] = "cgroups.txt";
+static const uint32_t NOT_MAPPED = UINT32_MAX;
 
 typedef struct Tree {
 	const char *group;
@@ -23,7 +25,7 @@ typedef struct Tree {
 	const char *hierarchy;
 } Tree;
 
-/* Only what is the container's can have been changed by it. `outside`: as the host numbers it. */
+/* `outside`: as the host numbers it. */
 static int is_mapped(const ShiftMap *map, char kind, uint32_t id, int outside)
 {
 	for (int i = 0; i < map->n; i++) {
@@ -34,6 +36,12 @@ static int is_mapped(const ShiftMap *map, char kind, uint32_t id, int outside)
 	return map->n == 0;
 }
 
+static uint32_t id_inside(const Tree *tree, char kind, uint32_t id)
+{
+	return is_mapped(&tree->maps.from, kind, id, 1) ? shift_id(&tree->maps, kind, id) :
+							  NOT_MAPPED;
+}
+
 static int write_entry(const Tree *tree, const struct stat *st, const char *path)
 {
 	if (strchr(path, '\n')) {
@@ -42,8 +50,7 @@ static int write_entry(const Tree *tree, const struct stat *st, const char *path
 	}
 	return fprintf(tree->file, "%s\t%c\t%o\t%u\t%u\t%s\n", tree->hierarchy,
 		   S_ISDIR(st->st_mode) ? 'd' : 'f', (unsigned)(st->st_mode & 07777),
-		   shift_id(&tree->maps, 'u', st->st_uid), shift_id(&tree->maps, 'g', st->st_gid),
-		   path) < 0 ?
+		   id_inside(tree, 'u', st->st_uid), id_inside(tree, 'g', st->st_gid), path) < 0 ?
 	    -1 :
 	    0;
 }
@@ -56,7 +63,9 @@ static int write_child(const Tree *tree, DIR *dir, const char *name, const char 
 	char below[4096];
 	if (fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -1;
-	if (!S_ISDIR(st.st_mode) && !is_mapped(&tree->maps.from, 'u', st.st_uid, 1))
+	/* Files that are the container's in no way are as they always are. */
+	if (!S_ISDIR(st.st_mode) && !is_mapped(&tree->maps.from, 'u', st.st_uid, 1) &&
+	    !is_mapped(&tree->maps.from, 'g', st.st_gid, 1))
 		return 0;
 	if (snprintf(below, sizeof(below), "%s%s%s", path, *path ? "/" : "", name) >=
 	    (int)sizeof(below)) {
@@ -158,6 +167,14 @@ static int folder_make(int group, const char *path)
 	return result;
 }
 
+/* What fchown() takes; NOT_MAPPED leaves an owner as it is. */
+static uint32_t id_outside(const Tree *tree, char kind, uint32_t id)
+{
+	return id != NOT_MAPPED && is_mapped(&tree->maps.to, kind, id, 0) ?
+	    shift_id(&tree->maps, kind, id) :
+	    NOT_MAPPED;
+}
+
 /* 0, also for a file that this host's kernel does not have. */
 static int entry_make(const Tree *tree, int group, const char *path, const struct stat *st)
 {
@@ -169,11 +186,7 @@ static int entry_make(const Tree *tree, int group, const char *path, const struc
 		fd = beneath(group, path, O_WRONLY | O_NONBLOCK);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;
-	int result = 0;
-	if (is_mapped(&tree->maps.to, 'u', st->st_uid, 0) &&
-	    is_mapped(&tree->maps.to, 'g', st->st_gid, 0))
-		result = fchown(fd, shift_id(&tree->maps, 'u', st->st_uid),
-		    shift_id(&tree->maps, 'g', st->st_gid));
+	int result = fchown(fd, id_outside(tree, 'u', st->st_uid), id_outside(tree, 'g', st->st_gid));
 	if (result == 0)
 		result = fchmod(fd, st->st_mode & 0777);
 	close(fd);
