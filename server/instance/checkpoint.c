@@ -119,9 +119,16 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 	SpawnerCall call = { .timeout_ms = PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, NULL, err) < 0)
 		return failed(i, folder, err);
+	/* From here on it is stopped, whatever fails. */
+	fault_point("state saved", NULL);
 	if (!runtime_wait(r, END_PATIENCE))
 		return error_set(err, ERROR_TIMEOUT, "The instance's monitor did not end");
-	return set_stateful(i, TRUE, err);
+	Error *error = NULL;
+	if (set_stateful(i, TRUE, &error) < 0)
+		log_error("That there is state is not stored", "instance", i->name, "err",
+		    error->message);
+	error_free(error);
+	return 0;
 }
 
 struct CheckpointHold {
@@ -148,7 +155,7 @@ int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
 	hold->socket = -1;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (folder_ready(i, &hold->folder, err) < 0 ||
+	if (folder_ready(i, &hold->folder, err) < 0 || fault_point("state of a snapshot", err) < 0 ||
 	    dump_request(i, r, instance_folder_path(hold->folder), TRUE, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
@@ -162,6 +169,7 @@ int checkpoint_release(CheckpointHold *held, Error **err)
 {
 	g_autoptr(CheckpointHold) hold = held;
 	g_autoptr(Packet) packet = packet_new(0);
+	fault_point("state released", NULL);
 	packet_send(hold->socket, packet);
 	int got = spawner_receive(hold->socket, PATIENCE, packet, err);
 	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.used");
@@ -193,6 +201,7 @@ void checkpoint_spent(Instance *i)
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (!i->stateful)
 		return;
+	fault_point("state used", NULL);
 	if (instance_folder_open(i, &folder, &error) == 0)
 		remove_folder(i, instance_folder_fd(folder), "state.used");
 	if (error || set_stateful(i, FALSE, &error) < 0)

@@ -26,8 +26,8 @@ static char *beside(const char *relative)
 
 static char *find_program(Daemon *d, Error **err)
 {
-	/* Of a package, and of a build. */
-	static const char *const places[] = { "../lib/incus/criu/bin/criu", "criu/bin/criu" };
+	/* Of a package, and of a build: where dist/install-criu is told to put it. */
+	static const char *const places[] = { "criu/bin/criu", "../../criu/bin/criu" };
 	g_autofree char *set = server_config_get(d->config, "core.criu_path");
 	if (set && *set) {
 		if (g_file_test(set, G_FILE_TEST_IS_EXECUTABLE))
@@ -44,7 +44,7 @@ static char *find_program(Daemon *d, Error **err)
 	char *path = g_find_program_in_path("criu");
 	if (!path)
 		error_set(err, ERROR_UNSUPPORTED,
-		    "CRIU is not installed: install version 4 or later, or set \"core.criu_path\"");
+		    "CRIU is not installed: run \"install-criu\", or install version 4 or later and set \"core.criu_path\"");
 	return path;
 }
 
@@ -152,6 +152,8 @@ static const struct {
 	    "%p is connected by a unix socket with a process outside of the instance: disconnect it" },
 	{ "(\\d+) \\(comm (\\S+)\\).*Operation not permitted",
 	    "Process %2 (%1) is being debugged: detach the debugger" },
+	{ "Can't get 1:(?:16|34) opt",
+	    "This kernel needs CRIU 4.2 or later for a container with network sockets" },
 	{ "Can't dump corked", "%p has a corked socket: try again" },
 	{ "Zombies with threads", "A process is just ending: try again" },
 	{ "Unable to freeze cgroup",
