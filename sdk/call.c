@@ -187,10 +187,14 @@ typedef struct Unary {
 	grpc_slice details;
 } Unary;
 
-static void unary_run(incus_client *client, const SchemaMethod *method, Unary *unary)
+static void unary_run(
+    incus_client *client, const SchemaMethod *method, int timeout_ms, Unary *unary)
 {
 	CallStart start;
 	call_start_init(client, method, &start);
+	if (timeout_ms > 0)
+		start.deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+		    gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
 	unary->queue = grpc_completion_queue_create_for_pluck(NULL);
 	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
 	    unary->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
@@ -230,8 +234,8 @@ static void unary_clear(Unary *unary)
 	grpc_completion_queue_destroy(unary->queue);
 }
 
-int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,
-    void **ret, incus_error **err)
+int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
+    int timeout_ms, void **ret, incus_error **err)
 {
 	g_autofree ProtobufCMessage *empty = NULL;
 	if (!in) {
@@ -243,7 +247,7 @@ int incus_call_unary(incus_client *client, const struct SchemaMethod *method, co
 	unary.request = call_pack(client, in);
 	grpc_metadata_array_init(&unary.headers);
 	grpc_metadata_array_init(&unary.trailers);
-	unary_run(client, method, &unary);
+	unary_run(client, method, timeout_ms, &unary);
 	int result = call_status(unary.status, unary.details, &unary.trailers, err);
 	if (result == 0 && ret) {
 		*ret = call_unpack(method->output, unary.reply, err);
@@ -251,4 +255,10 @@ int incus_call_unary(incus_client *client, const struct SchemaMethod *method, co
 	}
 	unary_clear(&unary);
 	return result;
+}
+
+int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,
+    void **ret, incus_error **err)
+{
+	return call_unary_within(client, method, in, 0, ret, err);
 }

@@ -24,7 +24,10 @@ static void grpc_once(void)
 	grpc_init();
 }
 
-static grpc_channel *channel_from_fd(const char *authority, int fd)
+/* What servers may send; files travel in chunks, lists in one message. */
+static const ClientLimits server_limits = { .message = 256 << 20, .metadata = 16 << 10 };
+
+static grpc_channel *channel_from_fd(const char *authority, int fd, const ClientLimits *limits)
 {
 	/* Window and frame sizes for file transfers over a local socket; probing for bandwidth
 	 * would only grow buffers. */
@@ -46,7 +49,10 @@ static grpc_channel *channel_from_fd(const char *authority, int fd)
 		    .value.integer = 1 << 20 },
 		{ .type = GRPC_ARG_INTEGER,
 		    .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-		    .value.integer = 256 << 20 },
+		    .value.integer = limits->message },
+		{ .type = GRPC_ARG_INTEGER,
+		    .key = (char *)GRPC_ARG_MAX_METADATA_SIZE,
+		    .value.integer = limits->metadata },
 		{ .type = GRPC_ARG_INTEGER,
 		    .key = (char *)GRPC_ARG_ENABLE_RETRIES,
 		    .value.integer = 0 },
@@ -71,6 +77,14 @@ static incus_client *client_new(char *url)
 	client->project = g_strdup("");
 	client->target = g_strdup("");
 	client->if_match = g_strdup("");
+	return client;
+}
+
+incus_client *client_from_fd(const char *url, int fd, const ClientLimits *limits)
+{
+	grpc_once();
+	incus_client *client = client_new(g_strdup(url));
+	client->channel = channel_from_fd("localhost", fd, limits);
 	return client;
 }
 
@@ -118,7 +132,7 @@ int incus_connect_unix(const char *path, incus_client **ret, incus_error **err)
 		return -1;
 	grpc_once();
 	incus_client *client = client_new(g_strconcat("unix:", chosen, NULL));
-	client->channel = channel_from_fd("localhost", fd);
+	client->channel = channel_from_fd("localhost", fd, &server_limits);
 	*ret = client;
 	return 0;
 }
@@ -146,7 +160,7 @@ int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret,
 	X509_free(certificate);
 	grpc_once();
 	client->pump = pump_open(ssl, pair[1]);
-	client->channel = channel_from_fd(host, pair[0]);
+	client->channel = channel_from_fd(host, pair[0], &server_limits);
 	*ret = client;
 	return 0;
 }

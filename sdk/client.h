@@ -2,7 +2,7 @@
 /*
  * Inside of a client, for the other files of sdk/. Not installed.
  */
-#include <incus/client.h>
+#include <incus/call.h>
 #include "sdk/base/error.h"
 #include "sdk/base/schema.h"
 #include <glib.h>
@@ -18,6 +18,21 @@ struct incus_client {
 	char *server_certificate;  /* PEM, NULL over the unix socket */
 	struct Pump *pump;         /* TLS only */
 };
+
+/* sdk/client.c: a client of whoever speaks gRPC at the other end of `fd` (a socket, taken), and may
+ * be hostile: a message or header that is larger ends the call. For incusd, towards the inside of a
+ * virtual machine. */
+typedef struct ClientLimits {
+	int message, metadata; /* bytes */
+} ClientLimits;
+incus_client *client_from_fd(const char *url, int fd, const ClientLimits *limits);
+
+/* sdk/call.c, sdk/stream.c: with a time limit of their own, in ms; TIMEOUT (a stream is cancelled).
+ */
+int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
+    int timeout_ms, void **ret, incus_error **err);
+int stream_send_within(
+    incus_stream *stream, const void *message, int timeout_ms, incus_error **err);
 
 /* sdk/tls.c: a TLS connection to host:port that speaks HTTP/2. */
 int tls_connect(const char *host, const char *port, const incus_tls *tls, gboolean verify,

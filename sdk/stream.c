@@ -127,21 +127,34 @@ static int ended(incus_error **err)
 	return sdk_error(err, ERROR_CANCELLED, "The server has ended the stream");
 }
 
-int incus_stream_send(incus_stream *stream, const void *message, incus_error **err)
+int stream_send_within(
+    incus_stream *stream, const void *message, int timeout_ms, incus_error **err)
 {
 	grpc_byte_buffer *buffer = call_pack(stream->client, message);
+	gboolean late = FALSE;
 	g_mutex_lock(&stream->send_lock);
 	int result = -1;
 	if (!stream->closed) {
 		grpc_op op = { .op = GRPC_OP_SEND_MESSAGE };
 		op.data.send_message.send_message = buffer;
 		if (start_batch(stream, &op, 1, TAG_SEND) == 0 &&
-		    wait_for(stream, TAG_SEND, -1, NULL))
+		    wait_for(stream, TAG_SEND, timeout_ms, &late))
 			result = 0;
+		if (late) {
+			grpc_call_cancel(stream->call, NULL);
+			wait_for(stream, TAG_SEND, -1, NULL);
+		}
 	}
 	g_mutex_unlock(&stream->send_lock);
 	grpc_byte_buffer_destroy(buffer);
+	if (late)
+		return sdk_error(err, ERROR_TIMEOUT, "Nothing was taken in %d ms", timeout_ms);
 	return result < 0 ? ended(err) : 0;
+}
+
+int incus_stream_send(incus_stream *stream, const void *message, incus_error **err)
+{
+	return stream_send_within(stream, message, -1, err);
 }
 
 int incus_stream_close_send(incus_stream *stream, incus_error **err)

@@ -132,7 +132,7 @@ static void append_schemas(GString *out, const Gen *gen)
 		const GenMessage *message = gen->messages->pdata[i];
 		gboolean first = TRUE;
 		if (!g_str_has_prefix(message->full_name, ".incus.") || message->map_entry ||
-		    flattened(message))
+		    message->file->guest || flattened(message))
 			continue;
 		g_string_append(out, ",\n");
 		append_string(out, message->name);

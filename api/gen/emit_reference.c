@@ -133,7 +133,7 @@ void emit_reference(Gen *gen)
 {
 	for (guint i = 0; i < gen->files->len; i++) {
 		const GenFile *file = gen->files->pdata[i];
-		if (file->needed && g_str_has_prefix(file->base, "incus/"))
+		if (file->needed && !file->guest && g_str_has_prefix(file->base, "incus/"))
 			emit_page(gen, file);
 	}
 	emit_index(gen);

@@ -1,5 +1,5 @@
-/* schema.c: JSON tables, the method table, and the descriptor set, as sdk/base/schema.h wants them.
- */
+/* schema.c: JSON tables, the method table, and the descriptor set, as sdk/base/schema.h wants them;
+ * agent_schema.[ch]: the method table of incus-agent. */
 #include "api/gen/model.h"
 #include <string.h>
 
@@ -100,18 +100,41 @@ static void emit_method(GString *out, const GenMethod *method)
 	g_string_append(out, "},\n");
 }
 
-static void emit_methods(GString *out, const Gen *gen)
+static void emit_methods(GString *out, const GPtrArray *methods, const char *table)
 {
-	g_string_append(out, "const SchemaMethod schema_methods[] = {\n");
-	for (guint i = 0; i < gen->methods->len; i++)
-		emit_method(out, gen->methods->pdata[i]);
-	if (!gen->methods->len)
+	g_string_append_printf(out, "const SchemaMethod schema_%s[] = {\n", table);
+	for (guint i = 0; i < methods->len; i++)
+		emit_method(out, methods->pdata[i]);
+	if (!methods->len)
 		g_string_append(out, "\t{.name = NULL},\n");
-	g_string_append_printf(
-	    out, "};\nconst unsigned schema_n_methods = %u;\n", gen->methods->len);
+	g_string_append(out, "};\n");
 }
 
-/* Sources and comments stay out: the set is for reflection, and kept small. */
+/* Calls of the agent are named by number: AGENT_GET_STATE is the row of GetState. */
+static void emit_agent(Gen *gen)
+{
+	GString *header = g_string_new("#pragma once\n/* The calls of incus-agent. */\n"
+				       "#include \"sdk/base/schema.h\"\n\nenum {\n");
+	GString *source = g_string_new("#include \"incus/v1/agent_schema.h\"\n");
+
+	for (guint i = 0; i < gen->guest_methods->len; i++) {
+		const GenMethod *method = gen->guest_methods->pdata[i];
+		g_autofree char *upper = g_ascii_strup(method->snake, -1);
+		g_string_append_printf(header, "\tAGENT_%s,\n", upper);
+	}
+	g_string_append(header, "\tAGENT_METHODS\n};\n\n"
+				"extern const SchemaMethod schema_agent_methods[];\n");
+	for (guint i = 0; i < gen->files->len; i++) {
+		const GenFile *file = gen->files->pdata[i];
+		if (file->needed)
+			g_string_append_printf(source, "#include \"%s.pb-c.h\"\n", file->base);
+	}
+	emit_methods(source, gen->guest_methods, "agent_methods");
+	gen_output(gen, "incus/v1/agent_schema.h", header);
+	gen_output(gen, "incus/v1/agent_schema.c", source);
+}
+
+/* Sources, comments and the agent's services stay out: the set is for reflection, and kept small. */
 static GString *descriptor_set(const Gen *gen)
 {
 	Google__Protobuf__FileDescriptorSet set = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_SET__INIT;
@@ -119,8 +142,11 @@ static GString *descriptor_set(const Gen *gen)
 
 	set.n_file = gen->request->n_proto_file;
 	set.file = gen->request->proto_file;
-	for (size_t i = 0; i < set.n_file; i++)
+	for (size_t i = 0; i < set.n_file; i++) {
 		set.file[i]->source_code_info = NULL;
+		if (((GenFile *)gen->files->pdata[i])->guest)
+			set.file[i]->n_service = 0;
+	}
 	g_string_set_size(bytes, google__protobuf__file_descriptor_set__get_packed_size(&set));
 	google__protobuf__file_descriptor_set__pack(&set, (uint8_t *)bytes->str);
 	return bytes;
@@ -152,7 +178,10 @@ void emit_schema(Gen *gen)
 	}
 	g_string_append_c(out, '\n');
 	emit_messages(out, gen);
-	emit_methods(out, gen);
+	emit_methods(out, gen->methods, "methods");
+	g_string_append_printf(
+	    out, "const unsigned schema_n_methods = %u;\n", gen->methods->len);
 	gen_output(gen, "incus/v1/schema.c", out);
+	emit_agent(gen);
 	emit_descriptor_set(gen);
 }

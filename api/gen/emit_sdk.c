@@ -243,7 +243,7 @@ void emit_sdk(Gen *gen)
 
 	for (guint i = 0; i < gen->files->len; i++) {
 		const GenFile *file = gen->files->pdata[i];
-		if (!file->needed || !g_str_has_prefix(file->base, "incus/"))
+		if (!file->needed || file->guest || !g_str_has_prefix(file->base, "incus/"))
 			continue;
 		emit_header(gen, file);
 		g_string_append_printf(all, "#include <%s.h>\n", file->base);

@@ -225,7 +225,7 @@ static void add_service(Gen *gen, GenFile *file, unsigned index)
 		    &pb__method_options__descriptor, method->path);
 		read_http(gen, method);
 		g_ptr_array_add(service->methods, method);
-		g_ptr_array_add(gen->methods, method);
+		g_ptr_array_add(file->guest ? gen->guest_methods : gen->methods, method);
 	}
 	g_ptr_array_add(file->services, service);
 }
@@ -263,6 +263,15 @@ static gboolean is_about_schema(const char *name)
 	       g_str_has_prefix(name, "protobuf-c/");
 }
 
+static gboolean is_guest(Gen *gen, const Google__Protobuf__FileDescriptorProto *proto)
+{
+	const Pb__PartOptions *options =
+	    option_message(gen, proto->options ? &proto->options->base : NULL, TAG_OURS,
+		&pb__part_options__descriptor, proto->name);
+
+	return options->guest;
+}
+
 static void add_file(Gen *gen, const Google__Protobuf__FileDescriptorProto *proto)
 {
 	GenFile *file = g_new0(GenFile, 1);
@@ -274,6 +283,7 @@ static void add_file(Gen *gen, const Google__Protobuf__FileDescriptorProto *prot
 	file->c_package = c_package(proto);
 	file->ours = is_ours(gen, proto->name);
 	file->needed = !is_about_schema(proto->name);
+	file->guest = is_guest(gen, proto);
 	file->services = g_ptr_array_new();
 	read_comments(file);
 	file->comment = comment_at(file, syntax_key);
@@ -309,6 +319,16 @@ static gint method_by_path(gconstpointer a, gconstpointer b)
 	return strcmp((*(GenMethod *const *)a)->path, (*(GenMethod *const *)b)->path);
 }
 
+static void resolve_methods(Gen *gen, GPtrArray *methods)
+{
+	for (guint i = 0; i < methods->len; i++) {
+		GenMethod *method = methods->pdata[i];
+		method->input = g_hash_table_lookup(gen->by_name, method->proto->input_type);
+		method->output = g_hash_table_lookup(gen->by_name, method->proto->output_type);
+	}
+	g_ptr_array_sort(methods, method_by_path);
+}
+
 Gen *gen_new(const Google__Protobuf__Compiler__CodeGeneratorRequest *request)
 {
 	Gen *gen = g_new0(Gen, 1);
@@ -317,19 +337,16 @@ Gen *gen_new(const Google__Protobuf__Compiler__CodeGeneratorRequest *request)
 	gen->files = g_ptr_array_new();
 	gen->messages = g_ptr_array_new();
 	gen->methods = g_ptr_array_new();
+	gen->guest_methods = g_ptr_array_new();
 	gen->outputs = g_ptr_array_new();
 	gen->errors = g_string_new(NULL);
 	gen->by_name = g_hash_table_new(g_str_hash, g_str_equal);
 	for (size_t i = 0; i < request->n_proto_file; i++)
 		add_file(gen, request->proto_file[i]);
 	resolve_fields(gen);
-	for (guint i = 0; i < gen->methods->len; i++) {
-		GenMethod *method = gen->methods->pdata[i];
-		method->input = g_hash_table_lookup(gen->by_name, method->proto->input_type);
-		method->output = g_hash_table_lookup(gen->by_name, method->proto->output_type);
-	}
+	resolve_methods(gen, gen->methods);
+	resolve_methods(gen, gen->guest_methods);
 	g_ptr_array_sort(gen->messages, message_by_name);
-	g_ptr_array_sort(gen->methods, method_by_path);
 	return gen;
 }
 

@@ -61,6 +61,7 @@ typedef struct GenFile {
 	GPtrArray *services;
 	gboolean ours;               /* asked to generate, not only imported */
 	gboolean needed;             /* its messages travel: they have JSON tables */
+	gboolean guest;              /* incus-agent's: nobody else sees its services */
 	GHashTable *comments;        /* "4,0,2,1" -> text */
 	GHashTable *places;          /* every path that SourceCodeInfo lists */
 } GenFile;
@@ -70,6 +71,7 @@ typedef struct Gen {
 	GPtrArray *files;            /* GenFile */
 	GPtrArray *messages;         /* GenMessage of needed files, sorted by full name */
 	GPtrArray *methods;          /* GenMethod, sorted by path */
+	GPtrArray *guest_methods;    /* the same of incus-agent */
 	GHashTable *by_name;         /* ".pkg.Message" -> GenMessage */
 	GString *errors;             /* one line each; empty when the schema is good */
 	GPtrArray *outputs;          /* Google__Protobuf__Compiler__CodeGeneratorResponse__File */

@@ -13,7 +13,7 @@
 #include "server/rpc/access.h"
 #include <string.h>
 
-#define MACHINES "Virtual machines are not available in this version: create a container instead"
+
 
 /* ---- reading ---- */
 

@@ -11,11 +11,10 @@
 #include "server/rpc/access.h"
 #include <string.h>
 
-#define MACHINES "Virtual machines are not available in this version: create a container instead"
-
 /* What is to be made. */
 typedef struct Work {
 	char *name, *project, *image, *description, *architecture;
+	InstanceType type;
 	Config *config, *properties;
 	Devices *devices;
 	char **profiles;
@@ -58,7 +57,7 @@ static InstanceSpec spec_of(const Work *work, const Caller *caller)
 {
 	return (InstanceSpec){ .project = work->project,
 		.name = work->name,
-		.type = INSTANCE_CONTAINER,
+		.type = work->type,
 		.architecture = work->architecture,
 		.description = work->description,
 		.ephemeral = work->ephemeral,
@@ -74,9 +73,10 @@ static InstanceSpec spec_of(const Work *work, const Caller *caller)
 /* What the instance takes from its image, where the request does not say it. */
 static int use_image(Daemon *d, const Pb__Image *image, Work *work, Error **err)
 {
-	if (g_str_equal(image->type, "virtual-machine"))
+	const char *type = instance_type_name(work->type);
+	if (!g_str_equal(image->type, type))
 		return error_set(err, ERROR_INVALID,
-		    "Requested image's type 'virtual-machine' doesn't match instance type 'container'");
+		    "Requested image's type '%s' doesn't match instance type '%s'", image->type, type);
 	work->image = g_strdup(image->fingerprint);
 	work->properties = config_from_map(image->n_properties, image->properties);
 	if (!*work->architecture) {
@@ -127,7 +127,7 @@ static int choose_remote(const Pb__InstanceSource *source, Work *work, Error **e
 {
 	Pb__ImagesPostSource remote = PB__IMAGES_POST_SOURCE__INIT;
 	remote.type = (char *)"image";
-	remote.image_type = (char *)"container";
+	remote.image_type = (char *)instance_type_name(work->type);
 	remote.server = source->server;
 	remote.protocol = source->protocol;
 	remote.certificate = source->certificate;
@@ -266,8 +266,8 @@ static int fill_create(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	const Pb__InstancesPost *post = in->instance;
 	static char *const only_default[] = {(char *)"default", NULL};
 	if (g_str_equal(post->type, "virtual-machine"))
-		return error_set(err, ERROR_UNSUPPORTED, MACHINES);
-	if (*post->type && !g_str_equal(post->type, "container"))
+		work->type = INSTANCE_MACHINE;
+	else if (*post->type && !g_str_equal(post->type, "container"))
 		return error_set(err, ERROR_INVALID, "Invalid instance type \"%s\"", post->type);
 	work->name = choose_name(rq, post->name);
 	work->project = g_strdup(rq->project);
@@ -358,6 +358,7 @@ int api_rebuild_instance(
 	if (instance_running(work->rebuild))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
 	work->project = g_strdup(rq->project);
+	work->type = instance_type(work->rebuild);
 	work->architecture = g_strdup("");
 	if (g_str_equal(in->instance->source->type, "image")) {
 		if (choose_image(rq, in->instance->source, work, err) < 0)

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none };
+static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm };
 
 /* Known to Incus, and not built in this version. */
 static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu",
-	"infiniband", "proxy", "tpm", "pci" };
+	"infiniband", "proxy", "pci" };
 
 void device_mount_free(DeviceMount *mount)
 {
@@ -21,6 +21,34 @@ void device_mount_free(DeviceMount *mount)
 	g_free(mount->filesystem);
 	g_free(mount->options);
 	g_free(mount);
+}
+
+gboolean device_host_is_machine(const DeviceHost *host)
+{
+	return host && g_strcmp0(host->type, "virtual-machine") == 0;
+}
+
+DevicePart *device_part_new(DevicePartKind kind, const char *device, const Config *config)
+{
+	DevicePart *part = g_new0(DevicePart, 1);
+	const char *priority = config_get(config, "boot.priority");
+	part->kind = kind;
+	part->device = g_strdup(device);
+	part->boot_order = priority ? atoi(priority) : 0;
+	return part;
+}
+
+void device_part_free(DevicePart *part)
+{
+	if (!part)
+		return;
+	g_free(part->device);
+	g_free(part->source);
+	g_free(part->cache);
+	g_free(part->bus);
+	g_free(part->link);
+	g_free(part->hwaddr);
+	g_free(part);
 }
 
 void device_start_config(DeviceStart *start, const char *key, const char *format, ...)

@@ -18,6 +18,7 @@
  * instance's lock is held by the caller. */
 typedef struct DeviceHost DeviceHost;
 struct DeviceMount;
+struct DevicePart;
 struct DeviceHost {
 	Daemon *daemon;
 	const char *project, *instance; /* names */
@@ -40,6 +41,10 @@ struct DeviceHost {
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
+	/* Plugs a part into the running virtual machine, or takes the device's part out and waits
+	 * until the guest lets go of it. */
+	int (*part_add)(const DeviceHost *host, const struct DevicePart *part, Error **err);
+	int (*part_remove)(const DeviceHost *host, const struct DevicePart *part, Error **err);
 };
 
 /* A mount that the container gets before its init runs. */
@@ -57,11 +62,36 @@ typedef struct DeviceMount {
 
 void device_mount_free(DeviceMount *mount);
 
+/* Whether it is a virtual machine, which gets parts instead of mounts and interfaces. */
+gboolean device_host_is_machine(const DeviceHost *host);
+
+typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM } DevicePartKind;
+
+/* What a virtual machine gets of a device: a disk, a network card, a TPM. */
+typedef struct DevicePart {
+	DevicePartKind kind;
+	char *device;        /* the device's name */
+	int boot_order;      /* 0: not booted from */
+	/* disks: a file or block device */
+	char *source;
+	gboolean cdrom, readonly, root;
+	char *cache, *bus;   /* "none", "writeback", "unsafe"; "virtio-scsi", "nvme", ...; or NULL */
+	/* cards: a tap interface, or the parent of a macvtap of libvirt's own */
+	char *link, *hwaddr;
+	gboolean direct;
+	unsigned mtu;
+} DevicePart;
+
+DevicePart *device_part_new(DevicePartKind kind, const char *device, const Config *config);
+void device_part_free(DevicePart *part);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DevicePart, device_part_free)
+
 /* What a device adds to the start of a container. */
 typedef struct DeviceStart {
 	GPtrArray *lxc_config; /* char *: key, value, key, value, ...; without line breaks */
 	GPtrArray *mounts;     /* DeviceMount * */
 	unsigned n_nics;       /* next N for lxc.net.N; a nic takes one and increments */
+	GPtrArray *parts;      /* DevicePart *, of virtual machines */
 } DeviceStart;
 
 /* Appends one liblxc setting; value is a format. */
@@ -95,7 +125,7 @@ typedef struct DeviceType {
 	    const Config *new_config, Error **err);
 } DeviceType;
 
-extern const DeviceType device_disk, device_none;
+extern const DeviceType device_disk, device_none, device_tpm;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 /* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
  * them apart or the network gives no names. */

@@ -1,5 +1,5 @@
 /* Disks: the root volume, folders and files of the host, and custom volumes of a pool. */
-#include "server/device/device.h"
+#include "server/device/disk_part.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -8,11 +8,6 @@
 #include "server/storage/pool.h"
 #include <string.h>
 #include <sys/stat.h>
-
-static gboolean is_root(const Config *config)
-{
-	return g_strcmp0(config_get(config, "path"), "/") == 0;
-}
 
 static int check_keys(const Config *config, Error **err)
 {
@@ -41,7 +36,7 @@ static int check_initial(const char *driver, const Config *config, Error **err)
 	while (g_hash_table_iter_next(&iter, &key, &value)) {
 		if (!g_str_has_prefix(key, "initial."))
 			continue;
-		if (!is_root(config))
+		if (!disk_is_root(config))
 			return error_set(err, ERROR_INVALID,
 			    "Non-root disk device cannot contain initial.* configuration");
 		const char *name = (const char *)key + strlen("initial.");
@@ -77,13 +72,6 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 	    check_initial(pool_driver(found), config, err);
 }
 
-static gboolean required(const Config *config)
-{
-	if (config_get(config, "required"))
-		return !config_false(config, "required");
-	return !config_true(config, "optional");
-}
-
 static int check_source(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const char *source = config_get(config, "source"), *path = config_get(config, "path");
@@ -95,9 +83,12 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 	    g_str_has_prefix(source, "cloud-init:") || g_str_has_prefix(source, "agent:"))
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Disks with source \"%s\" are not built in this version", source);
-	if (!path)
+	if (!path && host && !device_host_is_machine(host))
 		return error_set(
 		    err, ERROR_INVALID, "Disk entry is missing the required \"path\" property");
+	if (path && device_host_is_machine(host))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Folders cannot be shared with virtual machines in this version: give a disk image, or a volume of type block, without \"path\"");
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (*source == '/')
@@ -107,13 +98,13 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 			return 0;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 			return -1;
-		return g_strcmp0(host->type, "container") == 0 ?
-		    pool_custom_check(pool, host->project, source, err) :
-		    0;
+		return device_host_is_machine(host) ?
+		    disk_part_check(pool, host->project, source, err) :
+		    pool_custom_check(pool, host->project, source, err);
 	}
 	if (name_check_absolute_path(source, err) < 0)
 		return error_prefix(err, "Invalid source");
-	if (host && required(config) && lstat(source, &st) < 0)
+	if (host && disk_required(config) && lstat(source, &st) < 0)
 		return error_set(
 		    err, ERROR_INVALID, "Missing source path \"%s\" for disk \"%s\"", source, name);
 	return 0;
@@ -134,7 +125,7 @@ static int disk_validate(
 	if (config_true(config, "recursive") && config_true(config, "readonly"))
 		return error_set(err, ERROR_INVALID,
 		    "Recursive read-only bind-mounts aren't currently supported by the kernel");
-	return is_root(config) ? check_root(host, config, err) :
+	return disk_is_root(config) ? check_root(host, config, err) :
 				 check_source(host, name, config, err);
 }
 
@@ -148,7 +139,7 @@ static char *target_of(const Config *config)
 static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
 {
 	g_autoptr(Pool) pool = NULL;
-	if (is_root(config) || !config_get(config, "pool") ||
+	if (disk_is_root(config) || !config_get(config, "pool") ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
 		return;
 	Error *error = NULL;
@@ -161,7 +152,7 @@ static void disk_adopt(const DeviceHost *host, const char *name, const Config *c
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Error) error = NULL;
-	if (is_root(config) || !config_get(config, "pool") ||
+	if (disk_is_root(config) || !config_get(config, "pool") ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
 		return;
 	if (pool_custom_adopt(pool, host->project, config_get(config, "source"), &error) < 0)
@@ -196,7 +187,7 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 			    name);
 	}
 	if (stat(path, &st) < 0) {
-		if (!required(config))
+		if (!disk_required(config))
 			return 0;
 		disk_stop(host, name, config);
 		return error_set(
@@ -232,7 +223,15 @@ static int disk_start(
     const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
 {
 	DeviceMount *mount;
-	if (is_root(config))
+	DevicePart *part;
+	if (device_host_is_machine(host)) {
+		if (disk_part_start(host, name, config, &part, err) < 0)
+			return -1;
+		if (part)
+			g_ptr_array_add(out->parts, part);
+		return 0;
+	}
+	if (disk_is_root(config))
 		return 0;
 	if (make_mount(host, name, config, &mount, err) < 0)
 		return -1;
@@ -241,12 +240,34 @@ static int disk_start(
 	return 0;
 }
 
+static int attach_part(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	g_autoptr(DevicePart) part = NULL;
+	if (disk_part_start(host, name, config, &part, err) < 0)
+		return -1;
+	if (!part || host->part_add(host, part, err) == 0)
+		return 0;
+	disk_stop(host, name, config);
+	return -1;
+}
+
+static int detach_part(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	g_autoptr(DevicePart) part = device_part_new(PART_DISK, name, config);
+	if (host->part_remove(host, part, err) < 0)
+		return -1;
+	disk_stop(host, name, config);
+	return 0;
+}
+
 static int disk_attach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	DeviceMount *mount;
-	if (is_root(config))
+	if (disk_is_root(config))
 		return error_set(err, ERROR_INVALID,
 		    "The root disk cannot be added while the instance is running");
+	if (device_host_is_machine(host))
+		return attach_part(host, name, config, err);
 	if (make_mount(host, name, config, &mount, err) < 0)
 		return -1;
 	int result = mount ? host->mount_add(host, mount, err) : 0;
@@ -258,9 +279,11 @@ static int disk_attach(const DeviceHost *host, const char *name, const Config *c
 
 static int disk_detach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
-	if (is_root(config))
+	if (disk_is_root(config))
 		return error_set(err, ERROR_INVALID,
 		    "The root disk cannot be removed while the instance is running");
+	if (device_host_is_machine(host))
+		return detach_part(host, name, config, err);
 	g_autofree char *target = target_of(config);
 	if (host->mount_remove(host, target, err) < 0)
 		return -1;
@@ -271,7 +294,7 @@ static int disk_detach(const DeviceHost *host, const char *name, const Config *c
 static gboolean disk_can_update(
     const char *name, const Config *old_config, const Config *new_config)
 {
-	return is_root(old_config) && is_root(new_config) &&
+	return disk_is_root(old_config) && disk_is_root(new_config) &&
 	       g_strcmp0(config_get(old_config, "pool"), config_get(new_config, "pool")) == 0;
 }
 

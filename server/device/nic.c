@@ -306,11 +306,35 @@ static void forget(const DeviceHost *host, const char *name, const Config *confi
 		nic_volatile_set(host, name, keys[i], NULL, NULL);
 }
 
+/* A virtual machine's card, once the host's side of it is there. */
+static int start_card(const NicKind *kind, const DeviceHost *host, const char *name,
+    const Config *config, DevicePart **ret_part, Error **err)
+{
+	const char *hwaddr;
+	g_autoptr(DevicePart) part = device_part_new(PART_CARD, name, config);
+	if (nic_hwaddr(host, name, config, &hwaddr, err) < 0 ||
+	    kind->start(host, name, config, &part->link, err) < 0)
+		return -1;
+	part->hwaddr = g_strdup(hwaddr);
+	part->direct = kind->direct;
+	part->mtu = nic_mtu(config, NULL, part->link);
+	*ret_part = g_steal_pointer(&part);
+	return 0;
+}
+
 static int start(
     const DeviceHost *host, const char *name, const Config *config, DeviceStart *out, Error **err)
 {
 	const NicKind *kind = NULL;
 	const char *inside;
+	DevicePart *part;
+	if (device_host_is_machine(host)) {
+		if (find_kind(config, &kind, err) < 0 ||
+		    start_card(kind, host, name, config, &part, err) < 0)
+			return -1;
+		g_ptr_array_add(out->parts, part);
+		return 0;
+	}
 	g_autofree char *link = NULL;
 	if (find_kind(config, &kind, err) < 0 ||
 	    nic_inside_name(host, name, config, &inside, err) < 0 ||
@@ -333,16 +357,48 @@ static void stop(const DeviceHost *host, const char *name, const Config *config)
 		kind->stop(host, name, config);
 }
 
+static int attach_card(const NicKind *kind, const DeviceHost *host, const char *name,
+    const Config *config, Error **err)
+{
+	g_autoptr(DevicePart) part = NULL;
+	if (start_card(kind, host, name, config, &part, err) < 0)
+		return -1;
+	if (host->part_add(host, part, err) == 0)
+		return 0;
+	kind->stop(host, name, config);
+	return -1;
+}
+
+static int detach_card(const NicKind *kind, const DeviceHost *host, const char *name,
+    const Config *config, Error **err)
+{
+	const char *hwaddr;
+	g_autoptr(DevicePart) part = device_part_new(PART_CARD, name, config);
+	if (nic_hwaddr(host, name, config, &hwaddr, err) < 0)
+		return -1;
+	part->hwaddr = g_strdup(hwaddr);
+	if (host->part_remove(host, part, err) < 0)
+		return -1;
+	kind->stop(host, name, config);
+	return 0;
+}
+
 static int attach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const NicKind *kind = NULL;
-	return find_kind(config, &kind, err) < 0 ? -1 : kind->attach(host, name, config, err);
+	if (find_kind(config, &kind, err) < 0)
+		return -1;
+	return device_host_is_machine(host) ? attach_card(kind, host, name, config, err) :
+					      kind->attach(host, name, config, err);
 }
 
 static int detach(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const NicKind *kind = NULL;
-	return find_kind(config, &kind, err) < 0 ? -1 : kind->detach(host, name, config, err);
+	if (find_kind(config, &kind, err) < 0)
+		return -1;
+	return device_host_is_machine(host) ? detach_card(kind, host, name, config, err) :
+					      kind->detach(host, name, config, err);
 }
 
 static gboolean only_live_keys(const NicKind *kind, const Config *a, const Config *b)

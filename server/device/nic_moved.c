@@ -54,6 +54,10 @@ static int make_macvlan(const DeviceHost *host, const char *name, const Config *
 static int start_macvlan(
     const DeviceHost *host, const char *name, const Config *config, char **ret_link, Error **err)
 {
+	if (device_host_is_machine(host)) { /* libvirt makes a macvtap on it */
+		*ret_link = g_strdup(config_get(config, "parent"));
+		return 0;
+	}
 	g_autofree char *link = nic_random_name("mac");
 	if (make_macvlan(host, name, config, link, 0, err) < 0)
 		return -1;
@@ -191,7 +195,17 @@ static int detach_physical(
 	return 0;
 }
 
+static int validate_physical(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	if (device_host_is_machine(host))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Virtual machines cannot take a network card of the host in this version: use \"macvlan\" on \"%s\"",
+		    config_get(config, "parent"));
+	return validate(host, name, config, err);
+}
+
 const NicKind nic_macvlan = { "macvlan", validate, start_macvlan, stop_macvlan, attach_macvlan,
-	detach_macvlan, NULL, NULL };
-const NicKind nic_physical = { "physical", validate, start_physical, stop_physical, attach_physical,
-	detach_physical, NULL, NULL };
+	detach_macvlan, NULL, NULL, .direct = TRUE };
+const NicKind nic_physical = { "physical", validate_physical, start_physical, stop_physical,
+	attach_physical, detach_physical, NULL, NULL, .direct = FALSE };

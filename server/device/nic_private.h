@@ -5,7 +5,9 @@
 #include "server/sys/netlink.h"
 
 /* One way a nic can be (nictype). start makes the interface that the container will take; it then
- * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. */
+ * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. Of a
+ * virtual machine start alone is asked: for a tap interface, or with `direct` for the parent of a
+ * macvtap. */
 typedef struct NicKind {
 	const char *nictype;
 	/* Demands beyond the key table; host may be NULL. */
@@ -20,6 +22,7 @@ typedef struct NicKind {
 	const char *const *live_keys;
 	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
 	    const Config *config, Error **err);
+	gboolean direct;
 } NicKind;
 
 extern const NicKind nic_bridged, nic_p2p, nic_macvlan, nic_physical;

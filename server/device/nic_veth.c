@@ -1,8 +1,9 @@
-/* Nics that are one end of a veth pair: bridged (the other end on a bridge) and p2p (on the host).
- */
+/* Nics that are one end of a veth pair, or a tap of a virtual machine: bridged (the host's end is on
+ * a bridge) and p2p. */
 #include "server/device/nic_private.h"
 #include "server/network/firewall.h"
 #include "server/network/subnet.h"
+#include "server/sys/tap.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "sdk/base/own.h"
@@ -209,6 +210,17 @@ static void take_down(const Veth *v)
 		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
 }
 
+/* A virtual machine opens the tap by its name: there is no far end. */
+static int make_tap(const Veth *v, const LinkChange *near, Error **err)
+{
+	if (tap_create(v->host_name, err) < 0)
+		return -1;
+	if (netlink_change(v->host_name, near, err) == 0)
+		return 0;
+	netlink_delete(v->host_name, NULL);
+	return -1;
+}
+
 /* pid 0: the far end stays in the host's namespace under the name `peer`. Undoes itself. */
 static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 {
@@ -218,7 +230,8 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	if (v->host_name)
 		netlink_delete(v->host_name, NULL);
 	g_free(v->host_name);
-	v->host_name = wanted ? g_strdup(wanted) : nic_random_name("veth");
+	gboolean machine = device_host_is_machine(v->host);
+	v->host_name = wanted ? g_strdup(wanted) : nic_random_name(machine ? "tap" : "veth");
 	far.address = v->hwaddr;
 	far.mtu = v->mtu;
 	far.netns_pid = pid;
@@ -229,7 +242,8 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	    v->host->volatile_sync(v->host, err) < 0)
 		return -1;
 	/* Deletion must never hit an interface that was there before us. */
-	if (netlink_create_veth(v->host_name, peer, &near, &far, err) < 0) {
+	if (machine ? make_tap(v, &near, err) < 0 :
+		      netlink_create_veth(v->host_name, peer, &near, &far, err) < 0) {
 		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
 		return -1;
 	}
@@ -251,7 +265,8 @@ static int start(
 	if (result == 0)
 		result = make_pair(&v, peer, 0, err);
 	if (result == 0)
-		*ret_link = g_steal_pointer(&peer);
+		*ret_link = device_host_is_machine(host) ? g_strdup(v.host_name) :
+							   g_steal_pointer(&peer);
 	veth_clear(&v);
 	return result;
 }
@@ -384,5 +399,6 @@ static const char *const bridged_live[] = { "limits.ingress", "limits.egress", "
 	"security.mac_filtering", "security.ipv4_filtering", "security.ipv6_filtering", NULL };
 
 const NicKind nic_bridged = { "bridged", validate_bridged, start, stop, attach, detach,
-	bridged_live, update };
-const NicKind nic_p2p = {"p2p", validate_p2p, start, stop, attach, detach, p2p_live, update};
+	bridged_live, update, .direct = FALSE };
+const NicKind nic_p2p = {"p2p", validate_p2p, start, stop, attach, detach, p2p_live, update,
+	.direct = FALSE };

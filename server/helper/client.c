@@ -76,19 +76,25 @@ static int launch(Spawner *s, Error **err)
 	return 0;
 }
 
-int spawner_start(Daemon *d, Error **err)
+int spawner_new(const char *program, Spawner **ret_spawner, Error **err)
 {
 	Spawner *s = g_new0(Spawner, 1);
 	g_mutex_init(&s->lock);
 	s->control = -1;
-	s->program = spawner_program();
+	s->program = g_strdup(program);
 	if (launch(s, err) < 0) {
 		g_free(s->program);
 		g_free(s);
 		return -1;
 	}
-	d->spawner = s;
+	*ret_spawner = s;
 	return 0;
+}
+
+int spawner_start(Daemon *d, Error **err)
+{
+	g_autofree char *program = spawner_program();
+	return spawner_new(program, &d->spawner, err);
 }
 
 void spawner_stop(Daemon *d)

@@ -14,6 +14,9 @@ typedef struct Spawner Spawner;
 char *spawner_program(void);
 /* Before the daemon has threads. */
 int spawner_start(Daemon *d, Error **err);
+/* The same without a daemon: `program` is given the number of its control socket. It is started
+ * before the caller has threads, and ends with it. */
+int spawner_new(const char *program, Spawner **ret_spawner, Error **err);
 void spawner_stop(Daemon *d); /* containers and their monitors go on */
 
 /* Sends `request`, with fds[0..] already added by packet_add_fd() as the second and later ones, and

@@ -163,8 +163,7 @@ static int write_settings(const Hypervisor *h, Error **err)
 	}
 	g_autofree char *uuid = host_uuid(h);
 	g_autofree char *libvirtd = g_strdup_printf("auth_unix_rw = \"none\"\n"
-						    "host_uuid = \"%s\"\n"
-						    "log_filters = \"3:\"\n",
+						    "host_uuid = \"%s\"\n",
 	    uuid);
 	return write_setting(h->folder, "qemu.conf", qemu, err) < 0 ?
 	    -1 :

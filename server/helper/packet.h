@@ -52,8 +52,8 @@ typedef enum SpawnOp {
 	SPAWN_CHECK,
 	/* strings: directory, idmap lines. -> n[0] 1 when its file system can be mounted so. */
 	SPAWN_MAPPABLE,
-	/* strings: name, lxcpath, cgroup, state directory, idmap lines, the four of criu.h. n[0]:
-	 * init pid; n[1]: it goes on running. fds: pidfd of init. -> with n[1], first an empty
+	/* strings: name, lxcpath, cgroup, state directory, idmap lines, the four of criu.h, n[2]
+	 * targets of disk devices. n[0]: init pid; n[1]: it goes on running. fds: pidfd of init. -> with n[1], first an empty
 	 * packet while the container stands still, for which any packet or the socket's end is the
 	 * answer; then an empty packet when all is done. */
 	SPAWN_DUMP,

@@ -1,6 +1,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/criu.h"
 #include "server/instance/folder.h"
+#include "server/project/project.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include <errno.h>
@@ -52,6 +53,23 @@ static int add_criu(Instance *i, const char *volume, const char *log, Packet *rq
 	return 0;
 }
 
+/* The disks that a restore will bind again, at the same places. */
+static void add_disks(Instance *i, Packet *rq)
+{
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	GHashTableIter iter;
+	void *config;
+	g_hash_table_iter_init(&iter, devices);
+	while (g_hash_table_iter_next(&iter, NULL, &config)) {
+		const char *path = config_get(config, "path"), *source = config_get(config, "source");
+		if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path ||
+		    strcmp(path, "/") == 0 || (source && g_str_has_prefix(source, "tmpfs")))
+			continue;
+		packet_add(rq, path);
+		rq->n[2]++;
+	}
+}
+
 static int dump_request(Instance *i, Runtime *r, const char *volume, gboolean stay,
     Packet **ret_packet, Error **err)
 {
@@ -69,6 +87,7 @@ static int dump_request(Instance *i, Runtime *r, const char *volume, gboolean st
 	packet_add(rq, idmap);
 	if (add_criu(i, volume, log, rq, err) < 0)
 		return -1;
+	add_disks(i, rq);
 	rq->n[0] = r->init;
 	rq->n[1] = stay;
 	packet_add_fd(rq, r->init_fd);
@@ -181,11 +200,23 @@ int checkpoint_release(CheckpointHold *held, Error **err)
 	    0;
 }
 
+/* What came with a copy or an archive is not of this instance's processes, and must never be taken
+ * for theirs. */
+static int remove_foreign(Instance *i, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (instance_folder_open(i, &folder, err) < 0)
+		return -1;
+	return is_folder(instance_folder_fd(folder), "state") ?
+	    file_remove_all(instance_folder_fd(folder), "state", err) :
+	    0;
+}
+
 int checkpoint_request(Instance *i, const char *volume, Packet *rq, Error **err)
 {
 	if (!i->stateful) {
 		packet_add(rq, "");
-		return 0;
+		return remove_foreign(i, err);
 	}
 	g_autofree char *state = g_build_filename(volume, "state", NULL);
 	g_autofree char *log = log_path(i, "restore");
@@ -227,6 +258,12 @@ void checkpoint_settle(Instance *i)
 	if (result < 0)
 		log_warn("Whether the instance has saved state is not known", "instance", i->name,
 		    "err", error->message);
+}
+
+gboolean checkpoint_trusted(Instance *i)
+{
+	g_autofree char *restricted = project_setting(i->daemon, i->project, "restricted");
+	return g_strcmp0(restricted, "true") != 0;
 }
 
 int checkpoint_drop(Instance *i, Error **err)

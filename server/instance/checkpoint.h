@@ -26,6 +26,9 @@ void checkpoint_spent(Instance *i);
 void checkpoint_explain(Instance *i, Error **err);
 /* Of one that a daemon left behind in whatever moment: whether it has state now. */
 void checkpoint_settle(Instance *i);
+/* Whether state that comes from elsewhere may be started from: what CRIU reads it obeys as root, so
+ * not in a project whose users are restricted. */
+gboolean checkpoint_trusted(Instance *i);
 /* Throws its state away. */
 int checkpoint_drop(Instance *i, Error **err);
 /* The volume has other content now (a snapshot's): keep its state, or throw it away. ERROR_INVALID

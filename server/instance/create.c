@@ -48,9 +48,8 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 	g_autoptr(GHashTable) devices = NULL;
 	if (name_check_instance(spec->name, err) < 0)
 		return error_prefix(err, "Invalid instance name \"%s\"", spec->name);
-	if (spec->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
+	if (instance_driver_of(spec->type)->available(err) < 0)
+		return -1;
 	for (int n = 0; spec->profiles && spec->profiles[n]; n++)
 		for (int k = 0; k < n; k++)
 			if (strcmp(spec->profiles[n], spec->profiles[k]) == 0)
@@ -175,6 +174,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
+	if (size && i->type == INSTANCE_MACHINE) /* a disk is made with its size, and never shrinks */
+		config_set(initial, "size", size);
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
 	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
 	    spec->image		  ? pool_instance_create_from_image(

@@ -2,8 +2,11 @@
 
 const InstanceDriver *instance_driver_of(InstanceType type)
 {
-	/* Nothing makes a machine yet, and none starts (power.c). */
-	return &instance_driver_lxc;
+	static const InstanceDriver *const drivers[] = {
+		[INSTANCE_CONTAINER] = &instance_driver_lxc,
+		[INSTANCE_MACHINE] = &instance_driver_vm,
+	};
+	return drivers[type];
 }
 
 const InstanceDriver *instance_driver(const Instance *i)

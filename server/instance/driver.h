@@ -28,7 +28,9 @@ typedef struct StartPlan {
 } StartPlan;
 
 typedef struct InstanceDriver {
-	const char *name; /* as GET /1.0 and an instance's log call it */
+	const char *name; /* as GET /1.0 calls it */
+	/* ERROR_UNSUPPORTED, naming what is missing, when the host cannot run any. */
+	int (*available)(Error **err);
 	/* Demands on an expanded configuration beyond keys and devices. */
 	int (*check)(Daemon *d, const Config *expanded, Error **err);
 	/* Values that must be chosen before devices see the instance. */
@@ -54,6 +56,8 @@ typedef struct InstanceDriver {
 	gboolean (*frozen)(const Runtime *r);
 	/* Having ended by itself, it wants to be started again. */
 	gboolean (*wants_reboot)(Instance *i);
+	/* Running or not, the expanded configuration has become another one. May be NULL. */
+	void (*configured)(Instance *i, const Config *before, const Config *after);
 	/* The running instance's expanded configuration has become another one. */
 	int (*update)(Instance *i, const Config *before, const Config *after, Error **err);
 
@@ -63,12 +67,11 @@ typedef struct InstanceDriver {
 	int (*console_open)(Instance *i, Console *ret_console, Error **err);
 	int (*console_log)(
 	    Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
-	/* Whether processes of the host can be put into it and its files reached (exec, file); else
-	 * ERROR_INVALID says why not. */
+	/* Whether commands can be run in it and its files be reached, through incus-spawner. */
 	int (*enter)(Instance *i, Error **err);
 } InstanceDriver;
 
-extern const InstanceDriver instance_driver_lxc;
+extern const InstanceDriver instance_driver_lxc, instance_driver_vm;
 const InstanceDriver *instance_driver_of(InstanceType type);
 const InstanceDriver *instance_driver(const Instance *i);
 

@@ -67,7 +67,9 @@ int exec_operation_begin(Request *rq, Instance *instance, const Pb__InstanceExec
 {
 	ExecProcess *command = g_new(ExecProcess, 1);
 	*command = (ExecProcess)EXEC_PROCESS_INIT;
-	command->pidfd = fcntl(process->pidfd, F_DUPFD_CLOEXEC, 0);
+	command->remote = process_remote_ref(process->remote);
+	if (process->pidfd >= 0)
+		command->pidfd = fcntl(process->pidfd, F_DUPFD_CLOEXEC, 0);
 	OperationSpec spec = {.op_class = OPERATION_TASK,
 	    .cancel = kill_command,
 	    .data = command,

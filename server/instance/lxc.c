@@ -14,6 +14,11 @@
 
 enum { START_PATIENCE = 120000, KILL_PATIENCE = 60000 };
 
+static int available(Error **err)
+{
+	return 0;
+}
+
 static int check(Daemon *d, const Config *expanded, Error **err)
 {
 	return idmap_for(expanded, NULL, NULL, err) < 0 ? -1 : lxc_config_check(d, expanded, err);
@@ -301,6 +306,7 @@ static gboolean wants_reboot(Instance *i)
 
 const InstanceDriver instance_driver_lxc = {
 	.name = "lxc",
+	.available = available,
 	.check = check,
 	.choose = choose,
 	.settle = settle,

@@ -75,6 +75,7 @@ static void plan_clear(StartPlan *plan)
 	g_free(plan->directory);
 	g_ptr_array_unref(plan->devices.lxc_config);
 	g_ptr_array_unref(plan->devices.mounts);
+	g_ptr_array_unref(plan->devices.parts);
 	pool_unref(plan->pool);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StartPlan, plan_clear)
@@ -114,13 +115,12 @@ int power_start_locked(Instance *i, Error **err)
 {
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "The instance is already running");
-	if (i->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "Virtual machines are not built in this version");
 	g_auto(StartPlan) plan = { .devices = { .lxc_config =
 						    g_ptr_array_new_with_free_func(g_free),
 				       .mounts = g_ptr_array_new_with_free_func(
-					   (GDestroyNotify)device_mount_free) } };
+					   (GDestroyNotify)device_mount_free),
+				       .parts = g_ptr_array_new_with_free_func(
+					   (GDestroyNotify)device_part_free) } };
 	Runtime *r = NULL;
 	volatile_defer(i);
 	set_transition(i, INSTANCE_STARTING);

@@ -13,7 +13,8 @@
 #include "server/rpc/request.h"
 #include "server/storage/pool.h"
 
-/* A running container as the kernel shows it. Immutable once published, but for the counters. */
+/* A running instance as the kernel shows it: a container's init and monitor, a virtual machine's
+ * QEMU (which is both). Immutable once published, but for the counters and `frozen`. */
 typedef struct Runtime {
 	gint refs;
 	pid_t init, monitor;
@@ -21,7 +22,8 @@ typedef struct Runtime {
 	int init_fd, monitor_fd;            /* pidfds */
 	int netlink_fd;                     /* NETLINK_ROUTE inside; -1 when it could not be made */
 	GMutex netlink_lock;
-	char *cgroup;                       /* "/lxc.payload.c1", the same in every hierarchy */
+	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
+	gint frozen;                        /* of virtual machines */
 } Runtime;
 
 struct Instance {

@@ -1,6 +1,6 @@
 #include "server/instance/backup.h"
 #include "server/instance/checkpoint.h"
-#include "server/instance/private.h"
+#include "server/instance/vm.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
@@ -368,6 +368,16 @@ static int host_mount_remove(const DeviceHost *host, const char *target, Error *
 	return instance_mount_remove(host->instance_private, target, err);
 }
 
+static int host_part_add(const DeviceHost *host, const DevicePart *part, Error **err)
+{
+	return vm_part_add(host->instance_private, part, err);
+}
+
+static int host_part_remove(const DeviceHost *host, const DevicePart *part, Error **err)
+{
+	return vm_part_remove(host->instance_private, part, err);
+}
+
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -386,6 +396,8 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
+		.part_add = host_part_add,
+		.part_remove = host_part_remove,
 	};
 }
 

@@ -297,6 +297,8 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 	    instance_check(
 		i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
 		return -1;
+	if (instance_driver(i)->configured)
+		instance_driver(i)->configured(i, before->expanded, i->expanded);
 	if (running && instance_driver(i)->update(i, before->expanded, i->expanded, err) < 0)
 		return -1;
 	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {

@@ -30,6 +30,7 @@ const Key key_rows_server[] = {
 	{.name = "core.proxy_http", .type = KEY_STRING, .flags = KEY_LIVE, .help = "HTTP proxy for daemon."},
 	{.name = "core.proxy_https", .type = KEY_STRING, .flags = KEY_LIVE, .help = "HTTPS proxy for daemon."},
 	{.name = "core.proxy_ignore_hosts", .type = KEY_STRING, .flags = KEY_LIVE, .help = "No-proxy hosts."},
+	{.name = "core.libvirt_uri", .type = KEY_STRING, .flags = KEY_LOCAL, .help = "libvirt that runs virtual machines, such as qemu:///embed?root=/var/lib/incus-vms or qemu:///system; unset: one of the server's own."},
 	{.name = "core.remote_token_expiry", .type = KEY_STRING, .flags = KEY_LIVE, .initial = "no expiry", .check = check_expiry, .help = "Age expression for trust tokens."},
 	{.name = "core.shutdown_timeout", .type = KEY_INT, .flags = KEY_LIVE, .initial = "5", .minimum = 0, .maximum = 2147483648, .help = "Minutes to wait for operations at shutdown."},
 	{.name = "core.storage_buckets_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "S3 listener."},

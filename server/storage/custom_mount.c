@@ -184,6 +184,36 @@ int pool_custom_mount(Pool *p, const char *project, const char *volume_name, con
 	return 0;
 }
 
+int pool_custom_content(Pool *p, const char *project, const char *volume_name, gboolean *ret_block,
+    gboolean *ret_iso, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (attach_volume(p, project, volume_name, &volume, err) < 0 ||
+	    volume_load(p, volume, NULL, NULL, err) < 0)
+		return -1;
+	*ret_block = volume->content == CONTENT_BLOCK;
+	*ret_iso = volume->content == CONTENT_ISO;
+	return 0;
+}
+
+int pool_custom_disk(Pool *p, const char *project, const char *volume_name, char **ret_path,
+    gboolean *ret_iso, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (custom_check_pool(p, err) < 0 ||
+	    attach_volume(p, project, volume_name, &volume, err) < 0 ||
+	    volume_load(p, volume, NULL, NULL, err) < 0)
+		return -1;
+	if (volume->content == CONTENT_FILESYSTEM)
+		return error_set(
+		    err, ERROR_INVALID, "Volume \"%s\" is no image of a disk", volume_name);
+	if (volume_mount(p, volume, err) < 0)
+		return -1;
+	*ret_path = volume_block_path(p, volume, PLACE_OWN);
+	*ret_iso = volume->content == CONTENT_ISO;
+	return 0;
+}
+
 int pool_custom_adopt(Pool *p, const char *project, const char *volume_name, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;

@@ -5,6 +5,7 @@
 #include "server/operation/operation.h"
 #include "server/storage/image_volume.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <fcntl.h>
 #include <string.h>
@@ -28,7 +29,8 @@ static int root_volume(
 
 static int check_absent(Pool *p, const Volume *volume, Error **err)
 {
-	if (volume->type == VOLUME_MACHINE)
+	/* There the volume is a device, and what belongs to the machine has no folder. */
+	if (volume->type == VOLUME_MACHINE && p->driver->volume_block_path)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Storage driver \"%s\" has no volumes for virtual machines yet",
 		    p->driver_name);
@@ -46,13 +48,16 @@ static int check_absent(Pool *p, const Volume *volume, Error **err)
 	return 0;
 }
 
-static int make_parts(const char *path, Error **err)
+static int make_parts(
+    Pool *p, const Volume *volume, const Config *config, const char *path, Error **err)
 {
 	autofd int fd = file_open_directory(path, err);
-	return fd < 0 || fault_point("volume parts", err) < 0 ||
-		file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err) < 0 ?
-	    -1 :
-	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err);
+	if (fd < 0 || fault_point("volume parts", err) < 0 ||
+	    file_mkdir_beneath(fd, "templates", 0755, FALSE, err) < 0)
+		return -1;
+	return volume->content == CONTENT_BLOCK ?
+	    volume_block_create(p, volume, config, err) :
+	    file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err);
 }
 
 int pool_instance_create(Pool *p, const char *project, const char *name, const char *type,
@@ -66,7 +71,7 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 	g_autofree char *path = NULL;
 	if (check_absent(p, volume, err) < 0 || volume_begin(p, volume, effective, &path, err) < 0)
 		return -1;
-	if (make_parts(path, err) < 0) {
+	if (make_parts(p, volume, effective, path, err) < 0) {
 		volume_abandon(p, volume);
 		return -1;
 	}
@@ -116,7 +121,7 @@ static int begin_again(Pool *p, const Volume *volume, const char *fingerprint, c
 		return image_volume_clone(p, fingerprint, volume, config, op, err);
 	if (volume_begin(p, volume, config, &path, err) < 0)
 		return -1;
-	if (make_parts(path, err) == 0)
+	if (make_parts(p, volume, config, path, err) == 0)
 		return 0;
 	volume_abandon(p, volume);
 	return -1;
@@ -230,7 +235,18 @@ int pool_instance_set_size(
     Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
-	return root_volume(p, project, name, type, &volume, err) < 0 ?
-	    -1 :
-	    volume_set_size(p, volume, bytes, err);
+	if (root_volume(p, project, name, type, &volume, err) < 0)
+		return -1;
+	return volume->content == CONTENT_BLOCK ? volume_block_grow(p, volume, bytes, err) :
+						  volume_set_size(p, volume, bytes, err);
+}
+
+int pool_instance_disk(Pool *p, const char *project, const char *name, const char *type,
+    char **ret_path, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (root_volume(p, project, name, type, &volume, err) < 0)
+		return -1;
+	*ret_path = volume_block_path(p, volume, PLACE_OWN);
+	return 0;
 }

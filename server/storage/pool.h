@@ -91,6 +91,9 @@ int pool_instance_mount(Pool *p, const char *project, const char *name, const ch
     char **ret_path, Error **err);
 int pool_instance_unmount(Pool *p, const char *project, const char *name, const char *type,
     Error **err);
+/* The file or device of a virtual machine's root disk (g_free). */
+int pool_instance_disk(Pool *p, const char *project, const char *name, const char *type,
+    char **ret_path, Error **err);
 /* Bytes; -1 when the driver cannot tell. */
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
     int64_t *ret_used, int64_t *ret_total, Error **err);
@@ -110,6 +113,12 @@ int pool_custom_check(Pool *p, const char *project, const char *volume, Error **
  * volume not found"; ERROR_BUSY while a container with another map uses it. */
 int pool_custom_mount(Pool *p, const char *project, const char *volume, const GArray *idmap,
     char **ret_path, gboolean *ret_mapped, Error **err);
+/* What kind of image a custom volume is; neither: it holds files. */
+int pool_custom_content(Pool *p, const char *project, const char *volume, gboolean *ret_block,
+    gboolean *ret_iso, Error **err);
+/* For virtual machines: its image's file or device (g_free), counted as a mount. */
+int pool_custom_disk(Pool *p, const char *project, const char *volume, char **ret_path,
+    gboolean *ret_iso, Error **err);
 /* Counts what a container that outlived the server has mounted. */
 int pool_custom_adopt(Pool *p, const char *project, const char *volume, Error **err);
 int pool_custom_unmount(Pool *p, const char *project, const char *volume, Error **err);

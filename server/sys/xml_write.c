@@ -114,6 +114,11 @@ void xml_text(XmlWriter *xml, const char *element, const char *text)
 	g_string_append_printf(xml->text, "</%s>\n", element);
 }
 
+void xml_content(XmlWriter *xml, const char *text)
+{
+	add_value(xml, text);
+}
+
 void xml_number(XmlWriter *xml, const char *element, int64_t number)
 {
 	g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, number);

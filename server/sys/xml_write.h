@@ -17,6 +17,8 @@ void xml_close(XmlWriter *xml);
 void xml_leaf(XmlWriter *xml, const char *element, ...) G_GNUC_NULL_TERMINATED;
 /* An element with text and nothing else. */
 void xml_text(XmlWriter *xml, const char *element, const char *text);
+/* Text within the open element. */
+void xml_content(XmlWriter *xml, const char *text);
 void xml_number(XmlWriter *xml, const char *element, int64_t number);
 /* The text (g_free), once every element is closed. ERROR_INVALID names what it could not carry. */
 int xml_finish(XmlWriter *xml, char **ret_text, Error **err);

@@ -32,6 +32,9 @@ int criu_program(int argc, char **argv);
 int criu_rename(const Criu *criu, const char *from, const char *to);
 /* Sees to it that what is in "state.new" survives. 0 or -1. */
 int criu_images_flush(const Criu *criu);
+/* Notes the id map in the folder, or looks whether it is that: 1, 0, -1. */
+int criu_idmap_write(const Criu *criu, int folder);
+int criu_idmap_same(const Criu *criu);
 /* Lets the root of the container read the images, as a restore does in its place. */
 int criu_images_own(const Criu *criu);
 

@@ -119,6 +119,31 @@ int criu_images_own(const Criu *criu)
 							   visit_images(criu, "state", own, &maps);
 }
 
+static const char idmap_name[] = "idmap.txt";
+
+int criu_idmap_write(const Criu *criu, int folder)
+{
+	size_t length = strlen(criu->idmap);
+	int fd = openat(folder, idmap_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ssize_t put = fd < 0 ? -1 : write(fd, criu->idmap, length);
+	if (fd >= 0)
+		close(fd);
+	return put == (ssize_t)length ? 0 : -1;
+}
+
+int criu_idmap_same(const Criu *criu)
+{
+	char text[65536], path[4200];
+	snprintf(path, sizeof(path), "%s/state/%s", criu->volume, idmap_name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return -1;
+	return (size_t)n == strlen(criu->idmap) && memcmp(text, criu->idmap, (size_t)n) == 0;
+}
+
 int criu_rename(const Criu *criu, const char *from, const char *to)
 {
 	int volume = volume_open(criu);

@@ -88,6 +88,9 @@ static void settings_write(Dump *d)
 		criu_setting(d->file, "--leave-running", "");
 	cgroup_hierarchies(add_root, d);
 	add_bound(d);
+	/* What was plugged in later, liblxc does not know. */
+	for (int64_t i = 0; i < d->job->request->n[2]; i++)
+		add_external(d, packet_next(d->job->request));
 	if (fclose(d->file) != 0)
 		job_fail(d->job, errno, "Cannot write \"%s\"", d->settings);
 }
@@ -168,7 +171,8 @@ void job_dump(Job *job)
 	d.folder = mkdir(d.images, 0700) < 0 ?
 	    -1 :
 	    open(d.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (d.folder < 0 || cgroup_tree_write(d.group, d.criu.idmap, d.folder) < 0)
+	if (d.folder < 0 || cgroup_tree_write(d.group, d.criu.idmap, d.folder) < 0 ||
+	    criu_idmap_write(&d.criu, d.folder) < 0)
 		job_fail(job, errno, "Cannot write to \"%s\": %s", d.images, strerror(errno));
 	settings_write(&d);
 	pid_t child = run(&d, &socket);

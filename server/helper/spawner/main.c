@@ -1,9 +1,7 @@
 #include "server/helper/spawner/criu.h"
 #include "server/helper/spawner/spawner.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct {
-	SpawnOp op;
-	void (*run)(Job *job);
-} jobs[] = {
+static const JobRow jobs[] = {
 	{ SPAWN_START, job_start },
 	{ SPAWN_NETLINK, job_netlink },
 	{ SPAWN_EXEC, job_exec },
@@ -27,40 +22,8 @@ static const struct {
 	{ SPAWN_CHECK, job_check },
 	{ SPAWN_MAPPABLE, job_mappable },
 	{ SPAWN_DUMP, job_dump },
+	{ 0, NULL },
 };
-
-void job_answer(Job *job, Packet *packet)
-{
-	packet_send(job->answer, packet);
-	packet->n_fds = 0; /* ours stay open: the child's end closes them */
-	packet_free(packet);
-}
-
-_Noreturn void job_fail(Job *job, int error, const char *format, ...)
-{
-	char text[1024];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	Packet *packet = packet_new(0);
-	packet->error = error ? error : EIO;
-	packet_add(packet, text);
-	packet_send(job->answer, packet);
-	_exit(1);
-}
-
-static _Noreturn void run_job(Packet *request)
-{
-	Job job = { .request = request, .answer = packet_take_fd(request, 0) };
-	signal(SIGCHLD, SIG_DFL);
-	for (unsigned i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++)
-		if ((uint32_t)jobs[i].op == request->op) {
-			jobs[i].run(&job);
-			_exit(0);
-		}
-	job_fail(&job, ENOSYS, "Unknown request %u", request->op);
-}
 
 /* Standard input is nothing; output is the daemon's error stream. */
 static void settle(void)
@@ -98,23 +61,5 @@ int main(int argc, char **argv)
 	fcntl(control, F_SETFD, FD_CLOEXEC);
 	closefrom(control + 1); /* what incusd was started with is no container's */
 	settle();
-	Packet *request = packet_new(0);
-	while (packet_recv(control, request) > 0) {
-		if (request->n_fds == 0)
-			continue;
-		pid_t child = fork();
-		if (child == 0) {
-			close(control);
-			run_job(request);
-		}
-		if (child < 0) {
-			Job job = { .request = request, .answer = request->fds[0] };
-			Packet *packet = packet_new(0);
-			packet->error = errno;
-			packet_add(packet, "Cannot fork");
-			job_answer(&job, packet);
-		}
-	}
-	packet_free(request);
-	return 0;
+	return jobs_run(control, jobs);
 }

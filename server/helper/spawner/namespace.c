@@ -15,13 +15,6 @@
 #include <linux/netlink.h>
 #include <unistd.h>
 
-int host_proc = -1;
-
-int pidfd_open_pid(pid_t pid)
-{
-	return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
 unsigned long long pid_start_time(pid_t pid)
 {
 	char path[64], text[1024];
@@ -121,13 +114,6 @@ int namespaces_enter(int pidfd, int flags)
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return -1;
 	return 0;
-}
-
-int fd_reopen(int fd, int flags)
-{
-	char path[48];
-	snprintf(path, sizeof(path), "self/fd/%d", fd);
-	return openat(host_proc, path, flags | O_CLOEXEC);
 }
 
 void job_netlink(Job *job)

@@ -13,6 +13,15 @@ typedef struct Job {
 	int answer;
 } Job;
 
+typedef struct JobRow {
+	SpawnOp op;
+	void (*run)(Job *job);
+} JobRow;
+
+/* Serves requests, each in a child of its own, until `control` is closed. `jobs` ends with a row
+ * without a function. */
+int jobs_run(int control, const JobRow *jobs);
+
 void job_start(Job *job);
 void job_netlink(Job *job);
 void job_exec(Job *job);
@@ -34,6 +43,25 @@ void job_answer(Job *job, Packet *packet);
 
 /* Nothing blocked, nothing ignored: before another program takes our place. */
 void signals_default(void);
+
+/* What SPAWN_EXEC asks for, wherever it is to run. */
+typedef struct Command {
+	char **argv, **environment;
+	const char *cwd;
+	unsigned uid, gid;
+	int interactive, width, height;
+	int ready; /* SEQPACKET, write end: the pty, or what went wrong before the command ran */
+} Command;
+
+/* Reads the strings from cwd on, and makes the pair of `ready`: its read end. Fails the job. */
+int command_read(Job *job, Command *command);
+/* In the child, where and who it is to be: becomes the command. */
+int command_run(void *command);
+/* Once it runs: tells the caller its pid, pidfd and pty, and its status when it has ended. */
+_Noreturn void command_attend(Job *job, const Command *command, pid_t pid, int ready);
+
+/* What a child in the instance's root file system answers: FILE_* requests, or (sftp >= 0) SFTP. */
+void files_serve(Job *job, int sftp);
 
 /* One mount as SPAWN_START and SPAWN_MOUNT carry it; strings are borrowed from the packet. */
 typedef struct MountSpec {

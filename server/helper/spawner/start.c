@@ -233,6 +233,9 @@ static void start_restored(
     Job *job, struct lxc_container *c, const Criu *criu, const char *folder, int directory)
 {
 	int status;
+	if (criu_idmap_same(criu) == 0)
+		job_fail(job, EINVAL,
+		    "The id map of the instance is another one than when its state was saved: set it back, or start the instance without the state (--stateless)");
 	if (criu_prepare(criu, folder) < 0 || criu_images_own(criu) < 0)
 		job_fail(job, errno, "Cannot read the state in \"%s\": %s", criu->volume,
 		    strerror(errno));

@@ -1,0 +1,406 @@
+/* The driver of virtual machines: started, stopped and found again through libvirt. What runs is
+ * QEMU's process; its end is seen through a pidfd, as a container's. */
+#include "server/instance/vm.h"
+#include "server/instance/flow.h"
+#include "server/key/server.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "sdk/base/spawn.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { KILL_PATIENCE = 60000, TPM_PATIENCE = 10000 };
+
+char *vm_uri(Daemon *d)
+{
+	return server_config_get(d->config, "core.libvirt_uri");
+}
+
+static char *run_file(const Instance *i, const char *name)
+{
+	g_autofree char *directory = runtime_directory(i);
+	return g_build_filename(directory, name, NULL);
+}
+
+/* ---- the domain ---- */
+
+static int open_link(Instance *i, HypervisorLink *ret_link, Error **err)
+{
+	g_autofree char *uri = vm_uri(i->daemon);
+	return hypervisor_connect(i->daemon, uri, ret_link, err);
+}
+
+int vm_open(Instance *i, VmHandle *ret_handle, Error **err)
+{
+	g_autofree char *uuid = instance_volatile_get(i, "uuid");
+	*ret_handle = (VmHandle){ 0 };
+	if (open_link(i, &ret_handle->link, err) < 0)
+		return -1;
+	ret_handle->domain = ret_handle->link.lv->domain_find(
+	    ret_handle->link.connection, uuid ? uuid : "");
+	if (ret_handle->domain)
+		return 0;
+	vm_close(ret_handle);
+	return error_set(
+	    err, ERROR_UNAVAILABLE, "libvirt does not know the virtual machine \"%s\"", i->name);
+}
+
+void vm_close(VmHandle *handle)
+{
+	if (handle->domain)
+		handle->link.lv->domain_free(handle->domain);
+	handle->domain = NULL;
+	hypervisor_disconnect(&handle->link);
+}
+
+/* ---- its process ---- */
+
+/* Where libvirt writes "NAME.pid". */
+static char *pid_file(Instance *i)
+{
+	g_autofree char *uri = vm_uri(i->daemon);
+	g_autofree char *name = instance_file_name(i);
+	g_autofree char *file = g_strconcat(name, ".pid", NULL);
+	const char *root = uri ? strstr(uri, "root=") : NULL;
+	if (!uri || !*uri)
+		return g_build_filename(i->daemon->dir, "libvirt", "run", "qemu", file, NULL);
+	if (root) {
+		g_autofree char *folder = g_strndup(root + 5, strcspn(root + 5, "&"));
+		return g_build_filename(folder, "run", "qemu", file, NULL);
+	}
+	return g_build_filename("/run/libvirt/qemu", file, NULL);
+}
+
+/* Process ids are used again; that of this machine has its UUID among its arguments. */
+static gboolean is_its_process(pid_t pid, const char *uuid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+	g_autofree char *text = NULL;
+	size_t length;
+	if (!g_file_get_contents(path, &text, &length, NULL))
+		return FALSE;
+	for (const char *at = text; at < text + length; at += strlen(at) + 1)
+		if (strcmp(at, "-uuid") == 0 && at + 6 < text + length)
+			return strcmp(at + 6, uuid) == 0;
+	return FALSE;
+}
+
+static Runtime *find_process(Instance *i)
+{
+	g_autofree char *path = pid_file(i);
+	g_autofree char *uuid = instance_volatile_get(i, "uuid");
+	g_autofree char *text = NULL;
+	if (!uuid || !g_file_get_contents(path, &text, NULL, NULL))
+		return NULL;
+	g_autoptr(Runtime) r = runtime_new();
+	r->init = r->monitor = (pid_t)atoi(text);
+	r->monitor_fd = r->init > 0 ? (int)syscall(SYS_pidfd_open, r->init, 0) : -1;
+	if (r->monitor_fd < 0 || !is_its_process(r->init, uuid))
+		return NULL;
+	r->init_fd = fcntl(r->monitor_fd, F_DUPFD_CLOEXEC, 0);
+	r->cgroup = g_strdup("");
+	return g_steal_pointer(&r);
+}
+
+static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
+{
+	g_autofree char *frozen = run_file(i, "frozen");
+	*ret_runtime = find_process(i);
+	if (!*ret_runtime)
+		return 0;
+	g_atomic_int_set(&(*ret_runtime)->frozen, access(frozen, F_OK) == 0);
+	return 0;
+}
+
+/* ---- starting ---- */
+
+static int refuse_unbuilt(const Config *config, Error **err)
+{
+	static const struct {
+		const char *key, *why;
+	} refused[] = {
+		{ "raw.qemu",
+		    "libvirt starts QEMU here, and arguments beside its own could reach any file of the host" },
+		{ "raw.qemu.conf",
+		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
+		{ "raw.apparmor",
+		    "virtual machines run without an AppArmor profile in this version" },
+		{ "raw.idmap", "virtual machines share no folders with the host in this version" },
+	};
+	for (gsize n = 0; n < G_N_ELEMENTS(refused); n++)
+		if (config_get(config, refused[n].key))
+			return error_set(err, ERROR_UNSUPPORTED, "\"%s\" cannot be used: %s",
+			    refused[n].key, refused[n].why);
+	return config_true(config, "security.sev") ?
+	    error_set(err, ERROR_UNSUPPORTED, "AMD SEV is not built into this server") :
+	    0;
+}
+
+static int check(Daemon *d, const Config *expanded, Error **err)
+{
+	g_auto(VmSize) size = { 0 };
+	if (refuse_unbuilt(expanded, err) < 0)
+		return -1;
+	if (config_true(expanded, "security.csm") && !config_false(expanded, "security.secureboot"))
+		return error_set(err, ERROR_INVALID,
+		    "Secure boot can't be enabled while CSM is turned on. Please set \"security.secureboot=false\" on the instance");
+	return vm_size(expanded, &size, err);
+}
+
+static int choose(Instance *i, StartPlan *plan, Error **err)
+{
+	plan->idmap = g_array_new(FALSE, TRUE, sizeof(IdRange));
+	return 0;
+}
+
+/* The firmware's variables, which are the machine's own: boot entries, keys. */
+static int make_nvram(Instance *i, const char *nvram, const char *template, Error **err)
+{
+	g_autofree char *again = instance_volatile_get(i, "apply_nvram");
+	g_autofree char *content = NULL;
+	size_t length;
+	if (!again && access(nvram, F_OK) == 0)
+		return 0;
+	if (file_read(AT_FDCWD, template, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
+	    file_write_atomic(AT_FDCWD, nvram, content, length, 0600, err) < 0)
+		return error_prefix(err, "Cannot make the firmware's variables");
+	return instance_volatile_set(i, "apply_nvram", NULL, err);
+}
+
+static int settle(Instance *i, StartPlan *plan, Error **err)
+{
+	return chmod(plan->path, 0700) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot close \"%s\"", plan->path);
+}
+
+/* The newest is "console.log", the run before that "console.log.old". */
+static int prepare_log(Instance *i, char **ret_path, Error **err)
+{
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *old = g_build_filename(logs, "console.log.old", NULL);
+	g_autofree char *log = g_build_filename(logs, "console.log", NULL);
+	if (file_mkdir_all(logs, 0700, err) < 0)
+		return -1;
+	rename(log, old);
+	*ret_path = g_steal_pointer(&log);
+	return 0;
+}
+
+/* It ends when QEMU closes its socket. */
+static int start_tpm(Instance *i, const StartPlan *plan, char **ret_socket, Error **err)
+{
+	g_autofree char *state = g_build_filename(plan->path, "tpm", NULL);
+	g_autofree char *socket = g_build_filename(plan->directory, "tpm.sock", NULL);
+	g_autofree char *kept = g_strconcat("dir=", state, NULL);
+	g_autofree char *control = g_strconcat("type=unixio,path=", socket, NULL);
+	const char *const argv[] = { "swtpm", "socket", "--tpm2", "--tpmstate", kept, "--ctrl",
+		control, "--terminate", "--daemon", NULL };
+	const Spawn spawn = { .argv = argv, .timeout_ms = TPM_PATIENCE };
+	g_autofree char *program = g_find_program_in_path("swtpm");
+	if (!program)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "A virtual TPM needs \"swtpm\": install the package \"swtpm\"");
+	if (file_mkdir_all(state, 0700, err) < 0 || spawn_run(&spawn, NULL, NULL, err) < 0)
+		return error_prefix(err, "Cannot start the virtual TPM");
+	*ret_socket = g_steal_pointer(&socket);
+	return 0;
+}
+
+static gboolean has_tpm(const StartPlan *plan)
+{
+	for (guint n = 0; n < plan->devices.parts->len; n++)
+		if (((DevicePart *)plan->devices.parts->pdata[n])->kind == PART_TPM)
+			return TRUE;
+	return FALSE;
+}
+
+/* One of the same machine that is on its way out, or that a killed server asked for and did not see
+ * come up: two must never write to one disk. */
+static int clear_domain(const HypervisorLink *link, const char *uuid, Error **err)
+{
+	virDomainPtr domain = link->lv->domain_find(link->connection, uuid);
+	if (!domain)
+		return 0;
+	int result = link->lv->domain_destroy(domain, 0);
+	link->lv->domain_free(domain);
+	if (result == 0)
+		return 0;
+	domain = link->lv->domain_find(link->connection, uuid); /* it may have gone by itself */
+	if (!domain)
+		return 0;
+	link->lv->domain_free(domain);
+	return error_set(err, ERROR_BUSY, "An earlier run of the virtual machine does not end");
+}
+
+/* For people who look for a fault. */
+static void write_copy(Instance *i, const char *xml)
+{
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *path = g_build_filename(logs, "domain.xml", NULL);
+	file_write_plain(path, xml, 0600, NULL);
+}
+
+static int create_domain(Instance *i, const VmDomain *vm, Error **err)
+{
+	g_auto(HypervisorLink) link = { 0 };
+	g_autofree char *xml = NULL;
+	if (hypervisor_connect(i->daemon, vm->uri, &link, err) < 0 ||
+	    clear_domain(&link, vm->uuid, err) < 0 || vm_domain_xml(vm, &xml, err) < 0)
+		return -1;
+	write_copy(i, xml);
+	if (fault_point("machine start", err) < 0)
+		return -1;
+	virDomainPtr domain = link.lv->domain_create(link.connection, xml, 0);
+	if (!domain)
+		return libvirt_error(link.lv, err, "Cannot start the virtual machine");
+	link.lv->domain_free(domain);
+	return 0;
+}
+
+static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
+{
+	const char *variables;
+	VmFirmware firmware = vm_firmware(plan->host.config);
+	g_autofree char *nvram = g_build_filename(plan->path, "qemu.nvram", NULL);
+	if (firmware == VM_BIOS)
+		return 0;
+	if (hypervisor_firmware(firmware == VM_UEFI_SECURE ? FIRMWARE_SECURE : FIRMWARE_PLAIN,
+		&vm->code, &variables, err) < 0 ||
+	    make_nvram(i, nvram, variables, err) < 0)
+		return -1;
+	*ret_nvram = hypervisor_path(i->daemon, vm->uri, nvram);
+	vm->nvram = *ret_nvram;
+	return 0;
+}
+
+static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **err)
+{
+	g_autofree char *uri = vm_uri(i->daemon);
+	g_autofree char *uuid = instance_volatile_get(i, "uuid");
+	g_autofree char *log = NULL, *nvram = NULL, *tpm = NULL;
+	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
+	VmDomain vm = { .instance = i,
+		.uri = uri,
+		.uuid = uuid,
+		.config = plan->host.config,
+		.parts = plan->devices.parts };
+	if (hypervisor_check(err) < 0 || hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
+	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
+	    (has_tpm(plan) && start_tpm(i, plan, &tpm, err) < 0))
+		return -1;
+	vm.console_log = log;
+	vm.tpm_socket = tpm;
+	if (create_domain(i, &vm, err) < 0)
+		return -1;
+	*ret_runtime = find_process(i);
+	return *ret_runtime ? 0 :
+			      error_set(err, ERROR_INTERNAL,
+				  "The virtual machine ended at once: see its console log");
+}
+
+static void release(Instance *i)
+{
+	static const char *const files[] = { "frozen", "tpm.sock" };
+	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
+		g_autofree char *path = run_file(i, files[n]);
+		unlink(path);
+	}
+}
+
+/* ---- stopping ---- */
+
+static int shut_down(Instance *i, Runtime *r, Error **err)
+{
+	g_auto(VmHandle) vm = { 0 };
+	if (vm_open(i, &vm, err) < 0)
+		return -1;
+	return vm.link.lv->domain_shutdown(vm.domain, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) == 0 ?
+	    0 :
+	    libvirt_error(vm.link.lv, err, "Cannot ask the virtual machine to shut down");
+}
+
+/* Also where libvirt does not answer. */
+static int kill_now(Instance *i, Runtime *r, Error **err)
+{
+	g_auto(VmHandle) vm = { 0 };
+	if (vm_open(i, &vm, NULL) < 0 || vm.link.lv->domain_destroy(vm.domain, 0) < 0)
+		syscall(SYS_pidfd_send_signal, r->init_fd, SIGKILL, NULL, 0);
+	return runtime_wait(r, KILL_PATIENCE) ?
+	    0 :
+	    error_set(err, ERROR_TIMEOUT, "The virtual machine's process does not end");
+}
+
+static int freeze(Instance *i, Runtime *r, gboolean wanted, Error **err)
+{
+	g_auto(VmHandle) vm = { 0 };
+	g_autofree char *note = run_file(i, "frozen");
+	if (vm_open(i, &vm, err) < 0)
+		return -1;
+	if ((wanted ? vm.link.lv->domain_suspend(vm.domain) :
+		      vm.link.lv->domain_resume(vm.domain)) < 0)
+		return libvirt_error(vm.link.lv, err,
+		    wanted ? "Cannot pause the virtual machine" :
+			     "Cannot resume the virtual machine");
+	if (wanted)
+		file_write_plain(note, "", 0600, NULL);
+	else
+		unlink(note);
+	g_atomic_int_set(&r->frozen, wanted);
+	return 0;
+}
+
+static gboolean frozen(const Runtime *r)
+{
+	return g_atomic_int_get((gint *)&r->frozen);
+}
+
+/* A guest that reboots stays in the same process. */
+static gboolean wants_reboot(Instance *i)
+{
+	return FALSE;
+}
+
+static int enter(Instance *i, Error **err)
+{
+	return instance_running(i) ?
+	    error_set(err, ERROR_UNAVAILABLE, "VM agent isn't currently running") :
+	    error_set(err, ERROR_INVALID, "Instance is not running");
+}
+
+static void configured(Instance *i, const Config *before, const Config *after)
+{
+	/* Variables are of one firmware and its keys. */
+	if (vm_firmware(before) != vm_firmware(after))
+		instance_volatile_set(i, "apply_nvram", "true", NULL);
+}
+
+const InstanceDriver instance_driver_vm = {
+	.name = "qemu",
+	.available = hypervisor_check,
+	.check = check,
+	.choose = choose,
+	.settle = settle,
+	.spawn = spawn,
+	.release = release,
+	.adopt = adopt,
+	.shut_down = shut_down,
+	.kill = kill_now,
+	.freeze = freeze,
+	.frozen = frozen,
+	.wants_reboot = wants_reboot,
+	.configured = configured,
+	.update = vm_update,
+	.state = vm_state,
+	.console_open = vm_console_open,
+	.console_log = vm_console_log,
+	.enter = enter,
+};

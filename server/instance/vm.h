@@ -1,0 +1,67 @@
+#pragma once
+/*
+ * Virtual machines: the other driver of instances (driver.h), on libvirt. vm.c starts, stops and
+ * finds them again; vm_domain.c is what libvirt is told; vm_live.c changes one that runs. For the
+ * files of this folder only.
+ */
+#include "server/helper/hypervisor.h"
+#include "server/instance/driver.h"
+#include "server/sys/xml_write.h"
+
+/* What a virtual machine's configuration comes to. */
+typedef struct VmSize {
+	int64_t memory; /* bytes */
+	guint cpus, cpus_max;
+	GArray *pins; /* unsigned: a host's CPU for each; NULL: anywhere */
+} VmSize;
+int vm_size(const Config *config, VmSize *ret_size, Error **err);
+void vm_size_clear(VmSize *size);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmSize, vm_size_clear)
+
+typedef enum VmFirmware { VM_BIOS, VM_UEFI, VM_UEFI_SECURE } VmFirmware;
+VmFirmware vm_firmware(const Config *config);
+
+/* One domain as libvirt is to start it. Borrowed. */
+typedef struct VmDomain {
+	Instance *instance;
+	const char *uri; /* core.libvirt_uri */
+	const char *uuid;
+	const Config *config;
+	const GPtrArray *parts;	  /* DevicePart * */
+	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
+	const char *console_log;
+	const char *tpm_socket; /* NULL: none */
+} VmDomain;
+int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
+/* `target`: "sdb", of disks. */
+int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
+    char **ret_xml, Error **err);
+/* "incus_root": what a guest finds the disk by (g_free). */
+char *vm_disk_serial(const char *device);
+
+/* core.libvirt_uri (g_free). */
+char *vm_uri(Daemon *d);
+/* The running domain; ERROR_UNAVAILABLE when libvirt does not know it. */
+typedef struct VmHandle {
+	HypervisorLink link;
+	virDomainPtr domain;
+} VmHandle;
+int vm_open(Instance *i, VmHandle *ret_handle, Error **err);
+void vm_close(VmHandle *handle);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmHandle, vm_close)
+
+/* vm_live.c */
+int vm_update(Instance *i, const Config *before, const Config *after, Error **err);
+int vm_part_add(Instance *i, const DevicePart *part, Error **err);
+int vm_part_remove(Instance *i, const DevicePart *part, Error **err);
+/* The root disk's file has grown. */
+int vm_root_grown(Instance *i, int64_t bytes, Error **err);
+
+/* vm_state.c */
+void vm_state(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);
+
+/* vm_console.c */
+int vm_console_open(Instance *i, Console *ret_console, Error **err);
+int vm_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
+/* A guest may write there for ever: keeps the end of it. */
+void vm_console_trim(Instance *i);

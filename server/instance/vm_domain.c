@@ -1,0 +1,290 @@
+/* What libvirt is told of a virtual machine. */
+#include "server/instance/vm.h"
+#include "server/instance/cgroup.h"
+#include "sdk/base/units.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define MEMORY_DEFAULT "1GiB"
+
+/* ---- sizes ---- */
+
+int vm_size(const Config *config, VmSize *ret_size, Error **err)
+{
+	const char *memory = config_get(config, "limits.memory"),
+		   *cpu = config_get(config, "limits.cpu");
+	int64_t total = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), count = 1;
+	*ret_size = (VmSize){ 0 };
+	if (units_parse_bytes_or_percent(
+		memory ? memory : MEMORY_DEFAULT, total, &ret_size->memory, err) < 0)
+		return error_prefix(err, "Invalid limits.memory");
+	if (ret_size->memory < 1 << 20)
+		return error_set(err, ERROR_INVALID,
+		    "Virtual machines need more memory than limits.memory says");
+	if (cpu && units_parse_int(cpu, 1, 4096, &count, NULL) < 0) {
+		if (units_parse_cpuset(cpu, &ret_size->pins, err) < 0)
+			return error_prefix(err, "Invalid limits.cpu");
+		count = ret_size->pins->len;
+	}
+	g_autoptr(GArray) host = cgroup_cpus();
+	ret_size->cpus = (guint)count;
+	ret_size->cpus_max = MAX((guint)count, host->len);
+	return 0;
+}
+
+void vm_size_clear(VmSize *size)
+{
+	g_clear_pointer(&size->pins, g_array_unref);
+}
+
+VmFirmware vm_firmware(const Config *config)
+{
+	if (config_true(config, "security.csm"))
+		return VM_BIOS;
+	return config_false(config, "security.secureboot") ? VM_UEFI : VM_UEFI_SECURE;
+}
+
+/* ---- parts ---- */
+
+/* What QEMU, udev and file systems take as a name. */
+char *vm_disk_serial(const char *device)
+{
+	enum { LONGEST = 30 };
+	char *serial = g_strconcat("incus_", device, NULL);
+	for (char *at = serial; *at; at++)
+		if (!g_ascii_isalnum(*at) && !strchr("_.-", *at))
+			*at = '-';
+	if (strlen(serial) <= LONGEST)
+		return serial;
+	g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, device, -1);
+	memcpy(serial + 6, sum, LONGEST - 6);
+	serial[LONGEST] = 0;
+	return serial;
+}
+
+static void add_disk(
+    XmlWriter *x, const DevicePart *part, const char *source, const char *target, int boot)
+{
+	gboolean device = g_str_has_prefix(part->source, "/dev/");
+	g_autofree char *serial = vm_disk_serial(part->device);
+	g_autofree char *order = boot ? g_strdup_printf("%d", boot) : NULL;
+	xml_open(x, "disk", "type", device ? "block" : "file", "device",
+	    part->cdrom ? "cdrom" : "disk", NULL);
+	/* Never guessed from the content: a guest could write a header that names files of the
+	 * host. */
+	xml_leaf(x, "driver", "name", "qemu", "type", "raw", "cache", part->cache, "discard",
+	    part->readonly ? NULL : "unmap", NULL);
+	xml_leaf(x, "source", device ? "dev" : "file", source, NULL);
+	xml_leaf(x, "target", "dev", target, "bus", "scsi", NULL);
+	if (part->readonly)
+		xml_leaf(x, "readonly", NULL);
+	if (order)
+		xml_leaf(x, "boot", "order", order, NULL);
+	xml_text(x, "serial", serial);
+	xml_close(x);
+}
+
+static void add_card(XmlWriter *x, const DevicePart *part, int boot)
+{
+	g_autofree char *order = boot ? g_strdup_printf("%d", boot) : NULL;
+	g_autofree char *mtu = g_strdup_printf("%u", part->mtu);
+	xml_open(x, "interface", "type", part->direct ? "direct" : "ethernet", NULL);
+	xml_leaf(x, "mac", "address", part->hwaddr, NULL);
+	if (part->direct)
+		xml_leaf(x, "source", "dev", part->link, "mode", "bridge", NULL);
+	else if (part->link)
+		xml_leaf(x, "target", "dev", part->link, "managed", "no", NULL);
+	xml_leaf(x, "model", "type", "virtio", NULL);
+	if (part->mtu && part->mtu != 1500)
+		xml_leaf(x, "mtu", "size", mtu, NULL);
+	if (order)
+		xml_leaf(x, "boot", "order", order, NULL);
+	else /* it is not there on every host, and only booting wants it */
+		xml_leaf(x, "rom", "enabled", "no", NULL);
+	xml_close(x);
+}
+
+int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
+    char **ret_xml, Error **err)
+{
+	g_autoptr(XmlWriter) x = xml_new();
+	if (part->kind == PART_CARD) {
+		add_card(x, part, 0);
+	} else {
+		g_autofree char *source = hypervisor_path(d, uri, part->source);
+		add_disk(x, part, source, target, 0);
+	}
+	return xml_finish(x, ret_xml, err);
+}
+
+/* What the firmware tries first has the highest boot.priority; the root disk has 1 unless it says
+ * another one, and what has none is not booted from. */
+static int compare_boot(const void *a, const void *b)
+{
+	const DevicePart *x = *(DevicePart *const *)a, *y = *(DevicePart *const *)b;
+	int p = x->boot_order ? x->boot_order : x->root,
+	    q = y->boot_order ? y->boot_order : y->root;
+	return p != q ? (p > q ? -1 : 1) : strcmp(x->device, y->device);
+}
+
+static int boot_number(const GPtrArray *sorted, const DevicePart *part)
+{
+	guint at;
+	if (!part->boot_order && !part->root && !part->cdrom)
+		return 0;
+	return g_ptr_array_find((GPtrArray *)sorted, part, &at) ? (int)at + 1 : 0;
+}
+
+static void add_parts(XmlWriter *x, const VmDomain *vm)
+{
+	Daemon *d = instance_daemon(vm->instance);
+	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+	unsigned disks = 0;
+	for (guint n = 0; n < vm->parts->len; n++)
+		g_ptr_array_add(sorted, vm->parts->pdata[n]);
+	qsort(sorted->pdata, sorted->len, sizeof(void *), compare_boot);
+	for (guint n = 0; n < vm->parts->len; n++) {
+		const DevicePart *part = vm->parts->pdata[n];
+		int boot = boot_number(sorted, part);
+		if (part->kind == PART_CARD) {
+			add_card(x, part, boot);
+		} else if (part->kind == PART_DISK) {
+			g_autofree char *source = hypervisor_path(d, vm->uri, part->source);
+			char target[] = { 's', 'd', (char)('a' + disks++ % 26), 0 };
+			add_disk(x, part, source, target, boot);
+		} else {
+			xml_open(x, "tpm", "model", "tpm-crb", NULL);
+			xml_open(x, "backend", "type", "external", NULL);
+			xml_leaf(x, "source", "type", "unix", "mode", "connect", "path",
+			    vm->tpm_socket, NULL);
+			xml_close(x);
+			xml_close(x);
+		}
+	}
+}
+
+/* ---- the machine ---- */
+
+static void add_cpus(XmlWriter *x, const VmSize *size)
+{
+	g_autofree char *now = g_strdup_printf("%u", size->cpus);
+	g_autofree char *most = g_strdup_printf("%u", size->cpus_max);
+	xml_open(x, "vcpu", "placement", "static", "current", now, NULL);
+	xml_content(x, most);
+	xml_close(x);
+	if (!size->pins)
+		return;
+	xml_open(x, "cputune", NULL);
+	for (guint n = 0; n < size->pins->len; n++) {
+		g_autofree char *cpu = g_strdup_printf("%u", n);
+		g_autofree char *pin = g_strdup_printf(
+		    "%u", g_array_index(size->pins, unsigned, n));
+		xml_leaf(x, "vcpupin", "vcpu", cpu, "cpuset", pin, NULL);
+	}
+	xml_close(x);
+}
+
+static void add_memory(XmlWriter *x, const VmDomain *vm, const VmSize *size)
+{
+	xml_number(x, "memory", size->memory / 1024);
+	xml_number(x, "currentMemory", size->memory / 1024);
+	if (!config_true(vm->config, "limits.memory.hugepages"))
+		return;
+	xml_open(x, "memoryBacking", NULL);
+	xml_leaf(x, "hugepages", NULL);
+	xml_close(x);
+}
+
+static void add_firmware(XmlWriter *x, const VmDomain *vm)
+{
+	struct utsname host;
+	gboolean secure = vm_firmware(vm->config) == VM_UEFI_SECURE;
+	uname(&host);
+	xml_open(x, "os", NULL);
+	xml_open(x, "type", "arch", host.machine, "machine", "q35", NULL);
+	xml_content(x, "hvm");
+	xml_close(x);
+	if (vm->code) {
+		xml_open(x, "loader", "readonly", "yes", "secure", secure ? "yes" : "no", "type",
+		    "pflash", NULL);
+		xml_content(x, vm->code);
+		xml_close(x);
+		xml_text(x, "nvram", vm->nvram);
+	}
+	xml_close(x);
+	xml_open(x, "features", NULL);
+	xml_leaf(x, "acpi", NULL);
+	xml_leaf(x, "apic", NULL);
+	if (secure)
+		xml_leaf(x, "smm", "state", "on", NULL);
+	xml_close(x);
+}
+
+static void add_console(XmlWriter *x, const VmDomain *vm)
+{
+	xml_open(x, "serial", "type", "pty", NULL);
+	xml_leaf(x, "log", "file", vm->console_log, "append", "on", NULL);
+	xml_leaf(x, "target", "port", "0", NULL);
+	xml_close(x);
+	xml_open(x, "console", "type", "pty", NULL);
+	xml_leaf(x, "target", "type", "serial", "port", "0", NULL);
+	xml_close(x);
+}
+
+/* The agent's channel: a program in the guest finds it as /dev/virtio-ports/org.incus.agent.0. */
+static void add_agent(XmlWriter *x)
+{
+	xml_open(x, "channel", "type", "unix", NULL);
+	xml_leaf(x, "source", "mode", "bind", NULL);
+	xml_leaf(x, "target", "type", "virtio", "name", "org.incus.agent.0", NULL);
+	xml_close(x);
+}
+
+static void add_devices(XmlWriter *x, const VmDomain *vm)
+{
+	xml_open(x, "devices", NULL);
+	xml_leaf(x, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
+	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
+	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
+	/* Room for cards and disks that are plugged in later. */
+	for (int n = 0; n < 8; n++)
+		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
+	add_parts(x, vm);
+	add_console(x, vm);
+	add_agent(x);
+	xml_open(x, "memballoon", "model", "virtio", NULL);
+	xml_leaf(x, "stats", "period", "10", NULL);
+	xml_close(x);
+	xml_open(x, "rng", "model", "virtio", NULL);
+	xml_open(x, "backend", "model", "random", NULL);
+	xml_content(x, "/dev/urandom");
+	xml_close(x);
+	xml_close(x);
+	xml_close(x);
+}
+
+int vm_domain_xml(const VmDomain *vm, char **ret_xml, Error **err)
+{
+	g_auto(VmSize) size = { 0 };
+	g_autoptr(XmlWriter) x = xml_new();
+	g_autofree char *name = instance_file_name(vm->instance);
+	const char *kind = hypervisor_kind();
+	if (vm_size(vm->config, &size, err) < 0)
+		return -1;
+	xml_open(x, "domain", "type", kind, NULL);
+	xml_text(x, "name", name);
+	xml_text(x, "uuid", vm->uuid);
+	add_memory(x, vm, &size);
+	add_cpus(x, &size);
+	add_firmware(x, vm);
+	xml_leaf(x, "cpu", "mode", strcmp(kind, "kvm") == 0 ? "host-passthrough" : "maximum", NULL);
+	xml_leaf(x, "clock", "offset", "utc", NULL);
+	xml_text(x, "on_poweroff", "destroy");
+	xml_text(x, "on_reboot", "restart");
+	xml_text(x, "on_crash", "destroy");
+	add_devices(x, vm);
+	xml_close(x);
+	return xml_finish(x, ret_xml, err);
+}
