@@ -162,8 +162,8 @@ static const struct {
 	    "There is not enough space in the instance's volume" },
 	{ "Disk quota exceeded", "The instance's \"size\" leaves no room for its memory" },
 	/* of a restore */
-	{ "No mapping for \\d+:(\\S+) mountpoint",
-	    "Nothing is to be mounted at \"%1\", where something was: add the disk device again" },
+	{ "No mapping for \\d+:\\S+ mountpoint",
+	    "A disk that was mounted when the state was saved is no device of the instance any more: add it again, or start without the state (--stateless)" },
 	{ "File (\\S+) has bad (?:size|mode|build-ID)",
 	    "The file \"%1\" changed since the state was saved" },
 	{ "Can't open file (\\S+) on restore|Can't open \\S+ to (\\S+)", "The file \"%1\" is not there any more" },
