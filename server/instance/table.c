@@ -443,8 +443,7 @@ static void adopt(Instance *i, Runtime *runtime)
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
 	devices_adopt(i);
 	runtime_publish(i, runtime);
-	if (i->stateful) /* the daemon ended between its start and this note */
-		checkpoint_settle(i);
+	checkpoint_settle(i); /* what a start or a snapshot that was cut off has left */
 }
 
 void table_adopt_running(Instance *i)
