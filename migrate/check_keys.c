@@ -2,6 +2,7 @@
 #include "migrate/check.h"
 #include "migrate/rows.h"
 #include "sdk/base/names.h"
+#include "server/device/device.h"
 #include "server/key/device_type.h"
 #include <string.h>
 
@@ -140,25 +141,39 @@ static int check_names(Tx *tx, void *data, Error **err)
 	return 0;
 }
 
-/* ---- kinds that are numbers ---- */
+/* ---- types of devices, which rows have as numbers ---- */
 
-static int check_kinds(Tx *tx, void *data, Error **err)
+static void check_device_type(Migration *m, const char *where, int number)
 {
-	static const char sql[] = "SELECT 'device', name, type FROM instances_devices"
-				  " UNION SELECT 'device', name, type FROM profiles_devices";
+	const DeviceType *type;
+	g_autoptr(Error) error = NULL;
+	g_autoptr(Config) config = config_new();
+	config_set(config, "type", device_type_from_number(number));
+	if (number != 0 && strcmp(config_get(config, "type"), "none") == 0)
+		findings_add(m->findings, FINDING_REFUSED, "devices", where,
+		    "There is no device type %d", number);
+	/* It is taken over all the same: the next version may have it. */
+	else if (device_type_find(config, &type, &error) < 0)
+		findings_add(m->findings, FINDING_NOTE, "devices", where,
+		    "%s: what has it does not start", error->message);
+}
+
+static int check_device_types(Tx *tx, void *data, Error **err)
+{
+	static const char sql[] =
+	    "SELECT 'instance \"' || j.name || '/' || i.name || '\", device \"' || d.name || '\"', d.type"
+	    " FROM instances_devices d JOIN instances i ON i.id = d.instance_id"
+	    " JOIN projects j ON j.id = i.project_id UNION ALL"
+	    " SELECT 'profile \"' || j.name || '/' || p.name || '\", device \"' || d.name || '\"', d.type"
+	    " FROM profiles_devices d JOIN profiles p ON p.id = d.profile_id"
+	    " JOIN projects j ON j.id = p.project_id";
 	Migration *m = data;
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err, sql, "") < 0)
 		return -1;
 	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		int number = (int)rows_int(rows, 2);
-		g_autofree char *where = g_strdup_printf(
-		    "%s \"%s\"", rows_text(rows, 0), rows_text(rows, 1));
-		if (number != 0 && strcmp(device_type_from_number(number), "none") == 0)
-			findings_add(m->findings, FINDING_REFUSED, "settings", where,
-			    "There is no device type %d", number);
-	}
+	while ((more = rows_next(rows, err)) > 0)
+		check_device_type(m, rows_text(rows, 0), (int)rows_int(rows, 1));
 	return more;
 }
 
@@ -226,7 +241,7 @@ int check_keys(Migration *m, Error **err)
 			return -1;
 	}
 	if (db_read(m->lxd->db, check_names, m, err) < 0 ||
-	    db_read(m->lxd->db, check_kinds, m, err) < 0 ||
+	    db_read(m->lxd->db, check_device_types, m, err) < 0 ||
 	    db_read(m->lxd->db, check_tables, m, err) < 0)
 		return -1;
 	if (findings_count(m->findings, FINDING_OBSOLETE) +

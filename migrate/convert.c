@@ -1,7 +1,9 @@
 #include "migrate/convert.h"
 #include "migrate/act.h"
 #include "migrate/backup_file.h"
+#include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/owners.h"
 #include "migrate/plan.h"
 #include "migrate/proof.h"
 #include "migrate/rows.h"
@@ -250,6 +252,11 @@ static int release_source(Migration *m, Error **err)
 	return act_unmount_below(m->journal, m->source.directory, err);
 }
 
+static int convert_clients(Migration *m, Error **err)
+{
+	return m->options->clients ? clients_convert(m->journal, err) : 0;
+}
+
 static int note_converted(Migration *m, Error **err)
 {
 	return sync_path(m->target.directory, err) < 0 ?
@@ -270,6 +277,7 @@ static const struct {
 	{ "Moving files", move_trees },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
+	{ "Converting users' client configuration", convert_clients },
 	{ "Writing all to the disk", note_converted },
 };
 
@@ -298,7 +306,7 @@ int convert_run(Migration *m, Error **err)
 
 int convert_start(Migration *m, Error **err)
 {
-	if (journal_note(m->journal, "start-incus", NULL, err) < 0 ||
+	if (owners_note(m, err) < 0 || journal_note(m->journal, "start-incus", NULL, err) < 0 ||
 	    target_start(&m->target, err) < 0 || proof_running(m, err) < 0)
 		return -1;
 	return journal_note(m->journal, "finished", NULL, err);

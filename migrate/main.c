@@ -6,6 +6,8 @@
 #include "migrate/plan.h"
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
+#include "sdk/base/log.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,14 +73,23 @@ static gboolean agreed(const Migration *m)
 	    (g_ascii_strncasecmp(answer, "yes\n", 4) == 0 || strcmp(answer, "y\n") == 0);
 }
 
+static int open_log(const Migration *m, Error **err)
+{
+	const char *path = m->options->log ? m->options->log : "/var/log/lxd-to-incus.log";
+	log_set_level(LOG_LEVEL_INFO);
+	return log_set_file(path) < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Log \"%s\"", path) :
+	    0;
+}
+
 static int roll_back(const Migration *m, Error **err)
 {
 	if (!journal_exists(m->target.directory))
 		return error_set(err, ERROR_NOT_FOUND,
 		    "There is nothing to undo: \"%s\" has no journal of a migration",
 		    m->target.directory);
-	if (convert_undo(&m->target, err) < 0)
-		return error_prefix(err, "Undo");
+	if (open_log(m, err) < 0 || convert_undo(&m->target, err) < 0)
+		return error_prefix(err, "Rollback (it may be tried again)");
 	puts("All is as it was before");
 	return 0;
 }
@@ -99,7 +110,7 @@ static int settle(const Migration *m, Error **err)
 		return error_set(err, ERROR_BUSY,
 		    "A migration was interrupted: --rollback undoes it, another run begins anew");
 	fprintf(stderr, "An earlier migration was interrupted: it is undone first\n");
-	return convert_undo(&m->target, err);
+	return open_log(m, err) < 0 ? -1 : convert_undo(&m->target, err);
 }
 
 static int keep_report(const Migration *m, Error **err)
@@ -113,6 +124,8 @@ static int keep_report(const Migration *m, Error **err)
 
 static int migrate(Migration *m, Error **err)
 {
+	if (open_log(m, err) < 0)
+		return -1;
 	if (convert_run(m, err) < 0 || convert_start(m, err) < 0)
 		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
 	if (keep_report(m, err) < 0)

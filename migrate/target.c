@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 enum { START_TIMEOUT_S = 300 };
 static const char default_directory[] = "/var/lib/incus";
@@ -202,6 +203,15 @@ static int ask_ready(const Target *target, incus_error **err)
 	return result;
 }
 
+/* The one that was started here has ended already. */
+static gboolean daemon_died(void)
+{
+	if (daemon_pid <= 0 || waitpid(daemon_pid, NULL, WNOHANG) != daemon_pid)
+		return FALSE;
+	daemon_pid = 0;
+	return TRUE;
+}
+
 int target_start(const Target *target, Error **err)
 {
 	if ((target->systemd ? systemctl("start", err) : start_daemon(target, err)) < 0)
@@ -209,7 +219,7 @@ int target_start(const Target *target, Error **err)
 	gint64 end = g_get_monotonic_time() + START_TIMEOUT_S * G_USEC_PER_SEC;
 	incus_error *problem = NULL;
 	while (ask_ready(target, &problem) < 0) {
-		if (g_get_monotonic_time() > end) {
+		if (daemon_died() || g_get_monotonic_time() > end) {
 			take_error(problem, err);
 			return error_prefix(err, "Incus does not get ready");
 		}

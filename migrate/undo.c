@@ -2,6 +2,8 @@
 #include "migrate/convert.h"
 #include "migrate/act.h"
 #include "migrate/backup_file.h"
+#include "migrate/clients.h"
+#include "migrate/owners.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include <errno.h>
@@ -53,6 +55,11 @@ static int undo_backup_files(const Target *target, const json_t *line, Error **e
 	return backup_files_restore(target->directory, err);
 }
 
+static int undo_client(const Target *target, const json_t *line, Error **err)
+{
+	return clients_undo(line, err);
+}
+
 static int undo_nothing(const Target *target, const json_t *line, Error **err)
 {
 	return 0;
@@ -67,7 +74,9 @@ static const struct {
 	{ "stop-incus", undo_stop_incus },
 	{ "sweep", undo_sweep },
 	{ "backup-files", undo_backup_files },
+	{ "client", undo_client },
 	{ "converted", undo_nothing },
+	{ "owners", owners_restore },
 	{ "start-incus", undo_start_incus },
 	{ "finished", undo_nothing },
 };

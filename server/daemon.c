@@ -20,6 +20,7 @@
 #include "server/rpc/listener.h"
 #include "server/storage/custom_backup.h"
 #include "server/storage/pool.h"
+#include "server/storage/pool_folder.h"
 #include "server/storage/store.h"
 #include <errno.h>
 #include <signal.h>
@@ -150,8 +151,9 @@ typedef struct Part {
 	void (*stop)(Daemon *daemon);
 } Part;
 
-/* The spawner comes first: it is forked while the process has one thread. */
+/* The spawner comes early: it is forked while the process has one thread. */
 static const Part parts[] = {
+    {"pools' folder", pool_folder_share, pool_folder_release},
     {"spawner", spawner_start, spawner_stop},
     {"database", start_db, stop_db},
     {"configuration", server_config_load, stop_config},
@@ -196,6 +198,7 @@ static gpointer autostart(gpointer data)
 	Daemon *daemon = data;
 	instance_autostart(daemon);
 	g_atomic_int_set(&daemon->ready, 1);
+	hypervisor_probe();
 	return NULL;
 }
 

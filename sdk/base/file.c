@@ -114,6 +114,12 @@ static int mkdir_one(int dir_fd, const char *name, mode_t mode, Error **err)
 	return 0;
 }
 
+void file_restore_times(int fd, const struct stat *before)
+{
+	const struct timespec times[] = { before->st_atim, before->st_mtim };
+	utimensat(fd, "", times, AT_EMPTY_PATH);
+}
+
 int file_mkdir_beneath(int dir_fd, const char *path, mode_t mode, gboolean all, Error **err)
 {
 	if (all) {

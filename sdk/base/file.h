@@ -27,6 +27,9 @@ int file_openat(int dir_fd, const char *path, int flags, mode_t mode, FileLinks 
  * the component is not looked at. "", "/", "." and ".." as last component are ERROR_INVALID. */
 int file_open_parent(
     int dir_fd, const char *path, FileLinks links, const char **ret_name, Error **err);
+/* Gives a file (an O_PATH fd will do) the times that it had at `before`; where that fails, no matter. */
+struct stat;
+void file_restore_times(int fd, const struct stat *before);
 /* An existing directory is fine. all: missing parents are made too. Mode is exact (no umask). */
 int file_mkdir_beneath(int dir_fd, const char *path, mode_t mode, gboolean all, Error **err);
 /* mkdir -p of a trusted absolute path; existing directories keep their mode. */

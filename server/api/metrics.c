@@ -1,6 +1,7 @@
 /* Handler of GetMetrics: figures of the instances that the caller may see, and of the server. */
 #include "incus/v1/handlers.h"
 #include "server/daemon.h"
+#include "server/instance/instance.h"
 #include "server/instance/metrics.h"
 #include "server/operation/table.h"
 #include "server/project/project.h"

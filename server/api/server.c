@@ -9,6 +9,7 @@
 #include "server/key/server.h"
 #include "server/operation/schedule.h"
 #include "server/rpc/listener.h"
+#include "server/helper/hypervisor.h"
 #include "server/storage/driver.h"
 #include "server/storage/pool.h"
 #include "server/sys/host.h"
@@ -121,6 +122,21 @@ static void fill_storage(Request *rq, Pb__ServerEnvironment *env)
 	env->storage_version = arena_strdup(rq->arena, versions->str);
 }
 
+static void fill_drivers(Request *rq, Pb__ServerEnvironment *env)
+{
+	const HypervisorFacts *machines = hypervisor_facts();
+	env->driver = constant("lxc");
+	env->driver_version = constant(LXC_VERSION);
+	if (machines && machines->missing)
+		env->virtual_machines = constant(machines->missing);
+	if (!machines || machines->missing)
+		return;
+	gboolean kvm = strcmp(hypervisor_kind(), "kvm") == 0;
+	env->virtual_machines = constant(kvm ? "KVM" : "emulation");
+	env->driver = constant("lxc | qemu");
+	env->driver_version = arena_printf(rq->arena, "%s | %s", LXC_VERSION, machines->version);
+}
+
 static Pb__ServerEnvironment *environment(Request *rq)
 {
 	Daemon *daemon = rq->daemon;
@@ -135,8 +151,7 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	    rq->arena, daemon->server_cert_pem ? daemon->server_cert_pem : "");
 	env->certificate_fingerprint = arena_strdup(
 	    rq->arena, daemon->server_cert_fingerprint ? daemon->server_cert_fingerprint : "");
-	env->driver = constant("lxc");
-	env->driver_version = constant(LXC_VERSION);
+	fill_drivers(rq, env);
 	g_autofree char *criu = criu_describe(daemon);
 	env->criu = arena_strdup(rq->arena, criu);
 	env->firewall = constant("nftables");

@@ -45,6 +45,8 @@ struct DeviceHost {
 	 * until the guest lets go of it. */
 	int (*part_add)(const DeviceHost *host, const struct DevicePart *part, Error **err);
 	int (*part_remove)(const DeviceHost *host, const struct DevicePart *part, Error **err);
+	/* The running virtual machine's root disk has that many bytes now: tells the guest. */
+	int (*root_grown)(const DeviceHost *host, int64_t bytes, Error **err);
 };
 
 /* A mount that the container gets before its init runs. */
@@ -141,5 +143,8 @@ int device_validate_all(const DeviceHost *host, const Devices *devices, Error **
  */
 int device_root_disk(
     const Devices *devices, const char **ret_name, Config **ret_config, Error **err);
+/* Gives the root disk the size that it could not get while it was in use
+ * (volatile.NAME.apply_quota); before its volume is mounted. */
+int device_root_settle(const DeviceHost *host, Error **err);
 /* Names in the order devices start (disks by path depth, then the others by name); g_free. */
 const char **device_sorted(const Devices *devices, guint *ret_n);

@@ -216,7 +216,40 @@ static int apply_size(const DeviceHost *host, const Config *config, Error **err)
 		config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 		return -1;
-	return pool_instance_set_size(pool, host->project, host->instance, host->type, bytes, err);
+	if (pool_instance_set_size(
+		pool, host->project, host->instance, host->type, bytes, err) < 0)
+		return -1;
+	return device_host_is_machine(host) && host->running && bytes ?
+	    host->root_grown(host, bytes, err) :
+	    0;
+}
+
+/* While it is in use the new size waits for the next start. */
+static int apply_or_defer(
+    const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	g_autofree char *pending = g_strconcat(name, ".apply_quota", NULL);
+	Error *inner = NULL;
+	if (apply_size(host, config, &inner) == 0)
+		return host->volatile_get(host, pending) ?
+		    host->volatile_set(host, pending, NULL, err) :
+		    0;
+	if (inner->kind != ERROR_BUSY)
+		return error_propagate(err, inner);
+	log_info("The size of a root disk waits for the next start", "instance", host->instance,
+	    "err", inner->message);
+	error_free(inner);
+	return host->volatile_set(host, pending, "true", err);
+}
+
+int device_root_settle(const DeviceHost *host, Error **err)
+{
+	const char *name;
+	Config *root;
+	if (device_root_disk(host->devices, &name, &root, err) < 0)
+		return -1;
+	g_autofree char *pending = g_strconcat(name, ".apply_quota", NULL);
+	return host->volatile_get(host, pending) ? apply_or_defer(host, name, root, err) : 0;
 }
 
 static int disk_start(
@@ -303,7 +336,7 @@ static int disk_update(const DeviceHost *host, const char *name, const Config *o
 {
 	if (g_strcmp0(config_get(old_config, "size"), config_get(new_config, "size")) == 0)
 		return 0;
-	return apply_size(host, new_config, err);
+	return apply_or_defer(host, name, new_config, err);
 }
 
 const DeviceType device_disk = {

@@ -49,6 +49,11 @@ if(TARGET incus)
     string(REPLACE \"-\" \"\\\\-\" INCUSD_HELP \"\${INCUSD_HELP}\")
     set(PROJECT_VERSION ${PROJECT_VERSION})
     configure_file(${DIST}/incusd.8.in ${CMAKE_BINARY_DIR}/dist/man/man8/incusd.8 @ONLY)
+    execute_process(COMMAND $<TARGET_FILE:lxd-to-incus> --help OUTPUT_VARIABLE MIGRATE_HELP
+      COMMAND_ERROR_IS_FATAL ANY)
+    string(REPLACE \"-\" \"\\\\-\" MIGRATE_HELP \"\${MIGRATE_HELP}\")
+    configure_file(${CMAKE_SOURCE_DIR}/migrate/lxd-to-incus.8.in
+      ${CMAKE_BINARY_DIR}/dist/man/man8/lxd-to-incus.8 @ONLY)
     file(GLOB PAGES ${CMAKE_BINARY_DIR}/dist/man/*/*)
     execute_process(COMMAND gzip -9nf \${PAGES} COMMAND_ERROR_IS_FATAL ANY)
     execute_process(COMMAND gzip -9nc ${DIST}/changelog OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/changelog.gz
@@ -86,6 +91,6 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 # Programs that the daemon runs; liblxc-common has the folder that liblxc mounts root file systems on.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "dnsmasq-base, liblxc-common, squashfs-tools")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "lxcfs")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libprotobuf-c-dev, pkg-config")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libprotobuf-c-dev, pkg-config, libvirt-daemon, libvirt-daemon-driver-qemu, qemu-system-x86, qemu-utils, ovmf, swtpm")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${DIST}/postinst ${DIST}/prerm ${DIST}/postrm ${DIST}/triggers)
 include(CPack)

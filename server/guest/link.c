@@ -9,8 +9,9 @@ enum { FRAME_DATA = 1, FRAME_PING = 2, FRAME_PONG = 3 };
 enum {
 	PING_AFTER_MS = 10000,	   /* nothing came while a call runs */
 	SILENT_AFTER_MS = 30000,   /* then the guest is given up */
-	IDLE_BYTES = 256 * 1024,   /* that a guest nobody asks may send ... */
+	IDLE_BYTES = 8 << 20,	   /* that a guest nobody asks may send (what was under way) ... */
 	IDLE_WINDOW_MS = 10000,	   /* ... in this time */
+	STALL_BYTES = 4 << 20,	   /* taken from a guest that takes nothing itself */
 };
 
 /* The first byte stands nowhere else in it, so a mismatch begins again at most one byte back. */
@@ -102,7 +103,7 @@ LinkEvent link_read(LinkReader *reader, const uint8_t **in, size_t *length, cons
 /* --- carrying --- */
 
 typedef struct Carrier {
-	int port, plain, stop_fd;
+	int port, plain;
 	LinkReader *reader;
 	LinkGuard *guard;
 	uint8_t in[2 * LINK_FRAME_MAX];
@@ -114,6 +115,7 @@ typedef struct Carrier {
 	gint64 heard_us, pinged_us; /* from the guest; 0: not asked since */
 	gint64 idle_us;
 	size_t idle_bytes;
+	size_t stall_bytes; /* came since something could be sent */
 } Carrier;
 
 const char *link_end_text(LinkEnd end)
@@ -168,6 +170,7 @@ static int send_frames(Carrier *c, gboolean readable)
 		if (n <= 0)
 			return -1;
 		c->out_at += (size_t)n;
+		c->stall_bytes = 0;
 	}
 	return filled < 0 ? LINK_ENDED_PLAIN : -1;
 }
@@ -230,6 +233,7 @@ static int receive(Carrier *c)
 		return LINK_ENDED_PORT;
 	c->heard_us = now;
 	c->pinged_us = 0;
+	c->stall_bytes += c->guard && c->out_at < c->out_end ? (size_t)n : 0;
 	if (floods(c, (size_t)n, now))
 		return LINK_ENDED_FLOOD;
 	c->unread = c->in;
@@ -261,13 +265,15 @@ static int lost_patience(Carrier *c)
 	return -1;
 }
 
-static int step(Carrier *c)
+static int step(Carrier *c, int stop_fd)
 {
+	/* Answers to what a guest sends pile up in gRPC while it takes none. */
+	gboolean full = c->stall_bytes > STALL_BYTES;
 	gboolean holds = c->n_data > 0, sends = c->out_at < c->out_end || c->pong_due || c->ping_due;
 	struct pollfd polls[] = {
-		{.fd = c->port, .events = (short)((holds ? 0 : POLLIN) | (sends ? POLLOUT : 0))},
+		{.fd = c->port, .events = (short)((holds || full ? 0 : POLLIN) | (sends ? POLLOUT : 0))},
 		{.fd = c->plain, .events = (short)((holds ? POLLOUT : 0) | (sends ? 0 : POLLIN))},
-		{.fd = c->stop_fd, .events = POLLIN},
+		{.fd = stop_fd, .events = POLLIN},
 	};
 	int ready = poll(polls, 3, patience(c));
 	int end = ready == 0 ? lost_patience(c) : -1;
@@ -279,7 +285,7 @@ static int step(Carrier *c)
 		return LINK_ENDED_PLAIN;
 	if (end < 0 && holds && (polls[1].revents & ~POLLIN))
 		end = take_frames(c);
-	if (end < 0 && !holds && (polls[0].revents & POLLIN))
+	if (end < 0 && !holds && !full && (polls[0].revents & POLLIN))
 		end = receive(c);
 	else if (end < 0 && (polls[0].revents & (POLLHUP | POLLERR)))
 		end = LINK_ENDED_PORT;
@@ -288,17 +294,18 @@ static int step(Carrier *c)
 	return end;
 }
 
-LinkEnd link_carry(int port, int plain, int stop_fd, LinkReader *reader, LinkGuard *guard)
+LinkEnd link_carry(Link *link)
 {
 	g_autofree Carrier *c = g_new0(Carrier, 1);
-	int end;
-	c->port = port;
-	c->plain = plain;
-	c->stop_fd = stop_fd;
-	c->reader = reader;
-	c->guard = guard;
+	c->port = link->port;
+	c->plain = link->plain;
+	c->reader = &link->reader;
+	c->guard = link->guard;
 	c->heard_us = c->idle_us = g_get_monotonic_time();
-	while ((end = step(c)) < 0)
-		;
+	c->unread = link->first;
+	c->n_unread = link->n_first;
+	int end = take_frames(c);
+	while (end < 0)
+		end = step(c, link->stop_fd);
 	return (LinkEnd)end;
 }

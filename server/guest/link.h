@@ -72,6 +72,15 @@ typedef struct LinkGuard {
 	gint paused; /* atomic: the machine does not run now, so it may be silent */
 } LinkGuard;
 
-/* Carries frames of `port` to and from `plain` (gRPC's bytes), both of which must not block, until
- * one ends. `reader` has synced. guard: NULL in the guest. */
-LinkEnd link_carry(int port, int plain, int stop_fd, LinkReader *reader, LinkGuard *guard);
+/* A channel in which both sides have found each other. */
+typedef struct Link {
+	int port, plain; /* the channel; gRPC's socket. Neither must block */
+	int stop_fd;	 /* -1: none */
+	LinkReader reader;
+	uint8_t first[4096]; /* read behind the sync already */
+	size_t n_first;
+	LinkGuard *guard; /* NULL in the guest */
+} Link;
+
+/* Carries frames of the port to and from the plain socket until one ends. */
+LinkEnd link_carry(Link *link);

@@ -51,21 +51,34 @@ const char *hypervisor_kind(void)
 	return kind == 1 ? "kvm" : "qemu";
 }
 
-const char *hypervisor_version(void)
+static char *read_version(void)
 {
-	static gsize version = 0;
-	if (g_once_init_enter(&version)) {
-		const char *const argv[] = { "qemu-system-x86_64", "--version", NULL };
-		const Spawn spawn = { .argv = argv, .timeout_ms = 10000 };
-		g_autofree char *said = NULL;
-		char *found = NULL;
-		if (spawn_run(&spawn, &said, NULL, NULL) == 0 &&
-		    g_str_has_prefix(said, "QEMU emulator version "))
-			found = g_strndup(
-			    said + 22, strcspn(said + 22, " \n")); /* "7.2.22 (Debian ...)" */
-		g_once_init_leave(&version, found ? (gsize)found : 1);
-	}
-	return version == 1 ? NULL : (const char *)version;
+	static const char before[] = "QEMU emulator version ";
+	const char *const argv[] = { "qemu-system-x86_64", "--version", NULL };
+	const Spawn spawn = { .argv = argv, .timeout_ms = 10000 };
+	g_autofree char *said = NULL;
+	if (spawn_run(&spawn, &said, NULL, NULL) < 0 || !g_str_has_prefix(said, before))
+		return g_strdup("unknown");
+	const char *version = said + strlen(before);
+	return g_strndup(version, strcspn(version, " \n")); /* "7.2.22 (Debian ...)" */
+}
+
+static HypervisorFacts *facts; /* kept */
+
+void hypervisor_probe(void)
+{
+	g_autoptr(Error) missing = NULL;
+	HypervisorFacts *found = g_new0(HypervisorFacts, 1);
+	if (hypervisor_check(&missing) < 0)
+		found->missing = g_strdup(missing->message);
+	else
+		found->version = read_version();
+	g_atomic_pointer_set(&facts, found);
+}
+
+const HypervisorFacts *hypervisor_facts(void)
+{
+	return g_atomic_pointer_get(&facts);
 }
 
 int hypervisor_firmware(
@@ -100,7 +113,6 @@ int hypervisor_check(Error **err)
 		const char *program, *package;
 	} needed[] = { { "libvirtd", "libvirt-daemon" },
 		{ "qemu-system-x86_64", "qemu-system-x86" }, { "qemu-img", "qemu-utils" } };
-	const Libvirt *lv;
 	for (gsize n = 0; n < G_N_ELEMENTS(needed); n++) {
 		g_autofree char *path = find_program(needed[n].program);
 		if (!path)
@@ -108,7 +120,7 @@ int hypervisor_check(Error **err)
 			    "Virtual machines need \"%s\": install the package \"%s\"",
 			    needed[n].program, needed[n].package);
 	}
-	return libvirt_load(&lv, err);
+	return 0;
 }
 
 /* ---- incus-libvirt ---- */
@@ -343,6 +355,17 @@ int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Err
 		h->link.lv->connect_ref(h->link.connection);
 		*ret_link = h->link;
 	}
+	g_mutex_unlock(&h->lock);
+	return result;
+}
+
+int hypervisor_ensure(Daemon *d, const char *uri, Error **err)
+{
+	Hypervisor *h = d->hypervisor;
+	if (uri && *uri)
+		return 0;
+	g_mutex_lock(&h->lock);
+	int result = ensure(h, err);
 	g_mutex_unlock(&h->lock);
 	return result;
 }

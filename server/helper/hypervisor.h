@@ -17,8 +17,13 @@ void hypervisor_stop(Daemon *d);
 int hypervisor_check(Error **err);
 /* "kvm" where the processor and the kernel have it, else "qemu": what libvirt calls emulation. */
 const char *hypervisor_kind(void);
-/* "7.2.22" (borrowed); NULL when QEMU is not installed. */
-const char *hypervisor_version(void);
+/* What to tell people: "7.2.22", or what is missing. Asks QEMU, so it is done once, on a thread
+ * that has time; NULL until then. */
+typedef struct HypervisorFacts {
+	char *version, *missing; /* one of the two */
+} HypervisorFacts;
+void hypervisor_probe(void);
+const HypervisorFacts *hypervisor_facts(void);
 /* A firmware file, or NULL when it is not installed. */
 typedef enum Firmware { FIRMWARE_PLAIN, FIRMWARE_SECURE } Firmware;
 int hypervisor_firmware(
@@ -33,6 +38,8 @@ typedef struct HypervisorLink {
 int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err);
 void hypervisor_disconnect(HypervisorLink *link);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HypervisorLink, hypervisor_disconnect)
+/* Of virtual machines that run since before: libvirtd is to see their end. */
+int hypervisor_ensure(Daemon *d, const char *uri, Error **err);
 /* What leads from the private libvirtd's mounts to a path of ours (g_free): it does not see pools.
  */
 char *hypervisor_path(Daemon *d, const char *uri, const char *path);

@@ -5,6 +5,7 @@
 #include "server/image/hasher.h"
 #include "server/image/metadata.h"
 #include "server/project/usage.h"
+#include "server/storage/disk_image.h"
 #include "server/storage/store.h"
 #include "server/storage/unpack.h"
 #include <errno.h>
@@ -180,6 +181,9 @@ static int describe(ImageImport *import, const ImageImportOptions *options, cons
 	Pb__ImageMetadata *metadata;
 	ImageContent content = IMAGE_CONTENT_CONTAINER;
 	if (read_metadata(import, arena, &metadata, err) < 0)
+		return -1;
+	DiskImage disk = { 0 };
+	if (import->part == PART_DISK && disk_image_check(import->second_fd, &disk, err) < 0)
 		return -1;
 	if (import->part == PART_UNIFIED &&
 	    unpack_image_content(import->first_fd, &content, err) < 0)

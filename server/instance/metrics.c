@@ -1,5 +1,6 @@
 #include "server/instance/metrics.h"
 #include "sdk/base/own.h"
+#include <string.h>
 
 struct Metrics {
 	GString *samples[METRIC_COUNT]; /* NULL: none */
@@ -56,6 +57,19 @@ static const MetricRow rows[METRIC_COUNT] = {
 	[METRIC_UPTIME] = { "incus_uptime_seconds", "Seconds since the server was started.", GAUGE },
 	[METRIC_WARNINGS] = { "incus_warnings_total", "Warnings that nobody has seen to.", GAUGE },
 };
+
+const char *metric_name(Metric metric)
+{
+	return rows[metric].name;
+}
+
+Metric metric_by_name(const char *name)
+{
+	int metric = 0;
+	while (metric < METRIC_COUNT && strcmp(rows[metric].name, name) != 0)
+		metric++;
+	return (Metric)metric;
+}
 
 Metrics *metrics_new(void)
 {

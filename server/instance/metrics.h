@@ -3,7 +3,9 @@
  * Figures as Prometheus collects them: one row a metric, samples gathered under it from many
  * instances, and the text of all. Names and labels are those that Incus's dashboards ask for.
  */
-#include "server/instance/instance.h"
+#include <glib.h>
+
+struct Instance;
 
 typedef enum Metric {
 	METRIC_CPU_EFFECTIVE,
@@ -50,6 +52,10 @@ typedef enum Metric {
 	METRIC_COUNT
 } Metric;
 
+const char *metric_name(Metric metric);
+/* METRIC_COUNT when there is none of that name. */
+Metric metric_by_name(const char *name);
+
 typedef struct Metrics Metrics;
 
 Metrics *metrics_new(void);
@@ -65,4 +71,4 @@ char *metrics_text(const Metrics *metrics);
 
 /* What a running instance uses now; nothing for others. What the host cannot tell is left out.
  * Reads files of the kernel only, so that nothing inside can hold it up. */
-void instance_measure(Instance *instance, Metrics *metrics);
+void instance_measure(struct Instance *instance, Metrics *metrics);

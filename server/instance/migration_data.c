@@ -180,7 +180,7 @@ typedef struct Receiver {
 	Operation *op;
 	const char *name;
 	uint8_t *out;
-	uint64_t bytes;
+	uint64_t bytes, limit;
 	size_t state; /* what zstd said last: 0 is the end of its frame */
 	gboolean refused, pipe_broke;
 	int64_t started_us;
@@ -197,6 +197,11 @@ static int decompress(Receiver *r, const ProtobufCBinaryData *data, int fd, Erro
 			    ZSTD_getErrorName(r->state));
 		full = out.pos == out.size && r->state != 0; /* asked again, it begins anew */
 		r->bytes += out.pos;
+		if (r->limit && r->bytes > r->limit)
+			return error_set(err, ERROR_TOO_LARGE,
+			    "The other server sends more than the %" G_GUINT64_FORMAT
+			    " bytes there may be",
+			    (guint64)r->limit);
 		r->pipe_broke = file_write_all(fd, r->out, out.pos) < 0;
 		if (r->pipe_broke)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the data on");
@@ -234,7 +239,7 @@ static int receive_one(Receiver *r, int fd, Error **err)
 }
 
 int migration_data_receive(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
-    const char *name, gboolean *ret_refused, Error **err)
+    const char *name, uint64_t limit, gboolean *ret_refused, Error **err)
 {
 	Worker worker = { .work = work, .data = data };
 	Error *ours = NULL;
@@ -244,6 +249,7 @@ int migration_data_receive(MigrationPeer *peer, MigrationWork work, void *data, 
 	Receiver r = { .peer = peer,
 		.op = op,
 		.name = name,
+		.limit = limit,
 		.zstd = ZSTD_createDCtx(),
 		.out = g_malloc(CHUNK),
 		.started_us = g_get_monotonic_time() };

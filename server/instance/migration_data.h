@@ -13,6 +13,7 @@ typedef int (*MigrationWork)(int fd, void *data, Error **err);
  * failure: the end then says `refused`. name is for the progress. */
 int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
     const char *name, Error **err);
-/* Feeds `work` until the end. *ret_refused: the other side cannot send it in this way. */
+/* Feeds `work` until the end. limit: bytes that may come where `work` does not count; 0: none.
+ * *ret_refused: the other side cannot send it in this way. */
 int migration_data_receive(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
-    const char *name, gboolean *ret_refused, Error **err);
+    const char *name, uint64_t limit, gboolean *ret_refused, Error **err);

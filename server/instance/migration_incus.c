@@ -27,7 +27,10 @@ static int send_packed(MigrationPeer *peer, const ProtobufCMessage *message, Err
 	Pb__Frame frame = PB__FRAME__INIT;
 	protobuf_c_message_pack(message, bytes);
 	frame.data = (ProtobufCBinaryData){ length, bytes };
-	return stream_send(migration_peer_control(peer), &frame, err);
+	Error *broken = NULL;
+	return stream_send(migration_peer_control(peer), &frame, &broken) < 0 ?
+	    migration_peer_explain(peer, broken, err) :
+	    0;
 }
 
 /* Borrowed until the next one. */
@@ -36,10 +39,11 @@ static int receive_packed(
 {
 	for (;;) {
 		const void *message;
-		int got = stream_recv(migration_peer_control(peer), timeout_ms, &message, err);
+		Error *broken = NULL;
+		int got = stream_recv(migration_peer_control(peer), timeout_ms, &message, &broken);
 		const Pb__ConnectOperationRequest *frame = message;
 		if (got <= 0)
-			return got < 0 ? -1 :
+			return got < 0 ? migration_peer_explain(peer, broken, err) :
 					 error_set(err, ERROR_UNAVAILABLE,
 					     "The other server ended the migration too early");
 		if (frame->text)
@@ -181,10 +185,11 @@ static int receive_object(Object *o, uint64_t limit, Operation *op, const char *
 		const void *message;
 		if (operation_cancelled(op))
 			return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
-		int got = stream_recv(migration_peer_fs(o->peer), SILENCE_MS, &message, err);
+		Error *broken = NULL;
+		int got = stream_recv(migration_peer_fs(o->peer), SILENCE_MS, &message, &broken);
 		const Pb__ConnectOperationRequest *frame = message;
 		if (got <= 0)
-			return got < 0 ? -1 :
+			return got < 0 ? migration_peer_explain(o->peer, broken, err) :
 					 error_set(err, ERROR_UNAVAILABLE,
 					     "The other server ended the data too early");
 		if (frame->text)

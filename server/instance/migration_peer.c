@@ -303,8 +303,7 @@ static int ended(Error **err)
 	    err, ERROR_UNAVAILABLE, "The other server ended the migration stream too early");
 }
 
-/* A stream that breaks looks cancelled from here: only our own cancel is one. */
-static int explain(MigrationPeer *peer, Error *error, Error **err)
+int migration_peer_explain(MigrationPeer *peer, Error *error, Error **err)
 {
 	if (error->kind != ERROR_CANCELLED || is_cancelled(peer))
 		return error_propagate(err, error);
@@ -332,7 +331,7 @@ int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message
 	g_autofree uint8_t *bytes = g_malloc(length + 1);
 	pb__migration_message__pack(message, bytes);
 	Error *error = NULL;
-	return put(peer, bytes, length, &error) < 0 ? explain(peer, error, err) : 0;
+	return put(peer, bytes, length, &error) < 0 ? migration_peer_explain(peer, error, err) : 0;
 }
 
 static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_message, Error **err)
@@ -383,7 +382,7 @@ static int take(
 	Error *error = NULL;
 	int result = peer->stream ? take_from_stream(peer, timeout_ms, ret_message, &error) :
 				    take_from_call(peer, timeout_ms, ret_message, &error);
-	return result < 0 ? explain(peer, error, err) : 0;
+	return result < 0 ? migration_peer_explain(peer, error, err) : 0;
 }
 
 /* A failure over there becomes ours. */

@@ -34,6 +34,8 @@ Stream *migration_peer_control(MigrationPeer *peer);
 Stream *migration_peer_fs(MigrationPeer *peer);
 /* From any thread: whoever waits for its "fs" fails. */
 void migration_peer_drop(MigrationPeer *peer);
+/* A stream that breaks looks cancelled from here: only our own cancel is one. Takes `error`; -1. */
+int migration_peer_explain(MigrationPeer *peer, Error *error, Error **err);
 /* From any thread: whoever uses it fails. */
 void migration_peer_cancel(MigrationPeer *peer);
 /* Tells the other side, when all went well, that nothing follows; ends the stream. */

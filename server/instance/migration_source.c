@@ -164,7 +164,8 @@ static int receive_list(MigrationPeer *peer, Source *s, GPtrArray *list, Error *
 		Pb__MigrationMessage *message;
 		if (migration_peer_receive(peer, &message, err) < 0)
 			return -1;
-		int result = message->tree ?
+		const Pb__MigrationTree *tree = message->tree;
+		int result = tree && (!tree->more || tree->n_entries) ?
 		    0 :
 		    error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
 		for (size_t n = 0; result == 0 && n < message->tree->n_entries; n++)

@@ -8,7 +8,13 @@
 #include "server/storage/volume_block.h"
 #include <string.h>
 
-enum { VERSION = 1, SNAPSHOTS_MAX = 100000, TREE_SIZE = 200 * 1024, ENTRY_SIZE = 32 };
+enum {
+	VERSION = 1,
+	SNAPSHOTS_MAX = 100000,
+	TREE_SIZE = 200 * 1024,
+	ENTRY_SIZE = 32,
+	OVERHEAD = 64 * 1024 * 1024,
+};
 
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op)
 {
@@ -104,9 +110,6 @@ int migration_target_add(MigrationTarget *t, InstanceSnapshot *s, SnapshotRow *r
 {
 	g_autoptr(InstanceSnapshot) own = s;
 	g_autoptr(SnapshotRow) own_row = row ? row : row_like(s);
-	if (t->snapshots->len >= SNAPSHOTS_MAX)
-		return error_set(
-		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
 	if (check_snapshot(t, own, err) < 0)
 		return -1;
 	own_row->name = g_strdup(own->name);
@@ -165,6 +168,10 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 		t->description = g_strdup(offer->volume->description);
 		t->config = config_from_map(offer->volume->n_config, offer->volume->config);
 	}
+	t->offered += offer->n_snapshots;
+	if (t->offered > SNAPSHOTS_MAX)
+		return error_set(
+		    err, ERROR_TOO_LARGE, "The other server offers too many snapshots");
 	for (size_t n = 0; !t->alone && n < offer->n_snapshots; n++)
 		if (take_snapshot(t, offer->snapshots[n], err) < 0)
 			return -1;
@@ -179,8 +186,11 @@ int migration_target_offer(MigrationTarget *t, Error **err)
 		Pb__MigrationMessage *message;
 		if (migration_peer_receive(t->peer, &message, err) < 0)
 			return -1;
-		int result = message->offer ? take_offer(t, message->offer, err) : unexpected(err);
-		more = result == 0 && message->offer->more;
+		const Pb__MigrationOffer *offer = message->offer;
+		/* One that brings nothing and is not the last could go on for ever. */
+		gboolean useful = offer && (!offer->more || offer->n_snapshots);
+		int result = useful ? take_offer(t, offer, err) : unexpected(err);
+		more = result == 0 && offer->more;
 		pb__migration_message__free_unpacked(message, NULL);
 		if (result < 0)
 			return -1;
@@ -239,7 +249,8 @@ static int receive_kept(MigrationTarget *t, guint n_entries, GByteArray *bits, E
 		Pb__MigrationMessage *message;
 		if (migration_peer_receive(t->peer, &message, err) < 0)
 			return -1;
-		int result = message->kept && message->kept->bits.len <= wanted - bits->len ?
+		const Pb__MigrationKept *part = message->kept;
+		int result = part && part->bits.len && part->bits.len <= wanted - bits->len ?
 		    0 :
 		    unexpected(err);
 		if (result == 0)
@@ -290,7 +301,7 @@ static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *sn
 	Taken taken = { .arrival = arrival, .limit = limit };
 	if (request(t, snapshot, "block", "", err) < 0 ||
 	    migration_data_receive(t->peer, read_block, &taken, t->op,
-		*snapshot ? snapshot : "disk", &refused, err) < 0)
+		*snapshot ? snapshot : "disk", 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this volume") :
@@ -310,7 +321,7 @@ static int take_tree(
 		return -1;
 	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
 	if (migration_data_receive(t->peer, read_tree, &taken, t->op,
-		*snapshot ? snapshot : "rootfs", &refused, err) < 0)
+		*snapshot ? snapshot : "rootfs", 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :
@@ -332,9 +343,12 @@ static int take_whole(MigrationTarget *t, VolumeArrival *arrival, const GPtrArra
 	return take(t, arrival, "", limit, err);
 }
 
-static int take_natives(MigrationTarget *t, VolumeArrival *arrival, gboolean *ret_refused, Error **err)
+static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t limit,
+    gboolean *ret_refused, Error **err)
 {
 	const char *parent = "";
+	/* What describes the content comes on top of it. */
+	uint64_t most = limit ? 2 * limit + OVERHEAD : 0;
 	*ret_refused = FALSE;
 	for (guint n = 0; n <= t->snapshots->len && !*ret_refused; n++) {
 		const char *name = n < t->snapshots->len ?
@@ -343,7 +357,7 @@ static int take_natives(MigrationTarget *t, VolumeArrival *arrival, gboolean *re
 		Taken taken = { .arrival = arrival, .snapshot = *name ? name : NULL };
 		if (request(t, name, t->native, parent, err) < 0 ||
 		    migration_data_receive(t->peer, read_native, &taken, t->op,
-			*name ? name : "rootfs", ret_refused, err) < 0)
+			*name ? name : "rootfs", most, ret_refused, err) < 0)
 			return -1;
 		parent = name;
 	}
@@ -361,7 +375,7 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
 		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
-		    take_natives(t, native, &refused, err) < 0)
+		    take_natives(t, native, limit, &refused, err) < 0)
 			return -1;
 		if (!refused)
 			*ret = g_steal_pointer(&native);

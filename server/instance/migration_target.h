@@ -17,6 +17,7 @@ struct MigrationTarget {
 	int (*check)(const MigrationTarget *target, const InstanceSnapshot *snapshot, Error **err);
 	Operation *op;
 	/* From the offer: */
+	size_t offered;	      /* snapshots that came, wanted or not */
 	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
 	GPtrArray *rows;      /* SnapshotRow *, their volume's, in the same order */
 	GHashTable *row_of;   /* the same by their names */

@@ -89,6 +89,7 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
 	if (instance_pool(i, &plan->pool, err) < 0 || owners_finish(i, plan->pool, err) < 0 ||
+	    device_root_settle(&plan->host, err) < 0 ||
 	    pool_instance_mount(
 		plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)
 		return -1;

@@ -8,8 +8,10 @@
 #include "server/instance/snapshot.h"
 #include "server/operation/operation.h"
 #include "server/project/project.h"
+#include "server/storage/disk_image.h"
 #include "server/storage/pack.h"
 #include "server/storage/snapshot.h"
+#include "server/storage/volume_block.h"
 #include <fcntl.h>
 #include <string.h>
 #include <time.h>
@@ -19,9 +21,6 @@
 int instance_publish_check(Instance *i, const InstancePublish *publish, Error **err)
 {
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
-	if (i->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "Virtual machines cannot be published in this version");
 	if (publish->snapshot)
 		return instance_snapshot_find(i, publish->snapshot, &snapshot, err);
 	return instance_running(i) ?
@@ -70,14 +69,31 @@ static int pack_part(Pack *pack, int folder, const char *name, gboolean needed, 
 	return 0;
 }
 
-static int pack_instance(
-    Pack *pack, int folder, const char *metadata, const GArray *owners, Error **err)
+static gboolean cancelled(void *op)
+{
+	return op && operation_cancelled(op);
+}
+
+/* "rootfs.img": the disk as qcow2, as everybody who knows such images expects it. */
+static int pack_disk(Pack *pack, const Instance *i, const char *path, Operation *op, Error **err)
+{
+	autofd int disk = -1;
+	g_autofree char *raw = volume_block_file(path, CONTENT_BLOCK);
+	g_autofree char *folder = g_build_filename(i->daemon->dir, "images", NULL);
+	return disk_image_pack(raw, folder, cancelled, op, &disk, err) < 0 ?
+	    -1 :
+	    pack_file(pack, "rootfs.img", disk, err);
+}
+
+static int pack_instance(Pack *pack, const Instance *i, const char *path, int folder,
+    const char *metadata, const GArray *owners, Operation *op, Error **err)
 {
 	if (pack_text(pack, "metadata.yaml", metadata, err) < 0 ||
 	    pack_part(pack, folder, "templates", FALSE, err) < 0)
 		return -1;
 	pack_owners(pack, owners);
-	if (pack_part(pack, folder, "rootfs", TRUE, err) < 0)
+	if ((i->type == INSTANCE_MACHINE ? pack_disk(pack, i, path, op, err) :
+					   pack_part(pack, folder, "rootfs", TRUE, err)) < 0)
 		return -1;
 	return pack_finish(pack, err);
 }
@@ -120,7 +136,8 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 		.op = op,
 		.stage = STAGE,
 		.what = "Image pack" };
-	if (pack_new(&options, &pack, err) < 0 || pack_instance(pack, folder, metadata, owners, err) < 0)
+	if (pack_new(&options, &pack, err) < 0 || 
+	    pack_instance(pack, i, path, folder, metadata, owners, op, err) < 0)
 		return -1;
 	ImageImportOptions stored = { .project = publish->project,
 		.filename = publish->filename,
@@ -134,7 +151,8 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 static int publish_snapshot(Instance *i, const InstancePublish *publish, Pool *pool, Operation *op,
     Arena *arena, Pb__Image **ret_image, Error **err)
 {
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	g_autoptr(Volume) volume = volume_new(pool,
+	    i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER, i->project, i->name);
 	g_autofree char *path = NULL;
 	if (snapshot_mount(pool, volume, publish->snapshot, &path, err) < 0)
 		return -1;

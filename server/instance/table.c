@@ -378,6 +378,11 @@ static int host_part_remove(const DeviceHost *host, const DevicePart *part, Erro
 	return vm_part_remove(host->instance_private, part, err);
 }
 
+static int host_root_grown(const DeviceHost *host, int64_t bytes, Error **err)
+{
+	return vm_root_grown(host->instance_private, bytes, err);
+}
+
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -398,6 +403,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.mount_remove = host_mount_remove,
 		.part_add = host_part_add,
 		.part_remove = host_part_remove,
+		.root_grown = host_root_grown,
 	};
 }
 

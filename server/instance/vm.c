@@ -112,11 +112,16 @@ static Runtime *find_process(Instance *i)
 
 static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 {
-	g_autofree char *frozen = run_file(i, "frozen");
+	g_autofree char *note = run_file(i, "frozen");
+	g_autofree char *uri = vm_uri(i->daemon);
+	g_autoptr(Error) error = NULL;
 	*ret_runtime = find_process(i);
 	if (!*ret_runtime)
 		return 0;
-	g_atomic_int_set(&(*ret_runtime)->frozen, access(frozen, F_OK) == 0);
+	g_atomic_int_set(&(*ret_runtime)->frozen, access(note, F_OK) == 0);
+	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
+		log_warn("libvirtd does not start for a running virtual machine", "instance",
+		    i->name, "err", error->message);
 	return 0;
 }
 

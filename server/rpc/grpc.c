@@ -33,6 +33,7 @@ struct GrpcDoor {
 	GCond stopped;
 	gboolean is_stopped;
 	GHashTable *peers;              /* fd -> Peer */
+	StreamOps ops;                  /* with files */
 };
 
 /* Who is behind a descriptor that gRPC core owns. Core keeps it open for as long as one of its
@@ -237,6 +238,7 @@ static void serve(GrpcDoor *door, GrpcCall *call)
 static void arm_call(GrpcDoor *door)
 {
 	GrpcCall *call = grpc_call_new();
+	call->stream.ops = &door->ops;
 	if (grpc_server_request_call(door->server, &call->call, &call->details, &call->metadata,
 		call->queue, door->queue, call) != GRPC_CALL_OK)
 		grpc_call_free(call);
@@ -293,6 +295,9 @@ int grpc_door_start(Daemon *daemon, GrpcDoor **ret_door, Error **err)
 
 	grpc_init();
 	door->daemon = daemon;
+	door->ops = grpc_stream_ops;
+	door->ops.send_file = grpc_send_file;
+	door->ops.recv_file = grpc_receive_file;
 	g_mutex_init(&door->lock);
 	g_cond_init(&door->stopped);
 	door->peers = g_hash_table_new_full(NULL, NULL, NULL, peer_free);

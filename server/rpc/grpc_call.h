@@ -7,6 +7,7 @@
 #include "server/rpc/method.h"
 #include "server/rpc/stream_ops.h"
 #include <grpc/grpc.h>
+#include <stddef.h>
 
 typedef struct GrpcCall {
 	Door door;                  /* first: rq.door points here */
@@ -50,7 +51,18 @@ int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err);
 void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err);
 grpc_slice grpc_call_pack(const ProtobufCMessage *message);
 
+static inline GrpcCall *grpc_call_of(Stream *stream)
+{
+	return (GrpcCall *)((char *)stream - offsetof(GrpcCall, stream));
+}
+
+/* Messages alone: what a new call has. */
 extern const StreamOps grpc_stream_ops;
+
+/* grpc_file.c: send_file and recv_file of streams. */
+int grpc_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
+int grpc_receive_file(
+    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
 
 /* Reflection and health: TRUE when `path` was theirs and the call is finished. */
 gboolean grpc_builtin_serve(GrpcCall *call, const char *path);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The one subvolume that a stream has just made. */
@@ -66,11 +67,16 @@ int btrfs_open_up(const char *path, gboolean foreign, Error **err)
 int btrfs_place_inner(int outermost, const char *path, const char *inner, Error **err)
 {
 	const char *name;
+	struct stat before;
 	autofd int parent = file_open_parent(outermost, inner, FILE_LINKS_NONE, &name, err);
 	if (parent < 0)
 		return -1;
+	if (fstat(parent, &before) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot look at \"%s\"", inner);
 	unlinkat(parent, name, AT_REMOVEDIR); /* what stood for it */
-	return renameat2(AT_FDCWD, path, parent, name, RENAME_NOREPLACE) == 0 ?
-	    0 :
-	    error_errno(err, ERROR_INVALID, errno, "Cannot place the subvolume \"%s\"", inner);
+	if (renameat2(AT_FDCWD, path, parent, name, RENAME_NOREPLACE) < 0)
+		return error_errno(
+		    err, ERROR_INVALID, errno, "Cannot place the subvolume \"%s\"", inner);
+	file_restore_times(parent, &before);
+	return 0;
 }

@@ -160,6 +160,15 @@ static int seal_inner(const char *root, const GPtrArray *list, Error **err)
 	return 0;
 }
 
+static int read_end(int fd, Error **err)
+{
+	char more;
+	ssize_t n;
+	while ((n = read(fd, &more, 1)) < 0 && errno == EINTR)
+		;
+	return n == 0 ? 0 : error_set(err, ERROR_INVALID, "The stream of a volume does not end");
+}
+
 static int receive_inner(
     const char *folder, const DriverVolume *volume, const GPtrArray *list, int fd, Error **err)
 {
@@ -216,7 +225,7 @@ static int receive_all(const char *folder, const DriverVolume *volume, int fd, E
 	if (read_list(fd, &list, err) < 0 || btrfs_receive(folder, fd, kept, err) < 0 ||
 	    place_root(kept, volume, err) < 0)
 		return -1;
-	if (receive_inner(folder, volume, list, fd, err) == 0 &&
+	if (receive_inner(folder, volume, list, fd, err) == 0 && read_end(fd, err) == 0 &&
 	    seal_root(kept, volume, err) == 0)
 		return 0;
 	subvolume_delete(volume->path, NULL);

@@ -109,20 +109,16 @@ static int make_volume(DriverPool *pool, const DriverVolume *volume, const char 
 		return -1;
 	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
 	g_autofree char *thin = lvm_pool_thin(pool) ? full(pool, lvm_pool_thin(pool)) : NULL;
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	const char *const thin_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--virtualsize", size,
-		"--thinpool", thin };
-	const char *const thick_base[] = { "lvcreate", "-y", "-Wy", "-n", lv, "--size", size };
-	for (size_t i = 0; thin && i < G_N_ELEMENTS(thin_base); i++)
-		g_ptr_array_add(argv, (void *)thin_base[i]);
-	for (size_t i = 0; !thin && i < G_N_ELEMENTS(thick_base); i++)
-		g_ptr_array_add(argv, (void *)thick_base[i]);
-	if (!thin) {
-		lvm_add_stripes(argv, volume->config, "");
-		g_ptr_array_add(argv, (void *)lvm_pool_group(pool));
+	g_autoptr(GPtrArray) words = lvm_words("lvcreate", "-y", "-Wy", "-n", lv, NULL);
+	if (thin) {
+		lvm_add(words, "--virtualsize", size, "--thinpool", thin, NULL);
+		return lvm_run_words(words, err);
 	}
-	g_ptr_array_add(argv, NULL);
-	return lvm_run_vector((const char *const *)argv->pdata, err);
+	lvm_add(words, "--size", size, NULL);
+	if (lvm_add_stripes(words, volume->config, "", err) < 0)
+		return -1;
+	lvm_add(words, lvm_pool_group(pool), NULL);
+	return lvm_run_words(words, err);
 }
 
 int lvm_remove(DriverPool *pool, const char *name, Error **err)
@@ -136,6 +132,13 @@ int lvm_rename(DriverPool *pool, const char *name, const char *to, Error **err)
 	return lvm_run(err, "lvrename", lvm_pool_group(pool), name, to, NULL);
 }
 
+/* For everything of a thick volume to be written anew: a snapshot that runs full is lost. LVM adds
+ * what its tables need. */
+static int64_t snapshot_room(int64_t bytes)
+{
+	return ((bytes + bytes / 50 + (9 << 20)) >> 20) << 20;
+}
+
 int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **err)
 {
 	g_autofree char *origin = full(pool, from);
@@ -144,10 +147,7 @@ int lvm_snapshot(DriverPool *pool, const char *from, const char *name, Error **e
 		return lvm_run(err, "lvcreate", "-y", "-kn", "-ay", "-s", "-n", name, origin, NULL);
 	if (lvm_volume_find(lvm_pool_group(pool), from, &volume, err) < 0)
 		return -1;
-	/* Room for everything to be written anew: one that runs full is lost. LVM adds what its
-	 * tables need. */
-	g_autofree char *size = g_strdup_printf(
-	    "%" PRId64 "m", (volume->bytes + volume->bytes / 50 + (9 << 20)) >> 20);
+	g_autofree char *size = g_strdup_printf("%" PRId64 "b", snapshot_room(volume->bytes));
 	return lvm_run(err, "lvcreate", "-y", "-s", "-n", name, "--size", size, origin, NULL);
 }
 
@@ -305,7 +305,7 @@ int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 	if (volume->content == CONTENT_FILESYSTEM &&
 	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
-	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0)
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0)
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ? mount_active(volume, device, err) : 0;
 }
@@ -356,15 +356,30 @@ static int resize(DriverPool *pool, const char *name, const char *tool, int64_t 
 	return lvm_run(err, tool, "-f", "-y", "--size", size, lv, NULL);
 }
 
+/* LVM gives a thick volume that has snapshots another size only while nobody uses it, and its
+ * snapshots follow: what they had beyond a smaller size would be lost. */
+static int let_resize(DriverPool *pool, const DriverVolume *volume, const LvmVolume *found,
+    gboolean larger, Error **err)
+{
+	g_autofree char *lv = full(pool, found->name);
+	if (!found->origin)
+		return 0;
+	if (!larger)
+		return error_set(err, ERROR_INVALID,
+		    "Volume \"%s\" has snapshots and no thin pool: it cannot be shrunk",
+		    volume->name);
+	return lvm_run(NULL, "lvchange", "-an", lv, NULL) == 0 ?
+	    0 :
+	    error_set(err, ERROR_BUSY,
+		"Volume \"%s\" has snapshots and no thin pool: it cannot grow while it is in use",
+		volume->name);
+}
+
 /* File systems grow while they are mounted: that needs no check before. */
-static int grow(
-    DriverPool *pool, const DriverVolume *volume, const char *name, int64_t bytes, Error **err)
+static int grow_filesystem(
+    DriverPool *pool, const DriverVolume *volume, const char *name, Error **err)
 {
 	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
-	if (resize(pool, name, "lvextend", bytes, err) < 0)
-		return -1;
-	if (volume->content != CONTENT_FILESYSTEM)
-		return 0;
 	gboolean mounted = filesystem_is_mounted(volume->path);
 	if (!mounted && lvm_volume_mount(pool, volume, err) < 0)
 		return -1;
@@ -374,6 +389,37 @@ static int grow(
 	if (!mounted && lvm_volume_unmount(pool, volume, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
+}
+
+/* After their volume, whose size bounds theirs. */
+static int grow_snapshots(
+    DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+{
+	const char *group = lvm_pool_group(pool);
+	g_autoptr(GPtrArray) snapshots = g_ptr_array_new_with_free_func(g_free);
+	if (lvm_snapshot_list(pool, volume, snapshots, err) < 0)
+		return -1;
+	for (guint i = 0; i < snapshots->len; i++) {
+		g_autofree char *name = lvm_name_of(volume, volume->place, snapshots->pdata[i]);
+		g_autoptr(LvmVolume) now = NULL;
+		int64_t room = snapshot_room(bytes);
+		if (lvm_volume_find(group, name, &now, err) < 0 ||
+		    (now->bytes < room && resize(pool, name, "lvextend", room, err) < 0))
+			return -1;
+	}
+	return 0;
+}
+
+int lvm_volume_grow(
+    DriverPool *pool, const DriverVolume *volume, const LvmVolume *now, int64_t bytes, Error **err)
+{
+	if (now->bytes < bytes &&
+	    (resize(pool, now->name, "lvextend", bytes, err) < 0 ||
+		(now->origin && grow_snapshots(pool, volume, bytes, err) < 0)))
+		return -1;
+	return volume->content == CONTENT_FILESYSTEM ?
+	    grow_filesystem(pool, volume, now->name, err) :
+	    0;
 }
 
 static int shrink(
@@ -386,7 +432,7 @@ static int shrink(
 	if (filesystem_is_mounted(volume->path))
 		return error_set(
 		    err, ERROR_BUSY, "Volume \"%s\" is in use and cannot be shrunk", volume->name);
-	if (lvm_run(err, "lvchange", "-ay", "-K", lv, NULL) < 0 ||
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0 ||
 	    filesystem_probe(device, &type, err) < 0 ||
 	    filesystem_shrink(device, type ? type : "", bytes, err) < 0 ||
 	    resize(pool, name, "lvreduce", bytes, err) < 0)
@@ -409,8 +455,11 @@ static int lvm_volume_set_size(
 	int64_t wanted = (bytes + extent - 1) / extent * extent;
 	if (wanted == found->bytes)
 		return 0;
-	return wanted > found->bytes ? grow(pool, volume, name, wanted, err) :
-				       shrink(pool, volume, name, wanted, err);
+	gboolean larger = wanted > found->bytes;
+	if (let_resize(pool, volume, found, larger, err) < 0)
+		return -1;
+	return larger ? lvm_volume_grow(pool, volume, found, wanted, err) :
+			shrink(pool, volume, name, wanted, err);
 }
 
 /* ---- copies ---- */

@@ -1,10 +1,12 @@
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
+#include "sdk/base/units.h"
 #include "server/storage/driver_lvm_private.h"
 #include "server/storage/filesystem.h"
 #include "server/storage/loop.h"
 #include "server/storage/pool_source.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,19 +28,30 @@ const char *lvm_pool_thin(const DriverPool *pool)
 								"IncusThinPool";
 }
 
-void lvm_add_stripes(GPtrArray *argv, const Config *config, const char *prefix)
+int lvm_add_size(
+    GPtrArray *words, const char *option, const Config *config, const char *key, Error **err)
+{
+	int64_t bytes;
+	const char *value = config_get(config, key);
+	if (!value)
+		return 0;
+	if (units_parse_bytes(value, &bytes, err) < 0)
+		return -1;
+	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
+	if (bytes > 0)
+		lvm_add(words, option, size, NULL);
+	return 0;
+}
+
+int lvm_add_stripes(GPtrArray *words, const Config *config, const char *prefix, Error **err)
 {
 	g_autofree char *count = g_strconcat(prefix, "lvm.stripes", NULL),
 			*size = g_strconcat(prefix, "lvm.stripes.size", NULL);
-	const char *stripes = config_get(config, count), *stripe_size = config_get(config, size);
+	const char *stripes = config_get(config, count);
 	if (!stripes)
-		return;
-	g_ptr_array_add(argv, (void *)"--stripes");
-	g_ptr_array_add(argv, (void *)stripes);
-	if (!stripe_size)
-		return;
-	g_ptr_array_add(argv, (void *)"--stripesize");
-	g_ptr_array_add(argv, (void *)stripe_size);
+		return 0;
+	lvm_add(words, "--stripes", stripes, NULL);
+	return lvm_add_size(words, "--stripesize", config, size, err);
 }
 
 static gboolean has_tag(const char *tags, const char *tag)
@@ -125,20 +138,14 @@ static int attach(const DriverPool *pool, char **ret_device, Error **err)
 
 static int make_thin(const DriverPool *pool, Error **err)
 {
-	const char *metadata = config_get(pool->config, "lvm.thinpool_metadata_size");
 	g_autofree char *name = g_strdup_printf("%s/%s", lvm_pool_group(pool), lvm_pool_thin(pool));
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	const char *const base[] = { "lvcreate", "-y", "-Wy", "--addtag", POOL_TAG, "--extents",
-		"100%FREE", "--thinpool", name };
-	for (size_t i = 0; i < G_N_ELEMENTS(base); i++)
-		g_ptr_array_add(argv, (void *)base[i]);
-	if (metadata && strcmp(metadata, "0") != 0) {
-		g_ptr_array_add(argv, (void *)"--poolmetadatasize");
-		g_ptr_array_add(argv, (void *)metadata);
-	}
-	lvm_add_stripes(argv, pool->config, "volume.");
-	g_ptr_array_add(argv, NULL);
-	return lvm_run_vector((const char *const *)argv->pdata, err);
+	g_autoptr(GPtrArray) words = lvm_words("lvcreate", "-y", "-Wy", "--addtag", POOL_TAG,
+	    "--extents", "100%FREE", "--thinpool", name, NULL);
+	return lvm_add_size(words, "--poolmetadatasize", pool->config, "lvm.thinpool_metadata_size",
+		   err) < 0 ||
+		lvm_add_stripes(words, pool->config, "volume.", err) < 0 ?
+	    -1 :
+	    lvm_run_words(words, err);
 }
 
 int lvm_pool_create(DriverPool *pool, Error **err)

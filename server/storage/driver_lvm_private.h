@@ -10,9 +10,11 @@
 const char *lvm_pool_group(const DriverPool *pool);
 /* NULL: volumes are thick. */
 const char *lvm_pool_thin(const DriverPool *pool);
-/* lvm_run() with the volume group's lvcreate arguments for stripes added to argv, if `config` asks
- * for them. */
-void lvm_add_stripes(GPtrArray *argv, const Config *config, const char *prefix);
+/* Adds what lvcreate wants for stripes, if `config` asks for them. */
+int lvm_add_stripes(GPtrArray *words, const Config *config, const char *prefix, Error **err);
+/* Adds an option that takes a size, if `config` has the key: LVM reads units in its own way. */
+int lvm_add_size(
+    GPtrArray *words, const char *option, const Config *config, const char *key, Error **err);
 
 int lvm_pool_prepare(DriverPool *pool, Error **err);
 int lvm_pool_create(DriverPool *pool, Error **err);
@@ -36,6 +38,9 @@ int lvm_rename(DriverPool *pool, const char *name, const char *to, Error **err);
 
 int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err);
 int lvm_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err);
+/* From what LVM has now to `bytes`, its file system too. */
+int lvm_volume_grow(
+    DriverPool *pool, const DriverVolume *volume, const LvmVolume *now, int64_t bytes, Error **err);
 
 int lvm_snapshot_list(
     DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);

@@ -62,15 +62,38 @@ static int restore_thick(DriverPool *pool, const DriverVolume *snapshot, Error *
 			*volume = lvm_name_of(snapshot, PLACE_OWN, NULL);
 	g_autofree char *lv = g_strdup_printf("%s/%s", lvm_pool_group(pool), name);
 	g_autofree char *origin = g_strdup_printf("%s/%s", lvm_pool_group(pool), volume);
-	if (lvm_run(err, "lvchange", "-ay", "-K", origin, NULL) < 0 ||
+	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", origin, NULL) < 0 ||
 	    lvm_run(err, "lvconvert", "-y", "--merge", lv, NULL) < 0 ||
 	    lvm_snapshot(pool, volume, name, err) < 0)
 		return -1;
 	return 0;
 }
 
+/* The snapshot may be of a time when the volume was smaller. */
+static int keep_size(DriverPool *pool, const DriverVolume *snapshot, int64_t bytes, Error **err)
+{
+	DriverVolume volume = *snapshot;
+	volume.snapshot = NULL;
+	g_autofree char *name = lvm_name(&volume);
+	g_autofree char *path = driver_path(
+	    pool->path, volume.type, volume.place, volume.name, NULL);
+	g_autoptr(LvmVolume) now = NULL;
+	volume.path = path;
+	if (lvm_volume_find(lvm_pool_group(pool), name, &now, err) < 0)
+		return -1;
+	/* Merging leaves a thick volume's size as it is, but not that of the file system in it. */
+	return now->bytes < bytes || !lvm_pool_thin(pool) ?
+	    lvm_volume_grow(pool, &volume, now, bytes, err) :
+	    0;
+}
+
 int lvm_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
-	return lvm_pool_thin(pool) ? restore_thin(pool, snapshot, err) :
-				     restore_thick(pool, snapshot, err);
+	g_autofree char *name = lvm_name_of(snapshot, snapshot->place, NULL);
+	g_autoptr(LvmVolume) before = NULL;
+	if (lvm_volume_find(lvm_pool_group(pool), name, &before, err) < 0 ||
+	    (lvm_pool_thin(pool) ? restore_thin(pool, snapshot, err) :
+				   restore_thick(pool, snapshot, err)) < 0)
+		return -1;
+	return keep_size(pool, snapshot, before->bytes, err);
 }

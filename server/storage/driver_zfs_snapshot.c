@@ -62,6 +62,25 @@ int zfs_snapshot_rename(
 	return zfs_run(err, "zfs", "rename", name, to, NULL);
 }
 
+/* The size of a zvol goes back too: it is kept. */
+static int roll_back(DriverPool *pool, const DriverVolume *snapshot, const char *name, Error **err)
+{
+	DriverVolume volume = *snapshot;
+	volume.snapshot = NULL;
+	g_autofree char *dataset = zfs_dataset(pool, &volume), *before = NULL, *after = NULL;
+	g_autofree char *path = driver_path(
+	    pool->path, volume.type, volume.place, volume.name, NULL);
+	volume.path = path;
+	if (zfs_get(dataset, "volsize", &before, err) < 0 ||
+	    zfs_run(err, "zfs", "rollback", "-r", name, NULL) < 0 ||
+	    zfs_get(dataset, "volsize", &after, err) < 0)
+		return -1;
+	int64_t bytes = g_ascii_strtoll(before, NULL, 10); /* 0 of a dataset: "-" */
+	return bytes > g_ascii_strtoll(after, NULL, 10) ?
+	    zfs_volume_set_size(pool, &volume, bytes, err) :
+	    0;
+}
+
 /* Rolling back destroys what is newer. */
 int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error **err)
 {
@@ -75,7 +94,7 @@ int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error *
 		return error_set(err, ERROR_INVALID,
 		    "Snapshot \"%s\" cannot be restored due to subsequent snapshot(s). Set zfs.remove_snapshots to override",
 		    snapshot->snapshot);
-	return zfs_run(err, "zfs", "rollback", "-r", name, NULL);
+	return roll_back(pool, snapshot, name, err);
 }
 
 /* ---- copies ---- */
@@ -247,6 +266,17 @@ int zfs_volume_send(
 	return zfs_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
 }
 
+/* A package of `zfs send -R` brings others below it, with mount points of its own choice. */
+static int check_alone(const char *dataset, Error **err)
+{
+	g_autoptr(GPtrArray) below = g_ptr_array_new_with_free_func(g_free);
+	if (zfs_children(dataset, below, err) < 0)
+		return -1;
+	return below->len == 0 ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "The ZFS stream holds more than one dataset");
+}
+
 /* Snapshots come first, in their order, into the dataset that becomes the volume with the last
  * stream. */
 int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)
@@ -257,7 +287,8 @@ int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Err
 	const char *const argv[] = { "zfs", "receive", "-F", "-u", name, NULL };
 	const char *const zvol[] = { "zfs", "receive", "-F", "-u", "-o", "volmode=dev", name, NULL };
 	gboolean there = zfs_exists(dataset);
-	if (zfs_stream(!there && zfs_is_zvol_wanted(volume) ? zvol : argv, fd, 0, err) < 0) {
+	if (zfs_stream(!there && zfs_is_zvol_wanted(volume) ? zvol : argv, fd, 0, err) < 0 ||
+	    check_alone(dataset, err) < 0) {
 		if (!there)
 			zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 		return -1;

@@ -3,8 +3,10 @@
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
+#include "server/storage/disk_image.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
+#include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,14 +26,14 @@ static int unpack_unified(const char *file, int target, const UnpackOptions *opt
 }
 
 /* An unpacked image has these, each really of its kind: nothing later follows a link out of it. */
-static int check_layout(int target, Error **err)
+static int check_layout(int target, gboolean machine, Error **err)
 {
-	static const struct {
+	const struct {
 		const char *name;
 		mode_t type;
 		gboolean required;
-	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, TRUE },
-		{ "templates", S_IFDIR, FALSE } };
+	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, !machine },
+		{ "root.img", S_IFREG, machine }, { "templates", S_IFDIR, FALSE } };
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		struct stat st;
 		if (fstatat(target, parts[i].name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -50,16 +52,78 @@ static int check_layout(int target, Error **err)
 	return 0;
 }
 
-static int unpack_image(Pool *pool, const char *fingerprint, int target, Operation *op, Error **err)
+/* ---- disks ---- */
+
+static gboolean cancelled(void *op)
 {
+	return op && operation_cancelled(op);
+}
+
+/* What a unified image holds as rootfs.img, as a file of its own beside the disk to be. */
+static int extract_disk(const char *file, int target, const UnpackOptions *options, Error **err)
+{
+	g_autoptr(Unpacker) unpacker = NULL;
+	UnpackOptions all = *options;
+	const char *path;
+	int more;
+	all.shape = UNPACK_TREE;
+	autofd int archive = open(file, O_RDONLY | O_CLOEXEC);
+	if (archive < 0)
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot read the image file \"%s\"", file);
+	if (unpacker_open(archive, &all, &unpacker, err) < 0)
+		return -1;
+	while ((more = unpacker_next(unpacker, &path, err)) > 0) {
+		if (strcmp(path, "rootfs.img") != 0)
+			continue;
+		autofd int disk = file_open_beneath(target, "rootfs.img",
+		    O_RDWR | O_CREAT | O_EXCL, 0600, FILE_LINKS_NONE, err);
+		return disk < 0 ? -1 : unpacker_content(unpacker, disk, err);
+	}
+	return more < 0 ? -1 :
+			  error_set(err, ERROR_INVALID, "The image has no \"rootfs.img\"");
+}
+
+static int write_disk(Pool *pool, const Volume *volume, int source, Operation *op, Error **err)
+{
+	g_autofree char *disk = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	return disk_image_write(source, disk, cancelled, op, err);
+}
+
+static int unpack_disk(Pool *pool, const Volume *volume, const char *file, const char *rootfs,
+    int target, const UnpackOptions *options, Error **err)
+{
+	if (access(rootfs, F_OK) == 0) {
+		autofd int source = open(rootfs, O_RDONLY | O_CLOEXEC);
+		return source < 0 ?
+		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", rootfs) :
+		    write_disk(pool, volume, source, options->op, err);
+	}
+	if (extract_disk(file, target, options, err) < 0)
+		return -1;
+	autofd int source = file_open_beneath(
+	    target, "rootfs.img", O_RDONLY, 0, FILE_LINKS_NONE, err);
+	if (source < 0 || write_disk(pool, volume, source, options->op, err) < 0)
+		return -1;
+	return file_remove_all(target, "rootfs.img", err);
+}
+
+static int unpack_image(Pool *pool, const char *fingerprint, const Volume *volume, int target,
+    Operation *op, Error **err)
+{
+	gboolean machine = volume->content == CONTENT_BLOCK;
 	g_autofree char *file = g_build_filename(pool->daemon->dir, "images", fingerprint, NULL);
 	g_autofree char *rootfs = g_strconcat(file, ".rootfs", NULL);
 	gboolean split = access(rootfs, F_OK) == 0;
-	UnpackOptions options = { .shape = split ? UNPACK_METADATA : UNPACK_IMAGE, .op = op,
+	UnpackOptions options = { .shape = split || machine ? UNPACK_METADATA : UNPACK_IMAGE,
+		.op = op,
 		.stage = "create_instance_from_image_unpack", .what = "Unpacking image" };
 	if (unpack_unified(file, target, &options, err) < 0)
 		return -1;
-	if (split) {
+	if (machine) {
+		if (unpack_disk(pool, volume, file, rootfs, target, &options, err) < 0)
+			return -1;
+	} else if (split) {
 		if (file_mkdir_beneath(target, "rootfs", 0755, FALSE, err) < 0)
 			return -1;
 		autofd int root = file_open_beneath(
@@ -68,7 +132,7 @@ static int unpack_image(Pool *pool, const char *fingerprint, int target, Operati
 		if (root < 0 || unpack_rootfs(rootfs, root, &options, err) < 0)
 			return -1;
 	}
-	if (check_layout(target, err) < 0)
+	if (check_layout(target, machine, err) < 0)
 		return -1;
 	return file_mkdir_beneath(target, "templates", 0755, FALSE, err);
 }
@@ -80,7 +144,7 @@ static int begin_unpacked(Pool *pool, const char *fingerprint, const Volume *vol
 	if (volume_begin(pool, volume, config, &path, err) < 0)
 		return -1;
 	autofd int target = file_open_directory(path, err);
-	int result = target < 0 ? -1 : unpack_image(pool, fingerprint, target, op, err);
+	int result = target < 0 ? -1 : unpack_image(pool, fingerprint, volume, target, op, err);
 	own_close_fd(&target); /* the volume may have to be unmounted */
 	if (result < 0)
 		volume_abandon(pool, volume);
@@ -126,27 +190,88 @@ static int present(Pool *pool, const Volume *image, gboolean *ret_present, Error
 	return *ret_present ? 0 : volume_row_delete(pool, image, err);
 }
 
+/* The image's lock: shared when the image is unpacked, exclusive when it is not. */
+static int lock_image(
+    Pool *pool, const Volume *image, gboolean *ret_there, VolumeLock **ret_lock, Error **err)
+{
+	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, TRUE);
+	if (present(pool, image, ret_there, err) < 0)
+		return -1;
+	if (!*ret_there) {
+		volume_unlock(lock);
+		lock = volume_lock(pool->locks, image->path, FALSE);
+		if (present(pool, image, ret_there, err) < 0)
+			return -1;
+		if (*ret_there)
+			volume_lock_share(lock);
+	}
+	*ret_lock = g_steal_pointer(&lock);
+	return 0;
+}
+
 /* Gives the image's lock, shared, with the image unpacked. */
 static int ensure(
     Pool *pool, const Volume *image, Operation *op, VolumeLock **ret_lock, Error **err)
 {
 	gboolean there;
-	for (;;) {
-		VolumeLock *lock = volume_lock(pool->locks, image->path, TRUE);
-		if (present(pool, image, &there, err) < 0) {
-			volume_unlock(lock);
+	g_autoptr(VolumeLock) lock = NULL;
+	if (lock_image(pool, image, &there, &lock, err) < 0)
+		return -1;
+	if (!there) {
+		if (create_unpacked(pool, image, op, err) < 0)
 			return -1;
-		}
-		if (there) {
-			*ret_lock = lock;
-			return 0;
-		}
-		volume_unlock(lock);
-		g_autoptr(VolumeLock) alone = volume_lock(pool->locks, image->path, FALSE);
-		if (present(pool, image, &there, err) < 0 ||
-		    (!there && create_unpacked(pool, image, op, err) < 0))
-			return -1;
+		volume_lock_share(lock);
 	}
+	*ret_lock = g_steal_pointer(&lock);
+	return 0;
+}
+
+/* The image as the volume, which nobody uses yet, has it just now. */
+static int keep(Pool *pool, const Volume *image, const Volume *volume, Operation *op, Error **err)
+{
+	g_autoptr(Config) config = volume_effective_config(pool, NULL);
+	g_autofree char *from = volume_path(pool, volume, PLACE_UNFINISHED), *path = NULL;
+	if (volume_begin(pool, image, config, &path, err) < 0)
+		return -1;
+	if (volume_copy_tree(from, path, op, err) < 0) {
+		volume_abandon(pool, image);
+		return -1;
+	}
+	return volume_finish(pool, image, "", config, err);
+}
+
+/* TRUE the second time. */
+static gboolean asked_before(Pool *pool, const char *fingerprint)
+{
+	g_mutex_lock(&pool->lock);
+	gboolean first = g_hash_table_add(pool->passed_on, g_strdup(fingerprint));
+	g_mutex_unlock(&pool->lock);
+	return !first;
+}
+
+/* Where cloning is copying, the first volume from an image gets what is unpacked, or each file
+ * would be written twice for an image that may never be asked for again. When it is, or when
+ * somebody waits for it already, the pool keeps it. *ret_lock is as from ensure() where the image
+ * is kept already, NULL where the volume is made. */
+static int unpack_or_lock(Pool *pool, const Volume *image, const Volume *volume,
+    const Config *config, Operation *op, VolumeLock **ret_lock, Error **err)
+{
+	gboolean there;
+	g_autoptr(VolumeLock) lock = NULL;
+	if (lock_image(pool, image, &there, &lock, err) < 0)
+		return -1;
+	if (there) {
+		*ret_lock = g_steal_pointer(&lock);
+		return 0;
+	}
+	if (begin_unpacked(pool, image->name, volume, config, op, err) < 0)
+		return -1;
+	if (!asked_before(pool, image->name) && !volume_lock_awaited(lock))
+		return 0;
+	if (keep(pool, image, volume, op, err) == 0)
+		return 0;
+	volume_abandon(pool, volume);
+	return -1;
 }
 
 int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume,
@@ -156,18 +281,31 @@ int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume
 	gboolean like;
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = NULL;
-	if (ensure(pool, image, op, &lock, err) < 0)
+	image->content = volume->content;
+	int result = pool->driver->volume_clone ?
+	    ensure(pool, image, op, &lock, err) :
+	    unpack_or_lock(pool, image, volume, config, op, &lock, err);
+	if (result < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
-	if (is_like(pool, image, config, &like, err) < 0)
+	if (lock && is_like(pool, image, config, &like, err) < 0)
 		return -1;
-	return like ? volume_begin_clone(pool, image, volume, config, op, &path, err)
-		    : begin_unpacked(pool, fingerprint, volume, config, op, err);
+	if (lock &&
+	    (like ? volume_begin_clone(pool, image, volume, config, op, &path, err) :
+		    begin_unpacked(pool, fingerprint, volume, config, op, err)) < 0)
+		return -1;
+	if (volume->content != CONTENT_BLOCK || volume_block_fit(pool, volume, config, err) == 0)
+		return 0;
+	volume_abandon(pool, volume);
+	return -1;
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)
 {
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", fingerprint);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, image->path, FALSE);
+	g_mutex_lock(&pool->lock);
+	g_hash_table_remove(pool->passed_on, fingerprint);
+	g_mutex_unlock(&pool->lock);
 	return volume_remove(pool, image, err);
 }
 
@@ -188,8 +326,10 @@ static int follow(Pool *pool, const char *old, const char *newer, Operation *op,
 	g_autoptr(Volume) image = volume_new(pool, VOLUME_IMAGE, "default", newer);
 	g_autoptr(VolumeLock) lock = NULL;
 	g_autoptr(Error) error = NULL;
-	if (volume_row_find(pool, before, NULL, NULL, &error) == 0)
+	if (volume_load(pool, before, NULL, NULL, &error) == 0) {
+		image->content = before->content;
 		return ensure(pool, image, op, &lock, err);
+	}
 	return error->kind == ERROR_NOT_FOUND ? 0 : error_propagate(err, g_steal_pointer(&error));
 }
 

@@ -9,7 +9,11 @@
 /* Runs a tool: `lvm_run(&err, "lvcreate", "-y", ..., NULL)`. What it says is the error's message.
  */
 int lvm_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
-int lvm_run_vector(const char *const *argv, Error **err);
+/* The same with words that come one after another: GPtrArray of copies, ended by lvm_run_words().
+ */
+GPtrArray *lvm_words(const char *tool, ...) G_GNUC_NULL_TERMINATED;
+void lvm_add(GPtrArray *words, const char *word, ...) G_GNUC_NULL_TERMINATED;
+int lvm_run_words(GPtrArray *words, Error **err);
 /* "2.03.16(2) (2022-05-18) / 1.02.185 (2022-05-18) / 4.47.0" (g_free): tools, library, driver.
  * ERROR_UNSUPPORTED without the tools or the kernel's device-mapper. */
 int lvm_version(char **ret_version, Error **err);
@@ -30,6 +34,7 @@ typedef struct LvmVolume {
 	char *name, *tags;
 	int64_t bytes;
 	double used; /* percent of a thin volume or pool that has data; -1 for others */
+	gboolean origin; /* of thick snapshots, which follow what is written to it */
 } LvmVolume;
 void lvm_volume_free(LvmVolume *volume);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LvmVolume, lvm_volume_free)

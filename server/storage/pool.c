@@ -25,6 +25,7 @@ Pool *pool_new(Daemon *d, int64_t id, const char *name, const char *driver, cons
 	pool->status = "Pending";
 	pool->locks = volume_locks_new();
 	pool->mounts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	pool->passed_on = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_mutex_init(&pool->lock);
 	g_cond_init(&pool->unmounted);
 	g_mutex_init(&pool->mounting);
@@ -48,6 +49,7 @@ void pool_unref(Pool *pool)
 	g_free(pool->description);
 	g_hash_table_unref(pool->config);
 	g_hash_table_unref(pool->mounts);
+	g_hash_table_unref(pool->passed_on);
 	volume_locks_free(pool->locks);
 	g_cond_clear(&pool->unmounted);
 	g_mutex_clear(&pool->lock);

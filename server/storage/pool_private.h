@@ -22,6 +22,7 @@ struct Pool {
 	const char *status;
 	GHashTable *mounts; /* path -> count */
 	GCond unmounted;    /* one of them went to 0 */
+	GHashTable *passed_on; /* fingerprints of images that were unpacked but not kept */
 };
 
 struct PoolTable {

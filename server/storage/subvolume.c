@@ -300,14 +300,18 @@ static int snapshot_at(int from, int parent, const char *name, gboolean read_onl
 static int snapshot_nested(int from, int to, const Nested *nested)
 {
 	const char *name;
+	struct stat before;
 	autofd int source = nested_open(from, nested);
 	autofd int parent =
 	    source < 0 ? -1 : file_open_parent(to, nested->path, FILE_LINKS_NONE, &name, NULL);
-	if (source < 0 || parent < 0)
+	if (source < 0 || parent < 0 || fstat(parent, &before) < 0)
 		return -1;
 	if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return -1;
-	return snapshot_at(source, parent, name, FALSE);
+	if (snapshot_at(source, parent, name, FALSE) < 0)
+		return -1;
+	file_restore_times(parent, &before);
+	return 0;
 }
 
 /* Once all are made, for nothing can be made in a read-only one. */

@@ -138,6 +138,26 @@ int volume_block_write(int in, const char *to, Error **err)
 	}
 }
 
+int volume_block_fit(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	int64_t bytes;
+	g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
+	int64_t now = volume_block_size(path);
+	gboolean given = config && config_get(config, "size");
+	if (wanted_size(config, &bytes, err) < 0)
+		return -1;
+	if (given && bytes < now)
+		return error_set(err, ERROR_INVALID,
+		    "Source image size (%" G_GINT64_FORMAT
+		    ") exceeds specified volume size (%" G_GINT64_FORMAT ")",
+		    now, bytes);
+	if (bytes <= now || pool->driver->volume_block_path)
+		return 0;
+	return truncate(path, bytes) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", path);
+}
+
 int64_t volume_block_size(const char *path)
 {
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

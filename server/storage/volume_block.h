@@ -20,6 +20,9 @@ int64_t volume_block_size(const char *path);
 int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* The same with the content of a file, which gives the size. */
 int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err);
+/* Of an unfinished volume with content: config's size, which may not be smaller, else at least 10
+ * GiB. */
+int volume_block_fit(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* ERROR_INVALID for a smaller size than it has. */
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err);
 /* Both volumes are mounted. A file is made or resized as needed; a device is as large as the

@@ -72,3 +72,20 @@ void volume_unlock(VolumeLock *lock)
 	g_cond_broadcast(&locks->changed);
 	g_mutex_unlock(&locks->lock);
 }
+
+void volume_lock_share(VolumeLock *lock)
+{
+	g_mutex_lock(&lock->locks->lock);
+	lock->writer = FALSE;
+	lock->readers++;
+	g_cond_broadcast(&lock->locks->changed);
+	g_mutex_unlock(&lock->locks->lock);
+}
+
+gboolean volume_lock_awaited(VolumeLock *lock)
+{
+	g_mutex_lock(&lock->locks->lock);
+	gboolean awaited = lock->users > 1;
+	g_mutex_unlock(&lock->locks->lock);
+	return awaited;
+}

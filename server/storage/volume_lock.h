@@ -13,5 +13,9 @@ VolumeLocks *volume_locks_new(void);
 void volume_locks_free(VolumeLocks *locks); /* nobody holds any */
 VolumeLock *volume_lock(VolumeLocks *locks, const char *name, gboolean shared);
 void volume_unlock(VolumeLock *lock); /* NULL is fine */
+/* An exclusive one becomes a shared one, without letting anybody in between. */
+void volume_lock_share(VolumeLock *lock);
+/* Whether somebody waits for the one that is held exclusively. */
+gboolean volume_lock_awaited(VolumeLock *lock);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VolumeLock, volume_unlock)

@@ -126,12 +126,11 @@ int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, g
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
-	if (volume_begin(pool, a->volume, a->config, &a->path, err) < 0)
+	/* Of the driver's streams the driver makes it itself. */
+	if ((native ? volume_begin_streams(pool, a->volume, err) :
+		      volume_begin(pool, a->volume, a->config, &a->path, err)) < 0)
 		return -1;
 	a->open = TRUE;
-	/* The driver makes it itself, in the place that is known to be free now. */
-	if (native && volume_destroy(pool, a->volume, PLACE_UNFINISHED, err) < 0)
-		return -1;
 	*ret = g_steal_pointer(&a);
 	return 0;
 }

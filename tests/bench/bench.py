@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, concurrent.futures, os, signal, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, concurrent.futures, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -356,6 +356,71 @@ def import_300(s, n):
     return out
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def make_second(s):
+    """Another daemon of ours, the remote "two" of the first's client, with the same pools."""
+    if getattr(s, "second", None):
+        return
+    bin_dir, port = os.path.dirname(s.client), free_port()
+    directory = s.directory + "2"
+    os.mkdir(directory)
+    process, _ = start_daemon(bin_dir, directory)
+    two = s.second = Side(s.client, directory, process.pid)
+    two.process = process
+    s.run("config", "set", "core.https_address", f"127.0.0.1:{free_port()}")
+    two.run("config", "set", "core.https_address", f"127.0.0.1:{port}")
+    two.run("storage", "create", "default", "dir")
+    two.run("storage", "create", "bench-btrfs", "btrfs", "size=6GiB")
+    token = subprocess.check_output([s.client, "config", "trust", "add", "bench", "-q"], env=two.env).decode().strip()
+    s.run("remote", "add", "two", f"https://127.0.0.1:{port}", "--accept-certificate", "--token", token)
+
+
+def drop_second(s):
+    two = getattr(s, "second", None)
+    if two:
+        s.run("delete", "-f", "two:b-hc", check=False)
+        two.run("storage", "delete", "bench-btrfs", check=False)
+        stop_daemon(two.process)
+        shutil.rmtree(two.env["INCUS_CONF"], ignore_errors=True)
+
+
+@figure("cp -a and sha256sum of 300 MB, what this host does just now", 0, "ms", "between")
+def copy_yardstick(s, n):
+    """The least that a copy over TLS costs: each byte is written once and enciphered."""
+    out = []
+    with big_file(300) as f, tempfile.TemporaryDirectory(dir="/var/tmp") as to:
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run(["cp", "--reflink=never", f.name, to + "/big"], check=True)
+            subprocess.run(["sha256sum", to + "/big"], check=True, stdout=subprocess.DEVNULL)
+            out.append((time.perf_counter() - start) * 1000)
+            os.unlink(to + "/big")
+    return out
+
+
+def between_figure(driver, pool, aim):
+    @figure(f"copy of 300 MB between two servers over TLS, {driver}", aim, "ms", "between")
+    def between(s, n):
+        if not s.pid:
+            return []
+        make_heavy(s)
+        make_second(s)
+        out = []
+        for _ in range(n):
+            out.append(s.run("copy", f"b-h-{driver}", "two:b-hc", "-s", pool, "--no-profiles"))
+            s.run("delete", "two:b-hc")
+        return out
+
+
+for (driver, pool), aim in zip(POOLS, (1500, 1000)):
+    between_figure(driver, pool, aim)
+
+
 def images():
     """Files of BENCH_IMAGE, separated by colons: the same 480 MB in several compressions."""
     return [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
@@ -421,6 +486,7 @@ def prepare(s, image):
 
 def clean(s):
     drop_many(s)
+    drop_second(s)
     drop_heavy(s)
     for profile in ("bench", "bench-nic"):
         s.run("profile", "delete", profile, check=False)
@@ -435,6 +501,11 @@ def start_daemon(bin_dir, directory):
     p = subprocess.Popen([bin_dir + "/incusd", "--logfile", directory + ".log"], env=env, stdin=subprocess.DEVNULL)
     subprocess.run([bin_dir + "/incus", "admin", "waitready", "--timeout=30"], env=env, check=True)
     return p, (time.perf_counter() - start) * 1000
+
+
+def stop_daemon(process):
+    process.send_signal(signal.SIGPWR)  # instances too
+    process.wait()
 
 
 def report(name, aim, unit, values, peer_values):
@@ -474,7 +545,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir")
     parser.add_argument("--reps", type=int, default=7)
-    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, image or restart")
+    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, between, image or restart")
     parser.add_argument("--peer-bin")
     parser.add_argument("--peer-dir")
     a = parser.parse_args()
@@ -514,8 +585,7 @@ def main():
                 clean(side)
             except SystemExit as e:
                 print("#", e, file=sys.stderr)
-        process.send_signal(signal.SIGPWR)  # instances too
-        process.wait()
+        stop_daemon(process)
         for m in reversed([l.split()[1] for l in open("/proc/self/mounts") if l.split()[1].startswith(work)]):
             subprocess.run(["umount", "-l", m])
         shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,5 @@
-# The flows that fail.test and kill.test take apart: creation from an image, empty, with devices; start, stop, rename, rebuild, delete.
+# The flows that fail.test and kill.test take apart: creation from an image (kept, new to the pool, asked for again), empty,
+# with devices; start, stop, rename, rebuild, delete.
 devices() { # of all kinds that this version has
 	mkdir -p "$TEST_DIR/share"
 	printf 'devices:\n  share: {type: disk, source: %s, path: /mnt/share}\n  vol: {type: disk, pool: default, source: v1, path: /mnt/vol}\n' "$TEST_DIR/share"
@@ -11,14 +12,21 @@ faults_setup() {
 	incus network create "$BRIDGE" ipv6.address=none -q
 	incus storage volume create default v1 -q
 	devices >"$TEST_DIR/devices"
-	incus launch bb "$NAME" -q <"$TEST_DIR/devices" # unpacks the image, once
+	incus launch bb "$NAME" -q <"$TEST_DIR/devices"
 	incus delete -f "$NAME" -q
+	use_image
 	note_world
 }
 faults_teardown() {
 	incus network delete "$BRIDGE"
 }
 
+new_image() { # the pool knows nothing of it
+	incus image delete bb; incus image import "$TEST_DIR/image/busybox.tar.gz" --alias bb -q
+}
+use_image() { # once: the second time the pool keeps it
+	incus create bb "$NAME" -q; incus delete "$NAME" -q
+}
 created() { # after a creation: all of it or nothing
 	if there; then
 		[ $RC = 0 ] || [ -e "$INCUS_FAULT.hit" ] || fail "creation failed, and the instance is there"
@@ -30,6 +38,12 @@ created() { # after a creation: all of it or nothing
 }
 create_image() { incus create bb "$NAME"; }
 create_image_after() { created; }
+create_first_ready() { new_image; }
+create_first() { incus create bb "$NAME"; }
+create_first_after() { created; }
+create_second_ready() { new_image; use_image; }
+create_second() { incus create bb "$NAME"; }
+create_second_after() { created; }
 create_empty() { incus create --empty "$NAME"; }
 create_empty_after() {
 	if there; then gone; else same_world; fi
@@ -64,4 +78,4 @@ delete_after() {
 	if [ -n "$(ls "$INCUS_DIR/storage-pools/default/deleted/containers")" ]; then stop_daemon; start_daemon; fi
 	if there; then works; gone; else same_world; fi
 }
-FLOWS="create_image create_empty create_devices start stop rename rebuild delete"
+FLOWS="create_image create_first create_second create_empty create_devices start stop rename rebuild delete"

@@ -7,12 +7,14 @@ NAME=f$$ # of the instance; what is left on the machine carries it
 # Everything that an instance has: rows, files, mounts, links, firewall rules, cgroups, processes. Unpacked images are a cache.
 world() {
 	local table query=
-	for table in instances instances_config instances_devices instances_devices_config instances_profiles instances_snapshots storage_volumes \
-		storage_volumes_config storage_volumes_snapshots; do
+	for table in instances instances_config instances_devices instances_devices_config instances_profiles instances_snapshots \
+		storage_volumes_snapshots; do
 		query+=", (SELECT count(*) FROM $table) AS $table"
 	done
+	query+=", (SELECT count(*) FROM storage_volumes WHERE type <> 1) AS storage_volumes"
+	query+=", (SELECT count(*) FROM storage_volumes_config c JOIN storage_volumes v ON v.id = c.storage_volume_id WHERE v.type <> 1) AS configs"
 	incus admin sql global "SELECT ${query#, }"
-	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -path './storage-pools/*/images' \) -prune -o -print 2>/dev/null || true) | sort
+	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -regex './storage-pools/[^/]*/images' \) -prune -o -print 2>/dev/null || true) | sort
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' "/proc/$DAEMON_PID/mounts" | sort
 	ip -o link | grep -o "v[0-9]*$NAME[^:@]*" | sort || true
 	nft list ruleset | grep -o "v[0-9]*$NAME[^\"]*" | sort -u || true

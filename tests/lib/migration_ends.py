@@ -1,8 +1,10 @@
 """Ends of a migration that lie: `migration_ends.py SOCKET` sends to a server what it must refuse, `... receive SOCKET INSTANCE`
-asks one for what it must not give. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
-import io, os, sys, tarfile
+asks one for what it must not give, `... native SOCKET POOL UUID OUTSIDE` sends streams of btrfs that reach for the subvolume of
+that UUID and for a folder outside, `... silent SOCKET` says nothing until it is cancelled. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
+import io, os, stat, struct, sys, tarfile, uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rest"))
 from http_client import WebSocket, request
+import btrfs_stream as bs
 
 
 def varint(n):
@@ -23,16 +25,24 @@ def number(field, n):
     return varint(field << 3) + varint(n)
 
 
-def offer(*snapshots, version=1, kind="container"):
-    return text(1, number(1, version) + text(2, kind) + text(3, "tar") + b"".join(text(4, text(1, s)) for s in snapshots))
+def offer(*snapshots, version=1, kind="container", methods=("tar",), more=False, content="", size=0, config=()):
+    entries = b"".join(text(2, text(1, key) + text(2, value)) for key, value in config)
+    return text(1, number(1, version) + text(2, kind) + b"".join(text(3, m) for m in methods)
+                + b"".join(text(4, text(1, s)) for s in snapshots) + number(5, int(more)) + text(6, content) + number(7, size)
+                + text(8, entries))
+
+
+def frame(blocks):
+    """One zstd frame as messages, of blocks (BYTES, TIMES): those of one byte are written once."""
+    out = b"\x28\xb5\x2f\xfd\x00\x58"
+    for i, (block, times) in enumerate(blocks):
+        size, kind = (times, 1) if times > 1 else (len(block), 0)
+        out += (size << 3 | kind << 1 | (i == len(blocks) - 1)).to_bytes(3, "little") + block
+    return [text(5, out[i:i + 100000]) for i in range(0, len(out), 100000)]
 
 
 def data(raw):
-    """One zstd frame of raw blocks, as messages."""
-    frame, blocks = b"\x28\xb5\x2f\xfd\x00\x58", [raw[i:i + 65536] for i in range(0, len(raw), 65536)] or [b""]
-    for i, block in enumerate(blocks):
-        frame += ((len(block) << 3) | (i == len(blocks) - 1)).to_bytes(3, "little") + block
-    return [text(5, frame[i:i + 100000]) for i in range(0, len(frame), 100000)]
+    return frame([(raw[i:i + 65536], 1) for i in range(0, len(raw), 65536)] or [(b"", 1)])
 
 
 def end(n):
@@ -112,11 +122,15 @@ def open_operation(socket, method, path, body):
     return ws, operation["id"], secret
 
 
-def refused_sender(socket, name, messages, part, size=None):
-    body = {"name": "x1", "profiles": ["default"], "source": {"type": "migration", "mode": "push"}}
-    if size:
-        body["devices"] = {"root": {"type": "disk", "path": "/", "pool": "default", "size": size}}
-    ws, operation, secret = open_operation(socket, "POST", "/1.0/instances", body)
+def instance_body(name, pool="default", size=None):
+    body = {"name": name, "profiles": ["default"], "source": {"type": "migration", "mode": "push"}}
+    if size or pool != "default":
+        body["devices"] = {"root": {"type": "disk", "path": "/", "pool": pool, **({"size": size} if size else {})}}
+    return body
+
+
+def refused_sender(socket, name, messages, part, size=None, body=None, path="/1.0/instances"):
+    ws, operation, secret = open_operation(socket, "POST", path, body or instance_body("x1", size=size))
     again = WebSocket(socket, "/1.0/operations/%s/websocket?secret=%s" % (operation, secret))
     assert again.status != 101, "a secret that works twice"
     try:
@@ -134,6 +148,88 @@ def refused_sender(socket, name, messages, part, size=None):
     assert done["status"] == "Failure", (name, done)
     assert part in done["err"], (name, done["err"])
     print("   refused:", name, "-", done["err"][:100])
+
+
+def accepted_sender(socket, messages, body):
+    ws, operation, _ = open_operation(socket, "POST", "/1.0/instances", body)
+    for message in messages:
+        ws.send(message, ws.BINARY)
+    ws.send(text(7, b""), ws.BINARY) # all is said
+    assert last_error(ws) == ""
+    ws.close()
+    _, _, reply = request(socket, "GET", "/1.0/operations/%s/wait" % operation)
+    assert reply["metadata"]["status"] == "Success", reply
+
+
+# ---- streams of btrfs ----
+
+def inner_list(*paths):
+    return b"incus\1s\0" + struct.pack("<I", len(paths)) + b"".join(b"\0" + struct.pack("<I", len(p)) + p for p in paths)
+
+
+def subvolume(*commands, name=b"x"):
+    here = [(bs.INO, bs.number(300))]
+    out = bs.HEAD + bs.command(bs.SUBVOL, (bs.PATH, name), (bs.UUID, uuid.uuid4().bytes), (bs.CTRANSID, bs.number(300)))
+    for kind, path, *more in commands:
+        out += bs.command(kind, (bs.PATH, path), *([] if kind in (bs.WRITE, bs.CLONE) else here), *more)
+    return out + bs.command(bs.END)
+
+
+def native(raw):
+    return [offer(methods=("tar", "btrfs"))] + data(raw) + [end(len(raw))]
+
+
+def hostile_streams(socket, pool, victim, outside):
+    whole = subvolume((bs.MKDIR, b"rootfs"))
+    out = outside.encode()
+    there = out + b"/there" # is, with words that must stay
+    link = (bs.SYMLINK, b"l", (bs.PATH_LINK, out))
+    write = [(bs.OFFSET, bs.number(0)), (bs.DATA, b"overwritten")]
+    clone = [(bs.OFFSET, bs.number(0)), (bs.CLONE_LEN, bs.number(4096)), (bs.CLONE_UUID, uuid.UUID(victim).bytes),
+             (bs.CLONE_CTRANSID, bs.number(1 << 40)), (bs.CLONE_PATH, b"rootfs/secret"), (bs.CLONE_OFFSET, bs.number(0))]
+    up = b"../" * 20 + out[1:]
+    cases = [
+        ("by way of a link", subvolume(link, (bs.MKFILE, b"l/escaped"))),
+        ("writing to a link", subvolume((bs.SYMLINK, b"l", (bs.PATH_LINK, there)), (bs.WRITE, b"l", *write))),
+        ("upwards", subvolume((bs.MKFILE, up + b"/escaped"))),
+        ("writing upwards", subvolume((bs.WRITE, up + b"/there", *write))),
+        ("another's data", subvolume((bs.MKFILE, b"f"), (bs.CLONE, b"f", *clone))),
+        ("a subvolume upwards", subvolume(name=up + b"/escaped")),
+        ("the name of what is kept", subvolume(name=b"@-s")),
+        ("two", subvolume() + subvolume(name=b"y")[:-9]),
+        ("an inner path upwards", inner_list(up + b"/escaped") + whole + subvolume(name=b"i")),
+        ("an inner path by a link", inner_list(b"l/escaped") + subvolume(link) + subvolume(name=b"i")),
+        ("fewer than listed", inner_list(b"a", b"b") + whole + subvolume(name=b"i")),
+        ("half of it", whole[:-20]),
+        ("no list", b"incus\1x\0" + whole),
+        ("a long list", b"incus\1s\0" + struct.pack("<I", 1 << 30)),
+        ("a long path", b"incus\1s\0" + struct.pack("<II", 1, 1 << 30)[:4] + b"\0" + struct.pack("<I", 1 << 30)),
+    ]
+    for name, raw in cases:
+        if not raw.startswith(b"incus"):
+            raw = inner_list() + raw
+        refused_sender(socket, name, native(raw), "", body=instance_body("x1", pool))
+    again = bs.command(bs.WRITE, (bs.PATH, b"f"), (bs.OFFSET, bs.number(0)), (bs.DATA, b"x" * 60000))
+    start = inner_list() + subvolume((bs.MKFILE, b"f"))[:-len(bs.command(bs.END))]
+    large = frame([(start, 1)] + [(again[:-60000], 1), (b"x", 60000)] * 1300 + [(bs.command(bs.END), 1)])
+    refused_sender(socket, "more than allowed", [offer(methods=("tar", "btrfs")), *large], "more than",
+                   body=instance_body("x1", pool, "1MiB"))
+    nodes = [(bs.MKNOD, b"sda", (bs.MODE, bs.number(stat.S_IFBLK | 0o666)), (bs.RDEV, bs.number(os.makedev(8, 0)))),
+             (bs.MKNOD, b"null", (bs.MODE, bs.number(stat.S_IFCHR | 0o666)), (bs.RDEV, bs.number(os.makedev(1, 3))))]
+    accepted_sender(socket, native(inner_list() + subvolume((bs.MKDIR, b"rootfs"), *nodes)), instance_body("nodes", pool))
+
+
+def silent(socket):
+    """Says nothing, and nothing is left when somebody has enough of it."""
+    for messages in ([], [offer()], [offer()] + data(tar(("rootfs", D, "")))[:1]):
+        ws, operation, _ = open_operation(socket, "POST", "/1.0/instances", instance_body("x1"))
+        for message in messages:
+            ws.send(message, ws.BINARY)
+        status, _, reply = request(socket, "DELETE", "/1.0/operations/" + operation)
+        assert status == 200, reply
+        _, _, reply = request(socket, "GET", "/1.0/operations/%s/wait" % operation)
+        assert reply["metadata"]["status"] == "Cancelled", reply
+        ws.close()
 
 
 def hostile_senders(socket):
@@ -155,6 +251,8 @@ def hostile_senders(socket):
         ("a machine", [offer(kind="virtual-machine")], "virtual-machine"),
         ("a snapshot's name", [offer("../../x")], "napshot"),
         ("a snapshot twice", [offer("a", "a")], "twice"),
+        ("offers without end", [offer(more=True)] * 5, "Unexpected"),
+        ("a key of the volume", [offer(config=[("snapshots.expiry", "never\nmore")])], "snapshots.expiry"),
         ("no tree", [offer()] + data(b"\x01" * 5000) + [end(5000)], "archive"),
         ("a failure", [offer(), text(7, text(1, "disk on fire"))], "disk on fire"),
         ("words with lines", [offer(), text(7, text(1, "a\nb"))], "The other server failed"),
@@ -162,6 +260,14 @@ def hostile_senders(socket):
     for case in cases:
         refused_sender(socket, *case)
     refused_sender(socket, "more than allowed", tree(("rootfs", D, ""), ("rootfs/f", F, b"x" * 3000000)), "more than", "1MiB")
+    volume = {"name": "x1", "type": "custom", "content_type": "block", "source": {"type": "migration", "mode": "push"}}
+    path, disk = "/1.0/storage-pools/default/volumes/custom", offer(kind="custom", methods=("block",), content="block", size=1 << 20)
+    for name, messages, part in (
+            ("a longer disk", [disk] + data(b"x" * (3 << 20)) + [end(3 << 20)], "more than"),
+            ("a disk of no size", [offer(kind="custom", methods=("block",), content="block")], "without size"),
+            ("an endless disk", [offer(kind="custom", methods=("block",), content="block", size=1 << 63)], "without size"),
+            ("no disk", [offer(kind="custom")], "content type")):
+        refused_sender(socket, name, messages, part, body=volume, path=path)
 
 
 def refused_receiver(socket, instance, name, messages, part):
@@ -190,13 +296,18 @@ def hostile_receivers(socket, instance):
         ("a damaged list", [ask(), text(3, text(1, text(1, b"a\0b")))], "damaged"),
         ("a wrong digest", [ask(), text(3, text(1, text(1, "a") + text(2, "short")))], "damaged"),
         ("no list", [ask(), ask()], "Unexpected"),
+        ("a list without end", [ask()] + [text(3, number(2, 1))] * 5, "Unexpected"),
         ("gone", [], "too early"),
     ]
     for case in cases:
         refused_receiver(socket, instance, *case)
 
 
-if sys.argv[1] == "receive":
+if sys.argv[1] == "native":
+    hostile_streams(*sys.argv[2:])
+elif sys.argv[1] == "silent":
+    silent(sys.argv[2])
+elif sys.argv[1] == "receive":
     hostile_receivers(sys.argv[2], sys.argv[3])
 else:
     hostile_senders(sys.argv[1])

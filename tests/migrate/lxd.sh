@@ -6,6 +6,16 @@ RECORDED=/var/lib/lxd # what LXD's own records name
 TARGET=$TEST_DIR/t
 MAP='[{"Isuid":true,"Isgid":false,"Hostid":1000000,"Nsid":0,"Maprange":1000000000},{"Isuid":false,"Isgid":true,"Hostid":1000000,"Nsid":0,"Maprange":1000000000}]'
 BRIDGE=lm$(($$ % 100000))
+SUBNET=10.$((150 + $$ % 50)).$(($$ / 50 % 250))
+
+# What a failed test left of a daemon on $TARGET, before all of the folder goes.
+lxd_cleanup() {
+	local rc=$? p
+	for p in $(pgrep -f "$TARGET/" || true) $(pgrep -f "$TARGET\$" || true); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null || true; done
+	ip link delete "$BRIDGE" 2>/dev/null || true
+	cleanup $rc
+}
+trap lxd_cleanup EXIT
 
 # Our own newest schema, a statement a line: the tables and columns are those of LXD's last one (69).
 newest_schema() {
@@ -74,7 +84,7 @@ rows() { # of what is described above
 	echo "INSERT INTO profiles (id, name, description, project_id) VALUES (1, 'default', 'Default LXD profile', 1), (2, 'small', 'less memory', 1)"
 	key profiles_config profile_id 2 limits.memory 128MiB
 	echo "INSERT INTO networks (id, project_id, name, description, state, type) VALUES (1, 1, '$BRIDGE', '', 1, 0)"
-	key networks_config network_id 1 ipv4.address 10.151.9.1/24
+	key networks_config network_id 1 ipv4.address $SUBNET.1/24
 	key networks_config network_id 1 ipv4.nat false
 	key networks_config network_id 1 ipv6.address none
 	echo "INSERT INTO networks_nodes (network_id, node_id, state) VALUES (1, 1, 1)"
@@ -113,6 +123,7 @@ rows() { # of what is described above
 	key instances_devices_config instance_device_id 5 path /data
 	echo "INSERT INTO instances_snapshots (id, instance_id, name, creation_date, description) VALUES (1, 2, 's0', '2023-03-04 05:06:07+00:00', 'before')"
 	key instances_snapshots_config instance_snapshot_id 1 user.note old
+	key instances_snapshots_config instance_snapshot_id 1 volatile.last_state.idmap "$MAP"
 	echo "INSERT INTO instances_snapshots_devices (id, instance_snapshot_id, name, type) VALUES (1, 1, 'root', 2)"
 	key instances_snapshots_devices_config instance_snapshot_device_id 1 path /
 	key instances_snapshots_devices_config instance_snapshot_device_id 1 pool default

@@ -124,7 +124,8 @@ class WebSocket:
             head += bytes([flag | 127]) + struct.pack(">Q", n)
         key = os.urandom(4) if mask else b""
         if mask and n:
-            data = bytes(a ^ b for a, b in zip(data, key * (n // 4 + 1)))
+            masks = (key * (n // 4 + 1))[:n]
+            data = (int.from_bytes(data, "big") ^ int.from_bytes(masks, "big")).to_bytes(n, "big")
         self.sock.sendall(head + key + data)
 
     def frame(self):

@@ -1,0 +1,390 @@
+#include "server/guest/guest.h"
+#include "sdk/base/log.h"
+#include "sdk/base/own.h"
+#include "server/guest/call.h"
+#include "google/protobuf/empty.pb-c.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum {
+	STALE_MAX = 16 << 20,	   /* bytes of old connections before a guest's sync */
+	RETRY_MS = 100,		   /* at first; then twice as long each time ... */
+	RETRY_MAX_MS = 30000,	   /* ... up to this, for a guest that breaks connections */
+	LASTING_US = 10 * G_USEC_PER_SEC, /* a connection that did any good */
+	MESSAGE_MAX = 1 << 20,
+	METADATA_MAX = 8 << 10,
+};
+
+struct Guest {
+	gint refs; /* atomic */
+	char *name, *socket;
+	void (*changed)(void *data, GuestEvent event);
+	void *data;
+	int stop_fd;
+	GThread *thread;
+	GMutex lock;
+	GCond turned;
+	GuestLink *link; /* while it is online */
+	GuestInfo info;
+	gboolean paused, closed;
+};
+
+/* --- references --- */
+
+Guest *guest_ref(Guest *guest)
+{
+	g_atomic_int_inc(&guest->refs);
+	return guest;
+}
+
+void guest_unref(Guest *guest)
+{
+	if (!guest || !g_atomic_int_dec_and_test(&guest->refs))
+		return;
+	close(guest->stop_fd);
+	g_mutex_clear(&guest->lock);
+	g_cond_clear(&guest->turned);
+	g_free(guest->name);
+	g_free(guest->socket);
+	g_free(guest);
+}
+
+GuestLink *guest_link_ref(GuestLink *link)
+{
+	g_atomic_int_inc(&link->refs);
+	return link;
+}
+
+void guest_link_unref(GuestLink *link)
+{
+	if (!link || !g_atomic_int_dec_and_test(&link->refs))
+		return;
+	incus_client_free(link->client);
+	guest_unref(link->guest);
+	g_free(link);
+}
+
+int guest_link(Guest *guest, GuestLink **ret_link, Error **err)
+{
+	g_mutex_lock(&guest->lock);
+	GuestLink *link = guest->link ? guest_link_ref(guest->link) : NULL;
+	g_mutex_unlock(&guest->lock);
+	if (!link)
+		return error_set(err, ERROR_INVALID, "VM agent isn't currently running");
+	*ret_link = link;
+	return 0;
+}
+
+/* --- one connection --- */
+
+static int connect_socket(const Guest *guest)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	if (strlen(guest->socket) >= sizeof(address.sun_path))
+		return -1;
+	memcpy(address.sun_path, guest->socket, strlen(guest->socket) + 1);
+	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -1;
+	return own_steal_fd(&fd);
+}
+
+/* FALSE when the guest is being closed, or nothing came in time (-1: for ever). */
+static gboolean wait_for(Guest *guest, int fd, short events, int timeout_ms)
+{
+	struct pollfd polls[] = {
+	    {.fd = fd, .events = events}, {.fd = guest->stop_fd, .events = POLLIN}};
+	int ready;
+	do
+		ready = poll(polls, 2, timeout_ms);
+	while (ready < 0 && errno == EINTR);
+	return ready > 0 && !polls[1].revents;
+}
+
+/* QEMU takes as much as the guest has room for: with no agent there, this waits. */
+static int send_all(Guest *guest, int fd, const uint8_t *bytes, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL);
+		if (n < 0 && errno == EAGAIN && wait_for(guest, fd, POLLOUT, -1))
+			continue;
+		if (n < 0)
+			return -1;
+		bytes += n;
+		length -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Until the guest says our number; what came before is of older connections. */
+static int hear_sync(Guest *guest, Link *link, const uint8_t *number)
+{
+	for (size_t stale = 0; stale < STALE_MAX;) {
+		ssize_t n = read(link->port, link->first, sizeof(link->first));
+		if (n < 0 && errno == EAGAIN && wait_for(guest, link->port, POLLIN, -1))
+			continue;
+		if (n <= 0)
+			return -1;
+		stale += (size_t)n;
+		const uint8_t *in = link->first, *data;
+		size_t left = (size_t)n, length;
+		while (left > 0) {
+			LinkEvent event = link_read(&link->reader, &in, &left, &data, &length);
+			if (event != LINK_SYNCED)
+				continue;
+			if (memcmp(link->reader.number, number, LINK_NUMBER) != 0) {
+				link->reader = (LinkReader){0};
+				continue;
+			}
+			memmove(link->first, in, left);
+			link->n_first = left;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+static int greet(Guest *guest, Link *link)
+{
+	static const uint8_t zeros[LINK_ZEROS];
+	uint8_t number[LINK_NUMBER], sync[LINK_SYNC];
+	if (getrandom(number, sizeof(number), 0) != sizeof(number))
+		return -1;
+	link_sync(sync, number);
+	if (send_all(guest, link->port, zeros, sizeof(zeros)) < 0 ||
+	    send_all(guest, link->port, sync, sizeof(sync)) < 0)
+		return -1;
+	return hear_sync(guest, link, number);
+}
+
+static gpointer carry(gpointer data)
+{
+	Link *link = data;
+	LinkEnd end = link_carry(link);
+	close(link->plain); /* gRPC's calls end */
+	return GINT_TO_POINTER(end);
+}
+
+static GuestLink *link_new(Guest *guest, int fd)
+{
+	static const ClientLimits limits = {.message = MESSAGE_MAX, .metadata = METADATA_MAX};
+	GuestLink *link = g_new0(GuestLink, 1);
+	link->refs = 1;
+	link->guest = guest_ref(guest);
+	link->client = client_from_fd("guest", fd, &limits);
+	g_mutex_lock(&guest->lock);
+	link->guard.paused = guest->paused;
+	g_mutex_unlock(&guest->lock);
+	return link;
+}
+
+static void keep(char *to, size_t size, const char *from)
+{
+	g_autofree char *text = guest_text(from);
+	g_strlcpy(to, text, size);
+	/* What was cut may have been a character. */
+	const char *end;
+	if (!g_utf8_validate(to, -1, &end))
+		to[end - to] = '\0';
+}
+
+static int say_hello(GuestLink *link, Error **err)
+{
+	Guest *guest = link->guest;
+	Pb__AgentHelloRequest in = PB__AGENT_HELLO_REQUEST__INIT;
+	Pb__AgentHelloReply *reply = NULL;
+	in.host_name = guest->name;
+	in.time = g_get_real_time() * 1000;
+	in.version = (char *)INCUS_VERSION;
+	if (guest_call(link, AGENT_HELLO, &in, GUEST_CALL_MS, (void **)&reply, err) < 0)
+		return -1;
+	GuestInfo info;
+	keep(info.version, sizeof(info.version), reply->version);
+	keep(info.os, sizeof(info.os), reply->os);
+	keep(info.os_version, sizeof(info.os_version), reply->os_version);
+	keep(info.os_name, sizeof(info.os_name), reply->os_name);
+	keep(info.kernel, sizeof(info.kernel), reply->kernel);
+	keep(info.architecture, sizeof(info.architecture), reply->architecture);
+	keep(info.host_name, sizeof(info.host_name), reply->host_name);
+	incus_message_free(reply);
+	g_mutex_lock(&guest->lock);
+	guest->info = info;
+	g_mutex_unlock(&guest->lock);
+	return 0;
+}
+
+static void turn(Guest *guest, GuestLink *link)
+{
+	g_mutex_lock(&guest->lock);
+	guest->link = link;
+	g_cond_broadcast(&guest->turned);
+	g_mutex_unlock(&guest->lock);
+	if (guest->changed)
+		guest->changed(guest->data, link ? GUEST_ONLINE : GUEST_OFFLINE);
+}
+
+/* Until the connection ends. */
+static void watch(GuestLink *link)
+{
+	incus_stream *stream = NULL;
+	Pb__AgentNotice *notice;
+	Google__Protobuf__Empty in = GOOGLE__PROTOBUF__EMPTY__INIT;
+	if (incus_stream_open(link->client, &schema_agent_methods[AGENT_WATCH], &in, &stream, NULL) < 0)
+		return;
+	while (incus_stream_recv(stream, -1, (void **)&notice, NULL) == 1) {
+		Guest *guest = link->guest;
+		if (notice->what_case == PB__AGENT_NOTICE__WHAT_SHUTDOWN && guest->changed)
+			guest->changed(guest->data, GUEST_SHUTDOWN);
+		incus_message_free(notice);
+	}
+	incus_stream_free(stream);
+}
+
+static void talk(Guest *guest, GuestLink *link)
+{
+	g_autoptr(Error) err = NULL;
+	if (say_hello(link, &err) < 0) {
+		log_debug("Agent does not answer", "instance", guest->name, "err", err->message);
+		return;
+	}
+	turn(guest, link);
+	watch(link);
+	turn(guest, NULL);
+}
+
+static void serve(Guest *guest, Link *link)
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return;
+	g_autoptr(GuestLink) shared = link_new(guest, pair[1]);
+	link->plain = pair[0];
+	link->stop_fd = guest->stop_fd;
+	link->guard = &shared->guard;
+	int ours = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+	GThread *thread = g_thread_new("guest-link", carry, link);
+	talk(guest, shared);
+	shutdown(ours, SHUT_RDWR); /* the carrier ends, if it has not */
+	close(ours);
+	LinkEnd end = (LinkEnd)GPOINTER_TO_INT(g_thread_join(thread));
+	log_debug("Connection to the agent ended", "instance", guest->name, "why",
+	    link_end_text(end));
+}
+
+/* --- one after the other --- */
+
+static gboolean is_closed(Guest *guest)
+{
+	g_mutex_lock(&guest->lock);
+	gboolean closed = guest->closed;
+	g_mutex_unlock(&guest->lock);
+	return closed;
+}
+
+static gpointer run(gpointer data)
+{
+	Guest *guest = data;
+	int pause_ms = RETRY_MS;
+	while (!is_closed(guest)) {
+		g_autofree Link *link = g_new0(Link, 1);
+		autofd int fd = link->port = connect_socket(guest);
+		gint64 since = g_get_monotonic_time();
+		if (fd >= 0 && greet(guest, link) == 0) {
+			since = g_get_monotonic_time();
+			serve(guest, link);
+		}
+		if (g_get_monotonic_time() - since > LASTING_US)
+			pause_ms = RETRY_MS;
+		wait_for(guest, -1, 0, pause_ms);
+		pause_ms = MIN(2 * pause_ms, RETRY_MAX_MS);
+	}
+	guest_unref(guest);
+	return NULL;
+}
+
+Guest *guest_new(const GuestSpec *spec)
+{
+	Guest *guest = g_new0(Guest, 1);
+	guest->refs = 2; /* the caller's and the thread's */
+	guest->name = g_strdup(spec->name);
+	guest->socket = g_strdup(spec->socket);
+	guest->changed = spec->changed;
+	guest->data = spec->data;
+	guest->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	g_mutex_init(&guest->lock);
+	g_cond_init(&guest->turned);
+	guest->thread = g_thread_new("guest", run, guest);
+	return guest;
+}
+
+void guest_close(Guest *guest)
+{
+	if (!guest)
+		return;
+	g_mutex_lock(&guest->lock);
+	guest->closed = TRUE;
+	g_cond_broadcast(&guest->turned);
+	g_mutex_unlock(&guest->lock);
+	eventfd_write(guest->stop_fd, 1);
+	g_thread_join(guest->thread);
+	guest_unref(guest);
+}
+
+gboolean guest_online(Guest *guest)
+{
+	return guest_info(guest, NULL);
+}
+
+gboolean guest_info(Guest *guest, GuestInfo *ret_info)
+{
+	g_mutex_lock(&guest->lock);
+	gboolean online = guest->link != NULL;
+	if (online && ret_info)
+		*ret_info = guest->info;
+	g_mutex_unlock(&guest->lock);
+	return online;
+}
+
+gboolean guest_wait_online(Guest *guest, int timeout_ms)
+{
+	gint64 until = g_get_monotonic_time() + timeout_ms * (gint64)1000;
+	gboolean in_time = TRUE;
+	g_mutex_lock(&guest->lock);
+	while (!guest->link && !guest->closed && in_time) {
+		if (timeout_ms < 0)
+			g_cond_wait(&guest->turned, &guest->lock);
+		else
+			in_time = g_cond_wait_until(&guest->turned, &guest->lock, until);
+	}
+	gboolean online = guest->link != NULL;
+	g_mutex_unlock(&guest->lock);
+	return online;
+}
+
+static gpointer say_hello_again(gpointer data)
+{
+	say_hello(data, NULL);
+	guest_link_unref(data);
+	return NULL;
+}
+
+void guest_pause(Guest *guest, gboolean paused)
+{
+	g_mutex_lock(&guest->lock);
+	guest->paused = paused;
+	GuestLink *link = guest->link ? guest_link_ref(guest->link) : NULL;
+	g_mutex_unlock(&guest->lock);
+	if (!link)
+		return;
+	g_atomic_int_set(&link->guard.paused, paused);
+	if (paused)
+		guest_link_unref(link);
+	else
+		g_thread_unref(g_thread_new("guest-hello", say_hello_again, link));
+}

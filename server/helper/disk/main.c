@@ -1,0 +1,144 @@
+/*
+ * incus-disk: runs qemu-img where it can do no harm, for the images that it reads are strangers'.
+ * Descriptor 3 is the image (qcow2), 4 the disk to write, which has its size already. qemu-img gets
+ * no network, no capability and a root with nothing in it but the system's programs, read-only, and
+ * these two files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { IMAGE_FD = 3, DISK_FD = 4, MEMORY_MOST = 1 << 30, CPU_SECONDS_MOST = 3 * 3600 };
+
+static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+{
+	va_list args;
+	int saved = errno;
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, ": %s\n", strerror(saved));
+	exit(1);
+}
+
+/* What is not on this host (/lib64, or /lib as a folder) is left out. */
+static void show_folder(const char *path)
+{
+	struct stat st;
+	char link[256], *below = (char *)path + 1;
+	if (lstat(path, &st) < 0)
+		return;
+	if (S_ISLNK(st.st_mode)) {
+		ssize_t n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0)
+			return;
+		link[n] = 0;
+		if (symlink(link, below) < 0)
+			die("Cannot link \"%s\"", path);
+		return;
+	}
+	if (mkdir(below, 0755) < 0 || mount(path, below, NULL, MS_BIND, NULL) < 0 ||
+	    mount(NULL, below, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID, NULL) < 0)
+		die("Cannot show \"%s\"", path);
+}
+
+/* The same file by a mount of this namespace: only such can be shown elsewhere. */
+static int open_again(int fd)
+{
+	char link[32], path[4096];
+	struct stat was, is;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		die("Cannot find a descriptor's file");
+	path[n] = 0;
+	int again = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	if (again < 0 || fstat(fd, &was) < 0 || fstat(again, &is) < 0)
+		die("Cannot open \"%s\" again", path);
+	errno = ESTALE;
+	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
+		die("\"%s\" is another file by now", path);
+	return again;
+}
+
+static void show_file(int fd, const char *name, int readonly)
+{
+	char path[32];
+	int made = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (made < 0 || close(made) < 0 || mount(path, name, NULL, MS_BIND, NULL) < 0 ||
+	    (readonly && mount(NULL, name, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0))
+		die("Cannot show the %s", name);
+}
+
+static void enter_jail(void)
+{
+	static const char *const folders[] = { "/usr", "/bin", "/lib", "/lib64" };
+	int image = -1, disk = -1;
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
+	    mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+	    (image = open_again(IMAGE_FD)) < 0 || (disk = open_again(DISK_FD)) < 0 ||
+	    mount("jail", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=1m") < 0 ||
+	    chdir("/tmp") < 0)
+		die("Cannot make a jail");
+	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
+		show_folder(folders[i]);
+	show_file(image, "image", 1);
+	show_file(disk, "disk", 0);
+	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		die("Cannot enter the jail");
+}
+
+static void limit(int what, rlim_t most)
+{
+	struct rlimit value = { most, most };
+	if (setrlimit(what, &value) < 0)
+		die("Cannot set a limit");
+}
+
+/* Root without any of its rights: the two files are root's. */
+static void drop_rights(off_t size)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { 0 };
+	limit(RLIMIT_AS, MEMORY_MOST);
+	limit(RLIMIT_CPU, CPU_SECONDS_MOST);
+	limit(RLIMIT_FSIZE, (rlim_t)size);
+	limit(RLIMIT_CORE, 0);
+	for (int cap = 0; cap <= 63; cap++)
+		prctl(PR_CAPBSET_DROP, cap);
+	if (prctl(PR_SET_SECUREBITS,
+		SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+		    SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+		    SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED) < 0 ||
+	    syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		die("Cannot drop rights");
+}
+
+int main(void)
+{
+	static char *const argv[] = { "qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", "-n",
+		"--target-is-zero", "-W", "-m", "4", "/image", "/disk", NULL };
+	static char *const environment[] = { "LC_ALL=C", "PATH=/usr/bin:/bin", NULL };
+	off_t size = lseek(DISK_FD, 0, SEEK_END);
+	if (size < 0)
+		die("Descriptors 3 and 4 are an image and a disk (started by incusd)");
+	enter_jail();
+	close(IMAGE_FD);
+	close(DISK_FD);
+	drop_rights(size);
+	execve("/usr/bin/qemu-img", argv, environment);
+	die("Cannot run qemu-img");
+}

@@ -1,0 +1,140 @@
+#include "server/storage/disk_image.h"
+#include "sdk/base/file.h"
+#include "sdk/base/own.h"
+#include "sdk/base/spawn.h"
+#include "server/helper/client.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Numbers of a qcow2 header are big endian, at these places. */
+enum {
+	AT_VERSION = 4,
+	AT_BACKING = 8,
+	AT_CLUSTER_BITS = 20,
+	AT_SIZE = 24,
+	AT_ENCRYPTION = 32,
+	AT_INCOMPATIBLE = 72,
+	HEADER = 80,
+	EXTERNAL_DATA = 1 << 2,
+};
+#define DISK_MOST ((int64_t)16 << 40)
+
+static guint32 number32(const guint8 *at)
+{
+	guint32 value;
+	memcpy(&value, at, sizeof(value));
+	return GUINT32_FROM_BE(value);
+}
+
+static guint64 number64(const guint8 *at)
+{
+	guint64 value;
+	memcpy(&value, at, sizeof(value));
+	return GUINT64_FROM_BE(value);
+}
+
+static int refuse(Error **err, const char *why)
+{
+	return error_set(err, ERROR_INVALID, "The disk image cannot be used: %s", why);
+}
+
+static int check_qcow2(const guint8 *header, DiskImage *image, Error **err)
+{
+	guint32 version = number32(header + AT_VERSION);
+	if (version != 2 && version != 3)
+		return refuse(err, "its version of qcow2 is unknown");
+	if (number64(header + AT_BACKING))
+		return refuse(err, "it has a backing file, which would be a file of this server");
+	if (number32(header + AT_ENCRYPTION))
+		return refuse(err, "it is encrypted");
+	if (version == 3 && number64(header + AT_INCOMPATIBLE) & EXTERNAL_DATA)
+		return refuse(
+		    err, "it has an external data file, which would be a file of this server");
+	if (number32(header + AT_CLUSTER_BITS) < 9 || number32(header + AT_CLUSTER_BITS) > 21)
+		return refuse(err, "it is damaged");
+	guint64 size = number64(header + AT_SIZE);
+	if (size == 0 || size > (guint64)DISK_MOST || size % 512)
+		return refuse(err, "the size of its disk is not possible");
+	image->qcow2 = TRUE;
+	image->size = (int64_t)size;
+	return 0;
+}
+
+int disk_image_check(int fd, DiskImage *ret_image, Error **err)
+{
+	guint8 header[HEADER] = { 0 };
+	struct stat st;
+	if (fstat(fd, &st) < 0 || pread(fd, header, sizeof(header), 0) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image");
+	if (memcmp(header, "QFI\xfb", 4) == 0)
+		return check_qcow2(header, ret_image, err);
+	/* Other formats are told by their marks, so that no container of disks passes for one. */
+	if (memcmp(header, "KDMV", 4) == 0 || memcmp(header, "vhdxfile", 8) == 0 ||
+	    memcmp(header, "conectix", 8) == 0 || memcmp(header + 64, "\x7f\x10\xda\xbe", 4) == 0)
+		return refuse(err, "only raw images and qcow2 are known");
+	if (st.st_size == 0 || st.st_size > DISK_MOST)
+		return refuse(err, "the size of its disk is not possible");
+	*ret_image = (DiskImage){ .size = st.st_size };
+	return 0;
+}
+
+static int convert(int in, int out, gboolean (*cancelled)(void *data), void *data, Error **err)
+{
+	g_autofree char *spawner = spawner_program();
+	g_autofree char *beside = g_path_get_dirname(spawner);
+	g_autofree char *program = g_build_filename(beside, "incus-disk", NULL);
+	const int fds[] = { in, out };
+	const char *const argv[] = { program, NULL };
+	const Spawn spawn = { .argv = argv,
+		.fds = fds,
+		.n_fds = G_N_ELEMENTS(fds),
+		.cancelled = cancelled,
+		.cancel_data = data };
+	Error *inner = NULL;
+	if (spawn_run(&spawn, NULL, NULL, &inner) == 0)
+		return 0;
+	if (inner->kind == ERROR_INTERNAL)
+		inner->kind = ERROR_INVALID; /* the image is what is wrong, as a rule */
+	error_propagate(err, inner);
+	return error_prefix(err, "Cannot convert the disk image");
+}
+
+int disk_image_write(
+    int fd, const char *target, gboolean (*cancelled)(void *data), void *data, Error **err)
+{
+	DiskImage image = { 0 };
+	if (disk_image_check(fd, &image, err) < 0)
+		return -1;
+	autofd int out = open(target, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (out < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", target);
+	if (!image.qcow2)
+		return lseek(fd, 0, SEEK_SET) < 0 ?
+		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image") :
+		    file_copy_data(fd, out, err);
+	if (ftruncate(out, image.size) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", target);
+	return convert(fd, out, cancelled, data, err);
+}
+
+/* Raw is never looked into, so nothing in the disk can mislead qemu-img: it needs no jail. */
+int disk_image_pack(const char *disk, const char *folder, gboolean (*cancelled)(void *data),
+    void *data, int *ret_fd, Error **err)
+{
+	autofd int out = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (out < 0)
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot create a file in \"%s\"", folder);
+	const char *const argv[] = { "qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", disk,
+		"/dev/fd/3", NULL };
+	const Spawn spawn = {
+		.argv = argv, .fds = &out, .n_fds = 1, .cancelled = cancelled, .cancel_data = data
+	};
+	if (spawn_run(&spawn, NULL, NULL, err) < 0)
+		return error_prefix(err, "Cannot pack the disk");
+	*ret_fd = own_steal_fd(&out);
+	return 0;
+}

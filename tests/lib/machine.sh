@@ -1,0 +1,24 @@
+# Virtual machines for a test script, after daemon.sh: `machine_setup` imports the test image as "vm", or
+# skips the script with the reason. Machines are slow here without KVM: everything waits for what the
+# guest says on its console.
+MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
+
+machine_setup() { # needs a pool "default"
+	local program out
+	for program in libvirtd qemu-system-x86_64 qemu-img; do
+		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "virtual machines need $program"
+	done
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || skip "virtual machines need the package ovmf"
+	getent passwd libvirt-qemu >/dev/null || skip "virtual machines need the system user libvirt-qemu"
+	out=$("$LIB_DIR/make-vm-image" "$TEST_DIR/machine") || skip "$out"
+	# shellcheck disable=SC2086 # two files
+	incus image import $out --alias vm >/dev/null
+}
+
+# machine_says NAME TEXT: has its console shown it?
+machine_says() { incus console "$1" --show-log 2>/dev/null | grep -qF -- "$2"; }
+machine_ready() { # NAME [BOOT]
+	wait_until "$MACHINE_PATIENCE" machine_says "$1" "vm-test: ready, boot ${2:-1}"
+}
+pid_of() { incus query "/1.0/instances/$1/state" | jq .pid; }
+helper_pid() { cat "$INCUS_DIR/libvirt/lock"; }
