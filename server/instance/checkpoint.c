@@ -61,7 +61,8 @@ static void add_disks(Instance *i, Packet *rq)
 	void *config;
 	g_hash_table_iter_init(&iter, devices);
 	while (g_hash_table_iter_next(&iter, NULL, &config)) {
-		const char *path = config_get(config, "path"), *source = config_get(config, "source");
+		const char *path = config_get(config, "path"),
+			   *source = config_get(config, "source");
 		if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path ||
 		    strcmp(path, "/") == 0 || (source && g_str_has_prefix(source, "tmpfs")))
 			continue;
@@ -70,8 +71,8 @@ static void add_disks(Instance *i, Packet *rq)
 	}
 }
 
-static int dump_request(Instance *i, Runtime *r, const char *volume, gboolean stay,
-    Packet **ret_packet, Error **err)
+static int dump_request(
+    Instance *i, Runtime *r, const char *volume, gboolean stay, Packet **ret_packet, Error **err)
 {
 	g_autoptr(Packet) rq = packet_new(SPAWN_DUMP);
 	g_autofree char *name = instance_file_name(i);
@@ -99,8 +100,8 @@ static int folder_ready(Instance *i, InstanceFolder **ret_folder, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (i->type != INSTANCE_CONTAINER)
-		return error_set(
-		    err, ERROR_UNSUPPORTED, "State of virtual machines is not kept in this version");
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "State of virtual machines is not kept in this version");
 	if (instance_folder_open(i, &folder, err) < 0)
 		return -1;
 	static const char *const stale[] = { "state", "state.new", "state.used" };
@@ -174,7 +175,8 @@ int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
 	hold->socket = -1;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (folder_ready(i, &hold->folder, err) < 0 || fault_point("state of a snapshot", err) < 0 ||
+	if (folder_ready(i, &hold->folder, err) < 0 ||
+	    fault_point("state of a snapshot", err) < 0 ||
 	    dump_request(i, r, instance_folder_path(hold->folder), TRUE, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
@@ -236,7 +238,8 @@ void checkpoint_spent(Instance *i)
 	if (instance_folder_open(i, &folder, &error) == 0)
 		remove_folder(i, instance_folder_fd(folder), "state.used");
 	if (error || set_stateful(i, FALSE, &error) < 0)
-		log_error("That the state was used is not stored", "instance", i->name, "err", error->message);
+		log_error("That the state was used is not stored", "instance", i->name, "err",
+		    error->message);
 	error_free(error);
 }
 

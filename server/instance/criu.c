@@ -56,7 +56,8 @@ static char *ask_version(const char *program, Error **err)
 	char version[64];
 	Error *error = NULL;
 	if (spawn_run(&spawn, &text, NULL, &error) < 0) {
-		error_set(err, ERROR_UNSUPPORTED, "CRIU at \"%s\" does not run: %s", program, error->message);
+		error_set(err, ERROR_UNSUPPORTED, "CRIU at \"%s\" does not run: %s", program,
+		    error->message);
 		error_free(error);
 		return NULL;
 	}
@@ -110,14 +111,15 @@ char *criu_describe(Daemon *d)
 
 /* ---- what its log means ---- */
 
-/* In `says`, %1 and %2 stand for what the pattern's parentheses hold, %p for the process in question,
- * and %q for the one whose number %1 is. */
+/* In `says`, %1 and %2 stand for what the pattern's parentheses hold, %p for the process in
+ * question, and %q for the one whose number %1 is. */
 static const struct {
 	const char *pattern, *says;
 } reasons[] = {
 	{ "Can't dump nested (\\w+) namespace for (\\d+)",
 	    "Process %q2 has a %1 namespace of its own. Of a service, turn off what makes one (ProtectHostname, PrivateUsers, PrivateNetwork, PrivateIPC): \"migration.stateful=true\" does that for all of them from the next start on" },
-	{ "Can't dump nested time namespace for (\\d+)", "Process %q1 has a time namespace of its own" },
+	{ "Can't dump nested time namespace for (\\d+)",
+	    "Process %q1 has a time namespace of its own" },
 	{ "Nested mount namespaces are not supported",
 	    "A process has mounts of its own in a user namespace of its own: end it" },
 	{ "Found slave peer index (\\d+) without",
@@ -145,7 +147,8 @@ static const struct {
 	    "What is mounted at \"%1\" cannot be found on this server" },
 	{ "Unsupported link (\\d+) \\(type \\d+ kind (\\S+)\\)",
 	    "The network interface number %1 is of kind \"%2\", which cannot be saved: remove it" },
-	{ "Unsupported proto (\\d+) for socket", "%p has a socket of protocol %1, which cannot be saved" },
+	{ "Unsupported proto (\\d+) for socket",
+	    "%p has a socket of protocol %1, which cannot be saved" },
 	{ "Unsupported socket family: (\\d+)",
 	    "%p has a socket of address family %1, which cannot be saved" },
 	{ "External socket is used|Can't dump half of stream unix|name-less external socket",
@@ -166,7 +169,8 @@ static const struct {
 	    "A disk that was mounted when the state was saved is no device of the instance any more: add it again, or start without the state (--stateless)" },
 	{ "File (\\S+) has bad (?:size|mode|build-ID)",
 	    "The file \"%1\" changed since the state was saved" },
-	{ "Can't open file (\\S+) on restore|Can't open \\S+ to (\\S+)", "The file \"%1\" is not there any more" },
+	{ "Can't open file (\\S+) on restore|Can't open \\S+ to (\\S+)",
+	    "The file \"%1\" is not there any more" },
 	{ "(?:CPU|cpu) .*(?:capabilities|instruction).*(?:not match|mismatch)",
 	    "The state is of another kind of processor" },
 	{ "move_veth|Can't restore link|Can't find.*netdev",
@@ -237,8 +241,8 @@ static char *reason_of(const char *log, const char *at, const char *line)
 /* Nothing is wrong when these are missing. */
 static gboolean harmless(const char *line)
 {
-	static const char *const known[] = { "tables-save", "tables-legacy-save", "rlimit: Can't setup",
-		"Dumping FAILED", "Restoring FAILED", "tables-restore" };
+	static const char *const known[] = { "tables-save", "tables-legacy-save",
+		"rlimit: Can't setup", "Dumping FAILED", "Restoring FAILED", "tables-restore" };
 	for (guint n = 0; n < G_N_ELEMENTS(known); n++)
 		if (strstr(line, known[n]))
 			return TRUE;
@@ -249,8 +253,8 @@ void criu_explain(const char *path, Error **err)
 {
 	g_autofree char *log = NULL, *first = NULL;
 	gsize length;
-	if (!err || !*err || !g_file_get_contents(path, &log, &length, NULL) || length > LOG_LIMIT ||
-	    !g_utf8_validate(log, (gssize)length, NULL))
+	if (!err || !*err || !g_file_get_contents(path, &log, &length, NULL) ||
+	    length > LOG_LIMIT || !g_utf8_validate(log, (gssize)length, NULL))
 		return;
 	for (const char *at = log; (at = strstr(at, "Error ("));) {
 		g_autofree char *line = g_strndup(at, strcspn(at, "\n"));

@@ -186,7 +186,8 @@ static int entry_make(const Tree *tree, int group, const char *path, const struc
 		fd = beneath(group, path, O_WRONLY | O_NONBLOCK);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;
-	int result = fchown(fd, id_outside(tree, 'u', st->st_uid), id_outside(tree, 'g', st->st_gid));
+	int result = fchown(
+	    fd, id_outside(tree, 'u', st->st_uid), id_outside(tree, 'g', st->st_gid));
 	if (result == 0)
 		result = fchmod(fd, st->st_mode & 0777);
 	close(fd);
@@ -208,8 +209,8 @@ static int line_make(Tree *tree, Open *open, char *line)
 	hierarchy[0] = '\0';
 	if (*line != '\t' && sscanf(line, "%63[^\t]", hierarchy) != 1)
 		return -1;
-	if (sscanf(line + strlen(hierarchy), "\t%c\t%o\t%u\t%u%n", &kind, &mode, &uid, &gid,
-		&at) != 4 ||
+	if (sscanf(line + strlen(hierarchy), "\t%c\t%o\t%u\t%u%n", &kind, &mode, &uid, &gid, &at) !=
+		4 ||
 	    line[strlen(hierarchy) + (size_t)at] != '\t')
 		return -1;
 	if (open->group < 0 || strcmp(open->hierarchy, hierarchy) != 0) {

@@ -53,7 +53,8 @@ int criu_prepare(const Criu *criu, const char *folder)
 		return -1;
 	self[n] = '\0';
 	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-		setenv(variables[i].name, *(const char *const *)((const char *)criu + variables[i].offset), 1);
+		setenv(variables[i].name,
+		    *(const char *const *)((const char *)criu + variables[i].offset), 1);
 	snprintf(path, sizeof(path), "%s/criu", folder);
 	if (symlink(self, path) < 0 && errno != EEXIST)
 		return -1;
@@ -67,7 +68,8 @@ static int volume_open(const Criu *criu)
 	return open(criu->volume, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int visit_images(const Criu *criu, const char *name, int (*visit)(int fd, void *data), void *data)
+static int visit_images(
+    const Criu *criu, const char *name, int (*visit)(int fd, void *data), void *data)
 {
 	struct dirent *entry;
 	int volume = volume_open(criu), result = 0;
@@ -147,7 +149,9 @@ int criu_idmap_same(const Criu *criu)
 int criu_rename(const Criu *criu, const char *from, const char *to)
 {
 	int volume = volume_open(criu);
-	int result = volume < 0 || renameat(volume, from, volume, to) < 0 || fsync(volume) < 0 ? -1 : 0;
+	int result = volume < 0 || renameat(volume, from, volume, to) < 0 || fsync(volume) < 0 ?
+	    -1 :
+	    0;
 	if (volume >= 0)
 		close(volume);
 	return result;
@@ -157,9 +161,9 @@ int criu_rename(const Criu *criu, const char *from, const char *to)
  * the other end of the container's console. */
 typedef struct Restore {
 	const Criu *criu;
-	char folder[4096];     /* of our names */
+	char folder[4096]; /* of our names */
 	char settings[4200];
-	char group[4096];      /* of the container */
+	char group[4096]; /* of the container */
 	int state;
 } Restore;
 
@@ -179,7 +183,8 @@ static void translate(Restore *r, FILE *file, int argc, char **argv)
 			snprintf(r->group, sizeof(r->group), "%s", path ? path + 1 : value);
 		criu_setting(file, argv[i], value);
 	}
-	criu_setting(file, "--shell-job", ""); /* the console may be nobody's controlling terminal */
+	criu_setting(
+	    file, "--shell-job", ""); /* the console may be nobody's controlling terminal */
 	criu_setting(file, "--log-file", r->criu->log);
 	criu_setting(file, "--work-dir", r->folder);
 }
@@ -202,7 +207,8 @@ static _Noreturn void attend(const Restore *r, const Keeper *keeper, int socket)
 	int console = -1, kind;
 	if (criu_rpc_ask(socket, 0, r->state, r->settings) < 0)
 		_exit(1);
-	while ((kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
+	while (
+	    (kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
 		int done = strcmp(script, "pre-resume") != 0 ||
 		    criu_rename(r->criu, "state", "state.used") == 0;
 		if (criu_rpc_reply(socket, done) < 0)

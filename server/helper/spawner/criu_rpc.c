@@ -58,7 +58,8 @@ static void put_bytes(Message *m, unsigned field, const void *data, size_t n)
 
 static int message_send(int socket, const Message *m)
 {
-	return m->n < MESSAGE && send(socket, m->data, m->n, MSG_NOSIGNAL) == (ssize_t)m->n ? 0 : -1;
+	return m->n < MESSAGE && send(socket, m->data, m->n, MSG_NOSIGNAL) == (ssize_t)m->n ? 0 :
+											      -1;
 }
 
 int criu_rpc_ask(int socket, pid_t pid, int images, const char *settings)
@@ -73,7 +74,8 @@ int criu_rpc_ask(int socket, pid_t pid, int images, const char *settings)
 	else
 		put_field(&options, OPTION_SIBLING, 1);
 	put_field(&options, OPTION_TERMINAL, 1);
-	put_field(&options, OPTION_NETWORK_LOCK, LOCK_BY_NFTABLES); /* 4.1 cannot read it in a file */
+	put_field(
+	    &options, OPTION_NETWORK_LOCK, LOCK_BY_NFTABLES); /* 4.1 cannot read it in a file */
 	put_field(&request, REQUEST_TYPE, pid ? TYPE_DUMP : TYPE_RESTORE);
 	put_bytes(&request, REQUEST_OPTIONS, options.data, options.n);
 	return message_send(socket, &request);
@@ -170,7 +172,8 @@ CriuRpc criu_rpc_read(int socket, char *ret_script, size_t size, int *ret_consol
 	take_fd(&header, ret_console);
 	if (type == TYPE_NOTIFY)
 		return CRIU_RPC_NOTIFY;
-	return (type == TYPE_RESTORE || type == TYPE_DUMP) && success ? CRIU_RPC_DONE : CRIU_RPC_FAILED;
+	return (type == TYPE_RESTORE || type == TYPE_DUMP) && success ? CRIU_RPC_DONE :
+									CRIU_RPC_FAILED;
 }
 
 void criu_setting(FILE *file, const char *name, const char *value)

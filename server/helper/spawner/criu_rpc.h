@@ -1,7 +1,7 @@
 #pragma once
 /*
- * What is said on the socket of `criu swrk`: one protocol buffer a packet (CRIU's images/rpc.proto),
- * of which we need so little that it is put together here.
+ * What is said on the socket of `criu swrk`: one protocol buffer a packet (CRIU's
+ * images/rpc.proto), of which we need so little that it is put together here.
  */
 #include <stdio.h>
 #include <sys/types.h>
@@ -18,5 +18,6 @@ CriuRpc criu_rpc_read(int socket, char *ret_script, size_t size, int *ret_consol
 /* Answers a notice; 0: all is to be given up. */
 int criu_rpc_reply(int socket, int success);
 
-/* A line of such a file. `name` is as on the command line ("--tcp-established"), value may be "". */
+/* A line of such a file. `name` is as on the command line ("--tcp-established"), value may be "".
+ */
 void criu_setting(FILE *file, const char *name, const char *value);

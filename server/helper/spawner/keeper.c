@@ -49,12 +49,13 @@ static void from_terminal(Terminal *k)
 	if (n <= 0)
 		return;
 	keep(k, data, (size_t)n);
-	if (k->log >= 0 && write(k->log, data, (size_t)n) < 0) { /* a full disk: kept all the same */
+	if (k->log >= 0 &&
+	    write(k->log, data, (size_t)n) < 0) { /* a full disk: kept all the same */
 		close(k->log);
 		k->log = -1;
 	}
-	if (k->stream >= 0 &&
-	    send(k->stream, data, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+	if (k->stream >= 0 && send(k->stream, data, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+	    errno != EAGAIN)
 		detach(k);
 }
 
@@ -137,7 +138,9 @@ void keeper_serve(const Keeper *keeper, int master)
 {
 	static Terminal terminal;
 	Terminal *k = &terminal;
-	*k = (Terminal){ .keeper = keeper, .master = master, .log = keeper->log, .client = -1, .stream = -1 };
+	*k = (Terminal){
+		.keeper = keeper, .master = master, .log = keeper->log, .client = -1, .stream = -1
+	};
 	/* Held open, so that the terminal does not hang up while nobody inside has it. */
 	int peer = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	prctl(PR_SET_NAME, "incus-console");
@@ -155,7 +158,8 @@ void keeper_serve(const Keeper *keeper, int master)
 			from_terminal(k);
 		if (wait[4].revents && k->stream == wait[4].fd)
 			from_person(k);
-		if (wait[3].revents && k->client == wait[3].fd) /* it has nothing to say but its end */
+		if (wait[3].revents &&
+		    k->client == wait[3].fd) /* it has nothing to say but its end */
 			detach(k);
 		if (wait[2].revents)
 			new_client(k);
