@@ -31,6 +31,8 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
 install(FILES ${CMAKE_BINARY_DIR}/api/openapi.json DESTINATION ${SHARE}/incus/api)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/api/reference DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${DIST}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# `install-criu /usr/libexec/incus/criu` puts CRIU where the daemon looks for it.
+install(PROGRAMS ${DIST}/install-criu DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
 
 # Manual pages and completions come from the command table of the program just built, the daemon's page
 # from its help.

@@ -48,6 +48,9 @@ typedef struct InstanceDriver {
 	int (*shut_down)(Instance *i, Runtime *r, Error **err);
 	/* Ends it, and waits for that. */
 	int (*kill)(Instance *i, Runtime *r, Error **err);
+	/* Ends it with its processes kept on disk; it goes on running when that fails.
+	 * NULL: it cannot be. */
+	int (*save)(Instance *i, Runtime *r, Error **err);
 	int (*freeze)(Instance *i, Runtime *r, gboolean frozen, Error **err);
 	/* Cheap: lists ask it. */
 	gboolean (*frozen)(const Runtime *r);

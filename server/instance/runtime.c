@@ -1,4 +1,6 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
+#include "server/instance/checkpoint.h"
+#include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/instance/vm.h"
 #include <errno.h>
@@ -152,14 +154,16 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 		return 0;
 	if (instance_driver(i)->adopt(i, ret_runtime, err) < 0)
 		return -1;
-	if (!*ret_runtime)
-		power_cleanup_locked(i); /* it ended while nobody looked */
+	if (!*ret_runtime) { /* it ended while nobody looked */
+		checkpoint_settle(i);
+		power_cleanup_locked(i);
+	}
 	return 0;
 }
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu.conf" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);
