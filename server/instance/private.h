@@ -24,6 +24,7 @@ typedef struct Runtime {
 	GMutex netlink_lock;
 	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
 	gint frozen;                        /* of virtual machines */
+	struct Guest *guest;                /* of virtual machines: closed with the last reference */
 } Runtime;
 
 struct Instance {

@@ -96,7 +96,8 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 	link_list_free(list);
 }
 
-void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
+void state_of_container(
+    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = cgroup_version("pids") != CGROUP_NONE ?
 	    cgroup_read_number("pids", r->cgroup, "pids.current") :
@@ -143,5 +144,5 @@ void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceSta
 	if (!r)
 		return;
 	out->pid = r->init;
-	instance_driver(i)->state(i, r, arena, out);
+	instance_driver(i)->state(i, r, depth, arena, out);
 }
