@@ -30,6 +30,8 @@ void runtime_unref(Runtime *r)
 	own_close_fd(&r->netlink_fd);
 	g_mutex_clear(&r->netlink_lock);
 	g_free(r->cgroup);
+	cgroup_meters_close(r->meters);
+	g_free(r->meters);
 	g_free(r);
 }
 
@@ -38,6 +40,7 @@ Runtime *runtime_new(void)
 	Runtime *r = g_new0(Runtime, 1);
 	r->refs = 1;
 	r->init_fd = r->monitor_fd = r->netlink_fd = -1;
+	r->meters = g_new0(CgroupMeters, 1);
 	g_mutex_init(&r->netlink_lock);
 	return r;
 }
