@@ -6,7 +6,7 @@
 /* What carries bytes is told each once, whatever the pieces: the same events come either way. */
 static size_t read_all(const uint8_t *data, size_t size, size_t piece)
 {
-	LinkReader reader = {0};
+	LinkReader reader = { 0 };
 	size_t sum = 0;
 	while (size > 0) {
 		size_t n = MIN(piece, size), left = n;
@@ -16,7 +16,9 @@ static size_t read_all(const uint8_t *data, size_t size, size_t piece)
 			LinkEvent event = link_read(&reader, &in, &left, &out, &length);
 			if (event == LINK_DATA && (out < data || out + length > data + n))
 				abort();
-			sum = event == LINK_DATA ? sum + length : event == LINK_MORE ? sum : sum * 31 + event;
+			sum = event == LINK_DATA ? sum + length :
+			    event == LINK_MORE	 ? sum :
+						   sum * 31 + event;
 		}
 		data += n;
 		size -= n;
