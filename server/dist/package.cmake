@@ -11,6 +11,10 @@ foreach(program ${PROGRAMS})
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
   endif()
 endforeach()
+# What a virtual machine's config drive carries: the agent, and how a guest's init starts it.
+install(TARGETS incus-agent RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/server/agent/dist/ DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus/agent
+  USE_SOURCE_PERMISSIONS)
 install(CODE "
   file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
   file(CREATE_LINK ../${CMAKE_INSTALL_LIBEXECDIR}/incus/incusd

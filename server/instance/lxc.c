@@ -237,7 +237,6 @@ int instance_mount_remove(Instance *i, const char *target, Error **err)
 	return spawner_call(i->daemon->spawner, rq, NULL, NULL, err);
 }
 
-static int enter(Instance *i, Error **err) { return 0; }
 
 /* ---- stopping ---- */
 
@@ -323,5 +322,4 @@ const InstanceDriver instance_driver_lxc = {
 	.state = state_of_container,
 	.console_open = lxc_console_open,
 	.console_log = lxc_console_log,
-	.enter = enter,
 };

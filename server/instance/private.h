@@ -26,6 +26,7 @@ typedef struct Runtime {
 	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
 	CgroupMeters *meters; /* of it */
 	gint frozen;                        /* of virtual machines */
+	struct Guest *guest;                /* of virtual machines: closed with the last reference */
 } Runtime;
 
 struct Instance {

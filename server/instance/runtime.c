@@ -1,6 +1,7 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
+#include "server/guest/guest.h"
 #include "server/instance/flow.h"
 #include "server/instance/vm.h"
 #include <errno.h>
@@ -26,6 +27,7 @@ void runtime_unref(Runtime *r)
 {
 	if (!r || !g_atomic_int_dec_and_test(&r->refs))
 		return;
+	guest_close(r->guest);
 	own_close_fd(&r->init_fd);
 	own_close_fd(&r->monitor_fd);
 	own_close_fd(&r->netlink_fd);

@@ -236,10 +236,10 @@ static void add_console(XmlWriter *x, const VmDomain *vm)
 }
 
 /* The agent's channel: a program in the guest finds it as /dev/virtio-ports/org.incus.agent.0. */
-static void add_agent(XmlWriter *x)
+static void add_agent(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "channel", "type", "unix", NULL);
-	xml_leaf(x, "source", "mode", "bind", NULL);
+	xml_leaf(x, "source", "mode", "bind", "path", vm->agent_socket, NULL);
 	xml_leaf(x, "target", "type", "virtio", "name", "org.incus.agent.0", NULL);
 	xml_close(x);
 }
@@ -255,7 +255,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
 	add_parts(x, vm);
 	add_console(x, vm);
-	add_agent(x);
+	add_agent(x, vm);
 	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
 	xml_close(x);
