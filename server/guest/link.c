@@ -250,7 +250,8 @@ static int patience(Carrier *c)
 		return -1;
 	gint64 until = c->pinged_us ? c->pinged_us + (gint64)SILENT_AFTER_MS * 1000
 				    : c->heard_us + (gint64)PING_AFTER_MS * 1000;
-	return (int)MAX(0, (until - g_get_monotonic_time() + 999) / 1000);
+	gint64 left = (until - g_get_monotonic_time() + 999) / 1000;
+	return (int)MAX(left, 0);
 }
 
 static int lost_patience(Carrier *c)

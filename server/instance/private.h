@@ -55,6 +55,8 @@ struct InstanceTable {
 	GMutex lock;
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
+	int timer_fd;             /* ticks while virtual machines run */
+	gint machines;            /* that run */
 	GThread *watcher;
 	GMutex watch_lock;
 	GHashTable *watches;      /* one for each monitor waited for */
