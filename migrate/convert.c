@@ -47,6 +47,8 @@ static int stop_incus(Migration *m, Error **err)
 /* While LXD ran it may have changed what was read; stopping it did. */
 static int read_again(Migration *m, Error **err)
 {
+	if (!journal_has(m->journal, "stop-lxd"))
+		return 0;
 	Plan *plan = NULL;
 	LxdDatabase *lxd = NULL;
 	g_clear_pointer(&m->lxd, lxd_database_free);

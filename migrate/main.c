@@ -32,19 +32,28 @@ static int open_ends(Migration *m, Error **err)
 	    0;
 }
 
+/* One document, at the end: what was found, what was planned, what came of it. */
+static void show_json(const Migration *m, const Error *error)
+{
+	json_t *all = json_pack("{s:o}", "checks", findings_json(m->findings));
+	if (m->plan)
+		json_object_set_new(all, "plan", plan_json(m->plan));
+	if (m->report)
+		json_object_set_new(all, "report", json_string(m->report));
+	json_object_set_new(all, "result", json_string(error ? error->message : "done"));
+	char *text = json_dumps(all, JSON_INDENT(2));
+	puts(text);
+	free(text);
+	json_decref(all);
+}
+
 static void show(const Migration *m)
 {
-	if (m->options->json) {
-		json_t *all = json_pack(
-		    "{s:o, s:o}", "checks", findings_json(m->findings), "plan", plan_json(m->plan));
-		char *text = json_dumps(all, JSON_INDENT(2));
-		puts(text);
-		free(text);
-		json_decref(all);
+	if (m->options->json)
 		return;
-	}
 	g_autofree char *checks = findings_text(m->findings), *plan = plan_text(m->plan);
 	printf("%s\n%s", checks, plan);
+	fflush(stdout); /* what is done is told on the other stream */
 }
 
 /* What the checks say; 0 to go on. */
@@ -62,15 +71,23 @@ static int verdict(const Migration *m, Error **err)
 	return 0;
 }
 
-static gboolean agreed(const Migration *m)
+static gboolean says_yes(const char *question)
 {
 	char answer[16] = "";
-	if (m->options->yes)
-		return TRUE;
-	printf("\nMove this host from LXD to Incus now? (yes/no) [default=no]: ");
-	fflush(stdout);
+	fprintf(stderr, "\n%s (yes/no) [default=no]: ", question);
 	return fgets(answer, sizeof(answer), stdin) &&
-	    (g_ascii_strncasecmp(answer, "yes\n", 4) == 0 || strcmp(answer, "y\n") == 0);
+	    (g_ascii_strcasecmp(answer, "yes\n") == 0 || g_ascii_strcasecmp(answer, "y\n") == 0);
+}
+
+/* Never without being asked: with it the way back is gone. */
+static int offer_removal(const Migration *m, Error **err)
+{
+	if (m->options->yes || !m->source.kind->purge ||
+	    !says_yes(
+		"Remove LXD's package and what is left of it? It cannot be undone after that"))
+		return 0;
+	return journal_note(m->journal, "purge-lxd", NULL, err) < 0 ? -1 :
+								      source_purge(&m->source, err);
 }
 
 static int open_log(const Migration *m, Error **err)
@@ -126,9 +143,16 @@ static int migrate(Migration *m, Error **err)
 {
 	if (open_log(m, err) < 0)
 		return -1;
-	if (convert_run(m, err) < 0 || convert_start(m, err) < 0)
+	if (convert_run(m, err) < 0)
 		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
-	if (keep_report(m, err) < 0)
+	/* What was proven is worth knowing, also where the end is not good. */
+	int started = convert_start(m, err);
+	if (keep_report(m, started == 0 ? err : NULL) < 0)
+		return -1;
+	if (started < 0)
+		return error_prefix(err,
+		    "Everything is moved, Incus is left as it is now (lxd-to-incus --rollback goes back)");
+	if (offer_removal(m, err) < 0)
 		return -1;
 	if (m->target.systemd || m->target.was_running)
 		return 0;
@@ -152,7 +176,7 @@ static int run(Migration *m, Error **err)
 		return -1;
 	if (m->options->dry_run)
 		return 0;
-	if (!agreed(m))
+	if (!m->options->yes && !says_yes("Move this host from LXD to Incus now?"))
 		return error_set(err, ERROR_CANCELLED, "Nothing was changed");
 	return migrate(m, err);
 }
@@ -192,6 +216,8 @@ int main(int argc, char **argv)
 		tool_watch_signals();
 		Migration m = { .options = &options, .findings = findings_new() };
 		result = run(&m, &err);
+		if (options.json && !options.rollback)
+			show_json(&m, err);
 		clear(&m);
 	}
 	options_clear(&options);

@@ -206,3 +206,8 @@ int source_start(const Source *source, Error **err)
 		    "LXD of directory \"%s\" is to be started by hand", source->directory);
 	return run(source->kind->start, err);
 }
+
+int source_purge(const Source *source, Error **err)
+{
+	return run(source->kind->purge, err);
+}

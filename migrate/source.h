@@ -33,6 +33,8 @@ char *source_path(const Source *source, const char *recorded);
 /* Stops the daemon and its instances; returns when it is gone. */
 int source_stop(const Source *source, Error **err);
 int source_start(const Source *source, Error **err);
+/* Removes the package with its data. */
+int source_purge(const Source *source, Error **err);
 /* To the unix socket of a daemon, LXD's or ours; -1: nobody listens. */
 int source_connect(const char *socket_path);
 gboolean source_answers(const char *socket_path);

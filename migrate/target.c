@@ -126,6 +126,28 @@ static int systemctl(const char *verb, Error **err)
 	return spawn_run(&spawn, NULL, NULL, err);
 }
 
+/* One that was started for this directory and does not listen yet: this program may have been
+ * killed just after it started it. */
+static pid_t unheard_daemon(const Target *target)
+{
+	g_autofree char *program = tool_helper("incusd");
+	g_autofree char *variable = g_strconcat("INCUS_DIR=", target->directory, NULL);
+	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+	for (const char *name; proc && (name = g_dir_read_name(proc));) {
+		g_autofree char *exe = g_build_filename("/proc", name, "exe", NULL);
+		g_autofree char *environment = g_build_filename("/proc", name, "environ", NULL);
+		g_autofree char *path = g_file_read_link(exe, NULL), *text = NULL;
+		gsize length;
+		if (g_strcmp0(path, program) != 0 ||
+		    !g_file_get_contents(environment, &text, &length, NULL))
+			continue;
+		for (const char *at = text; at < text + length; at += strlen(at) + 1)
+			if (strcmp(at, variable) == 0)
+				return (pid_t)g_ascii_strtoll(name, NULL, 10);
+	}
+	return 0;
+}
+
 /* Whoever listens there. -1: nobody. */
 static int open_daemon(const Target *target)
 {
@@ -158,8 +180,12 @@ int target_stop(const Target *target, Error **err)
 	autofd int process = open_daemon(target);
 	if (target->systemd && systemctl("stop", err) < 0)
 		return -1;
-	if (process < 0) /* it is not there */
+	if (process < 0) {
+		pid_t unheard = unheard_daemon(target);
+		if (unheard > 0)
+			spawn_stop(unheard, START_TIMEOUT_S * 1000);
 		return 0;
+	}
 	Pb__ShutdownRequest request = PB__SHUTDOWN_REQUEST__INIT;
 	int result = connect_client(target, &client, &problem);
 	if (result == 0)

@@ -9,9 +9,10 @@ char *tool_helper(const char *name)
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
 	g_autofree char *folder = g_path_get_dirname(self ? self : "/usr/sbin/lxd-to-incus");
 	g_autofree char *beside = g_build_filename(folder, name, NULL);
+	g_autofree char *packaged = g_build_filename(folder, "..", "libexec", "incus", name, NULL);
 	return g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE) ?
 	    g_steal_pointer(&beside) :
-	    g_build_filename(folder, "..", "libexec", "incus", name, NULL);
+	    g_canonicalize_filename(packaged, NULL);
 }
 
 char *tool_moved_path(const char *path, const char *from, const char *to)

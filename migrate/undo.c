@@ -60,6 +60,11 @@ static int undo_client(const Target *target, const json_t *line, Error **err)
 	return clients_undo(line, err);
 }
 
+static int undo_purge(const Target *target, const json_t *line, Error **err)
+{
+	return error_set(err, ERROR_UNSUPPORTED, "LXD was removed: there is nothing to go back to");
+}
+
 static int undo_nothing(const Target *target, const json_t *line, Error **err)
 {
 	return 0;
@@ -79,6 +84,7 @@ static const struct {
 	{ "owners", owners_restore },
 	{ "start-incus", undo_start_incus },
 	{ "finished", undo_nothing },
+	{ "purge-lxd", undo_purge },
 };
 
 static int undo_line(const Target *target, const json_t *line, Error **err)

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PUMP_BUFFER = 128 << 10 };
+enum { PUMP_BUFFER = 128 << 10, READ_BUFFER = 96 << 10 };
 
 typedef struct Way {
 	size_t start, end;
@@ -40,16 +40,25 @@ static gboolean ssl_goes_on(Pump *pump, int result)
 	}
 }
 
+/* What there is of records, of which each gives 16 KiB at most: what SSL_read() said last. */
+static int read_records(Pump *pump, Way *way)
+{
+	int got = 1;
+	way->start = way->end = 0;
+	while (way->end < PUMP_BUFFER &&
+	    (got = SSL_read(pump->ssl, way->data + way->end, (int)(PUMP_BUFFER - way->end))) > 0)
+		way->end += (size_t)got;
+	return got;
+}
+
 static gboolean network_to_fd(Pump *pump)
 {
 	Way *way = &pump->in;
 	for (;;) {
 		if (way->start == way->end) {
-			int got = SSL_read(pump->ssl, way->data, PUMP_BUFFER);
-			if (got <= 0)
+			int got = read_records(pump, way);
+			if (way->end == 0)
 				return ssl_goes_on(pump, got);
-			way->start = 0;
-			way->end = got;
 		}
 		ssize_t put = send(
 		    pump->fd, way->data + way->start, way->end - way->start, MSG_NOSIGNAL);
@@ -115,7 +124,12 @@ Pump *pump_open(SSL *ssl, int fd)
 	pump->fd = fd;
 	pump->net = SSL_get_fd(ssl);
 	fcntl(pump->net, F_SETFL, O_NONBLOCK);
-	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_set_mode(ssl,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+		SSL_MODE_RELEASE_BUFFERS);
+	/* Several records in one read(2), not each in two. */
+	SSL_set_read_ahead(ssl, 1);
+	SSL_set_default_read_buffer_len(ssl, READ_BUFFER);
 	if (pipe2(pump->stop, O_CLOEXEC) < 0)
 		g_error("Cannot make a pipe: %s", g_strerror(errno));
 	pump->thread = g_thread_new("incus-tls", pump_run, pump);

@@ -253,14 +253,15 @@ void client_exec(int fd, const char *sql)
 		client_die("%s: %.200s", *failure ? failure : "Unexpected reply", sql);
 }
 
-int client_open(const char *directory, uint64_t id, const char *address, dqlite_node **ret_node)
+int client_open(const char *directory, uint64_t id, const char *address, unsigned snapshots,
+    dqlite_node **ret_node)
 {
 	dqlite_node *node;
 	if (dqlite_node_create(id, address, directory, &node) != 0)
 		client_die("%s", dqlite_node_errmsg(node));
-	/* An abstract address that only this process may use; and no snapshot is to be made. */
+	/* An abstract address that only this process may use. */
 	if (dqlite_node_set_bind_address(node, "@") != 0 ||
-	    dqlite_node_set_snapshot_params(node, 1 << 30, 1 << 30) != 0 ||
+	    dqlite_node_set_snapshot_params(node, snapshots, snapshots) != 0 ||
 	    dqlite_node_start(node) != 0)
 		client_die("%s", dqlite_node_errmsg(node));
 	int fd = connect_to(node);

@@ -7,9 +7,12 @@
 #include <stdint.h>
 
 void client_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* So many entries make no snapshot. */
+#define CLIENT_NO_SNAPSHOTS (1U << 30)
 /* Starts the node on what `directory` has, makes an empty one of an empty directory, and opens the
- * database. The connection's fd. */
-int client_open(const char *directory, uint64_t id, const char *address, dqlite_node **ret_node);
+ * database. A snapshot is made every so many entries. The connection's fd. */
+int client_open(const char *directory, uint64_t id, const char *address, unsigned snapshots,
+    dqlite_node **ret_node);
 /* Every statement of `sql`; results are dropped. */
 void client_exec(int fd, const char *sql);
 /* Writes the database as it is now to db.bin and db.bin-wal in the directory. */

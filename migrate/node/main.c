@@ -18,7 +18,8 @@ int main(int argc, char **argv)
 	int directory = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		client_die("Cannot open \"%s\": %s", argv[1], strerror(errno));
-	int fd = client_open(argv[1], strtoull(argv[2], NULL, 10), argv[3], &node);
+	int fd = client_open(
+	    argv[1], strtoull(argv[2], NULL, 10), argv[3], CLIENT_NO_SNAPSHOTS, &node);
 	client_dump(fd, directory);
 	client_close(fd, node);
 	return 0;

@@ -1,7 +1,7 @@
 /* incus-agent [--port DEVICE | --fd NUMBER]; started by the guest's init (server/agent/dist). */
 #include "server/agent/agent.h"
 #include "sdk/base/log.h"
-#include <grpc/grpc.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,6 +41,8 @@ static int serve(const char *path, int fd, sigset_t *ends)
 	g_autofree char *program = g_strdup("/proc/self/exe");
 	if (fd < 0)
 		fd = port_open(path, &err);
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (fd < 0 || spawner_new(program, &spawner, &err) < 0)
 		return fail(err);
 	pthread_sigmask(SIG_BLOCK, ends, NULL);

@@ -71,30 +71,34 @@ static int ended(int port, int watch, Error **err)
 	return 0;
 }
 
-/* Reads up to a host's sync. */
-static int seek_host(Link *link, int watch, Error **err)
+/* More bytes from the port, waiting for them. */
+static int read_more(LinkPair *link, int watch, Error **err)
 {
-	int port = link->port;
-	link->reader = (LinkReader){0};
-	for (;;) {
-		ssize_t n = read(port, link->first, sizeof(link->first));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the channel");
-		if (n < 0 && wait_for_change(watch) < 0)
-			return error_errno(
-			    err, ERROR_INTERNAL, errno, "Cannot wait for the channel");
-		if (n == 0 && ended(port, watch, err) < 0)
-			return -1;
-		const uint8_t *in = link->first, *data;
-		size_t left = n > 0 ? (size_t)n : 0, length;
-		if (link_read(&link->reader, &in, &left, &data, &length) != LINK_SYNCED)
-			continue;
-		memmove(link->first, in, left);
-		link->n_first = left;
+	ssize_t n = read(link->port, link->in, sizeof(link->in));
+	link->unread = link->in;
+	link->n_unread = (size_t)MAX(n, 0);
+	if (n > 0 || (n < 0 && errno == EINTR))
 		return 0;
-	}
+	if (n == 0)
+		return ended(link->port, watch, err);
+	if (errno != EAGAIN)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the channel");
+	if (wait_for_change(watch) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot wait for the channel");
+	return 0;
+}
+
+/* Reads up to a host's sync; what the last one was not able to use comes first. */
+static int seek_host(LinkPair *link, int watch, Error **err)
+{
+	const uint8_t *data;
+	size_t length;
+	link->reader = (LinkReader){0};
+	while (link_read(&link->reader, &link->unread, &link->n_unread, &data, &length) !=
+	    LINK_SYNCED)
+		if (!link->n_unread && read_more(link, watch, err) < 0)
+			return -1;
+	return 0;
 }
 
 static void write_all(int port, const uint8_t *bytes, size_t length)
@@ -115,7 +119,7 @@ static void write_all(int port, const uint8_t *bytes, size_t length)
 }
 
 /* A connection to the gRPC server, and its bytes carried until the host goes. */
-static int serve_host(Link *link, Error **err)
+static int serve_host(LinkPair *link, Error **err)
 {
 	uint8_t sync[LINK_SYNC];
 	int pair[2];
@@ -134,11 +138,12 @@ static int serve_host(Link *link, Error **err)
 int port_run(int port, Error **err)
 {
 	static const uint8_t zeros[LINK_ZEROS];
-	Link link = {.port = port, .stop_fd = -1};
+	g_autofree LinkPair *link = g_new0(LinkPair, 1);
 	autofd int watch = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
+	link->port = port;
+	link->stop_fd = -1;
 	fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_NONBLOCK);
-	fcntl(port, F_SETFD, FD_CLOEXEC);
 	if (watch < 0 || epoll_ctl(watch, EPOLL_CTL_ADD, port, &event) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot watch the channel");
 	/* A host that spoke with an agent before this one has to begin again. */
@@ -146,10 +151,10 @@ int port_run(int port, Error **err)
 	if (poll(&p, 1, 0) == 1 && !(p.revents & POLLHUP))
 		write_all(port, zeros, sizeof(zeros));
 	for (;;) {
-		if (seek_host(&link, watch, err) < 0 || serve_host(&link, err) < 0)
+		if (seek_host(link, watch, err) < 0 || serve_host(link, err) < 0)
 			return -1;
 		/* Bytes that the host did not mean for the next one. */
-		if (link.reader.state == LINK_SEEKS)
+		if (link->reader.state == LINK_SEEKS)
 			write_all(port, zeros, sizeof(zeros));
 	}
 }

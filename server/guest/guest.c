@@ -4,7 +4,6 @@
 #include "server/guest/call.h"
 #include "google/protobuf/empty.pb-c.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -123,34 +122,33 @@ static int send_all(Guest *guest, int fd, const uint8_t *bytes, size_t length)
 }
 
 /* Until the guest says our number; what came before is of older connections. */
-static int hear_sync(Guest *guest, Link *link, const uint8_t *number)
+static int hear_sync(Guest *guest, LinkPair *link, const uint8_t *number)
 {
 	for (size_t stale = 0; stale < STALE_MAX;) {
-		ssize_t n = read(link->port, link->first, sizeof(link->first));
+		const uint8_t *data;
+		size_t length;
+		ssize_t n = link->n_unread ? 0 : read(link->port, link->in, sizeof(link->in));
 		if (n < 0 && errno == EAGAIN && wait_for(guest, link->port, POLLIN, -1))
 			continue;
-		if (n <= 0)
+		if (n < 0 || (n == 0 && !link->n_unread))
 			return -1;
-		stale += (size_t)n;
-		const uint8_t *in = link->first, *data;
-		size_t left = (size_t)n, length;
-		while (left > 0) {
-			LinkEvent event = link_read(&link->reader, &in, &left, &data, &length);
-			if (event != LINK_SYNCED)
-				continue;
-			if (memcmp(link->reader.number, number, LINK_NUMBER) != 0) {
-				link->reader = (LinkReader){0};
-				continue;
-			}
-			memmove(link->first, in, left);
-			link->n_first = left;
-			return 0;
+		if (n > 0) {
+			stale += (size_t)n;
+			link->unread = link->in;
+			link->n_unread = (size_t)n;
 		}
+		LinkEvent event = link_read(
+		    &link->reader, &link->unread, &link->n_unread, &data, &length);
+		if (event != LINK_SYNCED)
+			continue;
+		if (memcmp(link->reader.number, number, LINK_NUMBER) == 0)
+			return 0;
+		link->reader = (LinkReader){0};
 	}
 	return -1;
 }
 
-static int greet(Guest *guest, Link *link)
+static int greet(Guest *guest, LinkPair *link)
 {
 	static const uint8_t zeros[LINK_ZEROS];
 	uint8_t number[LINK_NUMBER], sync[LINK_SYNC];
@@ -165,9 +163,9 @@ static int greet(Guest *guest, Link *link)
 
 static gpointer carry(gpointer data)
 {
-	Link *link = data;
+	LinkPair *link = data;
 	LinkEnd end = link_carry(link);
-	close(link->plain); /* gRPC's calls end */
+	shutdown(link->plain, SHUT_RDWR); /* gRPC's calls end */
 	return GINT_TO_POINTER(end);
 }
 
@@ -258,7 +256,7 @@ static void talk(Guest *guest, GuestLink *link)
 	turn(guest, NULL);
 }
 
-static void serve(Guest *guest, Link *link)
+static void serve(Guest *guest, LinkPair *link)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
@@ -267,12 +265,11 @@ static void serve(Guest *guest, Link *link)
 	link->plain = pair[0];
 	link->stop_fd = guest->stop_fd;
 	link->guard = &shared->guard;
-	int ours = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
 	GThread *thread = g_thread_new("guest-link", carry, link);
 	talk(guest, shared);
-	shutdown(ours, SHUT_RDWR); /* the carrier ends, if it has not */
-	close(ours);
+	shutdown(pair[0], SHUT_RDWR); /* the carrier ends, if it has not */
 	LinkEnd end = (LinkEnd)GPOINTER_TO_INT(g_thread_join(thread));
+	close(pair[0]);
 	log_debug("Connection to the agent ended", "instance", guest->name, "why",
 	    link_end_text(end));
 }
@@ -292,7 +289,7 @@ static gpointer run(gpointer data)
 	Guest *guest = data;
 	int pause_ms = RETRY_MS;
 	while (!is_closed(guest)) {
-		g_autofree Link *link = g_new0(Link, 1);
+		g_autofree LinkPair *link = g_new0(LinkPair, 1);
 		autofd int fd = link->port = connect_socket(guest);
 		gint64 since = g_get_monotonic_time();
 		if (fd >= 0 && greet(guest, link) == 0) {

@@ -106,9 +106,9 @@ typedef struct Carrier {
 	int port, plain;
 	LinkReader *reader;
 	LinkGuard *guard;
-	uint8_t in[2 * LINK_FRAME_MAX];
-	const uint8_t *unread, *data; /* of `in`: still to be read; to be given to gRPC */
-	size_t n_unread, n_data;
+	LinkPair *link;
+	const uint8_t *data; /* of link->in, to be given to gRPC */
+	size_t n_data;
 	uint8_t out[LINK_HEADER + LINK_FRAME_MAX];
 	size_t out_at, out_end;
 	gboolean ping_due, pong_due;
@@ -208,7 +208,8 @@ static int take_frames(Carrier *c)
 {
 	int end = -1;
 	while (hand_over(c, &end)) {
-		switch (link_read(c->reader, &c->unread, &c->n_unread, &c->data, &c->n_data)) {
+		switch (link_read(c->reader, &c->link->unread, &c->link->n_unread, &c->data,
+			&c->n_data)) {
 		case LINK_MORE:
 			return -1;
 		case LINK_PING:
@@ -225,7 +226,7 @@ static int take_frames(Carrier *c)
 
 static int receive(Carrier *c)
 {
-	ssize_t n = read(c->port, c->in, sizeof(c->in));
+	ssize_t n = read(c->port, c->link->in, sizeof(c->link->in));
 	gint64 now = g_get_monotonic_time();
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -1;
@@ -236,8 +237,8 @@ static int receive(Carrier *c)
 	c->stall_bytes += c->guard && c->out_at < c->out_end ? (size_t)n : 0;
 	if (floods(c, (size_t)n, now))
 		return LINK_ENDED_FLOOD;
-	c->unread = c->in;
-	c->n_unread = (size_t)n;
+	c->link->unread = c->link->in;
+	c->link->n_unread = (size_t)n;
 	return take_frames(c);
 }
 
@@ -249,7 +250,8 @@ static int patience(Carrier *c)
 		return -1;
 	gint64 until = c->pinged_us ? c->pinged_us + (gint64)SILENT_AFTER_MS * 1000
 				    : c->heard_us + (gint64)PING_AFTER_MS * 1000;
-	return (int)MAX(0, (until - g_get_monotonic_time() + 999) / 1000);
+	gint64 left = (until - g_get_monotonic_time() + 999) / 1000;
+	return (int)MAX(left, 0);
 }
 
 static int lost_patience(Carrier *c)
@@ -294,16 +296,15 @@ static int step(Carrier *c, int stop_fd)
 	return end;
 }
 
-LinkEnd link_carry(Link *link)
+LinkEnd link_carry(LinkPair *link)
 {
 	g_autofree Carrier *c = g_new0(Carrier, 1);
+	c->link = link;
 	c->port = link->port;
 	c->plain = link->plain;
 	c->reader = &link->reader;
 	c->guard = link->guard;
 	c->heard_us = c->idle_us = g_get_monotonic_time();
-	c->unread = link->first;
-	c->n_unread = link->n_first;
 	int end = take_frames(c);
 	while (end < 0)
 		end = step(c, link->stop_fd);

@@ -73,14 +73,15 @@ typedef struct LinkGuard {
 } LinkGuard;
 
 /* A channel in which both sides have found each other. */
-typedef struct Link {
+typedef struct LinkPair {
 	int port, plain; /* the channel; gRPC's socket. Neither must block */
 	int stop_fd;	 /* -1: none */
 	LinkReader reader;
-	uint8_t first[4096]; /* read behind the sync already */
-	size_t n_first;
+	uint8_t in[2 * LINK_FRAME_MAX]; /* from the port ... */
+	const uint8_t *unread;		/* ... and what the reader has not taken of it */
+	size_t n_unread;
 	LinkGuard *guard; /* NULL in the guest */
-} Link;
+} LinkPair;
 
 /* Carries frames of the port to and from the plain socket until one ends. */
-LinkEnd link_carry(Link *link);
+LinkEnd link_carry(LinkPair *link);

@@ -359,6 +359,33 @@ int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Err
 	return result;
 }
 
+static int reconnect(Daemon *d, const char *uri, HypervisorLink *link, Error **err)
+{
+	Hypervisor *h = d->hypervisor;
+	g_mutex_lock(&h->lock);
+	if (h->link.connection == link->connection)
+		drop_link(h);
+	g_mutex_unlock(&h->lock);
+	hypervisor_disconnect(link);
+	return hypervisor_connect(d, uri, link, err);
+}
+
+int hypervisor_find(Daemon *d, const char *uri, HypervisorLink *link, const char *uuid,
+    virDomainPtr *ret_domain, Error **err)
+{
+	enum { TRIES = 3 };
+	for (int n = 1;; n++) {
+		*ret_domain = link->lv->domain_find(link->connection, uuid);
+		virErrorPtr said = *ret_domain ? NULL : link->lv->last_error();
+		if (*ret_domain || (said && said->code == VIR_ERR_NO_DOMAIN))
+			return 0;
+		if (n == TRIES)
+			return libvirt_error(link->lv, err, "libvirt does not answer");
+		if (reconnect(d, uri, link, err) < 0)
+			return -1;
+	}
+}
+
 int hypervisor_ensure(Daemon *d, const char *uri, Error **err)
 {
 	Hypervisor *h = d->hypervisor;

@@ -37,6 +37,10 @@ typedef struct HypervisorLink {
 } HypervisorLink;
 int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err);
 void hypervisor_disconnect(HypervisorLink *link);
+/* The domain of that UUID, NULL (and success) when libvirt knows none. A connection whose other end
+ * was killed is noticed only here, and made anew: this comes first on every link. */
+int hypervisor_find(Daemon *d, const char *uri, HypervisorLink *link, const char *uuid,
+    virDomainPtr *ret_domain, Error **err);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HypervisorLink, hypervisor_disconnect)
 /* Of virtual machines that run since before: libvirtd is to see their end. */
 int hypervisor_ensure(Daemon *d, const char *uri, Error **err);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 typedef struct Layout {
 	GHashTable *v1;       /* controller -> mount point */
@@ -88,6 +89,11 @@ char *cgroup_read(const char *controller, const char *group, const char *file)
 	return g_strchomp(text);
 }
 
+static int64_t number(const char *text)
+{
+	return g_str_has_prefix(text, "max") ? G_MAXINT64 : g_ascii_strtoll(text, NULL, 10);
+}
+
 int64_t cgroup_read_number(const char *controller, const char *group, const char *file)
 {
 	char text[64];
@@ -97,7 +103,66 @@ int64_t cgroup_read_number(const char *controller, const char *group, const char
 	if (got <= 0)
 		return -1;
 	text[got] = '\0';
-	return g_str_has_prefix(text, "max") ? G_MAXINT64 : g_ascii_strtoll(text, NULL, 10);
+	return number(text);
+}
+
+static const struct {
+	const char *controller, *v1, *v2;
+} meter_files[CGROUP_METERS] = {
+	[CGROUP_CPU] = { "cpuacct", "cpuacct.usage", "cpu.stat" },
+	[CGROUP_MEMORY] = { "memory", "memory.usage_in_bytes", "memory.current" },
+	[CGROUP_MEMORY_PEAK] = { "memory", "memory.max_usage_in_bytes", "memory.peak" },
+	[CGROUP_MEMORY_LIMIT] = { "memory", "memory.limit_in_bytes", "memory.max" },
+	[CGROUP_SWAP] = { "memory", "memory.memsw.usage_in_bytes", "memory.swap.current" },
+	[CGROUP_SWAP_PEAK] = { "memory", "memory.memsw.max_usage_in_bytes", "memory.swap.peak" },
+	[CGROUP_PROCESSES] = { "pids", "pids.current", "pids.current" },
+	[CGROUP_FROZEN] = { "freezer", "freezer.state", "cgroup.freeze" },
+};
+
+static int meter_open(const char *group, CgroupMeter which)
+{
+	const char *controller = meter_files[which].controller;
+	gboolean v1 = cgroup_version(controller) == CGROUP_V1;
+	g_autofree char *path = cgroup_file(
+	    controller, group, v1 ? meter_files[which].v1 : meter_files[which].v2);
+	return path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
+/* Half of what there may be is left to connections. */
+static gboolean may_keep(int fd)
+{
+	struct rlimit files;
+	return getrlimit(RLIMIT_NOFILE, &files) == 0 && (rlim_t)fd < files.rlim_cur / 2;
+}
+
+gboolean cgroup_meter_text(
+    CgroupMeters *meters, const char *group, CgroupMeter which, char *text, size_t size)
+{
+	int fd = g_atomic_int_get(&meters->fds[which]) - 1;
+	autofd int own = fd < 0 ? meter_open(group, which) : -1;
+	if (fd < 0)
+		fd = own;
+	ssize_t got = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
+	if (own >= 0 && may_keep(own) &&
+	    g_atomic_int_compare_and_exchange(&meters->fds[which], 0, own + 1))
+		own = -1;
+	if (got <= 0)
+		return FALSE;
+	text[text[got - 1] == '\n' ? got - 1 : got] = '\0';
+	return TRUE;
+}
+
+int64_t cgroup_meter(CgroupMeters *meters, const char *group, CgroupMeter which)
+{
+	char text[64];
+	return cgroup_meter_text(meters, group, which, text, sizeof(text)) ? number(text) : -1;
+}
+
+void cgroup_meters_close(CgroupMeters *meters)
+{
+	for (int i = 0; i < CGROUP_METERS; i++)
+		if (meters->fds[i])
+			close(meters->fds[i] - 1);
 }
 
 int cgroup_write(

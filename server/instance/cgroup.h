@@ -18,6 +18,31 @@ char *cgroup_file(const char *controller, const char *group, const char *file);
 char *cgroup_read(const char *controller, const char *group, const char *file);
 /* -1 when it cannot be read; G_MAXINT64 for "max". */
 int64_t cgroup_read_number(const char *controller, const char *group, const char *file);
+
+/* What is asked of a running container with each list: its files stay open (as long as descriptors
+ * are plenty) and are read from any thread. */
+typedef enum CgroupMeter {
+	CGROUP_CPU, /* v1: nanoseconds; v2: the text of cpu.stat */
+	CGROUP_MEMORY,
+	CGROUP_MEMORY_PEAK,
+	CGROUP_MEMORY_LIMIT,
+	CGROUP_SWAP, /* v1: memory and swap together */
+	CGROUP_SWAP_PEAK,
+	CGROUP_PROCESSES,
+	CGROUP_FROZEN, /* v1: "THAWED", ...; v2: 0 or 1 */
+	CGROUP_METERS
+} CgroupMeter;
+/* Zeroed at first. */
+typedef struct CgroupMeters {
+	gint fds[CGROUP_METERS]; /* descriptor + 1; 0: not open */
+} CgroupMeters;
+/* The beginning of the file, without the newline at its end; FALSE when it cannot be read. */
+gboolean cgroup_meter_text(
+    CgroupMeters *meters, const char *group, CgroupMeter which, char *text, size_t size);
+/* As cgroup_read_number(). */
+int64_t cgroup_meter(CgroupMeters *meters, const char *group, CgroupMeter which);
+void cgroup_meters_close(CgroupMeters *meters);
+
 int cgroup_write(
     const char *controller, const char *group, const char *file, const char *value, Error **err);
 /* CPUs that containers may use: cpuset of the root group. Elements are unsigned. */

@@ -96,6 +96,26 @@ static void image_keys(Config *config, const Config *properties)
 	}
 }
 
+static void set_own(Instance *i, const char *key, const char *value)
+{
+	config_set(i->config, key, value);
+	config_set(i->expanded, key, value);
+}
+
+/* As Incus has them from the first day on: its servers do not let them go missing in a refresh. A
+ * base of its own is chosen by the first start. */
+static int note_idmap(Instance *i, Error **err)
+{
+	g_autoptr(GArray) ranges = NULL;
+	if (idmap_for(i->expanded, &ranges, NULL, err) < 0)
+		return -1;
+	g_autofree char *next = id_map_json(ranges);
+	if (!config_get(i->config, "volatile.idmap.base"))
+		set_own(i, "volatile.idmap.base", "0");
+	set_own(i, "volatile.idmap.next", next);
+	return 0;
+}
+
 static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 {
 	g_autoptr(Config) config = config_copy(spec->config);
@@ -143,7 +163,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 		i->expanded_devices = devices_new();
 		return -1;
 	}
-	return 0;
+	return spec->type == INSTANCE_CONTAINER ? note_idmap(i, err) : 0;
 }
 
 /* Volume keys of a root disk's "initial.*". */
@@ -165,7 +185,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	g_autoptr(Pool) pool = NULL;
 	const char *type = instance_type_name(i->type);
 	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
-	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
+	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0 ||
+	    pool_instance_check(pool, type, err) < 0)
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);

@@ -198,11 +198,11 @@ static void release(Instance *i)
 
 static gboolean frozen(const Runtime *r)
 {
-	gboolean v1 = cgroup_version("freezer") == CGROUP_V1;
-	g_autofree char *state = *r->cgroup ?
-	    cgroup_read("freezer", r->cgroup, v1 ? "freezer.state" : "cgroup.freeze") :
-	    NULL;
-	return state && (v1 ? strcmp(state, "THAWED") != 0 : strcmp(state, "1") == 0);
+	char state[32];
+	if (!*r->cgroup ||
+	    !cgroup_meter_text(r->meters, r->cgroup, CGROUP_FROZEN, state, sizeof(state)))
+		return FALSE;
+	return strcmp(state, cgroup_version("freezer") == CGROUP_V1 ? "THAWED" : "0") != 0;
 }
 
 static int update(Instance *i, const Config *before, const Config *after, Error **err)

@@ -9,6 +9,7 @@
 #include "server/device/device.h"
 #include "server/event/event.h"
 #include "server/helper/client.h"
+#include "server/instance/cgroup.h"
 #include "server/instance/instance.h"
 #include "server/rpc/request.h"
 #include "server/storage/pool.h"
@@ -23,6 +24,7 @@ typedef struct Runtime {
 	int netlink_fd;                     /* NETLINK_ROUTE inside; -1 when it could not be made */
 	GMutex netlink_lock;
 	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
+	CgroupMeters *meters; /* of it */
 	gint frozen;                        /* of virtual machines */
 } Runtime;
 
@@ -53,6 +55,8 @@ struct InstanceTable {
 	GMutex lock;
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
+	int timer_fd;             /* ticks while virtual machines run */
+	gint machines;            /* that run */
 	GThread *watcher;
 	GMutex watch_lock;
 	GHashTable *watches;      /* one for each monitor waited for */

@@ -9,10 +9,11 @@
 
 static int64_t read_cpu(const Runtime *r)
 {
+	char stat[64];
 	if (cgroup_version("cpuacct") == CGROUP_V1)
-		return cgroup_read_number("cpuacct", r->cgroup, "cpuacct.usage");
-	g_autofree char *stat = cgroup_read("cpuacct", r->cgroup, "cpu.stat");
-	return stat && g_str_has_prefix(stat, "usage_usec ") ?
+		return cgroup_meter(r->meters, r->cgroup, CGROUP_CPU);
+	return cgroup_meter_text(r->meters, r->cgroup, CGROUP_CPU, stat, sizeof(stat)) &&
+		g_str_has_prefix(stat, "usage_usec ") ?
 	    g_ascii_strtoll(stat + 11, NULL, 10) * 1000 :
 	    -1;
 }
@@ -22,30 +23,24 @@ static int64_t total_memory(void)
 	return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
-static void read_memory(Instance *i, const Runtime *r, Pb__InstanceStateMemory *out)
+static int64_t read_or_zero(const Runtime *r, CgroupMeter which)
 {
-	gboolean v1 = cgroup_version("memory") == CGROUP_V1;
-	out->usage = MAX(0,
-	    cgroup_read_number(
-		"memory", r->cgroup, v1 ? "memory.usage_in_bytes" : "memory.current"));
-	out->usage_peak = MAX(0,
-	    cgroup_read_number(
-		"memory", r->cgroup, v1 ? "memory.max_usage_in_bytes" : "memory.peak"));
-	int64_t limit = cgroup_read_number(
-	    "memory", r->cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
-	out->total = limit > 0 && limit < total_memory() ? limit : total_memory();
-	if (v1) {
-		int64_t both = cgroup_read_number(
-		    "memory", r->cgroup, "memory.memsw.usage_in_bytes");
-		int64_t peak = cgroup_read_number(
-		    "memory", r->cgroup, "memory.memsw.max_usage_in_bytes");
-		out->swap_usage = MAX(0, both - out->usage);
-		out->swap_usage_peak = MAX(0, peak - out->usage_peak);
-	} else {
-		out->swap_usage = MAX(
-		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.current"));
-		out->swap_usage_peak = MAX(
-		    0, cgroup_read_number("memory", r->cgroup, "memory.swap.peak"));
+	int64_t value = cgroup_meter(r->meters, r->cgroup, which);
+	return MAX(value, 0);
+}
+
+static void read_memory(const Runtime *r, Pb__InstanceStateMemory *out)
+{
+	int64_t all = total_memory(),
+		limit = cgroup_meter(r->meters, r->cgroup, CGROUP_MEMORY_LIMIT);
+	out->usage = read_or_zero(r, CGROUP_MEMORY);
+	out->usage_peak = read_or_zero(r, CGROUP_MEMORY_PEAK);
+	out->total = limit > 0 && limit < all ? limit : all;
+	out->swap_usage = read_or_zero(r, CGROUP_SWAP);
+	out->swap_usage_peak = read_or_zero(r, CGROUP_SWAP_PEAK);
+	if (cgroup_version("memory") == CGROUP_V1) { /* with the memory */
+		out->swap_usage = MAX(0, out->swap_usage - out->usage);
+		out->swap_usage_peak = MAX(0, out->swap_usage_peak - out->usage_peak);
 	}
 }
 
@@ -99,10 +94,10 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = cgroup_version("pids") != CGROUP_NONE ?
-	    cgroup_read_number("pids", r->cgroup, "pids.current") :
+	    cgroup_meter(r->meters, r->cgroup, CGROUP_PROCESSES) :
 	    -1;
 	out->cpu->usage = read_cpu(r);
-	read_memory(i, r, out->memory);
+	read_memory(r, out->memory);
 	read_network(i, r, arena, out);
 }
 

@@ -32,20 +32,18 @@ static char *run_file(const Instance *i, const char *name)
 
 /* ---- the domain ---- */
 
-static int open_link(Instance *i, HypervisorLink *ret_link, Error **err)
-{
-	g_autofree char *uri = vm_uri(i->daemon);
-	return hypervisor_connect(i->daemon, uri, ret_link, err);
-}
-
 int vm_open(Instance *i, VmHandle *ret_handle, Error **err)
 {
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
+	g_autofree char *uri = vm_uri(i->daemon);
 	*ret_handle = (VmHandle){ 0 };
-	if (open_link(i, &ret_handle->link, err) < 0)
+	if (hypervisor_connect(i->daemon, uri, &ret_handle->link, err) < 0)
 		return -1;
-	ret_handle->domain = ret_handle->link.lv->domain_find(
-	    ret_handle->link.connection, uuid ? uuid : "");
+	if (hypervisor_find(i->daemon, uri, &ret_handle->link, uuid ? uuid : "",
+		&ret_handle->domain, err) < 0) {
+		vm_close(ret_handle);
+		return -1;
+	}
 	if (ret_handle->domain)
 		return 0;
 	vm_close(ret_handle);
@@ -230,16 +228,20 @@ static gboolean has_tpm(const StartPlan *plan)
 
 /* One of the same machine that is on its way out, or that a killed server asked for and did not see
  * come up: two must never write to one disk. */
-static int clear_domain(const HypervisorLink *link, const char *uuid, Error **err)
+static int clear_domain(Daemon *d, const VmDomain *vm, HypervisorLink *link, Error **err)
 {
-	virDomainPtr domain = link->lv->domain_find(link->connection, uuid);
+	virDomainPtr domain;
+	if (hypervisor_find(d, vm->uri, link, vm->uuid, &domain, err) < 0)
+		return -1;
 	if (!domain)
 		return 0;
 	int result = link->lv->domain_destroy(domain, 0);
 	link->lv->domain_free(domain);
 	if (result == 0)
 		return 0;
-	domain = link->lv->domain_find(link->connection, uuid); /* it may have gone by itself */
+	/* It may have gone by itself. */
+	if (hypervisor_find(d, vm->uri, link, vm->uuid, &domain, err) < 0)
+		return -1;
 	if (!domain)
 		return 0;
 	link->lv->domain_free(domain);
@@ -259,7 +261,7 @@ static int create_domain(Instance *i, const VmDomain *vm, Error **err)
 	g_auto(HypervisorLink) link = { 0 };
 	g_autofree char *xml = NULL;
 	if (hypervisor_connect(i->daemon, vm->uri, &link, err) < 0 ||
-	    clear_domain(&link, vm->uuid, err) < 0 || vm_domain_xml(vm, &xml, err) < 0)
+	    clear_domain(i->daemon, vm, &link, err) < 0 || vm_domain_xml(vm, &xml, err) < 0)
 		return -1;
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)

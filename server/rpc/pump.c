@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-enum { SCRATCH = 64 * 1024, TURNS = 32 };
+enum { SCRATCH = 128 * 1024, READ_BUFFER = 96 * 1024, TURNS = 32 };
 
 /* Bytes that the other side could not take yet; freed when it has. */
 typedef struct Rest {
@@ -234,6 +234,9 @@ int pump_add(Pump *pump, int fd, SSL *ssl, int *ret_fd, Error **err)
 	link->plain = pair[0];
 	link->ssl = ssl;
 	link->link.data = link;
+	/* Several records in one read(2), not each in two. */
+	SSL_set_read_ahead(ssl, 1);
+	SSL_set_default_read_buffer_len(ssl, READ_BUFFER);
 	g_mutex_lock(&pump->lock);
 	g_queue_push_tail_link(&pump->links, &link->link);
 	*ret_fd = pair[1];

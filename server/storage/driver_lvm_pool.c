@@ -60,6 +60,37 @@ static gboolean has_tag(const char *tags, const char *tag)
 	return g_strv_contains((const char *const *)list, tag);
 }
 
+/* Pools may share a group (lvm.vg.force_reuse): each has its own mark beside the common one. */
+#define OWN_TAG POOL_TAG ":"
+static char *own_tag(const DriverPool *pool)
+{
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	g_autofree char *name = g_strcanon(g_strdup(pool->name), allowed, '_');
+	return g_strconcat(OWN_TAG, name, NULL);
+}
+
+static int mark_group(const DriverPool *pool, Error **err)
+{
+	g_autofree char *own = own_tag(pool);
+	return lvm_run(
+	    err, "vgchange", "--addtag", POOL_TAG, "--addtag", own, lvm_pool_group(pool), NULL);
+}
+
+/* The common mark goes with the last pool. */
+static int unmark_group(const DriverPool *pool, const char *tags, Error **err)
+{
+	const char *group = lvm_pool_group(pool);
+	g_autofree char *own = own_tag(pool);
+	g_auto(GStrv) list = g_strsplit(tags ? tags : "", ",", -1);
+	gboolean shared = FALSE;
+	for (size_t i = 0; list[i]; i++)
+		shared |= g_str_has_prefix(list[i], OWN_TAG) && strcmp(list[i], own) != 0;
+	return shared ?
+	    lvm_run(err, "vgchange", "--deltag", own, group, NULL) :
+	    lvm_run(err, "vgchange", "--deltag", own, "--deltag", POOL_TAG, group, NULL);
+}
+
 static int prepare_group(DriverPool *pool, Error **err)
 {
 	g_auto(LvmGroup) group = { 0 };
@@ -67,15 +98,20 @@ static int prepare_group(DriverPool *pool, Error **err)
 	const char *name = lvm_pool_group(pool);
 	if (lvm_group_find(name, &group, err) < 0)
 		return -1;
+	if (lvm_pool_thin(pool))
+		lvm_volume_find(name, lvm_pool_thin(pool), &thin, NULL);
+	/* It goes with the pool that made it, and all that is in it. */
+	if (thin && has_tag(thin->tags, POOL_TAG))
+		return error_set(err, ERROR_INVALID,
+		    "Thin pool \"%s\" of volume group \"%s\" is already used by Incus",
+		    lvm_pool_thin(pool), name);
 	if (config_true(pool->config, "lvm.vg.force_reuse"))
 		return 0;
 	if (has_tag(group.tags, POOL_TAG))
 		return error_set(
 		    err, ERROR_INVALID, "Volume group \"%s\" is already used by Incus", name);
 	/* A thin pool that waits to be used is no obstacle. */
-	gboolean only_thin = group.volumes == 1 && lvm_pool_thin(pool) &&
-	    lvm_volume_find(name, lvm_pool_thin(pool), &thin, NULL) == 0;
-	if (group.volumes > 0 && !only_thin)
+	if (group.volumes > (thin ? 1 : 0))
 		return error_set(err, ERROR_INVALID,
 		    "Volume group \"%s\" is not empty: set lvm.vg.force_reuse=true to use it",
 		    name);
@@ -157,7 +193,7 @@ int lvm_pool_create(DriverPool *pool, Error **err)
 		    lvm_run(err, "pvcreate", "-y", "-f", device, NULL) < 0 ||
 		    lvm_run(err, "vgcreate", "-y", "--addtag", POOL_TAG, group, device, NULL) < 0)
 			return -1;
-	} else if (lvm_run(err, "vgchange", "--addtag", POOL_TAG, group, NULL) < 0) {
+	} else if (mark_group(pool, err) < 0) {
 		return -1;
 	}
 	return !lvm_pool_thin(pool) || lvm_volume_exists(group, lvm_pool_thin(pool)) ?
@@ -197,11 +233,7 @@ static int leave_group(const DriverPool *pool, const char *name, const LvmGroup 
 		if (lvm_run(err, "lvremove", "-f", "-y", lv, NULL) < 0)
 			return -1;
 	}
-	/* A group that is shared by force keeps the mark: another pool may need it. */
-	gboolean shared = config_true(pool->config, "lvm.vg.force_reuse");
-	return !shared && has_tag(group->tags, POOL_TAG) ?
-	    lvm_run(err, "vgchange", "--deltag", POOL_TAG, name, NULL) :
-	    0;
+	return has_tag(group->tags, POOL_TAG) ? unmark_group(pool, group->tags, err) : 0;
 }
 
 static int remove_group(const char *name, Error **err)

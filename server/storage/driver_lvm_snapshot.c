@@ -63,7 +63,7 @@ static int restore_thick(DriverPool *pool, const DriverVolume *snapshot, Error *
 	g_autofree char *lv = g_strdup_printf("%s/%s", lvm_pool_group(pool), name);
 	g_autofree char *origin = g_strdup_printf("%s/%s", lvm_pool_group(pool), volume);
 	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", origin, NULL) < 0 ||
-	    lvm_run(err, "lvconvert", "-y", "--merge", lv, NULL) < 0 ||
+	    lvm_run(err, "lvconvert", "-y", "--interval", "1", "--merge", lv, NULL) < 0 ||
 	    lvm_snapshot(pool, volume, name, err) < 0)
 		return -1;
 	return 0;

@@ -274,6 +274,15 @@ static int unpack_or_lock(Pool *pool, const Volume *image, const Volume *volume,
 	return -1;
 }
 
+/* The disk gets the size it is to have; the volume goes when it cannot. */
+static int fit_disk(Pool *pool, const Volume *volume, const Config *config, Error **err)
+{
+	if (volume->content != CONTENT_BLOCK || volume_block_fit(pool, volume, config, err) == 0)
+		return 0;
+	volume_abandon(pool, volume);
+	return -1;
+}
+
 int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume,
     const Config *config, Operation *op, Error **err)
 {
@@ -287,16 +296,14 @@ int image_volume_clone(Pool *pool, const char *fingerprint, const Volume *volume
 	    unpack_or_lock(pool, image, volume, config, op, &lock, err);
 	if (result < 0)
 		return error_prefix(err, "Cannot unpack image \"%.12s\"", fingerprint);
-	if (lock && is_like(pool, image, config, &like, err) < 0)
+	if (!lock)
+		return fit_disk(pool, volume, config, err);
+	if (is_like(pool, image, config, &like, err) < 0)
 		return -1;
-	if (lock &&
-	    (like ? volume_begin_clone(pool, image, volume, config, op, &path, err) :
+	if ((like ? volume_begin_clone(pool, image, volume, config, op, &path, err) :
 		    begin_unpacked(pool, fingerprint, volume, config, op, err)) < 0)
 		return -1;
-	if (volume->content != CONTENT_BLOCK || volume_block_fit(pool, volume, config, err) == 0)
-		return 0;
-	volume_abandon(pool, volume);
-	return -1;
+	return fit_disk(pool, volume, config, err);
 }
 
 int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)

@@ -1,6 +1,7 @@
 # A directory as LXD leaves it, made by hand. Sourced after daemon.sh. `make_lxd SCHEMA` makes $LXD (and $LXD.sql, what its
 # database was made of): a project p1, a dir pool with containers c1 (it ran), c2 with snapshot s0 and p1/c3, an image, a network,
-# a certificate. A script may set EXTRA_SQL (statements, a line each) before.
+# a certificate. SNAPSHOTS=N has the node
+# make a snapshot of its database every N entries.
 LXD=$TEST_DIR/lxd
 RECORDED=/var/lib/lxd # what LXD's own records name
 TARGET=$TEST_DIR/t
@@ -142,7 +143,7 @@ make_database() { # SCHEMA
 		rows "$1"; older "$1"
 		cat
 	} >"$LXD.sql"
-	"$BUILD_DIR/tests/lxd_dir" "$LXD/database/global" <"$LXD.sql"
+	"$BUILD_DIR/tests/lxd_dir" "$LXD/database/global" ${SNAPSHOTS:-} <"$LXD.sql"
 	sqlite3 "$LXD/database/local.db" \
 		"CREATE TABLE config (id INTEGER PRIMARY KEY, key VARCHAR(255) NOT NULL, value TEXT, UNIQUE (key));
 		 CREATE TABLE raft_nodes (id INTEGER PRIMARY KEY, address TEXT NOT NULL, role INTEGER NOT NULL DEFAULT 0);
