@@ -1,6 +1,5 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
 #include "server/instance/checkpoint.h"
-#include "server/instance/driver.h"
 #include "server/guest/guest.h"
 #include "server/instance/flow.h"
 #include "server/instance/vm.h"
