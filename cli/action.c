@@ -29,6 +29,7 @@ typedef struct Job {
 	const char *state;
 	long timeout;
 	bool force, stateful;
+	bool has_stateless, stateless; /* starts know that flag */
 	json_t *operation; /* the running one; NULL when asking failed */
 	Error *error;
 } Job;
@@ -47,12 +48,21 @@ static const char *start_or_resume(Job *job)
 	return data && json_get_int(data, "status_code") == 110 ? "unfreeze" : "start";
 }
 
+/* State that was kept is brought back unless somebody says otherwise. */
+static bool has_state(Job *job)
+{
+	json_t *data = job->has_stateless && !job->stateless ? object_get(&job->instance, NULL) :
+							     NULL;
+	return data && json_is_true(json_object_get(data, "stateful"));
+}
+
 static void begin(Job *job)
 {
 	json_t *request = json_copy(job->instance.key);
 	json_object_set_new(request, "state",
 	    json_pack("{s:s, s:I, s:b, s:b}", "action", start_or_resume(job), "timeout",
-		(json_int_t)job->timeout, "force", job->force, "stateful", job->stateful));
+		(json_int_t)job->timeout, "force", job->force, "stateful",
+		job->stateful || has_state(job)));
 	job->operation = server_call(
 	    job->instance.server, "UpdateInstanceState", request, &job->error);
 }
@@ -107,6 +117,8 @@ static void add_job(Cli *cli, GArray *jobs, const Action *action, Object instanc
 		.force = flag_if_any(cli, "force"),
 		.timeout = flag_find(cli->command, "timeout", 7) ? flag_int(cli, "timeout") : -1 };
 	job.stateful = flag_if_any(cli, "stateful");
+	job.has_stateless = flag_find(cli->command, "stateless", 9) != NULL;
+	job.stateless = flag_if_any(cli, "stateless");
 	g_array_append_val(jobs, job);
 }
 

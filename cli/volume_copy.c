@@ -71,8 +71,9 @@ static int copy_between(Cli *cli, const Ends *ends, bool move, Error **err)
 	    cli->quiet ? NULL :
 		move   ? "Moving the storage volume" :
 			 "Copying the storage volume");
-	int result = (move ? incus_migrate_volume : incus_copy_volume)(ends->server->client,
-	    ends->from_pool, ends->from_name, ends->to->client, &copy, &problem);
+	int result = (move ? incus_migrate_storage_pool_volume : incus_copy_storage_pool_volume)(
+	    ends->server->client, ends->from_pool, ends->from_name, ends->to->client, &copy,
+	    &problem);
 	progress_end(&progress);
 	return result < 0 ? error_from_sdk(err, problem) : 0;
 }

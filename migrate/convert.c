@@ -285,9 +285,9 @@ static const struct {
 
 static int begin(Migration *m, Error **err)
 {
-	json_t *details = json_pack("{s:s, s:s, s:s, s:b, s:b}", "source", m->source.directory,
-	    "target", m->target.directory, "version", INCUS_VERSION, "target-existed",
-	    m->target.exists, "lxd-running", m->source.running);
+	json_t *details = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "work", m->work, "source",
+	    m->source.directory, "target", m->target.directory, "version", INCUS_VERSION,
+	    "target-existed", m->target.exists, "lxd-running", m->source.running);
 	return journal_note(m->journal, "begin", details, err);
 }
 

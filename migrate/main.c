@@ -143,9 +143,16 @@ static int migrate(Migration *m, Error **err)
 {
 	if (open_log(m, err) < 0)
 		return -1;
-	if (convert_run(m, err) < 0 || convert_start(m, err) < 0)
+	if (convert_run(m, err) < 0)
 		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
-	if (keep_report(m, err) < 0 || offer_removal(m, err) < 0)
+	/* What was proven is worth knowing, also where the end is not good. */
+	int started = convert_start(m, err);
+	if (keep_report(m, started == 0 ? err : NULL) < 0)
+		return -1;
+	if (started < 0)
+		return error_prefix(err,
+		    "Everything is moved, Incus is left as it is now (lxd-to-incus --rollback goes back)");
+	if (offer_removal(m, err) < 0)
 		return -1;
 	if (m->target.systemd || m->target.was_running)
 		return 0;

@@ -58,7 +58,7 @@ static char *hash_lines(GPtrArray *lines)
 	return g_strdup(g_checksum_get_string(sum));
 }
 
-/* Both sides have the same rows; ours may have more where features were added. */
+/* Both sides have the same rows; ours may have more where repairs added some. */
 static int compare_lines(TableCopy *copy, OwnLines *own, GPtrArray *theirs, Error **err)
 {
 	for (guint at = 0; at < copy->cells->len; at += copy->width) {
@@ -72,7 +72,9 @@ static int compare_lines(TableCopy *copy, OwnLines *own, GPtrArray *theirs, Erro
 			    "A row of table \"%s\" is not there (id %s)", copy->table->name,
 			    cells[0] ? cells[0] : "?");
 	}
-	gboolean grows = strcmp(copy->table->name, "projects_config") == 0;
+	/* Features that projects always had, names that pools always had. */
+	gboolean grows = strcmp(copy->table->name, "projects_config") == 0 ||
+	    strcmp(copy->table->name, "storage_pools_config") == 0;
 	guint ours = g_hash_table_size(own->lines);
 	if (ours < theirs->len || (ours > theirs->len && !grows))
 		return error_set(err, ERROR_INTERNAL, "Table \"%s\" has %u rows where LXD has %u",

@@ -299,6 +299,12 @@ static const struct {
 	    "INSERT OR IGNORE INTO projects_config (project_id, key, value)"
 	    " SELECT project_id, 'features.networks.zones', 'true' FROM projects_config"
 	    " WHERE key = 'features.networks' AND value = 'true'" },
+	/* A thin pool whose name no row has is called as LXD calls them. */
+	{ 0,
+	    "INSERT INTO storage_pools_config (storage_pool_id, node_id, key, value)"
+	    " SELECT p.id, 1, 'lvm.thinpool_name', 'LXDThinPool' FROM storage_pools p WHERE p.driver = 'lvm'"
+	    " AND NOT EXISTS (SELECT 1 FROM storage_pools_config c WHERE c.storage_pool_id = p.id"
+	    " AND (c.key = 'lvm.thinpool_name' OR (c.key = 'lvm.use_thinpool' AND c.value = 'false')))" },
 	/* Volumes and their snapshots share one space of ids, counted with the volumes. */
 	{ 0,
 	    "UPDATE sqlite_sequence SET seq = max(seq, (SELECT coalesce(max(id), 0)"

@@ -60,6 +60,13 @@ static int undo_client(const Target *target, const json_t *line, Error **err)
 	return clients_undo(line, err);
 }
 
+/* A run that was killed left its copy of LXD's database. */
+static int undo_begin(const Target *target, const json_t *line, Error **err)
+{
+	const char *work = json_string_value(json_object_get(line, "work"));
+	return work ? file_remove_all(AT_FDCWD, work, err) : 0;
+}
+
 static int undo_purge(const Target *target, const json_t *line, Error **err)
 {
 	return error_set(err, ERROR_UNSUPPORTED, "LXD was removed: there is nothing to go back to");
@@ -74,7 +81,7 @@ static const struct {
 	const char *action;
 	int (*undo)(const Target *target, const json_t *line, Error **err);
 } ways_back[] = {
-	{ "begin", undo_nothing },
+	{ "begin", undo_begin },
 	{ "stop-lxd", undo_stop_lxd },
 	{ "stop-incus", undo_stop_incus },
 	{ "sweep", undo_sweep },

@@ -119,8 +119,8 @@ static int read_source(Copy *copy, Subject *subject, incus_error **err)
 	return 0;
 }
 
-int incus_copy_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
-    const incus_volume_copy *options, incus_error **err)
+int incus_copy_storage_pool_volume(incus_client *from, const char *pool, const char *name,
+    incus_client *to, const incus_volume_copy *options, incus_error **err)
 {
 	static const incus_volume_copy plain = { 0 };
 	g_autofree char *own = g_strdup(name);
@@ -150,8 +150,8 @@ int incus_copy_volume(incus_client *from, const char *pool, const char *name, in
 	return result;
 }
 
-int incus_migrate_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
-    const incus_volume_copy *options, incus_error **err)
+int incus_migrate_storage_pool_volume(incus_client *from, const char *pool, const char *name,
+    incus_client *to, const incus_volume_copy *options, incus_error **err)
 {
 	void *reply;
 	Pb__DeleteStoragePoolVolumeRequest in = PB__DELETE_STORAGE_POOL_VOLUME_REQUEST__INIT;
@@ -160,7 +160,7 @@ int incus_migrate_volume(incus_client *from, const char *pool, const char *name,
 	in.pool = (char *)pool;
 	in.type = (char *)"custom";
 	in.name = (char *)name;
-	if (incus_copy_volume(from, pool, name, to, options, err) < 0 ||
+	if (incus_copy_storage_pool_volume(from, pool, name, to, options, err) < 0 ||
 	    incus_call_unary(from, incus_method("DeleteStoragePoolVolume"), &in, &reply, err) < 0)
 		return -1;
 	incus_message_free(reply);

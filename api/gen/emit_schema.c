@@ -134,7 +134,7 @@ static void emit_agent(Gen *gen)
 	gen_output(gen, "incus/v1/agent_schema.c", source);
 }
 
-/* Sources, comments and the agent's services stay out: the set is for reflection, and kept small. */
+/* Sources, comments and the agent's services stay out: the set is for reflection, and small. */
 static GString *descriptor_set(const Gen *gen)
 {
 	Google__Protobuf__FileDescriptorSet set = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_SET__INIT;

@@ -5,7 +5,8 @@
  * statically, it needs no library, no configuration and no service of the guest.
  *
  * Two processes: this one has gRPC's threads; the helper, started before them, has one and forks
- * what is to run (commands) or to be confined to a child (files), as incus-spawner does on the host.
+ * what is to run (commands) or to be confined to a child (files), as incus-spawner does on the
+ * host.
  */
 #include "server/helper/process.h"
 #include "server/helper/session.h"

@@ -60,8 +60,7 @@ static int serve_method(GrpcCall *call, const Method *method, grpc_slice *ret_re
 		return -1;
 	if (method->stream)
 		return method->stream(&call->rq, in, &call->stream, err);
-	ProtobufCMessage *out =
-	    arena_alloc(call->arena, method->schema->output->sizeof_message);
+	ProtobufCMessage *out = arena_alloc(call->arena, method->schema->output->sizeof_message);
 	protobuf_c_message_init(method->schema->output, out);
 	if (method->unary(&call->rq, in, out, err) < 0)
 		return -1;
@@ -76,7 +75,7 @@ static gpointer serve(gpointer data)
 	grpc_slice reply = grpc_empty_slice();
 	call->arena = arena_new();
 	call->stream.arena = call->arena;
-	call->rq = (Request){.arena = call->arena, .door = call, .deadline_us = G_MAXINT64};
+	call->rq = (Request){ .arena = call->arena, .door = call, .deadline_us = G_MAXINT64 };
 	grpc_call_watch(call);
 	const Method *method = find_method(call->details.method);
 	int result = -1;
@@ -96,8 +95,8 @@ static gpointer serve(gpointer data)
 static gpointer accept_calls(gpointer data)
 {
 	for (;;) {
-		grpc_event event =
-		    grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+		grpc_event event = grpc_completion_queue_next(
+		    queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 		if (event.type != GRPC_OP_COMPLETE)
 			return NULL;
 		arm();
@@ -116,7 +115,7 @@ static void log_nothing(gpr_log_func_args *args)
 
 static grpc_arg integer(const char *key, int value)
 {
-	return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+	return (grpc_arg){ .type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value };
 }
 
 int door_start(Error **err)
@@ -127,7 +126,7 @@ int door_start(Error **err)
 		integer("grpc.http2.lookahead_bytes", 1 << 20),
 		integer("grpc.max_concurrent_streams", CALLS_MAX),
 	};
-	grpc_channel_args args = {G_N_ELEMENTS(list), list};
+	grpc_channel_args args = { G_N_ELEMENTS(list), list };
 	if (!getenv("GRPC_VERBOSITY"))
 		gpr_set_log_function(log_nothing);
 	grpc_init();

@@ -61,9 +61,9 @@ static int send_output(void *data, int which, const uint8_t *bytes, size_t lengt
 {
 	Running *running = data;
 	Pb__ExecInstanceOutput message = PB__EXEC_INSTANCE_OUTPUT__INIT;
-	ProtobufCBinaryData binary = {length, (uint8_t *)bytes};
-	message.message_case = which == 1 ? PB__EXEC_INSTANCE_OUTPUT__MESSAGE_OUTPUT
-					  : PB__EXEC_INSTANCE_OUTPUT__MESSAGE_ERROR;
+	ProtobufCBinaryData binary = { length, (uint8_t *)bytes };
+	message.message_case = which == 1 ? PB__EXEC_INSTANCE_OUTPUT__MESSAGE_OUTPUT :
+					    PB__EXEC_INSTANCE_OUTPUT__MESSAGE_ERROR;
 	if (which == 1)
 		message.output = binary;
 	else
@@ -125,7 +125,8 @@ static int attend(Running *running, Error **err)
 	int result = send_started(running, &failure);
 	if (result < 0)
 		exec_signal(&running->process, SIGKILL);
-	if (exec_pump(&running->process, send_output, running, &code, failure ? NULL : &failure) < 0)
+	if (exec_pump(&running->process, send_output, running, &code, failure ? NULL : &failure) <
+	    0)
 		result = -1;
 	g_atomic_int_set(&running->ended, 1);
 	if (write(running->stop_fd, &one, sizeof(one)) < 0)
@@ -148,21 +149,22 @@ static int start(Running *running, const Pb__InstanceExecPost *post, Error **err
 		return error_set(err, ERROR_INVALID, "No command was given, or a too long one");
 	g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
 	for (size_t i = 0; i < post->n_environment; i++)
-		g_ptr_array_add(lines, g_strdup_printf("%s=%s", post->environment[i]->key,
-					   post->environment[i]->value));
+		g_ptr_array_add(lines,
+		    g_strdup_printf(
+			"%s=%s", post->environment[i]->key, post->environment[i]->value));
 	g_ptr_array_add(lines, NULL);
-	ProcessSpec spec = {.name = "",
-	    .lxcpath = "",
-	    .cgroup = "",
-	    .cwd = post->cwd,
-	    .command = post->command,
-	    .n_command = post->n_command,
-	    .environment = (char *const *)lines->pdata,
-	    .user = post->user,
-	    .group = post->group,
-	    .interactive = post->interactive,
-	    .width = post->width,
-	    .height = post->height};
+	ProcessSpec spec = { .name = "",
+		.lxcpath = "",
+		.cgroup = "",
+		.cwd = post->cwd,
+		.command = post->command,
+		.n_command = post->n_command,
+		.environment = (char *const *)lines->pdata,
+		.user = post->user,
+		.group = post->group,
+		.interactive = post->interactive,
+		.width = post->width,
+		.height = post->height };
 	return process_start(agent_spawner(), &spec, NULL, &running->process, err);
 }
 
@@ -170,10 +172,10 @@ int agent_exec(Request *rq, const Pb__AgentExecInput *in, Stream *stream, Error 
 {
 	if (in->message_case != PB__AGENT_EXEC_INPUT__MESSAGE_COMMAND)
 		return error_set(err, ERROR_INVALID, "The first message must say what to run");
-	Running running = {.id = in->command->id,
-	    .stream = stream,
-	    .process = EXEC_PROCESS_INIT,
-	    .stop_fd = eventfd(0, EFD_CLOEXEC)};
+	Running running = { .id = in->command->id,
+		.stream = stream,
+		.process = EXEC_PROCESS_INIT,
+		.stop_fd = eventfd(0, EFD_CLOEXEC) };
 	int result = start(&running, in->command->exec, err);
 	if (result == 0 && (result = add(&running, err)) < 0)
 		exec_signal(&running.process, SIGKILL);

@@ -13,7 +13,7 @@ enum { CHUNK = 256 * 1024, NAMES = 256 };
 static int open_session(int sftp, int *ret_socket, Error **err)
 {
 	Packet *rq = packet_new(SPAWN_FILES);
-	SpawnerCall call = {.timeout_ms = FILE_PATIENCE_MS, .ret_socket = ret_socket};
+	SpawnerCall call = { .timeout_ms = FILE_PATIENCE_MS, .ret_socket = ret_socket };
 	if (sftp >= 0) {
 		rq->n[2] = 1;
 		packet_add_fd(rq, sftp);
@@ -42,8 +42,7 @@ static void fill(const FileAttributes *a, Pb__AgentFile *out)
 	out->modified_ns = (uint32_t)a->modified_ns;
 }
 
-int agent_stat_file(
-    Request *rq, const Pb__AgentFileRequest *in, Pb__AgentFile *out, Error **err)
+int agent_stat_file(Request *rq, const Pb__AgentFileRequest *in, Pb__AgentFile *out, Error **err)
 {
 	g_autoptr(FileSession) session = NULL;
 	g_autofree char *target = NULL;
@@ -83,7 +82,7 @@ int agent_read_file(Request *rq, const Pb__AgentFileRequest *in, Stream *stream,
 		if (n < 0)
 			return error_errno(
 			    err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", in->path);
-		message.data = (ProtobufCBinaryData){(size_t)n, buffer};
+		message.data = (ProtobufCBinaryData){ (size_t)n, buffer };
 		if ((n > 0 || message.file) && stream_send(stream, &message, err) < 0)
 			return -1;
 		message.file = NULL;
@@ -94,7 +93,8 @@ int agent_read_file(Request *rq, const Pb__AgentFileRequest *in, Stream *stream,
 
 static FileOwner owner_of(const Pb__AgentFileOwner *owner)
 {
-	return owner ? (FileOwner){owner->uid, owner->gid, owner->mode} : (FileOwner){-1, -1, -1};
+	return owner ? (FileOwner){ owner->uid, owner->gid, owner->mode } :
+		       (FileOwner){ -1, -1, -1 };
 }
 
 /* The rest of the file, up to the host's half-close. */
@@ -144,8 +144,8 @@ int agent_list_files(Request *rq, const Pb__AgentFileRequest *in, Stream *stream
 		message.names = list;
 		for (; at < names->len && message.n_names < NAMES; at++) {
 			char *name = names->pdata[at];
-			list[message.n_names++] =
-			    (ProtobufCBinaryData){strlen(name), (uint8_t *)name};
+			list[message.n_names++] = (ProtobufCBinaryData){ strlen(name),
+				(uint8_t *)name };
 		}
 		if (stream_send(stream, &message, err) < 0)
 			return -1;
@@ -186,7 +186,7 @@ static gpointer send_replies(gpointer data)
 	Pb__AgentBytes message = PB__AGENT_BYTES__INIT;
 	ssize_t n;
 	while ((n = read(relay->socket, buffer, CHUNK)) > 0 || (n < 0 && errno == EINTR)) {
-		message.data = (ProtobufCBinaryData){(size_t)MAX(n, 0), buffer};
+		message.data = (ProtobufCBinaryData){ (size_t)MAX(n, 0), buffer };
 		if (n > 0 && stream_send(relay->stream, &message, NULL) < 0)
 			break;
 	}
@@ -206,7 +206,7 @@ int agent_connect_sftp(Request *rq, const Pb__AgentBytes *in, Stream *stream, Er
 	if (result < 0)
 		return -1;
 	close(session);
-	Relay relay = {.stream = stream, .socket = socket};
+	Relay relay = { .stream = stream, .socket = socket };
 	GThread *thread = g_thread_new("sftp", send_replies, &relay);
 	const void *message = in;
 	int got = 1;

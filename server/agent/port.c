@@ -93,9 +93,9 @@ static int seek_host(LinkPair *link, int watch, Error **err)
 {
 	const uint8_t *data;
 	size_t length;
-	link->reader = (LinkReader){0};
-	while (link_read(&link->reader, &link->unread, &link->n_unread, &data, &length) !=
-	    LINK_SYNCED)
+	link->reader = (LinkReader){ 0 };
+	while (
+	    link_read(&link->reader, &link->unread, &link->n_unread, &data, &length) != LINK_SYNCED)
 		if (!link->n_unread && read_more(link, watch, err) < 0)
 			return -1;
 	return 0;
@@ -106,7 +106,7 @@ static void write_all(int port, const uint8_t *bytes, size_t length)
 	while (length > 0) {
 		ssize_t n = write(port, bytes, length);
 		if (n < 0 && errno == EAGAIN) {
-			struct pollfd p = {.fd = port, .events = POLLOUT};
+			struct pollfd p = { .fd = port, .events = POLLOUT };
 			if (poll(&p, 1, -1) < 0 || (p.revents & (POLLHUP | POLLERR)))
 				return;
 			continue;
@@ -140,14 +140,14 @@ int port_run(int port, Error **err)
 	static const uint8_t zeros[LINK_ZEROS];
 	g_autofree LinkPair *link = g_new0(LinkPair, 1);
 	autofd int watch = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
+	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
 	link->port = port;
 	link->stop_fd = -1;
 	fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_NONBLOCK);
 	if (watch < 0 || epoll_ctl(watch, EPOLL_CTL_ADD, port, &event) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot watch the channel");
 	/* A host that spoke with an agent before this one has to begin again. */
-	struct pollfd p = {.fd = port, .events = POLLOUT};
+	struct pollfd p = { .fd = port, .events = POLLOUT };
 	if (poll(&p, 1, 0) == 1 && !(p.revents & POLLHUP))
 		write_all(port, zeros, sizeof(zeros));
 	for (;;) {

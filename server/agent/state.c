@@ -44,7 +44,8 @@ static void read_memory(Pb__InstanceStateMemory *out)
 	g_autofree char *text = figures_read("/proc/meminfo");
 	int64_t total = figures_memory(text, "MemTotal"),
 		available = figures_memory(text, "MemAvailable"),
-		swap = figures_memory(text, "SwapTotal"), swap_free = figures_memory(text, "SwapFree");
+		swap = figures_memory(text, "SwapTotal"),
+		swap_free = figures_memory(text, "SwapFree");
 	out->total = MAX(0, total);
 	out->usage = MAX(0, total - MAX(0, available));
 	out->swap_usage = MAX(0, swap - MAX(0, swap_free));

@@ -20,7 +20,8 @@ enum {
 
 static void set_host_name(const char *name)
 {
-	static const char *const unset[] = {"", "(none)", "localhost", "localhost.localdomain", NULL};
+	static const char *const unset[] = { "", "(none)", "localhost", "localhost.localdomain",
+		NULL };
 	struct utsname u;
 	if (*name && uname(&u) == 0 && g_strv_contains(unset, u.nodename) &&
 	    sethostname(name, strlen(name)) < 0)
@@ -33,7 +34,7 @@ static void set_clock(int64_t time)
 	if (time <= 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
 		return;
 	int64_t off = time - (now.tv_sec * 1000000000LL + now.tv_nsec);
-	struct timespec wanted = {time / 1000000000LL, time % 1000000000LL};
+	struct timespec wanted = { time / 1000000000LL, time % 1000000000LL };
 	if (llabs(off) > CLOCK_SLACK_NS && clock_settime(CLOCK_REALTIME, &wanted) < 0)
 		g_debug("Cannot set the clock");
 }
@@ -59,7 +60,8 @@ static void describe_system(Arena *arena, Pb__AgentHelloReply *out)
 {
 	g_autofree char *text = NULL;
 	if (file_read(AT_FDCWD, "/etc/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) < 0 &&
-	    file_read(AT_FDCWD, "/usr/lib/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) < 0)
+	    file_read(AT_FDCWD, "/usr/lib/os-release", FILE_LINKS_NONE, 65536, &text, NULL, NULL) <
+		0)
 		return;
 	if (!g_utf8_validate(text, -1, NULL))
 		return;
@@ -68,8 +70,7 @@ static void describe_system(Arena *arena, Pb__AgentHelloReply *out)
 	out->os_name = release_value(text, "PRETTY_NAME", arena);
 }
 
-int agent_hello(
-    Request *rq, const Pb__AgentHelloRequest *in, Pb__AgentHelloReply *out, Error **err)
+int agent_hello(Request *rq, const Pb__AgentHelloRequest *in, Pb__AgentHelloReply *out, Error **err)
 {
 	struct utsname u;
 	set_host_name(in->host_name);
@@ -132,7 +133,7 @@ static gpointer tell_all(gpointer done)
 /* A host that does not take it must not hold up the guest's shutdown. */
 void watch_shutdown(void)
 {
-	struct pollfd done = {.fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN};
+	struct pollfd done = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
 	g_thread_unref(g_thread_new("farewell", tell_all, GINT_TO_POINTER(done.fd)));
 	poll(&done, 1, FAREWELL_MS);
 }

@@ -32,7 +32,7 @@ static Lent *lent_new(Instance *instance)
 {
 	Lent *lent = g_new0(Lent, 1);
 	lent->instance = instance_ref(instance);
-	lent->console = (Console){-1, -1};
+	lent->console = (Console){-1, -1, -1};
 	lent->stop_fd = eventfd(0, EFD_CLOEXEC);
 	g_mutex_init(&lent->lock);
 	g_cond_init(&lent->changed);

@@ -69,21 +69,60 @@ static int send_symlink(
 	return stream_send(stream, head, err);
 }
 
+static void describe_file(
+    Request *rq, const char *path, const FileAttributes *a, Pb__InstanceFile *head)
+{
+	g_autofree char *name = g_path_get_basename(path);
+	fill_attributes(rq, a, head);
+	head->type = (char *)"file";
+	head->content_type = (char *)"application/octet-stream";
+	if (!strpbrk(name, "\"\\\r\n"))
+		head->content_disposition = arena_printf(rq->arena, "inline;filename=\"%s\"", name);
+}
+
+/* The bytes that the file had when it was opened, as they come from its machine. */
+static int send_remote(Request *rq, FileSession *session, const char *path, Pb__InstanceFile *head,
+    Stream *stream, Error **err)
+{
+	g_autoptr(FileTransfer) transfer = NULL;
+	FileAttributes a;
+	const uint8_t *data;
+	size_t length;
+	if (file_read_begin(session, path, &a, &transfer, err) < 0)
+		return -1;
+	describe_file(rq, path, &a, head);
+	stream_set_length(stream, (uint64_t)a.size);
+	if (stream_send(stream, head, err) < 0)
+		return -1;
+	for (int64_t left = a.size; left > 0; left -= (int64_t)length) {
+		Pb__InstanceFile part = PB__INSTANCE_FILE__INIT;
+		if (file_read_next(transfer, &data, &length, err) < 0)
+			return -1;
+		if (length == 0)
+			return error_set(
+			    err, ERROR_INTERNAL, "File became shorter while it was sent");
+		length = MIN(length, (size_t)left);
+		part.data = (ProtobufCBinaryData){length, (uint8_t *)data};
+		if (stream_send(stream, &part, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int send_file(Request *rq, FileSession *session, const char *path,
     const Pb__LocalFile *local, Pb__InstanceFile *head, Stream *stream, Error **err)
 {
 	autofd int fd = -1, to = -1;
 	FileAttributes a;
+	if (file_session_remote(session))
+		return local ? error_set(err, ERROR_UNSUPPORTED,
+				   "A file of a virtual machine must be sent")
+			     : send_remote(rq, session, path, head, stream, err);
 	if (local && local_file_take(rq, local, &to, err) < 0)
 		return -1;
 	if (file_open(session, path, O_RDONLY | O_NONBLOCK, NULL, &fd, &a, NULL, err) < 0)
 		return -1;
-	g_autofree char *name = g_path_get_basename(path);
-	fill_attributes(rq, &a, head);
-	head->type = (char *)"file";
-	head->content_type = (char *)"application/octet-stream";
-	if (!strpbrk(name, "\"\\\r\n"))
-		head->content_disposition = arena_printf(rq->arena, "inline;filename=\"%s\"", name);
+	describe_file(rq, path, &a, head);
 	if (local)
 		return local_file_copy(rq, fd, to, err) < 0 ? -1 : stream_send(stream, head, err);
 	stream_set_length(stream, (uint64_t)a.size);
@@ -145,6 +184,23 @@ static int read_owner(const Pb__CreateInstanceFileRequest *in, FileOwner *ret, E
 	return read_number(in->mode, "mode", TRUE, mode, &ret->mode, err);
 }
 
+/* All that the client sends, into a file of another machine. */
+static int write_remote(FileSession *session, const char *path, gboolean append,
+    const FileOwner *owner, Stream *stream, Error **err)
+{
+	g_autoptr(FileTransfer) transfer = NULL;
+	const void *message;
+	int got;
+	if (file_write_begin(session, path, append, owner, &transfer, err) < 0)
+		return -1;
+	while ((got = stream_recv(stream, -1, &message, err)) == 1) {
+		const Pb__CreateInstanceFileRequest *part = message;
+		if (file_write_next(transfer, part->data.data, part->data.len, err) < 0)
+			return -1;
+	}
+	return got < 0 ? -1 : file_write_end(transfer, err);
+}
+
 static int write_file(Request *rq, FileSession *session, const char *path, const FileOwner *owner,
     const Pb__CreateInstanceFileRequest *in, Stream *stream, Error **err)
 {
@@ -159,6 +215,12 @@ static int write_file(Request *rq, FileSession *session, const char *path, const
 		return error_set(err, ERROR_INVALID, "Bad file write mode: %s", in->write);
 	if (in->local_file && (flags & O_APPEND))
 		return error_set(err, ERROR_UNSUPPORTED, "What is appended must be sent");
+	if (in->local_file && file_session_remote(session))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "A file for a virtual machine must be sent");
+	if (file_session_remote(session))
+		return write_remote(
+		    session, path, (flags & O_APPEND) != 0, owner, stream, err);
 	if ((in->local_file && local_file_take(rq, in->local_file, &from, err) < 0) ||
 	    file_open(session, path, flags, owner, &fd, NULL, NULL, err) < 0)
 		return -1;

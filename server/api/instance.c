@@ -149,7 +149,7 @@ typedef struct Work {
 	Config *config;
 	Devices *devices;
 	char **profiles;
-	gboolean ephemeral, force, instance_only;
+	gboolean ephemeral, force, stateful, instance_only;
 	int ephemeral_change, timeout_s;
 } Work;
 
@@ -216,7 +216,8 @@ static int check_etag(Request *rq, Instance *instance, Error **err)
 static int run_restore(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	return instance_snapshot_restore(work->instance, work->name, operation_caller(op), err);
+	return instance_snapshot_restore(
+	    work->instance, work->name, work->stateful, operation_caller(op), err);
 }
 
 /* Takes `work`. "NAME" or "INSTANCE/NAME". */
@@ -227,9 +228,7 @@ static int restore_snapshot(
 	g_autoptr(InstanceSnapshot) snapshot = NULL;
 	const char *slash = strrchr(in->instance->restore, '/');
 	work->name = g_strdup(slash ? slash + 1 : in->instance->restore);
-	if (in->instance->stateful)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Stateful restores are not available in this version: leave \"stateful\" out");
+	work->stateful = in->instance->stateful;
 	if (instance_snapshot_find(work->instance, work->name, &snapshot, err) < 0)
 		return -1;
 	return start_operation(
@@ -409,7 +408,10 @@ static const char *const action_descriptions[] = {"Starting instance", "Stopping
 static int act(Instance *instance, const Work *work, const Caller *caller, Error **err)
 {
 	if (g_str_equal(work->action, "start"))
-		return instance_start(instance, caller, err);
+		return instance_start(
+		    instance, work->stateful ? START_STATE : START_NOTHING, caller, err);
+	if (work->stateful && g_str_equal(work->action, "stop"))
+		return instance_save(instance, caller, err);
 	if (g_str_equal(work->action, "stop"))
 		return instance_stop(instance, work->timeout_s, work->force, caller, err);
 	if (g_str_equal(work->action, "restart"))
@@ -429,9 +431,7 @@ static int fill_action(const Pb__InstanceStatePut *state, Work *work, Error **er
 	if (!state || !g_strv_contains(actions, state->action))
 		return error_set(
 		    err, ERROR_INVALID, "Unknown action \"%s\"", state ? state->action : "");
-	if (state->stateful)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Stateful stop and start are not available in this version");
+	work->stateful = state->stateful;
 	work->action = g_strdup(state->action);
 	work->timeout_s = (int)CLAMP(state->timeout, -1, G_MAXINT);
 	work->force = state->force;

@@ -4,6 +4,7 @@
 #include "server/api/extensions.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
+#include "server/instance/criu.h"
 #include "server/key/key.h"
 #include "server/key/server.h"
 #include "server/operation/schedule.h"
@@ -151,6 +152,8 @@ static Pb__ServerEnvironment *environment(Request *rq)
 	env->certificate_fingerprint = arena_strdup(
 	    rq->arena, daemon->server_cert_fingerprint ? daemon->server_cert_fingerprint : "");
 	fill_drivers(rq, env);
+	g_autofree char *criu = criu_describe(daemon);
+	env->criu = arena_strdup(rq->arena, criu);
 	env->firewall = constant("nftables");
 	env->kernel = constant(host->kernel);
 	env->kernel_architecture = constant(host->architecture);

@@ -70,7 +70,7 @@ int api_get_instance_snapshot(
 typedef struct Work {
 	Instance *instance;
 	char *name, *new_name;
-	gboolean expires_given;
+	gboolean expires_given, stateful;
 	Moment expires;
 } Work;
 
@@ -116,7 +116,10 @@ static int run_create(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	InstanceSnapshotSpec spec = {
-		.name = work->name, .expires_given = work->expires_given, .expires = work->expires
+		.name = work->name,
+		.expires_given = work->expires_given,
+		.expires = work->expires,
+		.stateful = work->stateful
 	};
 	return instance_snapshot_create(work->instance, &spec, operation_caller(op), err);
 }
@@ -135,9 +138,6 @@ int api_create_instance_snapshot(
 	g_autoptr(InstanceSnapshot) taken = NULL;
 	if (!in->snapshot)
 		return error_set(err, ERROR_INVALID, "No snapshot was described");
-	if (in->snapshot->stateful)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Stateful snapshots are not available in this version: leave \"stateful\" out");
 	if (instance_get(rq->daemon, rq->project, in->instance, &work->instance, err) < 0 ||
 	    project_allow_snapshot(rq->daemon, rq->project, err) < 0)
 		return -1;
@@ -151,6 +151,7 @@ int api_create_instance_snapshot(
 	}
 	if (instance_snapshot_find(work->instance, work->name, &taken, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", work->name);
+	work->stateful = in->snapshot->stateful;
 	work->expires_given = expiry_given(rq, in);
 	work->expires = moment_from_message(in->snapshot->expires_at);
 	return start(rq, "Snapshotting instance", g_steal_pointer(&work), run_create, out, err);

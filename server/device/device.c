@@ -162,7 +162,9 @@ static int rank_of(const Config *config)
 		return 100000;
 	int depth = 0;
 	const char *path = config_get(config, "path");
-	for (const char *at = path ? path : ""; *at; at++)
+	if (!path) /* a virtual machine's: after its root disk */
+		return 1000;
+	for (const char *at = path; *at; at++)
 		depth += at[0] == '/' && at[1] && at[1] != '/';
 	return depth;
 }

@@ -11,6 +11,10 @@ foreach(program ${PROGRAMS})
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
   endif()
 endforeach()
+# What a virtual machine's config drive carries: the agent, and how a guest's init starts it.
+install(TARGETS incus-agent RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/server/agent/dist/ DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus/agent
+  USE_SOURCE_PERMISSIONS)
 install(CODE "
   file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
   file(CREATE_LINK ../${CMAKE_INSTALL_LIBEXECDIR}/incus/incusd
@@ -31,6 +35,8 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
 install(FILES ${CMAKE_BINARY_DIR}/api/openapi.json DESTINATION ${SHARE}/incus/api)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/api/reference DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${DIST}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# `install-criu /usr/libexec/incus/criu` puts CRIU where the daemon looks for it.
+install(PROGRAMS ${DIST}/install-criu DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/incus)
 
 # Manual pages and completions come from the command table of the program just built, the daemon's page
 # from its help.

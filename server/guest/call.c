@@ -17,9 +17,9 @@ char *guest_text(const char *text)
 /* A guest may say that a file is missing, but not that the caller of incusd is nobody. */
 static ErrorKind kind_of(const incus_error *error)
 {
-	static const ErrorKind allowed[] = {ERROR_INVALID, ERROR_FORBIDDEN, ERROR_NOT_FOUND,
-	    ERROR_EXISTS, ERROR_BUSY, ERROR_TOO_LARGE, ERROR_UNSUPPORTED, ERROR_CANCELLED,
-	    ERROR_TIMEOUT};
+	static const ErrorKind allowed[] = { ERROR_INVALID, ERROR_FORBIDDEN, ERROR_NOT_FOUND,
+		ERROR_EXISTS, ERROR_BUSY, ERROR_TOO_LARGE, ERROR_UNSUPPORTED, ERROR_CANCELLED,
+		ERROR_TIMEOUT };
 	ErrorKind kind = error_kind_from_name(error->name);
 	for (gsize i = 0; i < G_N_ELEMENTS(allowed); i++)
 		if (kind == allowed[i])

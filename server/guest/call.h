@@ -35,7 +35,8 @@ int guest_link_patience(GuestLink *link, Error **err);
 /* While a call runs that the guest is to answer. */
 void guest_busy(GuestLink *link, gboolean busy);
 /* *ret: incus_message_free(); NULL when only success is of interest. */
-int guest_call(GuestLink *link, int method, const void *in, int timeout_ms, void **ret, Error **err);
+int guest_call(
+    GuestLink *link, int method, const void *in, int timeout_ms, void **ret, Error **err);
 /* Takes an error of the SDK: its kind when it is one that a guest may give, its text as
  * guest_text() leaves it. */
 int guest_fail(incus_error *error, Error **err);

@@ -17,8 +17,8 @@
 #include <sys/socket.h>
 
 enum {
-	CONTROL_MS = 5000,     /* for a signal or a new size */
-	KILLED_MS = 10000,     /* from SIGKILL to the status */
+	CONTROL_MS = 5000, /* for a signal or a new size */
+	KILLED_MS = 10000, /* from SIGKILL to the status */
 	INPUT_CHUNK = 64 * 1024,
 };
 
@@ -38,7 +38,7 @@ typedef struct Command {
 static void command_destroy(ProcessRemote *remote)
 {
 	Command *c = (Command *)remote;
-	int fds[] = {c->input, c->output, c->error, c->status, c->stop_fd};
+	int fds[] = { c->input, c->output, c->error, c->status, c->stop_fd };
 	incus_stream_free(c->stream);
 	for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)
 		if (fds[i] >= 0)
@@ -166,7 +166,7 @@ static int send_input(Command *c, const uint8_t *bytes, size_t length)
 {
 	Pb__AgentExecInput in = PB__AGENT_EXEC_INPUT__INIT;
 	in.message_case = PB__AGENT_EXEC_INPUT__MESSAGE_INPUT;
-	in.input = (ProtobufCBinaryData){length, (uint8_t *)bytes};
+	in.input = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
 	if (length == 0) {
 		in.message_case = PB__AGENT_EXEC_INPUT__MESSAGE_INPUT_EOF;
 		in.input_eof = TRUE;
@@ -178,9 +178,9 @@ static int send_input(Command *c, const uint8_t *bytes, size_t length)
 static int wait_input(Command *c, gboolean open)
 {
 	struct pollfd polls[] = {
-		{.fd = open ? c->input : -1, .events = POLLIN},
-		{.fd = c->stop_fd, .events = POLLIN},
-		{.fd = c->status}, /* hangs up when the process is closed */
+		{ .fd = open ? c->input : -1, .events = POLLIN },
+		{ .fd = c->stop_fd, .events = POLLIN },
+		{ .fd = c->status }, /* hangs up when the process is closed */
 	};
 	while (poll(polls, 3, -1) < 0)
 		if (errno != EINTR)
@@ -249,8 +249,8 @@ static int open_stream(Command *c, const Pb__InstanceExecPost *post, char *const
 	command.exec = &exec;
 	in.message_case = PB__AGENT_EXEC_INPUT__MESSAGE_COMMAND;
 	in.command = &command;
-	if (incus_stream_open(c->link->client, &schema_agent_methods[AGENT_EXEC], &in, &c->stream,
-		&error) < 0 ||
+	if (incus_stream_open(
+		c->link->client, &schema_agent_methods[AGENT_EXEC], &in, &c->stream, &error) < 0 ||
 	    incus_stream_recv(c->stream, GUEST_CALL_MS, (void **)&first, &error) != 1)
 		return guest_fail(error, err);
 	gboolean started = first->message_case == PB__EXEC_INSTANCE_OUTPUT__MESSAGE_STARTED;
@@ -306,10 +306,10 @@ static int make_streams(
 static Command *command_new(GuestLink *link)
 {
 	Command *c = g_new0(Command, 1);
-	c->remote = (ProcessRemote){.refs = 1,
-	    .signal = command_signal,
-	    .resize = command_resize,
-	    .destroy = command_destroy};
+	c->remote = (ProcessRemote){ .refs = 1,
+		.signal = command_signal,
+		.resize = command_resize,
+		.destroy = command_destroy };
 	c->link = link;
 	c->input = c->output = c->error = c->status = -1;
 	c->stop_fd = eventfd(0, EFD_CLOEXEC);

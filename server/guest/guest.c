@@ -12,9 +12,9 @@
 #include <sys/un.h>
 
 enum {
-	STALE_MAX = 16 << 20,	   /* bytes of old connections before a guest's sync */
-	RETRY_MS = 100,		   /* at first; then twice as long each time ... */
-	RETRY_MAX_MS = 30000,	   /* ... up to this, for a guest that breaks connections */
+	STALE_MAX = 16 << 20,		  /* bytes of old connections before a guest's sync */
+	RETRY_MS = 100,			  /* at first; then twice as long each time ... */
+	RETRY_MAX_MS = 30000,		  /* ... up to this, for a guest that breaks connections */
 	LASTING_US = 10 * G_USEC_PER_SEC, /* a connection that did any good */
 	MESSAGE_MAX = 1 << 20,
 	METADATA_MAX = 8 << 10,
@@ -84,7 +84,7 @@ int guest_link(Guest *guest, GuestLink **ret_link, Error **err)
 
 static int connect_socket(const Guest *guest)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	if (strlen(guest->socket) >= sizeof(address.sun_path))
 		return -1;
 	memcpy(address.sun_path, guest->socket, strlen(guest->socket) + 1);
@@ -97,8 +97,8 @@ static int connect_socket(const Guest *guest)
 /* FALSE when the guest is being closed, or nothing came in time (-1: for ever). */
 static gboolean wait_for(Guest *guest, int fd, short events, int timeout_ms)
 {
-	struct pollfd polls[] = {
-	    {.fd = fd, .events = events}, {.fd = guest->stop_fd, .events = POLLIN}};
+	struct pollfd polls[] = { { .fd = fd, .events = events },
+		{ .fd = guest->stop_fd, .events = POLLIN } };
 	int ready;
 	do
 		ready = poll(polls, 2, timeout_ms);
@@ -143,7 +143,7 @@ static int hear_sync(Guest *guest, LinkPair *link, const uint8_t *number)
 			continue;
 		if (memcmp(link->reader.number, number, LINK_NUMBER) == 0)
 			return 0;
-		link->reader = (LinkReader){0};
+		link->reader = (LinkReader){ 0 };
 	}
 	return -1;
 }
@@ -171,7 +171,7 @@ static gpointer carry(gpointer data)
 
 static GuestLink *link_new(Guest *guest, int fd)
 {
-	static const ClientLimits limits = {.message = MESSAGE_MAX, .metadata = METADATA_MAX};
+	static const ClientLimits limits = { .message = MESSAGE_MAX, .metadata = METADATA_MAX };
 	GuestLink *link = g_new0(GuestLink, 1);
 	link->refs = 1;
 	link->guest = guest_ref(guest);
@@ -233,7 +233,8 @@ static void watch(GuestLink *link)
 	incus_stream *stream = NULL;
 	Pb__AgentNotice *notice;
 	Google__Protobuf__Empty in = GOOGLE__PROTOBUF__EMPTY__INIT;
-	if (incus_stream_open(link->client, &schema_agent_methods[AGENT_WATCH], &in, &stream, NULL) < 0)
+	if (incus_stream_open(
+		link->client, &schema_agent_methods[AGENT_WATCH], &in, &stream, NULL) < 0)
 		return;
 	while (incus_stream_recv(stream, -1, (void **)&notice, NULL) == 1) {
 		Guest *guest = link->guest;
@@ -270,8 +271,8 @@ static void serve(Guest *guest, LinkPair *link)
 	shutdown(pair[0], SHUT_RDWR); /* the carrier ends, if it has not */
 	LinkEnd end = (LinkEnd)GPOINTER_TO_INT(g_thread_join(thread));
 	close(pair[0]);
-	log_debug("Connection to the agent ended", "instance", guest->name, "why",
-	    link_end_text(end));
+	log_debug(
+	    "Connection to the agent ended", "instance", guest->name, "why", link_end_text(end));
 }
 
 /* --- one after the other --- */

@@ -20,8 +20,8 @@ typedef enum GuestEvent {
 } GuestEvent;
 
 typedef struct GuestSpec {
-	const char *name;      /* for the log, and as host name for a guest that has none */
-	const char *socket;    /* path of QEMU's socket of the channel; under 108 bytes */
+	const char *name;   /* for the log, and as host name for a guest that has none */
+	const char *socket; /* path of QEMU's socket of the channel; under 108 bytes */
 	/* On the guest's own thread, for which guest_close() waits: it takes no lock that is held
 	 * there. NULL: nobody. */
 	void (*changed)(void *data, GuestEvent event);

@@ -7,11 +7,11 @@
 enum { FRAME_DATA = 1, FRAME_PING = 2, FRAME_PONG = 3 };
 
 enum {
-	PING_AFTER_MS = 10000,	   /* nothing came while a call runs */
-	SILENT_AFTER_MS = 30000,   /* then the guest is given up */
-	IDLE_BYTES = 8 << 20,	   /* that a guest nobody asks may send (what was under way) ... */
-	IDLE_WINDOW_MS = 10000,	   /* ... in this time */
-	STALL_BYTES = 4 << 20,	   /* taken from a guest that takes nothing itself */
+	PING_AFTER_MS = 10000,	 /* nothing came while a call runs */
+	SILENT_AFTER_MS = 30000, /* then the guest is given up */
+	IDLE_BYTES = 8 << 20,	 /* that a guest nobody asks may send (what was under way) ... */
+	IDLE_WINDOW_MS = 10000,	 /* ... in this time */
+	STALL_BYTES = 4 << 20,	 /* taken from a guest that takes nothing itself */
 };
 
 /* The first byte stands nowhere else in it, so a mismatch begins again at most one byte back. */
@@ -77,8 +77,8 @@ static LinkEvent read_byte(LinkReader *reader, uint8_t byte)
 	}
 }
 
-LinkEvent link_read(LinkReader *reader, const uint8_t **in, size_t *length, const uint8_t **ret_data,
-    size_t *ret_length)
+LinkEvent link_read(LinkReader *reader, const uint8_t **in, size_t *length,
+    const uint8_t **ret_data, size_t *ret_length)
 {
 	while (*length > 0) {
 		if (reader->state == LINK_PAYS) {
@@ -133,7 +133,8 @@ const char *link_end_text(LinkEnd end)
 
 static void frame(Carrier *c, uint8_t type, size_t length)
 {
-	uint8_t head[LINK_HEADER] = {'I', 'A', 'F', type, (uint8_t)length, (uint8_t)(length >> 8)};
+	uint8_t head[LINK_HEADER] = { 'I', 'A', 'F', type, (uint8_t)length,
+		(uint8_t)(length >> 8) };
 	memcpy(c->out, head, sizeof(head));
 	c->out_at = 0;
 	c->out_end = sizeof(head) + length;
@@ -208,14 +209,15 @@ static int take_frames(Carrier *c)
 {
 	int end = -1;
 	while (hand_over(c, &end)) {
-		switch (link_read(c->reader, &c->link->unread, &c->link->n_unread, &c->data,
-			&c->n_data)) {
+		switch (link_read(
+		    c->reader, &c->link->unread, &c->link->n_unread, &c->data, &c->n_data)) {
 		case LINK_MORE:
 			return -1;
 		case LINK_PING:
 			c->pong_due = TRUE; /* one answer, however often it is asked */
 			break;
-		case LINK_BROKEN: case LINK_SYNCED:
+		case LINK_BROKEN:
+		case LINK_SYNCED:
 			return LINK_ENDED_BROKEN;
 		default:
 			break;
@@ -248,9 +250,10 @@ static int patience(Carrier *c)
 	if (!c->guard || g_atomic_int_get(&c->guard->busy) == 0 ||
 	    g_atomic_int_get(&c->guard->paused))
 		return -1;
-	gint64 until = c->pinged_us ? c->pinged_us + (gint64)SILENT_AFTER_MS * 1000
-				    : c->heard_us + (gint64)PING_AFTER_MS * 1000;
-	return (int)MAX(0, (until - g_get_monotonic_time() + 999) / 1000);
+	gint64 until = c->pinged_us ? c->pinged_us + (gint64)SILENT_AFTER_MS * 1000 :
+				      c->heard_us + (gint64)PING_AFTER_MS * 1000;
+	gint64 left = (until - g_get_monotonic_time() + 999) / 1000;
+	return (int)MAX(left, 0);
 }
 
 static int lost_patience(Carrier *c)
@@ -270,11 +273,13 @@ static int step(Carrier *c, int stop_fd)
 {
 	/* Answers to what a guest sends pile up in gRPC while it takes none. */
 	gboolean full = c->stall_bytes > STALL_BYTES;
-	gboolean holds = c->n_data > 0, sends = c->out_at < c->out_end || c->pong_due || c->ping_due;
+	gboolean holds = c->n_data > 0,
+		 sends = c->out_at < c->out_end || c->pong_due || c->ping_due;
 	struct pollfd polls[] = {
-		{.fd = c->port, .events = (short)((holds || full ? 0 : POLLIN) | (sends ? POLLOUT : 0))},
-		{.fd = c->plain, .events = (short)((holds ? POLLOUT : 0) | (sends ? 0 : POLLIN))},
-		{.fd = stop_fd, .events = POLLIN},
+		{ .fd = c->port,
+		    .events = (short)((holds || full ? 0 : POLLIN) | (sends ? POLLOUT : 0)) },
+		{ .fd = c->plain, .events = (short)((holds ? POLLOUT : 0) | (sends ? 0 : POLLIN)) },
+		{ .fd = stop_fd, .events = POLLIN },
 	};
 	int ready = poll(polls, 3, patience(c));
 	int end = ready == 0 ? lost_patience(c) : -1;

@@ -48,8 +48,8 @@ typedef struct LinkReader {
 
 /* A reader of zeros looks for a sync. Takes from (*in, *length), which it moves on, up to the next
  * event. */
-LinkEvent link_read(LinkReader *reader, const uint8_t **in, size_t *length, const uint8_t **ret_data,
-    size_t *ret_length);
+LinkEvent link_read(LinkReader *reader, const uint8_t **in, size_t *length,
+    const uint8_t **ret_data, size_t *ret_length);
 /* The 32 bytes of a sync. */
 void link_sync(uint8_t out[LINK_SYNC], const uint8_t number[LINK_NUMBER]);
 

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 
 enum {
-	STEP_MS = 60000,	/* for the guest to send or take the next part of a file */
-	NAMES_MAX = 1000000,	/* of a directory */
+	STEP_MS = 60000,     /* for the guest to send or take the next part of a file */
+	NAMES_MAX = 1000000, /* of a directory */
 	NAME_LENGTH_MAX = 255,
 	TARGET_MAX = 4096,
 };
@@ -17,12 +17,12 @@ enum {
 
 static void read_attributes(const Pb__AgentFile *file, FileAttributes *ret)
 {
-	*ret = (FileAttributes){.mode = (mode_t)(file->mode & (S_IFMT | 07777)),
-	    .uid = file->uid,
-	    .gid = file->gid,
-	    .size = MAX(0, file->size),
-	    .modified = file->modified,
-	    .modified_ns = MIN(file->modified_ns, 999999999)};
+	*ret = (FileAttributes){ .mode = (mode_t)(file->mode & (S_IFMT | 07777)),
+		.uid = file->uid,
+		.gid = file->gid,
+		.size = MAX(0, file->size),
+		.modified = file->modified,
+		.modified_ns = MIN(file->modified_ns, 999999999) };
 }
 
 static char *copy_bytes(const ProtobufCBinaryData *bytes, size_t max)
@@ -57,8 +57,8 @@ static Pb__AgentFileOwner owner_of(const FileOwner *owner)
 	return out;
 }
 
-static int change(GuestLink *link, Pb__AgentFileChange *in, const char *path,
-    const FileOwner *owner, Error **err)
+static int change(
+    GuestLink *link, Pb__AgentFileChange *in, const char *path, const FileOwner *owner, Error **err)
 {
 	Pb__AgentFileOwner its = owner_of(owner);
 	in->path = (char *)path;
@@ -139,8 +139,9 @@ static int take_name(const ProtobufCBinaryData *bytes, GPtrArray *names, Error *
 		return 0;
 	}
 	g_free(name);
-	return error_set(err, ERROR_INTERNAL, names->len < NAMES_MAX
-		? "The guest sent a bad file name" : "The directory has too many names");
+	return error_set(err, ERROR_INTERNAL,
+	    names->len < NAMES_MAX ? "The guest sent a bad file name" :
+				     "The directory has too many names");
 }
 
 static int list_files(void *link, const char *path, GPtrArray *names, Error **err)
@@ -242,7 +243,7 @@ static int write_next(void *transfer, const uint8_t *data, size_t length, Error 
 	while (length > 0) {
 		Pb__AgentFileWrite in = PB__AGENT_FILE_WRITE__INIT;
 		size_t n = MIN(length, GUEST_CHUNK);
-		in.data = (ProtobufCBinaryData){n, (uint8_t *)data};
+		in.data = (ProtobufCBinaryData){ n, (uint8_t *)data };
 		if (stream_send_within(t->stream, &in, STEP_MS, NULL) < 0)
 			return write_failed(t, err);
 		data += n;
@@ -304,7 +305,7 @@ static gpointer send_questions(gpointer data)
 	Pb__AgentBytes message = PB__AGENT_BYTES__INIT;
 	ssize_t n;
 	while ((n = read(relay->socket, buffer, GUEST_CHUNK)) > 0) {
-		message.data = (ProtobufCBinaryData){(size_t)n, buffer};
+		message.data = (ProtobufCBinaryData){ (size_t)n, buffer };
 		if (incus_stream_send(relay->transfer->stream, &message, NULL) < 0)
 			break;
 	}

@@ -53,7 +53,7 @@ static gboolean plain(const char *text, size_t max, const char *allowed)
 static Pb__InstanceStateNetworkAddress *copy_address(
     const Pb__InstanceStateNetworkAddress *in, Arena *arena)
 {
-	static const char *const scopes[] = {"global", "link", "local", "global", NULL};
+	static const char *const scopes[] = { "global", "link", "local", "global", NULL };
 	uint8_t bytes[16];
 	gboolean v4 = strcmp(in->family, "inet") == 0;
 	guint64 prefix;
@@ -90,9 +90,9 @@ static Pb__InstanceStateNetworkCounters *copy_counters(
 
 static Pb__InstanceStateNetwork *copy_network(const Pb__InstanceStateNetwork *in, Arena *arena)
 {
-	static const char *const states[] = {"up", "down", NULL};
-	static const char *const types[] = {
-	    "broadcast", "loopback", "point-to-point", "unknown", NULL};
+	static const char *const states[] = { "up", "down", NULL };
+	static const char *const types[] = { "broadcast", "loopback", "point-to-point", "unknown",
+		NULL };
 	Pb__InstanceStateNetwork *out = arena_message(
 	    arena, Pb__InstanceStateNetwork, pb__instance_state_network);
 	size_t n = MIN(in->n_addresses, ADDRESSES_MAX);
@@ -163,8 +163,8 @@ static void copy_disk(const Pb__InstanceState *in, Arena *arena, Pb__InstanceSta
 		entry->key = (char *)"root";
 		entry->value = to = arena_message(
 		    arena, Pb__InstanceStateDisk, pb__instance_state_disk);
-		Pb__InstanceState__DiskEntry **disks =
-		    arena_alloc(arena, (out->n_disk + 1) * sizeof(void *));
+		Pb__InstanceState__DiskEntry **disks = arena_alloc(
+		    arena, (out->n_disk + 1) * sizeof(void *));
 		if (out->n_disk)
 			memcpy(disks, out->disk, out->n_disk * sizeof(void *));
 		disks[out->n_disk++] = entry;
@@ -195,7 +195,8 @@ int guest_state(Guest *guest, int timeout_ms, Arena *arena, Pb__InstanceState *o
 
 static gboolean good_label(const Pb__AgentLabel *label)
 {
-	static const char *const names[] = {"cpu", "mode", "device", "fstype", "mountpoint", NULL};
+	static const char *const names[] = { "cpu", "mode", "device", "fstype", "mountpoint",
+		NULL };
 	return g_strv_contains(names, label->name) && strlen(label->value) <= VALUE_MAX;
 }
 

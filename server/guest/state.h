@@ -14,7 +14,6 @@ enum {
  * "root" what its file system holds. The rest of `out` is left as it is, all of it on failure.
  * After a question that it did not answer in time, a guest is not asked again for ten seconds
  * (ERROR_TIMEOUT at once). */
-int guest_state(
-    Guest *guest, int timeout_ms, Arena *arena, Pb__InstanceState *out, Error **err);
+int guest_state(Guest *guest, int timeout_ms, Arena *arena, Pb__InstanceState *out, Error **err);
 /* Adds its samples, each with `labels` (as metrics_label() writes them) behind its own. */
 int guest_measure(Guest *guest, const char *labels, Metrics *metrics, Error **err);

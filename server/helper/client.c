@@ -140,9 +140,8 @@ int spawner_receive(int socket, int timeout_ms, Packet *packet, Error **err)
 				      g_get_monotonic_time() + timeout_ms * (gint64)1000;
 	for (;;) {
 		struct pollfd p = { .fd = socket, .events = POLLIN };
-		gint64 left = timeout_ms < 0 ? -1 :
-					       MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
-		int ready = poll(&p, 1, (int)left);
+		gint64 left = timeout_ms < 0 ? 0 : (end - g_get_monotonic_time() + 999) / 1000;
+		int ready = poll(&p, 1, timeout_ms < 0 ? -1 : (int)MAX(left, 0));
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready < 0)

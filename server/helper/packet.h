@@ -17,7 +17,8 @@ enum { PACKET_NUMBERS = 10, PACKET_FDS = 8, PACKET_TEXT = 160 * 1024 };
 typedef enum SpawnOp {
 	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs
 	 * of liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation,
-	 * filesystem, options, flags "ro,rec,shift,file,opt"). n[0]: mount the rootfs idmapped.
+	 * filesystem, options, flags "ro,rec,shift,file,opt"), the four of criu.h (the first is ""
+	 * for a start from nothing). n[0]: mount the rootfs idmapped.
 	 * -> n: init pid, monitor pid, their start times; fds: init pidfd, monitor pidfd, netlink
 	 * socket; strings: path of the container's cgroup. */
 	SPAWN_START = 1,
@@ -36,7 +37,8 @@ typedef enum SpawnOp {
 	/* fds: pidfd of init; strings: one mount of 7 as in SPAWN_START, idmap lines. */
 	SPAWN_MOUNT,
 	SPAWN_UNMOUNT, /* fds: pidfd; strings: target */
-	/* strings: name, lxcpath. -> fds: terminal, its keep-alive socket. */
+	/* strings: name, lxcpath. -> fds: terminal, its keep-alive socket, what takes
+	 * the window's size (the terminal again, where that is one). */
 	SPAWN_CONSOLE,
 	/* strings: name, lxcpath. n[0]: clear instead of read. -> fds: memfd with the ring buffer.
 	 */
@@ -50,6 +52,11 @@ typedef enum SpawnOp {
 	SPAWN_CHECK,
 	/* strings: directory, idmap lines. -> n[0] 1 when its file system can be mounted so. */
 	SPAWN_MAPPABLE,
+	/* strings: name, lxcpath, cgroup, state directory, idmap lines, the four of criu.h, n[2]
+	 * targets of disk devices. n[0]: init pid; n[1]: it goes on running. fds: pidfd of init. -> with n[1], first an empty
+	 * packet while the container stands still, for which any packet or the socket's end is the
+	 * answer; then an empty packet when all is done. */
+	SPAWN_DUMP,
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are

@@ -76,13 +76,13 @@ int process_start(Spawner *spawner, const ProcessSpec *spec, const int *output_f
 		err_write = fcntl(output_fds[1], F_DUPFD_CLOEXEC, 0);
 	} else if (!spec->interactive &&
 	    (process_make_pipe(&in_read, &in_write, err) < 0 ||
-	        process_make_pipe(&out_read, &out_write, err) < 0 ||
-	        process_make_pipe(&err_read, &err_write, err) < 0)) {
+		process_make_pipe(&out_read, &out_write, err) < 0 ||
+		process_make_pipe(&err_read, &err_write, err) < 0)) {
 		return -1;
 	}
 	int socket = -1;
-	int fds[] = {in_read, out_write, err_write};
-	SpawnerCall call = {.ret_socket = &socket};
+	int fds[] = { in_read, out_write, err_write };
+	SpawnerCall call = { .ret_socket = &socket };
 	g_autoptr(Packet) answer = NULL;
 	if (spawner_call(spawner, build_request(spec, fds), &call, &answer, err) < 0)
 		return error_prefix(err, "Failed to run the command");
@@ -105,8 +105,8 @@ int process_start(Spawner *spawner, const ProcessSpec *spec, const int *output_f
 
 void exec_process_close(ExecProcess *process)
 {
-	int fds[] = {process->pidfd, process->socket, process->input,
-	    process->output == process->input ? -1 : process->output, process->error};
+	int fds[] = { process->pidfd, process->socket, process->input,
+		process->output == process->input ? -1 : process->output, process->error };
 	for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -126,8 +126,8 @@ void exec_signal(ExecProcess *process, int signal_number)
 
 void exec_resize(ExecProcess *process, int columns, int rows)
 {
-	struct winsize size = {.ws_col = (unsigned short)CLAMP(columns, 0, 65535),
-	    .ws_row = (unsigned short)CLAMP(rows, 0, 65535)};
+	struct winsize size = { .ws_col = (unsigned short)CLAMP(columns, 0, 65535),
+		.ws_row = (unsigned short)CLAMP(rows, 0, 65535) };
 	if (process->remote)
 		process->remote->resize(process->remote, size.ws_col, size.ws_row);
 	else if (process->pty)
@@ -161,8 +161,8 @@ void exec_write(ExecProcess *process, const void *data, size_t length, int stop_
 			continue;
 		if (errno != EAGAIN)
 			return;
-		struct pollfd polls[] = {{.fd = process->input, .events = POLLOUT},
-		    {.fd = stop_fd, .events = POLLIN}};
+		struct pollfd polls[] = { { .fd = process->input, .events = POLLOUT },
+			{ .fd = stop_fd, .events = POLLIN } };
 		if (poll(polls, 2, -1) < 0 && errno != EINTR)
 			return;
 		if (polls[1].revents)
@@ -206,13 +206,16 @@ static void pump_one(Pump *pump, int index, gboolean to_end)
 int exec_pump(ExecProcess *process, ExecSink sink, void *data, int *ret_code, Error **err)
 {
 	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	Pump pump = {.process = process, .sink = sink, .data = data, .buffer = buffer,
-	    .open = {process->output >= 0, process->error >= 0}};
+	Pump pump = { .process = process,
+		.sink = sink,
+		.data = data,
+		.buffer = buffer,
+		.open = { process->output >= 0, process->error >= 0 } };
 	for (;;) {
 		struct pollfd polls[] = {
-		    {.fd = pump.open[0] ? process->output : -1, .events = POLLIN},
-		    {.fd = pump.open[1] ? process->error : -1, .events = POLLIN},
-		    {.fd = process->socket, .events = POLLIN},
+			{ .fd = pump.open[0] ? process->output : -1, .events = POLLIN },
+			{ .fd = pump.open[1] ? process->error : -1, .events = POLLIN },
+			{ .fd = process->socket, .events = POLLIN },
 		};
 		if (poll(polls, 3, -1) < 0) {
 			if (errno == EINTR)

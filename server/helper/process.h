@@ -18,17 +18,20 @@ ProcessRemote *process_remote_ref(ProcessRemote *remote); /* NULL stays NULL */
 void process_remote_unref(ProcessRemote *remote);
 
 typedef struct ExecProcess {
-	pid_t pid;     /* on the host; of a remote one inside */
-	int pidfd;     /* for signals; -1 of a remote one */
-	int socket;    /* the spawner's child: readable when the command has ended */
-	int input;     /* write end of standard input, or the pty; -1 when closed */
-	int output;    /* read end, or the pty (the same descriptor as input: close once) */
-	int error;     /* read end; -1 with a pty */
+	pid_t pid;  /* on the host; of a remote one inside */
+	int pidfd;  /* for signals; -1 of a remote one */
+	int socket; /* the spawner's child: readable when the command has ended */
+	int input;  /* write end of standard input, or the pty; -1 when closed */
+	int output; /* read end, or the pty (the same descriptor as input: close once) */
+	int error;  /* read end; -1 with a pty */
 	gboolean pty;
 	ProcessRemote *remote; /* NULL: it is here */
 } ExecProcess;
 
-#define EXEC_PROCESS_INIT {.pidfd = -1, .socket = -1, .input = -1, .output = -1, .error = -1}
+#define EXEC_PROCESS_INIT                                                                          \
+	{                                                                                          \
+		.pidfd = -1, .socket = -1, .input = -1, .output = -1, .error = -1                  \
+	}
 
 typedef struct ProcessSpec {
 	const char *name, *lxcpath, *cgroup; /* of the container; "" where there is none */

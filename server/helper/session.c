@@ -47,11 +47,20 @@ void file_session_close(FileSession *s)
 static ErrorKind kind_of(int error)
 {
 	switch (error) {
-	case ENOENT: return ERROR_NOT_FOUND;
-	case EACCES: case EPERM: return ERROR_FORBIDDEN;
-	case EEXIST: return ERROR_EXISTS;
-	case EIO: case ENOSPC: case EDQUOT: case EROFS: return ERROR_INTERNAL;
-	default: return ERROR_INVALID;
+	case ENOENT:
+		return ERROR_NOT_FOUND;
+	case EACCES:
+	case EPERM:
+		return ERROR_FORBIDDEN;
+	case EEXIST:
+		return ERROR_EXISTS;
+	case EIO:
+	case ENOSPC:
+	case EDQUOT:
+	case EROFS:
+		return ERROR_INTERNAL;
+	default:
+		return ERROR_INVALID;
 	}
 }
 
@@ -153,8 +162,8 @@ static int list_packets(FileSession *s, const char *path, GPtrArray *names, Erro
 int file_list(FileSession *s, const char *path, GPtrArray **ret_names, Error **err)
 {
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-	int result = s->remote ? s->remote->list(s->held, path, names, err)
-			       : list_packets(s, path, names, err);
+	int result = s->remote ? s->remote->list(s->held, path, names, err) :
+				 list_packets(s, path, names, err);
 	if (result < 0)
 		return -1;
 	g_ptr_array_sort(names, compare_names);
@@ -168,8 +177,8 @@ int file_readlink(FileSession *s, const char *path, char **ret_target, Error **e
 	if (s->remote && s->remote->stat(s->held, path, FALSE, &a, ret_target, err) < 0)
 		return -1;
 	if (s->remote)
-		return *ret_target ? 0
-				   : error_set(err, ERROR_INVALID, "\"%s\" is no symlink", path);
+		return *ret_target ? 0 :
+				     error_set(err, ERROR_INVALID, "\"%s\" is no symlink", path);
 	if (ask(s, request(FILE_READLINK, path, NULL), path, err) < 0)
 		return -1;
 	*ret_target = g_strdup(packet_next(s->packet));
@@ -226,8 +235,8 @@ static FileTransfer *transfer_new(const FileSession *s, void *inner)
 	return transfer;
 }
 
-int file_read_begin(FileSession *s, const char *path, FileAttributes *ret,
-    FileTransfer **ret_transfer, Error **err)
+int file_read_begin(
+    FileSession *s, const char *path, FileAttributes *ret, FileTransfer **ret_transfer, Error **err)
 {
 	void *inner;
 	if (s->remote->read_begin(s->held, path, ret, &inner, err) < 0)

@@ -10,9 +10,9 @@
 typedef struct FileSession FileSession;
 
 typedef struct FileAttributes {
-	mode_t mode;                /* type and permissions */
+	mode_t mode; /* type and permissions */
 	uint32_t uid, gid;
-	int64_t size, modified;     /* bytes; seconds since 1970 */
+	int64_t size, modified; /* bytes; seconds since 1970 */
 	int64_t modified_ns;
 } FileAttributes;
 
@@ -43,7 +43,8 @@ typedef struct FileTransfer FileTransfer;
 gboolean file_session_remote(const FileSession *session);
 int file_read_begin(FileSession *session, const char *path, FileAttributes *ret,
     FileTransfer **ret_transfer, Error **err);
-int file_read_next(FileTransfer *transfer, const uint8_t **ret_data, size_t *ret_length, Error **err);
+int file_read_next(
+    FileTransfer *transfer, const uint8_t **ret_data, size_t *ret_length, Error **err);
 /* append: behind what an existing file has, which must be there; else it is replaced or made. */
 int file_write_begin(FileSession *session, const char *path, gboolean append,
     const FileOwner *owner, FileTransfer **ret_transfer, Error **err);
@@ -59,13 +60,12 @@ typedef struct FileRemote {
 	    char **ret_target, Error **err); /* ret_target (may be NULL): of a symlink, else NULL */
 	int (*list)(void *data, const char *path, GPtrArray *names, Error **err);
 	int (*mkdir)(void *data, const char *path, const FileOwner *owner, Error **err);
-	int (*symlink)(void *data, const char *target, const char *path, const FileOwner *owner,
-	    Error **err);
+	int (*symlink)(
+	    void *data, const char *target, const char *path, const FileOwner *owner, Error **err);
 	int (*remove)(void *data, const char *path, Error **err);
-	int (*read_begin)(void *data, const char *path, FileAttributes *ret, void **ret_transfer,
-	    Error **err);
-	int (*read_next)(
-	    void *transfer, const uint8_t **ret_data, size_t *ret_length, Error **err);
+	int (*read_begin)(
+	    void *data, const char *path, FileAttributes *ret, void **ret_transfer, Error **err);
+	int (*read_next)(void *transfer, const uint8_t **ret_data, size_t *ret_length, Error **err);
 	int (*write_begin)(void *data, const char *path, gboolean append, const FileOwner *owner,
 	    void **ret_transfer, Error **err);
 	int (*write_next)(void *transfer, const uint8_t *data, size_t length, Error **err);

@@ -116,6 +116,11 @@ static int pack_still(BackupOwner *owner, const BackupSpec *spec, Pack *sink, st
 {
 	Instance *i = owner->object;
 	g_autoptr(Pool) pool = NULL;
+	/* Archives hold trees or disks, and such a volume is both: without its firmware's variables
+	 * and its TPM the machine would not be what it was. */
+	if (i->type == INSTANCE_MACHINE)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Virtual machines cannot be backed up in this version: copy or publish them");
 	if (instance_pool(i, &pool, err) < 0)
 		return -1;
 	gboolean freeze = instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);

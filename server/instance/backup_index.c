@@ -109,6 +109,7 @@ static int read_snapshot(const json_t *object, BackupIndex *index, const char *n
 	if (index_text(object, "description", &s->description, err) < 0 ||
 	    index_time(object, "created_at", &s->created, err) < 0 ||
 	    index_moment(object, "expires_at", &s->expires, err) < 0 ||
+	    index_bool(object, "stateful", &s->stateful, err) < 0 ||
 	    read_instance_config(object, index, &s->config, err) < 0 ||
 	    read_devices(object, &s->devices, err) < 0)
 		return -1;

@@ -2,6 +2,7 @@
 #include "sdk/base/units.h"
 #include "server/instance/backup.h"
 #include "server/instance/backup_index.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot_row.h"
@@ -162,9 +163,11 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
 	const BackupIndex *index = archive->index;
 	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
 	CopiedSnapshots copied = { i, pool, index->snapshots };
-	for (guint n = 0; n < index->snapshots->len; n++) /* as archives have the files */
-		config_set(((InstanceSnapshot *)index->snapshots->pdata[n])->config,
-		    "volatile.last_state.idmap", "[]");
+	for (guint n = 0; n < index->snapshots->len; n++) {
+		InstanceSnapshot *s = index->snapshots->pdata[n];
+		config_set(s->config, "volatile.last_state.idmap", "[]"); /* as archives have the files */
+		s->stateful = s->stateful && checkpoint_trusted(i);
+	}
 	VolumeArchive unpack = { .pool = pool,
 		.volume = volume,
 		.snapshots = index->volume->snapshots,

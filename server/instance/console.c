@@ -24,7 +24,9 @@ void console_close(Console *console)
 		close(console->terminal);
 	if (console->keep_alive >= 0)
 		close(console->keep_alive);
-	console->terminal = console->keep_alive = -1;
+	if (console->sized >= 0)
+		close(console->sized);
+	console->terminal = console->keep_alive = console->sized = -1;
 }
 
 void console_resize(Console *console, int columns, int rows)
@@ -32,7 +34,7 @@ void console_resize(Console *console, int columns, int rows)
 	struct winsize size = {.ws_col = (unsigned short)CLAMP(columns, 0, 65535),
 	    .ws_row = (unsigned short)CLAMP(rows, 0, 65535)};
 	if (columns > 0 && rows > 0)
-		ioctl(console->terminal, TIOCSWINSZ, &size);
+		ioctl(console->sized, TIOCSWINSZ, &size);
 }
 
 static int log_file_open(Instance *instance, int flags)

@@ -5,8 +5,9 @@
 #include "server/instance/instance.h"
 
 typedef struct Console {
-	int terminal;   /* the pty's master */
+	int terminal;   /* the pty's master, or a stream to who has it */
 	int keep_alive; /* liblxc gives the console to somebody else once this is closed */
+	int sized;      /* takes the window's size */
 } Console;
 
 /* ERROR_INVALID unless running; ERROR_BUSY while somebody else is attached. */

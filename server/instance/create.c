@@ -185,7 +185,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	g_autoptr(Pool) pool = NULL;
 	const char *type = instance_type_name(i->type);
 	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
-	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
+	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0 ||
+	    pool_instance_check(pool, type, err) < 0)
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);

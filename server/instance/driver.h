@@ -9,6 +9,7 @@
  * -> spawn. What the steps made is taken back by the flow, but for what release() takes away. The
  * instance's `change` lock is held in every call but status's.
  */
+#include "server/guest/guest.h"
 #include "server/instance/console.h"
 #include "server/instance/private.h"
 #include "server/instance/state.h"
@@ -48,6 +49,9 @@ typedef struct InstanceDriver {
 	int (*shut_down)(Instance *i, Runtime *r, Error **err);
 	/* Ends it, and waits for that. */
 	int (*kill)(Instance *i, Runtime *r, Error **err);
+	/* Ends it with its processes kept on disk; it goes on running when that fails.
+	 * NULL: it cannot be. */
+	int (*save)(Instance *i, Runtime *r, Error **err);
 	int (*freeze)(Instance *i, Runtime *r, gboolean frozen, Error **err);
 	/* Cheap: lists ask it. */
 	gboolean (*frozen)(const Runtime *r);
@@ -58,14 +62,16 @@ typedef struct InstanceDriver {
 	/* The running instance's expanded configuration has become another one. */
 	int (*update)(Instance *i, const Config *before, const Config *after, Error **err);
 
-	/* Figures of what runs: processes, CPU, memory, networks. */
-	void (*state)(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);
+	/* Figures of what runs: processes, CPU, memory, networks. A row of a list does not wait. */
+	void (*state)(Instance *i, Runtime *r, StateDepth depth, Arena *arena,
+	    Pb__InstanceState *out);
 	/* Of what runs. */
 	int (*console_open)(Instance *i, Console *ret_console, Error **err);
 	int (*console_log)(
 	    Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
-	/* Whether commands can be run in it and its files be reached, through incus-spawner. */
-	int (*enter)(Instance *i, Error **err);
+	/* NULL: commands are run in it and its files are reached through incus-spawner. Else a new
+	 * reference to its inside, which may be offline; ERROR_INVALID when it does not run. */
+	int (*guest)(Instance *i, Guest **ret_guest, Error **err);
 } InstanceDriver;
 
 extern const InstanceDriver instance_driver_lxc, instance_driver_vm;
@@ -76,4 +82,5 @@ const InstanceDriver *instance_driver(const Instance *i);
 int lxc_console_open(Instance *i, Console *ret_console, Error **err);
 int lxc_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
 /* state.c: the figures of a control group and a network namespace. */
-void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);
+void state_of_container(
+    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out);

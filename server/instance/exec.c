@@ -1,4 +1,5 @@
 #include "server/instance/exec.h"
+#include "server/guest/exec.h"
 #include "server/instance/driver.h"
 #include <string.h>
 
@@ -58,7 +59,7 @@ static int check(Instance *instance, const Pb__InstanceExecPost *post, Error **e
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
 	if (!instance_running(instance))
 		return error_set(err, ERROR_INVALID, "Instance is not running");
-	return instance_driver(instance)->enter(instance, err);
+	return 0;
 }
 
 int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *output_fds,
@@ -67,6 +68,11 @@ int exec_start(Instance *instance, const Pb__InstanceExecPost *post, const int *
 	if (check(instance, post, err) < 0)
 		return -1;
 	g_auto(GStrv) environment = exec_environment(instance, post);
+	g_autoptr(Guest) guest = NULL;
+	if (instance_driver(instance)->guest)
+		return instance_driver(instance)->guest(instance, &guest, err) < 0 ?
+		    -1 :
+		    guest_exec(guest, post, environment, output_fds, ret_process, err);
 	g_autofree char *name = instance_file_name(instance);
 	g_autofree char *lxcpath = instance_lxcpath(instance_daemon(instance));
 	g_autofree char *group = instance_cgroup(instance);

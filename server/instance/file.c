@@ -1,4 +1,5 @@
 #include "server/instance/file.h"
+#include "server/guest/session.h"
 #include "server/instance/flow.h"
 #include "server/instance/folder.h"
 #include "server/instance/driver.h"
@@ -70,8 +71,6 @@ static Packet *enter(Instance *i, Entry *s, Error **err)
 
 static int session_open(Instance *i, int sftp, FileSession **ret_session, Error **err)
 {
-	if (instance_driver(i)->enter(i, err) < 0)
-		return -1;
 	g_autoptr(Entry) entry = g_new0(Entry, 1);
 	entry->instance = instance_ref(i);
 	Packet *rq = enter(i, entry, err);
@@ -94,12 +93,21 @@ static int session_open(Instance *i, int sftp, FileSession **ret_session, Error 
 
 int file_session_open(Instance *i, FileSession **ret_session, Error **err)
 {
-	return session_open(i, -1, ret_session, err);
+	g_autoptr(Guest) guest = NULL;
+	if (!instance_driver(i)->guest)
+		return session_open(i, -1, ret_session, err);
+	return instance_driver(i)->guest(i, &guest, err) < 0 ? -1 :
+							       guest_files(guest, ret_session, err);
 }
 
 int file_sftp_open(Instance *i, int *ret_socket, Error **err)
 {
+	g_autoptr(Guest) guest = NULL;
 	int pair[2];
+	if (instance_driver(i)->guest)
+		return instance_driver(i)->guest(i, &guest, err) < 0 ?
+		    -1 :
+		    guest_sftp(guest, ret_socket, err);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
 	g_autoptr(FileSession) s = NULL;

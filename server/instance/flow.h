@@ -44,7 +44,12 @@ int instance_rename(Instance *i, const char *name, const Caller *caller, Error *
 int instance_rebuild(Instance *i, const char *image, const Config *image_properties,
     struct Operation *op, const Caller *caller, Error **err);
 
-int instance_start(Instance *i, const Caller *caller, Error **err);
+/* What a start begins with where there is saved state: that, that or an error, or not that (it is
+ * thrown away). */
+typedef enum StartFrom { START_ANY, START_STATE, START_NOTHING } StartFrom;
+int instance_start(Instance *i, StartFrom from, const Caller *caller, Error **err);
+/* Stops it with its processes kept on disk; it goes on running when that fails. */
+int instance_save(Instance *i, const Caller *caller, Error **err);
 /* timeout_s below 1: wait for ever; force: at once. A stopped instance is ERROR_INVALID. */
 int instance_stop(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err);
 int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err);

@@ -1,5 +1,6 @@
 /* The driver of containers: liblxc through incus-spawner, control groups, pidfds. */
 #include "server/instance/cgroup.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "sdk/base/fault.h"
@@ -40,8 +41,11 @@ static int note_idmap(Instance *i, const StartPlan *plan, Error **err)
 	    instance_volatile_set(i, "idmap.next", json, err);
 }
 
+/* Not beneath processes that go on: they have the files open. */
 static int apply_templates(Instance *i, const StartPlan *plan, Error **err)
 {
+	if (i->stateful)
+		return 0;
 	g_autofree char *pending = instance_volatile_get(i, "apply_template");
 	if (pending &&
 	    (template_apply(i, plan->path, pending, err) < 0 ||
@@ -111,6 +115,10 @@ static int start_container(
 		packet_add(rq, pairs->pdata[n]);
 	for (guint n = 0; n < plan->devices.mounts->len; n++)
 		add_mount(rq, plan->devices.mounts->pdata[n]);
+	if (checkpoint_request(i, plan->path, rq, err) < 0) {
+		packet_free(rq);
+		return -1;
+	}
 	SpawnerCall call = { .timeout_ms = START_PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
 		return -1;
@@ -153,7 +161,8 @@ static void explain(Instance *i, Error **err)
 static int build_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Error **err)
 {
 	if (fault_point("container configuration", err) < 0 ||
-	    lxc_config_build(i, plan->host.config, plan->idmap_text, pairs, err) < 0)
+	    lxc_config_build(i, plan->host.config, plan->idmap_text, pairs, err) < 0 ||
+	    checkpoint_config(i, plan, pairs, err) < 0)
 		return -1;
 	if (plan->devices.n_nics == 0) { /* a network namespace of its own, with nothing in it */
 		g_ptr_array_add(pairs, g_strdup("lxc.net.0.type"));
@@ -172,7 +181,9 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	if (build_config(i, plan, pairs, err) < 0)
 		return -1;
 	int result = start_container(i, plan, pairs, ret_runtime, err);
-	if (result < 0)
+	if (result < 0 && i->stateful)
+		checkpoint_explain(i, err);
+	else if (result < 0)
 		explain(i, err);
 	return result;
 }
@@ -226,7 +237,6 @@ int instance_mount_remove(Instance *i, const char *target, Error **err)
 	return spawner_call(i->daemon->spawner, rq, NULL, NULL, err);
 }
 
-static int enter(Instance *i, Error **err) { return 0; }
 
 /* ---- stopping ---- */
 
@@ -304,6 +314,7 @@ const InstanceDriver instance_driver_lxc = {
 	.adopt = lxc_adopt,
 	.shut_down = shut_down,
 	.kill = kill_and_wait,
+	.save = checkpoint_save,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,
@@ -311,5 +322,4 @@ const InstanceDriver instance_driver_lxc = {
 	.state = state_of_container,
 	.console_open = lxc_console_open,
 	.console_log = lxc_console_log,
-	.enter = enter,
 };

@@ -19,6 +19,7 @@ int lxc_console_open(Instance *i, Console *ret_console, Error **err)
 		return -1;
 	ret_console->terminal = packet_take_fd(answer, 0);
 	ret_console->keep_alive = packet_take_fd(answer, 1);
+	ret_console->sized = packet_take_fd(answer, 2);
 	return 0;
 }
 

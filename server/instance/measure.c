@@ -2,6 +2,8 @@
 #include "sdk/base/own.h"
 #include "sdk/base/units.h"
 #include "server/instance/cgroup.h"
+#include "server/guest/state.h"
+#include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/instance/metrics.h"
 #include "server/instance/private.h"
@@ -326,18 +328,28 @@ static void measure_link(
 		add(m, values[i].metric, labels, (double)values[i].value);
 }
 
+/* Of a machine only its agent can tell. */
+static void measure_guest(Instance *i, const char *labels, Metrics *metrics)
+{
+	g_autoptr(Guest) guest = NULL;
+	if (instance_driver(i)->guest(i, &guest, NULL) == 0)
+		guest_measure(guest, labels, metrics, NULL);
+}
+
 void instance_measure(Instance *i, Metrics *metrics)
 {
 	g_autofree char *cgroup = instance_cgroup(i);
 	g_autoptr(Arena) arena = arena_new();
 	g_autoptr(GString) labels = g_string_new(NULL);
+	metrics_label(labels, "name", instance_name(i));
+	metrics_label(labels, "project", instance_project(i));
+	metrics_label(labels, "type", instance_type_name(instance_type(i)));
+	if (instance_running(i) && instance_driver(i)->guest)
+		measure_guest(i, labels->str, metrics);
 	if (!instance_running(i) || !*cgroup)
 		return;
 	Pb__InstanceState *state = arena_message(arena, Pb__InstanceState, pb__instance_state);
 	instance_state(i, STATE_ROW, arena, state);
-	metrics_label(labels, "name", instance_name(i));
-	metrics_label(labels, "project", instance_project(i));
-	metrics_label(labels, "type", instance_type_name(instance_type(i)));
 	Measure m = { i, cgroup, metrics, labels->str };
 	measure_cpu(&m);
 	measure_memory(&m, state->memory);

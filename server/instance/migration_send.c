@@ -65,8 +65,12 @@ static int send_all(MigrationPeer *peer, const InstanceOrigin *origin, Operation
 int migration_send(MigrationPeer *peer, const InstanceOrigin *origin, Operation *op, Error **err)
 {
 	Error *failure = NULL;
-	int result = migration_peer_open(peer, &failure) < 0 ? -1 :
-							       send_all(peer, origin, op, &failure);
+	int result = migration_peer_open(peer, &failure) < 0 ? -1 : 0;
+	if (result == 0 && instance_type(origin->source) == INSTANCE_MACHINE)
+		result = error_set(&failure, ERROR_UNSUPPORTED,
+		    "Virtual machines cannot be sent to other servers in this version: publish them");
+	if (result == 0)
+		result = send_all(peer, origin, op, &failure);
 	migration_peer_report(peer, failure);
 	migration_peer_close(peer);
 	return result < 0 ? error_propagate(err, failure) : 0;

@@ -1,4 +1,5 @@
 #include "server/instance/migration_source.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/moment_message.h"
 #include "server/instance/copy.h"
 #include "server/instance/migration_data.h"
@@ -321,9 +322,11 @@ static int serve_all(MigrationPeer *peer, Source *s, Error **err)
 			return -1;
 		int result = 0;
 		if (message->request)
-			result = serve(peer, s, message->request, err);
+			result = fault_point("migration send", err) < 0 ?
+			    -1 :
+			    serve(peer, s, message->request, err);
 		else if (message->result)
-			more = FALSE;
+			more = (result = fault_point("migration sent", err)) < 0;
 		else
 			result = error_set(
 			    err, ERROR_INVALID, "Unexpected message in the migration stream");
@@ -338,5 +341,7 @@ int migration_source_run(MigrationPeer *peer, const MigrationSource *source, Err
 {
 	if (migration_peer_is_incus(peer))
 		return migration_incus_source(peer, source, err);
-	return offer(peer, source, err) < 0 ? -1 : serve_all(peer, source, err);
+	return fault_point("migration offer", err) < 0 || offer(peer, source, err) < 0 ?
+	    -1 :
+	    serve_all(peer, source, err);
 }

@@ -1,4 +1,5 @@
 #include "server/instance/migration_target.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/moment_message.h"
 #include "sdk/base/names.h"
 #include "server/instance/copy.h"
@@ -27,6 +28,7 @@ MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Oper
 
 int migration_target_end(MigrationTarget *t, int result, Error *failure, Error **err)
 {
+	fault_point("migration report", NULL); /* a crash: the other side never hears of it */
 	migration_peer_report(t->peer, failure);
 	migration_peer_close(t->peer);
 	g_ptr_array_unref(t->snapshots);
@@ -182,6 +184,8 @@ int migration_target_offer(MigrationTarget *t, Error **err)
 {
 	if (migration_peer_is_incus(t->peer))
 		return migration_incus_offer(t, err);
+	if (fault_point("migration offer", err) < 0)
+		return -1;
 	for (gboolean more = TRUE; more;) {
 		Pb__MigrationMessage *message;
 		if (migration_peer_receive(t->peer, &message, err) < 0)

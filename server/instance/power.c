@@ -1,6 +1,7 @@
 /* Starting and stopping instances, and what follows when they stop by themselves. */
 #include "server/instance/backup_index.h"
 #include "server/instance/cgroup.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/warning/warning.h"
@@ -133,6 +134,7 @@ int power_start_locked(Instance *i, Error **err)
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
 		runtime_publish(i, r);
+		checkpoint_spent(i);
 		plan.host.running = TRUE;
 		plan.host.init_pid = r->init;
 		devices_started(&plan.host);
@@ -209,6 +211,25 @@ int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err)
 	return stop_with(i, timeout_s, force, "STOPPED", err);
 }
 
+int power_save_locked(Instance *i, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (!r)
+		return error_set(err, ERROR_INVALID, "The instance is already stopped");
+	if (i->ephemeral)
+		return error_set(err, ERROR_INVALID,
+		    "The instance is ephemeral: its state would be deleted with it");
+	if (!instance_driver(i)->save)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "The state of this kind of instance is not kept in this version");
+	set_transition(i, INSTANCE_STOPPING);
+	int result = instance_driver(i)->save(i, r, err);
+	set_transition(i, 0);
+	if (result == 0)
+		stopped(i, "STOPPED");
+	return result;
+}
+
 /* The flows. */
 
 /* With the snapshot that snapshots.schedule may want of what the instance starts from. */
@@ -219,12 +240,19 @@ static int start_afresh(Instance *i, Error **err)
 	return power_start_locked(i, err);
 }
 
-int instance_start(Instance *i, const Caller *caller, Error **err)
+static int check_state(Instance *i, StartFrom from, Error **err)
+{
+	if (from == START_STATE && !i->stateful)
+		return error_set(err, ERROR_INVALID, "Instance has no existing state to restore");
+	return from == START_NOTHING && !instance_running(i) ? checkpoint_drop(i, err) : 0;
+}
+
+int instance_start(Instance *i, StartFrom from, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
 	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
-	int result = frozen ? 1 : start_afresh(i, err);
+	int result = frozen ? 1 : check_state(i, from, err) < 0 ? -1 : start_afresh(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);
@@ -243,6 +271,19 @@ int instance_stop(Instance *i, int timeout_s, gboolean force, const Caller *call
 		return -1;
 	instance_event(i, force ? "instance-stopped" : "instance-shutdown", NULL, caller);
 	return i->ephemeral ? instance_delete(i, caller, err) : 0;
+}
+
+int instance_save(Instance *i, const Caller *caller, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = power_save_locked(i, err);
+	if (result == 0)
+		backup_file_update(i);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-stopped", NULL, caller);
+	return result;
 }
 
 int instance_restart(Instance *i, int timeout_s, gboolean force, const Caller *caller, Error **err)
@@ -350,7 +391,7 @@ void instance_autostart(Daemon *d)
 		    !config_false(config, "boot.autostart");
 		if (instance_running(i) || !(config_true(config, "boot.autostart") || was_running))
 			continue;
-		if (instance_start(i, NULL, &error) < 0)
+		if (instance_start(i, START_ANY, NULL, &error) < 0)
 			log_error(
 			    "Instance does not start", "instance", i->name, "err", error->message);
 		warning_report(d, WARNING_AUTOSTART_FAILURE, WARNING_ENTITY_INSTANCE, i->id,

@@ -26,6 +26,7 @@ typedef struct Runtime {
 	char *cgroup; /* "/lxc.payload.c1", the same in every hierarchy; "" of virtual machines */
 	CgroupMeters *meters; /* of it */
 	gint frozen;                        /* of virtual machines */
+	struct Guest *guest;                /* of virtual machines: closed with the last reference */
 } Runtime;
 
 struct Instance {
@@ -55,6 +56,8 @@ struct InstanceTable {
 	GMutex lock;
 	GHashTable *by_name;      /* "PROJECT/NAME" -> Instance, one reference */
 	int epoll_fd, wake_fd;    /* the watcher's */
+	int timer_fd;             /* ticks while virtual machines run */
+	gint machines;            /* that run */
 	GThread *watcher;
 	GMutex watch_lock;
 	GHashTable *watches;      /* one for each monitor waited for */
@@ -73,6 +76,7 @@ int row_rename(Instance *i, const char *name, Error **err);
  * (NULL: stay). */
 int row_move(Instance *i, const char *pool, Error **err);
 int row_delete(Instance *i, Error **err);
+int row_set_stateful(Instance *i, Error **err); /* as the field says */
 int row_delete_in(Tx *tx, void *instance, Error **err); /* within another transaction */
 int row_config_write(Instance *i, GHashTable *keys, gboolean used_now, Error **err);
 /* Config and devices that the named profiles give, in order. ERROR_NOT_FOUND names one that is
@@ -173,6 +177,8 @@ void devices_adopt(Instance *i);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
+/* Stops it with its processes kept on disk (checkpoint.h). */
+int power_save_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
 /* Stops the (running) instance's tasks for a moment, or lets them go on. */
 int power_freeze_locked(Instance *i, gboolean frozen, Error **err);

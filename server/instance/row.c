@@ -504,6 +504,18 @@ int row_delete(Instance *i, Error **err)
 	return db_tx(i->daemon->db, row_delete_in, i, err);
 }
 
+static int stateful_tx(Tx *tx, void *data, Error **err)
+{
+	const Instance *i = data;
+	return tx_exec(tx, err, "UPDATE instances SET stateful = ? WHERE id = ?", "ii",
+	    (int64_t)i->stateful, i->id);
+}
+
+int row_set_stateful(Instance *i, Error **err)
+{
+	return db_tx(i->daemon->db, stateful_tx, i, err);
+}
+
 typedef struct ConfigWrite {
 	Instance *i;
 	GHashTable *keys;

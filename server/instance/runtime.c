@@ -1,6 +1,9 @@
 /* Running containers: finding them again, watching their monitors, waiting for their ends. */
+#include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
+#include "server/guest/guest.h"
 #include "server/instance/flow.h"
+#include "server/instance/vm.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 Runtime *runtime_ref(Runtime *r)
 {
@@ -23,6 +27,7 @@ void runtime_unref(Runtime *r)
 {
 	if (!r || !g_atomic_int_dec_and_test(&r->refs))
 		return;
+	guest_close(r->guest);
 	own_close_fd(&r->init_fd);
 	own_close_fd(&r->monitor_fd);
 	own_close_fd(&r->netlink_fd);
@@ -151,14 +156,16 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 		return 0;
 	if (instance_driver(i)->adopt(i, ret_runtime, err) < 0)
 		return -1;
-	if (!*ret_runtime)
-		power_cleanup_locked(i); /* it ended while nobody looked */
+	if (!*ret_runtime) { /* it ended while nobody looked */
+		checkpoint_settle(i);
+		power_cleanup_locked(i);
+	}
 	return 0;
 }
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu.conf" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);
@@ -188,9 +195,8 @@ static gboolean wait_fd(int fd, int timeout_ms)
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	gint64 end = g_get_monotonic_time() + timeout_ms * (gint64)1000;
 	for (;;) {
-		gint64 left = timeout_ms < 0 ? -1 :
-					       MAX(0, (end - g_get_monotonic_time() + 999) / 1000);
-		int ready = poll(&p, 1, (int)left);
+		gint64 left = (end - g_get_monotonic_time() + 999) / 1000;
+		int ready = poll(&p, 1, timeout_ms < 0 ? -1 : (int)MAX(left, 0));
 		if (ready < 0 && errno == EINTR)
 			continue;
 		return ready > 0;
@@ -200,12 +206,29 @@ static gboolean wait_fd(int fd, int timeout_ms)
 gboolean runtime_wait(Runtime *r, int timeout_ms) { return wait_fd(r->monitor_fd, timeout_ms); }
 gboolean runtime_wait_init(Runtime *r, int timeout_ms) { return wait_fd(r->init_fd, timeout_ms); }
 
+/* What guests write to their consoles is looked at twice a minute, and only while there are some. */
+static void count_machines(InstanceTable *table, int more)
+{
+	enum { TICK_S = 30 };
+	struct itimerspec tick = { 0 };
+	g_mutex_lock(&table->watch_lock);
+	gboolean before = table->machines > 0;
+	table->machines += more;
+	gboolean now = table->machines > 0;
+	tick.it_value.tv_sec = tick.it_interval.tv_sec = now ? TICK_S : 0;
+	if (now != before)
+		timerfd_settime(table->timer_fd, 0, &tick, NULL);
+	g_mutex_unlock(&table->watch_lock);
+}
+
 void runtime_publish(Instance *i, Runtime *r)
 {
 	g_mutex_lock(&i->lock);
 	Runtime *old = i->runtime;
 	i->runtime = r;
 	g_mutex_unlock(&i->lock);
+	if (i->type == INSTANCE_MACHINE)
+		count_machines(i->daemon->instances, (r != NULL) - (old != NULL));
 	runtime_unref(old);
 	if (r)
 		watcher_add(i->daemon->instances, i, r);
@@ -253,6 +276,18 @@ static void watch_fired(InstanceTable *table, Watch *w)
 	watch_free(w);
 }
 
+static void trim_consoles(InstanceTable *table)
+{
+	uint64_t ticks;
+	if (read(table->timer_fd, &ticks, sizeof(ticks)) < 0)
+		return;
+	g_autoptr(GPtrArray) all = instance_list(table->daemon, NULL);
+	for (guint n = 0; n < all->len; n++)
+		if (instance_type(all->pdata[n]) == INSTANCE_MACHINE &&
+		    instance_running(all->pdata[n]))
+			vm_console_trim(all->pdata[n]);
+}
+
 static void *watcher_main(void *data)
 {
 	InstanceTable *table = data;
@@ -260,7 +295,9 @@ static void *watcher_main(void *data)
 	while (!g_atomic_int_get(&table->stopping)) {
 		int n = epoll_wait(table->epoll_fd, events, G_N_ELEMENTS(events), -1);
 		for (int k = 0; k < n; k++)
-			if (events[k].data.ptr)
+			if (events[k].data.ptr == table)
+				trim_consoles(table);
+			else if (events[k].data.ptr)
 				watch_fired(table, events[k].data.ptr);
 	}
 	return NULL;
@@ -288,8 +325,11 @@ int watcher_start(InstanceTable *table, Error **err)
 	table->watches = g_hash_table_new_full(NULL, NULL, watch_free, NULL);
 	table->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	table->wake_fd = eventfd(0, EFD_CLOEXEC);
+	table->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-	if (table->epoll_fd < 0 || table->wake_fd < 0 ||
+	struct epoll_event tick = { .events = EPOLLIN, .data.ptr = table };
+	if (table->epoll_fd < 0 || table->wake_fd < 0 || table->timer_fd < 0 ||
+	    epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, table->timer_fd, &tick) < 0 ||
 	    epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, table->wake_fd, &event) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot watch instances");
 	table->watcher = g_thread_new("watcher", watcher_main, table);
@@ -308,6 +348,7 @@ void watcher_stop(InstanceTable *table)
 		g_usleep(10000);
 	own_close_fd(&table->epoll_fd);
 	own_close_fd(&table->wake_fd);
+	own_close_fd(&table->timer_fd);
 	g_clear_pointer(&table->watches, g_hash_table_unref);
 	g_mutex_clear(&table->watch_lock);
 }

@@ -6,6 +6,7 @@
 #include "sdk/base/units.h"
 #include "server/image/metadata.h"
 #include "server/instance/backup_index.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/storage/snapshot_name.h"
@@ -54,9 +55,7 @@ static int describe(
 	s->config = instance_config(i);
 	s->devices = instance_devices(i);
 	s->description = g_strdup(spec->description ? spec->description : "");
-	if (spec->stateful)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Stateful snapshots are not available in this version: leave \"stateful\" out");
+	s->stateful = spec->stateful;
 	if (choose_expiry(i, spec, s->created, &s->expires, err) < 0)
 		return -1;
 	if (spec->name && *spec->name) {
@@ -74,11 +73,16 @@ static int describe(
 static int take(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
-	gboolean freeze = instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
+	CheckpointHold *hold = NULL;
+	if (s->stateful && checkpoint_hold(i, &hold, err) < 0)
+		return -1;
+	gboolean freeze = !hold && instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
 	if (freeze && power_freeze_locked(i, TRUE, err) < 0)
 		return -1;
 	int result = snapshot_create(pool, volume, s->name, s->description, &s->expires, err);
 	if (freeze && power_freeze_locked(i, FALSE, result == 0 ? err : NULL) < 0)
+		return -1;
+	if (hold && checkpoint_release(hold, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
@@ -266,13 +270,16 @@ static int become_owners(Instance *i, Pool *pool, const InstanceSnapshot *s, Err
 	return owners_of(s->config, &owners, err) < 0 ? -1 : owners_become(i, pool, owners, err);
 }
 
-static int restore_locked(Instance *i, const char *name, Error **err)
+static int restore_locked(Instance *i, const char *name, gboolean stateful, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Volume) volume = NULL;
 	g_autoptr(InstanceSnapshot) s = NULL;
 	if (instance_snapshot_find(i, name, &s, err) < 0 || root_volume(i, &pool, &volume, err) < 0)
 		return -1;
+	if (stateful && !s->stateful)
+		return error_set(
+		    err, ERROR_INVALID, "The snapshot holds no state of running processes");
 	gboolean running = instance_running(i);
 	if (running && power_stop_locked(i, 0, TRUE, err) < 0)
 		return -1;
@@ -281,16 +288,20 @@ static int restore_locked(Instance *i, const char *name, Error **err)
 	/* With zfs.remove_snapshots newer ones went. */
 	if (result == 0 && pool_snapshots_at_once(pool))
 		result = instance_snapshot_repair(i->daemon, i->id, err);
-	if (running && power_start_locked(i, result == 0 ? err : NULL) < 0)
+	if (result == 0)
+		result = checkpoint_restored(i, stateful, err);
+	if ((running || (stateful && result == 0)) &&
+	    power_start_locked(i, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
 
-int instance_snapshot_restore(Instance *i, const char *name, const Caller *caller, Error **err)
+int instance_snapshot_restore(
+    Instance *i, const char *name, gboolean stateful, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = restore_locked(i, name, err);
+	int result = restore_locked(i, name, stateful, err);
 	if (result == 0)
 		backup_file_update(i);
 	instance_unlock(i);

@@ -30,7 +30,7 @@ typedef struct InstanceSnapshotSpec {
 	const char *name;  /* NULL or "": the next that snapshots.pattern gives */
 	gboolean expires_given;
 	Moment expires;	   /* when given: 0 is never; else snapshots.expiry decides */
-	gboolean stateful; /* ERROR_UNSUPPORTED until machines keep their state */
+	gboolean stateful; /* with its processes; it must run */
 	const char *description;
 } InstanceSnapshotSpec;
 
@@ -46,8 +46,9 @@ int instance_snapshot_rename(
 int instance_snapshot_set_expiry(
     Instance *i, const char *name, const Moment *expires, const Caller *caller, Error **err);
 /* Root data, own keys and devices as they were; uuid and power state stay. One that runs is stopped
- * at once and started again. */
-int instance_snapshot_restore(Instance *i, const char *name, const Caller *caller, Error **err);
+ * at once and started again. With `stateful` the processes of a stateful snapshot run afterwards. */
+int instance_snapshot_restore(
+    Instance *i, const char *name, gboolean stateful, const Caller *caller, Error **err);
 
 /* ERROR_NOT_FOUND "Instance snapshot not found". */
 int instance_snapshot_find(

@@ -106,8 +106,10 @@ static gint64 schedule_due(Daemon *d, gint64 now_us)
 	int64_t next = CRON_NEVER, now = now_us / G_USEC_PER_SEC;
 	if (taken_until > now + CLOCK_SLACK)
 		taken_until = now;
-	for (guint n = 0; n < owners->len; n++)
-		next = MIN(next, cron_next(((Owner *)owners->pdata[n])->cron, taken_until));
+	for (guint n = 0; n < owners->len; n++) {
+		int64_t due = cron_next(((Owner *)owners->pdata[n])->cron, taken_until);
+		next = MIN(next, due);
+	}
 	return microseconds(next);
 }
 

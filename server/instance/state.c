@@ -91,7 +91,8 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 	link_list_free(list);
 }
 
-void state_of_container(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
+void state_of_container(
+    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = cgroup_version("pids") != CGROUP_NONE ?
 	    cgroup_meter(r->meters, r->cgroup, CGROUP_PROCESSES) :
@@ -138,5 +139,5 @@ void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceSta
 	if (!r)
 		return;
 	out->pid = r->init;
-	instance_driver(i)->state(i, r, arena, out);
+	instance_driver(i)->state(i, r, depth, arena, out);
 }

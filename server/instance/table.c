@@ -1,4 +1,5 @@
 #include "server/instance/backup.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/vm.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
@@ -448,6 +449,7 @@ static void adopt(Instance *i, Runtime *runtime)
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
 	devices_adopt(i);
 	runtime_publish(i, runtime);
+	checkpoint_settle(i); /* what a start or a snapshot that was cut off has left */
 }
 
 void table_adopt_running(Instance *i)

@@ -105,6 +105,8 @@ static Runtime *find_process(Instance *i)
 		return NULL;
 	r->init_fd = fcntl(r->monitor_fd, F_DUPFD_CLOEXEC, 0);
 	r->cgroup = g_strdup("");
+	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
+	r->guest = guest_new(&(GuestSpec){ .name = i->name, .socket = channel });
 	return g_steal_pointer(&r);
 }
 
@@ -117,6 +119,8 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (!*ret_runtime)
 		return 0;
 	g_atomic_int_set(&(*ret_runtime)->frozen, access(note, F_OK) == 0);
+	if ((*ret_runtime)->frozen)
+		guest_pause((*ret_runtime)->guest, TRUE);
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
@@ -304,6 +308,9 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
 	    (has_tpm(plan) && start_tpm(i, plan, &tpm, err) < 0))
 		return -1;
+	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
+	unlink(channel);
+	vm.agent_socket = channel;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
 	if (create_domain(i, &vm, err) < 0)
@@ -316,7 +323,7 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 
 static void release(Instance *i)
 {
-	static const char *const files[] = { "frozen", "tpm.sock" };
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -362,6 +369,7 @@ static int freeze(Instance *i, Runtime *r, gboolean wanted, Error **err)
 	else
 		unlink(note);
 	g_atomic_int_set(&r->frozen, wanted);
+	guest_pause(r->guest, wanted);
 	return 0;
 }
 
@@ -376,11 +384,13 @@ static gboolean wants_reboot(Instance *i)
 	return FALSE;
 }
 
-static int enter(Instance *i, Error **err)
+static int guest_of(Instance *i, Guest **ret_guest, Error **err)
 {
-	return instance_running(i) ?
-	    error_set(err, ERROR_UNAVAILABLE, "VM agent isn't currently running") :
-	    error_set(err, ERROR_INVALID, "Instance is not running");
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (!r)
+		return error_set(err, ERROR_INVALID, "Instance is not running");
+	*ret_guest = guest_ref(r->guest);
+	return 0;
 }
 
 static void configured(Instance *i, const Config *before, const Config *after)
@@ -409,5 +419,5 @@ const InstanceDriver instance_driver_vm = {
 	.state = vm_state,
 	.console_open = vm_console_open,
 	.console_log = vm_console_log,
-	.enter = enter,
+	.guest = guest_of,
 };

@@ -8,6 +8,9 @@
 #include "server/instance/driver.h"
 #include "server/sys/xml_write.h"
 
+/* In the instance's run directory: the host's end of the agent's channel. */
+#define VM_AGENT_SOCKET "agent.sock"
+
 /* What a virtual machine's configuration comes to. */
 typedef struct VmSize {
 	int64_t memory; /* bytes */
@@ -31,6 +34,7 @@ typedef struct VmDomain {
 	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
 	const char *console_log;
 	const char *tpm_socket; /* NULL: none */
+	const char *agent_socket;
 } VmDomain;
 int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
 /* `target`: "sdb", of disks. */
@@ -58,7 +62,8 @@ int vm_part_remove(Instance *i, const DevicePart *part, Error **err);
 int vm_root_grown(Instance *i, int64_t bytes, Error **err);
 
 /* vm_state.c */
-void vm_state(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out);
+void vm_state(
+    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out);
 
 /* vm_console.c */
 int vm_console_open(Instance *i, Console *ret_console, Error **err);

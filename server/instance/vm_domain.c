@@ -67,7 +67,7 @@ char *vm_disk_serial(const char *device)
 static void add_disk(
     XmlWriter *x, const DevicePart *part, const char *source, const char *target, int boot)
 {
-	gboolean device = g_str_has_prefix(part->source, "/dev/");
+	gboolean device = part->source && g_str_has_prefix(part->source, "/dev/");
 	g_autofree char *serial = vm_disk_serial(part->device);
 	g_autofree char *order = boot ? g_strdup_printf("%d", boot) : NULL;
 	xml_open(x, "disk", "type", device ? "block" : "file", "device",
@@ -76,7 +76,8 @@ static void add_disk(
 	 * host. */
 	xml_leaf(x, "driver", "name", "qemu", "type", "raw", "cache", part->cache, "discard",
 	    part->readonly ? NULL : "unmap", NULL);
-	xml_leaf(x, "source", device ? "dev" : "file", source, NULL);
+	if (source) /* not of one that is to go */
+		xml_leaf(x, "source", device ? "dev" : "file", source, NULL);
 	xml_leaf(x, "target", "dev", target, "bus", "scsi", NULL);
 	if (part->readonly)
 		xml_leaf(x, "readonly", NULL);
@@ -113,7 +114,8 @@ int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *
 	if (part->kind == PART_CARD) {
 		add_card(x, part, 0);
 	} else {
-		g_autofree char *source = hypervisor_path(d, uri, part->source);
+		g_autofree char *source = part->source ? hypervisor_path(d, uri, part->source) :
+							 NULL;
 		add_disk(x, part, source, target, 0);
 	}
 	return xml_finish(x, ret_xml, err);
@@ -234,10 +236,10 @@ static void add_console(XmlWriter *x, const VmDomain *vm)
 }
 
 /* The agent's channel: a program in the guest finds it as /dev/virtio-ports/org.incus.agent.0. */
-static void add_agent(XmlWriter *x)
+static void add_agent(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "channel", "type", "unix", NULL);
-	xml_leaf(x, "source", "mode", "bind", NULL);
+	xml_leaf(x, "source", "mode", "bind", "path", vm->agent_socket, NULL);
 	xml_leaf(x, "target", "type", "virtio", "name", "org.incus.agent.0", NULL);
 	xml_close(x);
 }
@@ -253,7 +255,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
 	add_parts(x, vm);
 	add_console(x, vm);
-	add_agent(x);
+	add_agent(x, vm);
 	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
 	xml_close(x);

@@ -1,6 +1,7 @@
 /* What a virtual machine uses, as the host sees it: its process and the host's ends of its cards.
  */
 #include "server/instance/vm.h"
+#include "server/guest/state.h"
 #include "server/sys/netlink.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,10 +99,34 @@ static void read_network(Instance *i, Arena *arena, Pb__InstanceState *out)
 	}
 }
 
-void vm_state(Instance *i, Runtime *r, Arena *arena, Pb__InstanceState *out)
+/* Which of the host's ends is the other one of a card that the guest tells of. */
+static void name_other_ends(Pb__InstanceState__NetworkEntry *const *cards, size_t n_cards,
+    Pb__InstanceState *out)
 {
-	out->processes = -1; /* only the agent could tell */
+	for (size_t n = 0; n < out->n_network; n++)
+		for (size_t k = 0; k < n_cards; k++)
+			if (g_ascii_strcasecmp(cards[k]->value->hwaddr,
+				out->network[n]->value->hwaddr) == 0)
+				out->network[n]->value->host_name = cards[k]->value->host_name;
+}
+
+/* What the guest knows better; without an agent all stays as the host sees it. */
+static void ask_guest(Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+{
+	int patience = depth == STATE_WHOLE ? GUEST_STATE_WHOLE_MS : GUEST_STATE_ROW_MS;
+	Pb__InstanceState__NetworkEntry **cards = out->network;
+	size_t n_cards = out->n_network;
+	if (!g_atomic_int_get(&r->frozen) &&
+	    guest_state(r->guest, patience, arena, out, NULL) == 0)
+		name_other_ends(cards, n_cards, out);
+}
+
+void vm_state(
+    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+{
+	out->processes = -1; /* only the agent can tell */
 	out->cpu->usage = read_cpu(r->init);
 	read_memory(i, r->init, out->memory);
 	read_network(i, arena, out);
+	ask_guest(r, depth, arena, out);
 }

@@ -18,7 +18,7 @@ const Key key_rows_instance[] = {
 	{.name = "migration.incremental.memory", .type = KEY_BOOL, .flags = KEY_CONTAINER | KEY_LIVE, .initial = "false", .help = "CRIU pre-dump iterations on/off."},
 	{.name = "migration.incremental.memory.goal", .type = KEY_INT, .flags = KEY_CONTAINER | KEY_LIVE, .initial = "70", .minimum = 0, .maximum = 100, .help = "Percent of memory in sync before final dump."},
 	{.name = "migration.incremental.memory.iterations", .type = KEY_INT, .flags = KEY_CONTAINER | KEY_LIVE, .initial = "10", .help = "Max pre-dump rounds."},
-	{.name = "migration.stateful", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "VM may be live-migrated / stateful stop+snapshot."},
+	{.name = "migration.stateful", .type = KEY_BOOL, .initial = "false", .help = "May be stopped, snapshotted and moved with its running state; in a container, services of systemd then get no namespaces of their own (from its next start)."},
 	{.name = "agent.nic_config", .type = KEY_BOOL, .flags = KEY_MACHINE, .initial = "false", .help = "Agent renames NICs and sets MTU from device config."},
 	{.name = "cluster.evacuate", .type = KEY_STRING, .initial = "auto", .choices = "auto,migrate,live-migrate,stop", .help = "On evacuate: auto, migrate, live-migrate, stop."},
 	{.name = "linux.kernel_modules", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .check = check_modules, .help = "Comma list of host modules to load before start."},

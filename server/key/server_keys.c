@@ -16,6 +16,7 @@ const Key key_rows_server[] = {
 	{.name = "core.bgp_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "BGP listener."},
 	{.name = "core.bgp_asn", .type = KEY_INT, .flags = KEY_LIVE, .minimum = 0, .maximum = 4294967294, .help = "Local AS."},
 	{.name = "core.bgp_routerid", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_ipv4, .help = "BGP router id (IPv4)."},
+	{.name = "core.criu_path", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = check_paths, .help = "CRIU program (4 or later) for state of containers; default: beside incusd, then PATH."},
 	{.name = "core.debug_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "Pprof listener."},
 	{.name = "core.dns_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "AXFR DNS listener."},
 	{.name = "core.https_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "API listener."},

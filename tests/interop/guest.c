@@ -34,8 +34,8 @@ static int keep(void *data, int which, const uint8_t *bytes, size_t length)
 /* Output and exit code of `script`; -1 when it could not be run. */
 static int run(Guest *guest, const char *script, const char *input, GString *out, Error **err)
 {
-	char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)script};
-	char *environment[] = {(char *)"PATH=/bin:/sbin", NULL};
+	char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)script };
+	char *environment[] = { (char *)"PATH=/bin:/sbin", NULL };
 	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
 	ExecProcess process = EXEC_PROCESS_INIT;
 	int code = -1;
@@ -63,8 +63,8 @@ static void commands(Guest *guest)
 	g_autoptr(Error) err = NULL;
 	double ms[ROUNDS];
 	int code = run(guest, "cat; id -u; exit 5", "words\n", out, &err);
-	check(code == 5 && strcmp(out->str, "words\n0\n") == 0, "a command with input, output and status",
-	    err);
+	check(code == 5 && strcmp(out->str, "words\n0\n") == 0,
+	    "a command with input, output and status", err);
 	for (int i = 0; i < ROUNDS; i++) {
 		gint64 start = g_get_monotonic_time();
 		if (run(guest, "exit 0", "", out, &err) != 0)
@@ -82,7 +82,7 @@ static void files(Guest *guest)
 	g_autoptr(Error) err = NULL;
 	g_autofree uint8_t *bytes = g_malloc(FILE_SIZE);
 	g_autoptr(GByteArray) back = g_byte_array_new();
-	FileOwner owner = {0, 0, 0644};
+	FileOwner owner = { 0, 0, 0644 };
 	FileAttributes a;
 	const uint8_t *data;
 	size_t length = 1;
@@ -102,7 +102,8 @@ static void files(Guest *guest)
 	gint64 end = g_get_monotonic_time();
 	check(result == 0 && back->len == FILE_SIZE && memcmp(back->data, bytes, FILE_SIZE) == 0,
 	    "the same file out of it", err);
-	printf("figure: file in %.1f MB/s, out %.1f MB/s\n", (double)FILE_SIZE / (double)(middle - start),
+	printf("figure: file in %.1f MB/s, out %.1f MB/s\n",
+	    (double)FILE_SIZE / (double)(middle - start),
 	    (double)FILE_SIZE / (double)(end - middle));
 }
 
@@ -114,7 +115,8 @@ static void figures(Guest *guest)
 	GuestInfo info;
 	int result = guest_state(guest, GUEST_STATE_WHOLE_MS, arena, &state, &err);
 	check(result == 0 && state.n_network > 0 && state.memory->total > 64 << 20 &&
-		state.processes > 1, "its state", err);
+		state.processes > 1,
+	    "its state", err);
 	check(guest_info(guest, &info) && *info.kernel, "its system", NULL);
 	printf("figure: kernel %s, %s, host name %s\n", info.kernel, info.architecture,
 	    info.host_name);
@@ -140,7 +142,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc != 2)
 		return 2;
-	GuestSpec spec = {.name = "v1", .socket = argv[1]};
+	GuestSpec spec = { .name = "v1", .socket = argv[1] };
 	for (int turn = 0; turn < 2; turn++) { /* as a server that was started again */
 		Guest *guest = guest_new(&spec);
 		check(guest_wait_online(guest, PATIENCE_MS), "the agent answers", NULL);

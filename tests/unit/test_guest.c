@@ -29,7 +29,7 @@ enum { PATIENCE = 60000 };
 static void test_reader_finds_sync(void **state)
 {
 	uint8_t bytes[64 + LINK_SYNC + LINK_HEADER + 3], number[LINK_NUMBER];
-	LinkReader reader = {0};
+	LinkReader reader = { 0 };
 	memset(bytes, 0xff, sizeof(bytes)); /* begins like a sync, over and over */
 	memset(number, 7, sizeof(number));
 	link_sync(bytes + 64, number);
@@ -49,8 +49,8 @@ static void test_zeros_end_frames(void **state)
 {
 	static uint8_t bytes[LINK_HEADER + LINK_ZEROS + LINK_SYNC];
 	for (uint32_t claimed = 1; claimed <= LINK_FRAME_MAX; claimed *= 2) {
-		LinkReader reader = {.state = LINK_HEADS};
-		uint8_t number[LINK_NUMBER] = {9};
+		LinkReader reader = { .state = LINK_HEADS };
+		uint8_t number[LINK_NUMBER] = { 9 };
 		memset(bytes, 0, sizeof(bytes));
 		memcpy(bytes, "IAF\1", 4);
 		for (int i = 0; i < 4; i++)
@@ -69,11 +69,10 @@ static void test_zeros_end_frames(void **state)
 
 static void test_bad_heads(void **state)
 {
-	static const char *const heads[] = {
-	    "IAF\1\0\0\0\0", "IAF\1\1\200\0\0", "IAF\1\0\0\0\200", "IAF\2\1\0\0\0", "IAF\4\1\0\0\0",
-	    "IAG\1\1\0\0\0", "PRI * HT"};
+	static const char *const heads[] = { "IAF\1\0\0\0\0", "IAF\1\1\200\0\0", "IAF\1\0\0\0\200",
+		"IAF\2\1\0\0\0", "IAF\4\1\0\0\0", "IAG\1\1\0\0\0", "PRI * HT" };
 	for (size_t i = 0; i < G_N_ELEMENTS(heads); i++) {
-		LinkReader reader = {.state = LINK_HEADS};
+		LinkReader reader = { .state = LINK_HEADS };
 		const uint8_t *in = (const uint8_t *)heads[i], *data;
 		size_t left = LINK_HEADER, length;
 		assert_int_equal(link_read(&reader, &in, &left, &data, &length), LINK_BROKEN);
@@ -102,20 +101,20 @@ static char *agent_program(void)
 static Machine *machine_new(void)
 {
 	Machine *m = g_new0(Machine, 1);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	m->folder = g_dir_make_tmp("incus-guest-XXXXXX", NULL);
 	m->socket = g_build_filename(m->folder, "agent", NULL);
 	strcpy(address.sun_path, m->socket);
 	m->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(m->listener, (void *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(m->listener, 8), 0);
-	m->guest = guest_new(&(GuestSpec){.name = "v1", .socket = m->socket});
+	m->guest = guest_new(&(GuestSpec){ .name = "v1", .socket = m->socket });
 	return m;
 }
 
 static int machine_accept(Machine *m)
 {
-	struct pollfd p = {.fd = m->listener, .events = POLLIN};
+	struct pollfd p = { .fd = m->listener, .events = POLLIN };
 	assert_int_equal(poll(&p, 1, PATIENCE), 1);
 	return accept4(m->listener, NULL, NULL, SOCK_CLOEXEC);
 }
@@ -123,9 +122,9 @@ static int machine_accept(Machine *m)
 static pid_t run_agent(int fd)
 {
 	g_autofree char *program = agent_program();
-	const char *argv[] = {program, "--fd", "3", NULL};
+	const char *argv[] = { program, "--fd", "3", NULL };
 	pid_t pid = -1;
-	Spawn spawn = {.argv = argv, .fds = &fd, .n_fds = 1, .stderr_fd = 2};
+	Spawn spawn = { .argv = argv, .fds = &fd, .n_fds = 1, .stderr_fd = 2 };
 	assert_int_equal(spawn_start(&spawn, &pid, NULL), 0);
 	return pid;
 }
@@ -176,11 +175,11 @@ static int keep(void *data, int which, const uint8_t *bytes, size_t length)
 	return 0;
 }
 
-static char *environment[] = {(char *)"PATH=/usr/bin:/bin", (char *)"A=b c", NULL};
+static char *environment[] = { (char *)"PATH=/usr/bin:/bin", (char *)"A=b c", NULL };
 
 static void begin(Machine *m, const char *script, gboolean terminal, ExecProcess *process)
 {
-	char *argv[] = {(char *)"sh", (char *)"-c", (char *)script};
+	char *argv[] = { (char *)"sh", (char *)"-c", (char *)script };
 	Pb__InstanceExecPost post = PB__INSTANCE_EXEC_POST__INIT;
 	g_autoptr(Error) err = NULL;
 	post.command = argv;
@@ -194,7 +193,7 @@ static void begin(Machine *m, const char *script, gboolean terminal, ExecProcess
 
 static int finish(ExecProcess *process, char **ret_out, char **ret_err)
 {
-	Output output = {{NULL, g_string_new(NULL), g_string_new(NULL)}};
+	Output output = { { NULL, g_string_new(NULL), g_string_new(NULL) } };
 	g_autoptr(Error) err = NULL;
 	int code = -1;
 	if (exec_pump(process, keep, &output, &code, &err) < 0)
@@ -236,7 +235,7 @@ static void test_exec_signal(void **state)
 	ExecProcess process = EXEC_PROCESS_INIT;
 	g_autofree char *out = NULL, *error = NULL;
 	begin(*state, "trap 'exit 3' TERM; echo on; while :; do sleep 1; done", FALSE, &process);
-	struct pollfd p = {.fd = process.output, .events = POLLIN};
+	struct pollfd p = { .fd = process.output, .events = POLLIN };
 	assert_int_equal(poll(&p, 1, PATIENCE), 1);
 	exec_signal(&process, SIGTERM);
 	assert_int_equal(finish(&process, &out, &error), 3);
@@ -275,7 +274,7 @@ static void test_exec_much(void **state)
 	begin(*state, "cat", FALSE, &process);
 	GThread *thread = g_thread_new("feed", feed, &process);
 	/* the pump reads `input` only to close it: the feeder is done before */
-	Output output = {{NULL, g_string_new(NULL), g_string_new(NULL)}};
+	Output output = { { NULL, g_string_new(NULL), g_string_new(NULL) } };
 	int code = -1;
 	assert_int_equal(exec_pump(&process, keep, &output, &code, NULL), 0);
 	g_thread_join(thread);
@@ -306,7 +305,7 @@ static void write_whole(
 {
 	g_autoptr(FileTransfer) transfer = NULL;
 	g_autoptr(Error) err = NULL;
-	FileOwner owner = {getuid(), getgid(), 0640};
+	FileOwner owner = { getuid(), getgid(), 0640 };
 	if (file_write_begin(session, path, append, &owner, &transfer, &err) < 0 ||
 	    file_write_next(transfer, data, length, &err) < 0 || file_write_end(transfer, &err) < 0)
 		fail_msg("%s", err->message);
@@ -376,7 +375,7 @@ static void test_file_errors(void **state)
 	assert_int_equal(file_read_begin(session, "/dev/null", &a, &transfer, &err), -1);
 	g_clear_pointer(&err, error_free);
 	/* An upload into nowhere says why, though it was begun. */
-	FileOwner owner = {0, 0, 0600};
+	FileOwner owner = { 0, 0, 0600 };
 	assert_int_equal(
 	    file_write_begin(session, "/nowhere/file", FALSE, &owner, &transfer, NULL), 0);
 	g_autofree char *block = g_malloc0(8 << 20);
@@ -387,7 +386,7 @@ static void test_file_errors(void **state)
 
 static void test_sftp(void **state)
 {
-	static const uint8_t init[] = {0, 0, 0, 5, 1, 0, 0, 0, 3};
+	static const uint8_t init[] = { 0, 0, 0, 5, 1, 0, 0, 0, 3 };
 	autofd int socket = -1;
 	uint8_t answer[9];
 	assert_int_equal(guest_sftp(((Machine *)*state)->guest, &socket, NULL), 0);
@@ -424,7 +423,8 @@ static void test_metrics(void **state)
 	    guest_measure(((Machine *)*state)->guest, "name=\"v1\"", metrics, NULL), 0);
 	g_autofree char *text = metrics_text(metrics);
 	assert_non_null(strstr(text, "incus_memory_MemTotal_bytes{name=\"v1\"} "));
-	assert_non_null(strstr(text, "incus_cpu_seconds_total{cpu=\"0\",mode=\"user\",name=\"v1\"} "));
+	assert_non_null(
+	    strstr(text, "incus_cpu_seconds_total{cpu=\"0\",mode=\"user\",name=\"v1\"} "));
 }
 
 /* --- ends that go, and come again --- */
@@ -445,7 +445,7 @@ static void test_agent_again(void **state)
 	begin(m, "exec sleep 1000", FALSE, &process);
 	kill(m->agent, SIGKILL);
 	waitpid(m->agent, NULL, 0);
-	Output output = {{NULL, g_string_new(NULL), g_string_new(NULL)}};
+	Output output = { { NULL, g_string_new(NULL), g_string_new(NULL) } };
 	assert_int_equal(exec_pump(&process, keep, &output, &code, &err), -1);
 	exec_process_close(&process);
 	g_string_free(output.text[1], TRUE);
@@ -467,7 +467,7 @@ static void test_host_again(void **state)
 	autofd int host = pair[0];
 	assert_int_equal(file_write_all(host, "\xff\xffincus-agent-noise", 19), 0);
 	for (uint8_t turn = 1; turn < 20; turn++) {
-		LinkReader reader = {0};
+		LinkReader reader = { 0 };
 		const uint8_t *data;
 		LinkEvent event = LINK_MORE;
 		memset(number, turn, sizeof(number));
@@ -476,13 +476,13 @@ static void test_host_again(void **state)
 		assert_int_equal(file_write_all(host, bytes, sizeof(bytes)), 0);
 		while (event != LINK_SYNCED || memcmp(reader.number, number, LINK_NUMBER) != 0) {
 			uint8_t byte;
-			struct pollfd p = {.fd = host, .events = POLLIN};
+			struct pollfd p = { .fd = host, .events = POLLIN };
 			assert_int_equal(poll(&p, 1, PATIENCE), 1);
 			assert_int_equal(read(host, &byte, 1), 1);
 			const uint8_t *in = &byte;
 			size_t left = 1, length;
 			if (reader.state >= LINK_HEADS) /* an older one: look again */
-				reader = (LinkReader){0};
+				reader = (LinkReader){ 0 };
 			event = link_read(&reader, &in, &left, &data, &length);
 		}
 		/* A frame that is never finished, or nonsense in place of HTTP/2. */
@@ -504,7 +504,7 @@ static void test_host_again(void **state)
 static void play(int fd, const void *bytes, size_t length, size_t at_most)
 {
 	uint8_t buffer[4096];
-	LinkReader reader = {0};
+	LinkReader reader = { 0 };
 	LinkEvent event = LINK_MORE;
 	uint8_t sync[LINK_SYNC];
 	while (event != LINK_SYNCED) {
@@ -518,7 +518,7 @@ static void play(int fd, const void *bytes, size_t length, size_t at_most)
 	assert_int_equal(send(fd, sync, sizeof(sync), MSG_NOSIGNAL), sizeof(sync));
 	for (size_t sent = 0; sent < at_most;) {
 		ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-		struct pollfd p = {.fd = fd, .events = POLLOUT};
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
 		if (n < 0 && errno != EAGAIN)
 			return; /* dropped: what is wanted */
 		if (n < 0)
@@ -534,10 +534,9 @@ static void test_liars(void **state)
 		const char *bytes;
 		size_t length;
 	} lies[] = {
-		{"no frame at all ", 16},
-		{"IAF\1\4\0\0\0junk", 12},		    /* no HTTP/2 */
-		{"IAF\3\0\0\0\0", 8},			    /* answers to no question */
-		{"IAF\1\11\0\0\0\0\0\0\4\0\0\0\0\0", 17},  /* settings for ever */
+		{ "no frame at all ", 16 }, { "IAF\1\4\0\0\0junk", 12 }, /* no HTTP/2 */
+		{ "IAF\3\0\0\0\0", 8 },			    /* answers to no question */
+		{ "IAF\1\11\0\0\0\0\0\0\4\0\0\0\0\0", 17 }, /* settings for ever */
 	};
 	Machine *m = machine_new();
 	for (size_t i = 0; i < G_N_ELEMENTS(lies); i++) {

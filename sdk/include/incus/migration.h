@@ -60,11 +60,11 @@ typedef struct incus_volume_copy {
 } incus_volume_copy;
 
 /* The same of the custom volume `name` (VOLUME or VOLUME/SNAPSHOT) in `pool`. */
-int incus_copy_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
-    const incus_volume_copy *options, incus_error **err);
+int incus_copy_storage_pool_volume(incus_client *from, const char *pool, const char *name,
+    incus_client *to, const incus_volume_copy *options, incus_error **err);
 /* Deletes it at `from` once the target has all; nothing may use it there. */
-int incus_migrate_volume(incus_client *from, const char *pool, const char *name, incus_client *to,
-    const incus_volume_copy *options, incus_error **err);
+int incus_migrate_storage_pool_volume(incus_client *from, const char *pool, const char *name,
+    incus_client *to, const incus_volume_copy *options, incus_error **err);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
  * A process that is born into its group (clone3, v2) or is one thread that moves itself ("0" to
  * `tasks`, v1) needs no such lock.
  */
+#include "server/helper/spawner/criu.h"
 #include "server/helper/spawner/spawner.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,21 +21,24 @@ enum { HIERARCHIES = 24 };
 static struct {
 	char *unified; /* mount points; NULL: none */
 	char *v1[HIERARCHIES];
+	char *v1_options[HIERARCHIES]; /* as mounted: "rw,name=systemd" */
 	int n_v1, complete;
 } mounts;
 
 void cgroup_find_mounts(void)
 {
-	char line[4096], path[1024], type[64];
+	char line[4096], path[1024], type[64], options[1024];
 	FILE *file = fopen("/proc/self/mounts", "re");
 	mounts.complete = file != NULL;
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%*s %1023s %63s", path, type) != 2)
+		if (sscanf(line, "%*s %1023s %63s %1023s", path, type, options) != 3)
 			continue;
 		if (strcmp(type, "cgroup2") == 0 && !mounts.unified)
 			mounts.unified = strdup(path);
-		else if (strcmp(type, "cgroup") == 0 && mounts.n_v1 < HIERARCHIES)
+		else if (strcmp(type, "cgroup") == 0 && mounts.n_v1 < HIERARCHIES) {
+			mounts.v1_options[mounts.n_v1] = strdup(options);
 			mounts.v1[mounts.n_v1++] = strdup(path);
+		}
 		else if (strcmp(type, "cgroup") == 0)
 			mounts.complete = 0;
 	}
@@ -90,4 +94,34 @@ pid_t cgroup_fork(const char *group, int *ret_inside)
 		if (move_self(mounts.v1[i], group) < 0)
 			*ret_inside = 0;
 	return 0;
+}
+
+/* "cpu,cpuacct" or "name=systemd": the options of the mount that are no mount's. */
+static void hierarchy_name(const char *options, char *ret, size_t size)
+{
+	static const char *const common[] = { "rw", "ro", "nosuid", "nodev", "noexec", "relatime",
+		"noatime", "xattr", "clone_children", NULL };
+	size_t used = 0;
+	*ret = '\0';
+	for (const char *at = options; *at;) {
+		size_t n = strcspn(at, ",");
+		int skip = strncmp(at, "release_agent=", 14) == 0;
+		for (int i = 0; common[i]; i++)
+			skip |= strlen(common[i]) == n && strncmp(at, common[i], n) == 0;
+		if (!skip && used + n + 2 < size)
+			used += (size_t)snprintf(
+			    ret + used, size - used, "%s%.*s", used ? "," : "", (int)n, at);
+		at += n + (at[n] == ',');
+	}
+}
+
+int cgroup_hierarchies(int (*visit)(const char *name, const char *mount, void *data), void *data)
+{
+	char name[64];
+	int result = mounts.unified ? visit("", mounts.unified, data) : 0;
+	for (int i = 0; result == 0 && i < mounts.n_v1; i++) {
+		hierarchy_name(mounts.v1_options[i], name, sizeof(name));
+		result = visit(name, mounts.v1[i], data);
+	}
+	return result;
 }

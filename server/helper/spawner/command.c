@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -59,7 +61,7 @@ static int use_pty(Command *command)
 	return result;
 }
 
-static void fix_signals(void)
+void signals_default(void)
 {
 	sigset_t none;
 	sigemptyset(&none);
@@ -68,10 +70,24 @@ static void fix_signals(void)
 		signal(i, SIG_DFL);
 }
 
+/* The host's /dev/null becomes the instance's: what stays behind must hold nothing of the host, or
+ * a container's state could not be saved. */
+static void nulls_inside(void)
+{
+	struct stat st;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (null < 0 || fstat(null, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return;
+	for (int i = 0; i < 3; i++)
+		if (fstat(i, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
+			dup2(null, i);
+}
+
 int command_run(void *payload)
 {
 	Command *command = payload;
-	fix_signals();
+	signals_default();
+	nulls_inside();
 	if (command->interactive ? use_pty(command) < 0 : setsid() < 0 && errno != EPERM) {
 		Packet *packet = packet_new(0);
 		packet->error = errno ? errno : EIO;

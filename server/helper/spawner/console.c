@@ -1,3 +1,4 @@
+#include "server/helper/spawner/keeper.h"
 #include "server/helper/spawner/spawner.h"
 #include <errno.h>
 #include <lxc/lxccontainer.h>
@@ -15,8 +16,40 @@ static struct lxc_container *container_open(Job *job)
 	return c;
 }
 
+/* What a restored container's keeper says; NULL when it has none. */
+static Packet *ask_keeper(Job *job, KeeperOp op, int *ret_socket)
+{
+	const char *name = packet_next(job->request);
+	int fd = keeper_connect(packet_next(job->request), name);
+	job->request->cursor = 0;
+	Packet *packet = packet_new(op);
+	if (fd < 0 || packet_send(fd, packet) < 0 || packet_recv(fd, packet) <= 0) {
+		packet_free(packet);
+		return NULL;
+	}
+	if (packet->error)
+		job_fail(job, (int)packet->error, "%s", packet_next(packet));
+	*ret_socket = fd;
+	return packet;
+}
+
+static void answer_kept(Job *job, Packet *kept, int socket)
+{
+	Packet *packet = packet_new(0);
+	packet_add_fd(packet, packet_take_fd(kept, 0));
+	packet_add_fd(packet, socket);
+	packet_add_fd(packet, packet_take_fd(kept, 1));
+	job_answer(job, packet);
+}
+
 void job_console(Job *job)
 {
+	int socket;
+	Packet *kept = ask_keeper(job, KEEPER_ATTACH, &socket);
+	if (kept) {
+		answer_kept(job, kept, socket);
+		return;
+	}
 	struct lxc_container *c = container_open(job);
 	int tty = 0, terminal = -1;
 	int keep = c->console_getfd(c, &tty, &terminal);
@@ -25,11 +58,18 @@ void job_console(Job *job)
 	Packet *packet = packet_new(0);
 	packet_add_fd(packet, terminal);
 	packet_add_fd(packet, keep);
+	packet_add_fd(packet, terminal);
 	job_answer(job, packet);
 }
 
 void job_console_log(Job *job)
 {
+	int socket;
+	Packet *kept = ask_keeper(job, job->request->n[0] ? KEEPER_CLEAR : KEEPER_LOG, &socket);
+	if (kept) {
+		job_answer(job, kept);
+		return;
+	}
 	struct lxc_container *c = container_open(job);
 	uint64_t size = 0;
 	struct lxc_console_log log = {

@@ -1,3 +1,4 @@
+#include "server/helper/spawner/criu.h"
 #include "server/helper/spawner/spawner.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -20,6 +21,7 @@ static const JobRow jobs[] = {
 	{ SPAWN_SHIFT, job_shift },
 	{ SPAWN_CHECK, job_check },
 	{ SPAWN_MAPPABLE, job_mappable },
+	{ SPAWN_DUMP, job_dump },
 	{ 0, NULL },
 };
 
@@ -44,6 +46,9 @@ static void settle(void)
 
 int main(int argc, char **argv)
 {
+	int status = criu_program(argc, argv);
+	if (status >= 0)
+		return status;
 	if (argc > 1 && strcmp(argv[1], "--wire") == 0) /* more follows that rsync adds */
 		return wire_run(3);
 	if (argc > 1 && strcmp(argv[1], "--confined") == 0)
@@ -54,6 +59,7 @@ int main(int argc, char **argv)
 	}
 	int control = atoi(argv[1]);
 	fcntl(control, F_SETFD, FD_CLOEXEC);
+	closefrom(control + 1); /* what incusd was started with is no container's */
 	settle();
 	return jobs_run(control, jobs);
 }

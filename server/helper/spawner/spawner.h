@@ -33,12 +33,16 @@ void job_console_log(Job *job);
 void job_shift(Job *job);
 void job_check(Job *job);
 void job_mappable(Job *job);
+void job_dump(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Sends `packet` as the answer and frees it. */
 void job_answer(Job *job, Packet *packet);
+
+/* Nothing blocked, nothing ignored: before another program takes our place. */
+void signals_default(void);
 
 /* What SPAWN_EXEC asks for, wherever it is to run. */
 typedef struct Command {

@@ -3,7 +3,7 @@
  * system (idmapped) and the sources of all mounts there, and lets liblxc daemonize a monitor in it:
  * when the monitor ends, the mounts are gone, and the host never saw them.
  */
-#include "server/helper/spawner/spawner.h"
+#include "server/helper/spawner/criu.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -215,6 +215,50 @@ static void unstage(const char *path, int64_t n)
 	}
 }
 
+/* In a process of its own, which liblxc makes the monitor: it must hold nothing of ours. */
+static _Noreturn void restore(Job *job, struct lxc_container *c, const Criu *criu, int directory)
+{
+	char state[4200];
+	snprintf(state, sizeof(state), "%s/state", criu->volume);
+	struct migrate_opts options = { .directory = state };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < 3; i++)
+		dup2(null, i);
+	close(job->answer);
+	close(directory);
+	_exit(c->migrate(c, MIGRATE_RESTORE, &options, sizeof(options)) == 0 ? 0 : 1);
+}
+
+static void start_restored(
+    Job *job, struct lxc_container *c, const Criu *criu, const char *folder, int directory)
+{
+	int status;
+	if (criu_idmap_same(criu) == 0)
+		job_fail(job, EINVAL,
+		    "The id map of the instance is another one than when its state was saved: set it back, or start the instance without the state (--stateless)");
+	if (criu_prepare(criu, folder) < 0 || criu_images_own(criu) < 0)
+		job_fail(job, errno, "Cannot read the state in \"%s\": %s", criu->volume,
+		    strerror(errno));
+	pid_t child = fork();
+	if (child == 0)
+		restore(job, c, criu, directory);
+	if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0)
+		job_fail(job, ECANCELED, "CRIU cannot restore the container");
+}
+
+static void start_afresh(Job *job, struct lxc_container *c)
+{
+	/* Without newuidmap in reach liblxc writes the maps itself: /etc/subuid was checked by
+	 * incusd. */
+	setenv("PATH", "/nonexistent", 1);
+	c->want_daemonize(c, true);
+	c->want_close_all_fds(c, true);
+	/* The daemonized monitor must not hold the answer's socket. */
+	fcntl(job->answer, F_SETFD, FD_CLOEXEC);
+	if (!c->start(c, 0, NULL))
+		job_fail(job, ECANCELED, "Failed to run the container's init");
+}
+
 void job_start(Job *job)
 {
 	Packet *rq = job->request;
@@ -228,9 +272,6 @@ void job_start(Job *job)
 	int userns = *idmap ? userns_open(idmap) : -1;
 	if (*idmap && userns < 0)
 		job_fail(job, errno, "Cannot make a user namespace with the instance's id map");
-	/* Without newuidmap in reach liblxc writes the maps itself: /etc/subuid was checked by
-	 * incusd. */
-	setenv("PATH", "/nonexistent", 1);
 	setsid();
 	if (mntns_private() < 0)
 		job_fail(job, errno, "Cannot make a mount namespace");
@@ -263,14 +304,14 @@ void job_start(Job *job)
 			stage_source(job, &spec, userns, staged);
 		configure_mount(job, c, &spec, staged);
 	}
+	Criu criu = { .idmap = idmap };
+	int saved = criu_read(rq, &criu) == 0;
 	if (userns >= 0)
 		close(userns);
-	c->want_daemonize(c, true);
-	c->want_close_all_fds(c, true);
-	/* The daemonized monitor must not hold the answer's socket. */
-	fcntl(job->answer, F_SETFD, FD_CLOEXEC);
-	if (!c->start(c, 0, NULL))
-		job_fail(job, ECANCELED, "Failed to run the container's init");
+	if (saved)
+		start_restored(job, c, &criu, path, directory);
+	else
+		start_afresh(job, c);
 	unstage(path, rq->n[2]);
 	answer_started(job, c, directory);
 }

@@ -1,0 +1,298 @@
+#include "server/instance/checkpoint.h"
+#include "server/instance/criu.h"
+#include "server/instance/folder.h"
+#include "server/project/project.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PATIENCE = 600000, END_PATIENCE = 60000 }; /* gigabytes take their time */
+
+static char *log_path(Instance *i, const char *what)
+{
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *name = g_strdup_printf("migration_%s.log", what);
+	return g_build_filename(logs, name, NULL);
+}
+
+static gboolean is_folder(int fd, const char *name)
+{
+	struct stat st;
+	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+static void remove_folder(Instance *i, int fd, const char *name)
+{
+	Error *error = NULL;
+	if (is_folder(fd, name) && file_remove_all(fd, name, &error) < 0)
+		log_warn("Saved state is not removed", "instance", i->name, "err", error->message);
+	error_free(error);
+}
+
+static int set_stateful(Instance *i, gboolean stateful, Error **err)
+{
+	if (i->stateful == stateful)
+		return 0;
+	i->stateful = stateful;
+	return row_set_stateful(i, err);
+}
+
+/* The four strings of helper/spawner/criu.h. */
+static int add_criu(Instance *i, const char *volume, const char *log, Packet *rq, Error **err)
+{
+	g_autofree char *program = NULL, *version = NULL;
+	if (criu_find(i->daemon, &program, &version, err) < 0)
+		return -1;
+	packet_add(rq, program);
+	packet_add(rq, version);
+	packet_add(rq, volume);
+	packet_add(rq, log);
+	return 0;
+}
+
+/* The disks that a restore will bind again, at the same places. */
+static void add_disks(Instance *i, Packet *rq)
+{
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	GHashTableIter iter;
+	void *config;
+	g_hash_table_iter_init(&iter, devices);
+	while (g_hash_table_iter_next(&iter, NULL, &config)) {
+		const char *path = config_get(config, "path"),
+			   *source = config_get(config, "source");
+		if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path ||
+		    strcmp(path, "/") == 0 || (source && g_str_has_prefix(source, "tmpfs")))
+			continue;
+		packet_add(rq, path);
+		rq->n[2]++;
+	}
+}
+
+static int dump_request(
+    Instance *i, Runtime *r, const char *volume, gboolean stay, Packet **ret_packet, Error **err)
+{
+	g_autoptr(Packet) rq = packet_new(SPAWN_DUMP);
+	g_autofree char *name = instance_file_name(i);
+	g_autofree char *lxcpath = instance_lxcpath(i->daemon);
+	g_autofree char *directory = runtime_directory(i);
+	g_autofree char *idmap = NULL, *log = log_path(i, "dump");
+	if (instance_idmap(i, NULL, &idmap, err) < 0)
+		return -1;
+	packet_add(rq, name);
+	packet_add(rq, lxcpath);
+	packet_add(rq, r->cgroup);
+	packet_add(rq, directory);
+	packet_add(rq, idmap);
+	if (add_criu(i, volume, log, rq, err) < 0)
+		return -1;
+	add_disks(i, rq);
+	rq->n[0] = r->init;
+	rq->n[1] = stay;
+	packet_add_fd(rq, r->init_fd);
+	*ret_packet = g_steal_pointer(&rq);
+	return 0;
+}
+
+static int folder_ready(Instance *i, InstanceFolder **ret_folder, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (i->type != INSTANCE_CONTAINER)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "State of virtual machines is not kept in this version");
+	if (instance_folder_open(i, &folder, err) < 0)
+		return -1;
+	static const char *const stale[] = { "state", "state.new", "state.used" };
+	for (guint n = 0; n < G_N_ELEMENTS(stale); n++)
+		remove_folder(i, instance_folder_fd(folder), stale[n]);
+	*ret_folder = g_steal_pointer(&folder);
+	return 0;
+}
+
+static void explain(Instance *i, const char *what, Error **err)
+{
+	g_autofree char *log = log_path(i, what);
+	criu_explain(log, err);
+}
+
+void checkpoint_explain(Instance *i, Error **err)
+{
+	explain(i, "restore", err);
+}
+
+static int failed(Instance *i, InstanceFolder *folder, Error **err)
+{
+	explain(i, "dump", err);
+	remove_folder(i, instance_folder_fd(folder), "state.new");
+	return error_prefix(err, "The state of the instance cannot be saved");
+}
+
+int checkpoint_save(Instance *i, Runtime *r, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	Packet *rq;
+	if (folder_ready(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
+	    dump_request(i, r, instance_folder_path(folder), FALSE, &rq, err) < 0)
+		return -1;
+	SpawnerCall call = { .timeout_ms = PATIENCE };
+	if (spawner_call(i->daemon->spawner, rq, &call, NULL, err) < 0)
+		return failed(i, folder, err);
+	/* From here on it is stopped, whatever fails. */
+	fault_point("state saved", NULL);
+	if (!runtime_wait(r, END_PATIENCE))
+		return error_set(err, ERROR_TIMEOUT, "The instance's monitor did not end");
+	Error *error = NULL;
+	if (set_stateful(i, TRUE, &error) < 0)
+		log_error("That there is state is not stored", "instance", i->name, "err",
+		    error->message);
+	error_free(error);
+	return 0;
+}
+
+struct CheckpointHold {
+	Instance *i;
+	InstanceFolder *folder;
+	int socket;
+};
+
+static void hold_free(CheckpointHold *hold)
+{
+	instance_folder_close(hold->folder);
+	own_close_fd(&hold->socket);
+	g_free(hold);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CheckpointHold, hold_free)
+
+int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
+{
+	g_autoptr(CheckpointHold) hold = g_new0(CheckpointHold, 1);
+	g_autoptr(Runtime) r = instance_runtime(i);
+	g_autoptr(Packet) answer = NULL;
+	Packet *rq;
+	hold->i = i;
+	hold->socket = -1;
+	if (!r)
+		return error_set(err, ERROR_INVALID, "The instance isn't running");
+	if (folder_ready(i, &hold->folder, err) < 0 ||
+	    fault_point("state of a snapshot", err) < 0 ||
+	    dump_request(i, r, instance_folder_path(hold->folder), TRUE, &rq, err) < 0)
+		return -1;
+	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
+	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
+		return failed(i, hold->folder, err);
+	*ret_hold = g_steal_pointer(&hold);
+	return 0;
+}
+
+int checkpoint_release(CheckpointHold *held, Error **err)
+{
+	g_autoptr(CheckpointHold) hold = held;
+	g_autoptr(Packet) packet = packet_new(0);
+	fault_point("state released", NULL);
+	packet_send(hold->socket, packet);
+	int got = spawner_receive(hold->socket, PATIENCE, packet, err);
+	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.used");
+	if (got < 0)
+		return -1;
+	return got == 0 || packet->error ?
+	    error_set(err, ERROR_INTERNAL, "The instance did not go on as it was: %s",
+		got ? packet_next(packet) : "the spawner ended") :
+	    0;
+}
+
+/* What came with a copy or an archive is not of this instance's processes, and must never be taken
+ * for theirs. */
+static int remove_foreign(Instance *i, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (instance_folder_open(i, &folder, err) < 0)
+		return -1;
+	return is_folder(instance_folder_fd(folder), "state") ?
+	    file_remove_all(instance_folder_fd(folder), "state", err) :
+	    0;
+}
+
+int checkpoint_request(Instance *i, const char *volume, Packet *rq, Error **err)
+{
+	if (!i->stateful) {
+		packet_add(rq, "");
+		return remove_foreign(i, err);
+	}
+	g_autofree char *state = g_build_filename(volume, "state", NULL);
+	g_autofree char *log = log_path(i, "restore");
+	if (!g_file_test(state, G_FILE_TEST_IS_DIR))
+		return error_set(err, ERROR_INVALID,
+		    "The saved state is gone: start the instance without it (--stateless)");
+	return add_criu(i, volume, log, rq, err);
+}
+
+void checkpoint_spent(Instance *i)
+{
+	Error *error = NULL;
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (!i->stateful)
+		return;
+	fault_point("state used", NULL);
+	if (instance_folder_open(i, &folder, &error) == 0)
+		remove_folder(i, instance_folder_fd(folder), "state.used");
+	if (error || set_stateful(i, FALSE, &error) < 0)
+		log_error("That the state was used is not stored", "instance", i->name, "err",
+		    error->message);
+	error_free(error);
+}
+
+void checkpoint_settle(Instance *i)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	g_autoptr(Error) error = NULL;
+	if (i->type != INSTANCE_CONTAINER)
+		return;
+	int result = instance_folder_open(i, &folder, &error);
+	if (result == 0) {
+		int fd = instance_folder_fd(folder);
+		if (instance_running(i))
+			remove_folder(i, fd, "state");
+		remove_folder(i, fd, "state.new");
+		remove_folder(i, fd, "state.used");
+		result = set_stateful(i, is_folder(fd, "state"), &error);
+	}
+	if (result < 0)
+		log_warn("Whether the instance has saved state is not known", "instance", i->name,
+		    "err", error->message);
+}
+
+gboolean checkpoint_trusted(Instance *i)
+{
+	g_autofree char *restricted = project_setting(i->daemon, i->project, "restricted");
+	return g_strcmp0(restricted, "true") != 0;
+}
+
+int checkpoint_drop(Instance *i, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (!i->stateful)
+		return 0;
+	if (instance_folder_open(i, &folder, err) < 0 ||
+	    (is_folder(instance_folder_fd(folder), "state") &&
+		file_remove_all(instance_folder_fd(folder), "state", err) < 0))
+		return -1;
+	return set_stateful(i, FALSE, err);
+}
+
+int checkpoint_restored(Instance *i, gboolean keep, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (instance_folder_open(i, &folder, err) < 0)
+		return -1;
+	int fd = instance_folder_fd(folder);
+	gboolean present = is_folder(fd, "state");
+	if (present && !keep && file_remove_all(fd, "state", err) < 0)
+		return -1;
+	if (set_stateful(i, keep && present, err) < 0)
+		return -1;
+	return keep && !present ?
+	    error_set(err, ERROR_INVALID, "The snapshot holds no state of running processes") :
+	    0;
+}
