@@ -5,6 +5,7 @@
 #include "server/storage/pool_private.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,8 +36,12 @@ int volume_content_parse(const char *name, VolumeContent *ret_content, Error **e
 char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
-	if (pool->driver->volume_block_path)
-		return pool->driver->volume_block_path(&call->pool, &call->volume);
+	if (pool->driver->volume_block_path) {
+		g_autofree char *link = pool->driver->volume_block_path(&call->pool, &call->volume);
+		/* udev's name of a device is a link, and who opens it follows none. */
+		char *device = realpath(link, NULL);
+		return device ? device : g_steal_pointer(&link);
+	}
 	return volume_block_file(call->path, volume->content);
 }
 
