@@ -101,13 +101,14 @@ static int seek_host(LinkPair *link, int watch, Error **err)
 	return 0;
 }
 
-static void write_all(int port, const uint8_t *bytes, size_t length)
+/* The port may still say that the last host went when the next one's first bytes are here already:
+ * that one waits for an answer, so it is not left out. */
+static void write_all(int port, int watch, const uint8_t *bytes, size_t length)
 {
 	while (length > 0) {
 		ssize_t n = write(port, bytes, length);
 		if (n < 0 && errno == EAGAIN) {
-			struct pollfd p = { .fd = port, .events = POLLOUT };
-			if (poll(&p, 1, -1) < 0 || (p.revents & (POLLHUP | POLLERR)))
+			if (wait_for_change(watch) < 0)
 				return;
 			continue;
 		}
@@ -119,7 +120,7 @@ static void write_all(int port, const uint8_t *bytes, size_t length)
 }
 
 /* A connection to the gRPC server, and its bytes carried until the host goes. */
-static int serve_host(LinkPair *link, Error **err)
+static int serve_host(LinkPair *link, int watch, Error **err)
 {
 	uint8_t sync[LINK_SYNC];
 	int pair[2];
@@ -128,7 +129,7 @@ static int serve_host(LinkPair *link, Error **err)
 	autofd int plain = pair[0];
 	door_add(pair[1]);
 	link_sync(sync, link->reader.number);
-	write_all(link->port, sync, sizeof(sync));
+	write_all(link->port, watch, sync, sizeof(sync));
 	link->plain = plain;
 	LinkEnd end = link_carry(link);
 	log_info("Host went", "why", link_end_text(end));
@@ -140,7 +141,7 @@ int port_run(int port, Error **err)
 	static const uint8_t zeros[LINK_ZEROS];
 	g_autofree LinkPair *link = g_new0(LinkPair, 1);
 	autofd int watch = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
 	link->port = port;
 	link->stop_fd = -1;
 	fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_NONBLOCK);
@@ -149,12 +150,12 @@ int port_run(int port, Error **err)
 	/* A host that spoke with an agent before this one has to begin again. */
 	struct pollfd p = { .fd = port, .events = POLLOUT };
 	if (poll(&p, 1, 0) == 1 && !(p.revents & POLLHUP))
-		write_all(port, zeros, sizeof(zeros));
+		write_all(port, watch, zeros, sizeof(zeros));
 	for (;;) {
-		if (seek_host(link, watch, err) < 0 || serve_host(link, err) < 0)
+		if (seek_host(link, watch, err) < 0 || serve_host(link, watch, err) < 0)
 			return -1;
 		/* Bytes that the host did not mean for the next one. */
 		if (link->reader.state == LINK_SEEKS)
-			write_all(port, zeros, sizeof(zeros));
+			write_all(port, watch, zeros, sizeof(zeros));
 	}
 }

@@ -31,7 +31,7 @@ install(FILES ${CMAKE_BINARY_DIR}/dist/incus.service ${CMAKE_BINARY_DIR}/dist/in
 
 # The schema and what is made of it for readers.
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/api/incus ${CMAKE_SOURCE_DIR}/api/google
-  DESTINATION ${SHARE}/incus/api FILES_MATCHING PATTERN "*.proto")
+  DESTINATION ${SHARE}/incus/api FILES_MATCHING PATTERN "*.proto" PATTERN "agent.proto" EXCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/api/openapi.json DESTINATION ${SHARE}/incus/api)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/api/reference DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${DIST}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})

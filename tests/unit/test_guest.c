@@ -443,6 +443,7 @@ static void test_agent_again(void **state)
 	g_autoptr(Error) err = NULL;
 	int code;
 	begin(m, "exec sleep 1000", FALSE, &process);
+	pid_t command = process.pid;
 	kill(m->agent, SIGKILL);
 	waitpid(m->agent, NULL, 0);
 	Output output = { { NULL, g_string_new(NULL), g_string_new(NULL) } };
@@ -451,6 +452,7 @@ static void test_agent_again(void **state)
 	g_string_free(output.text[1], TRUE);
 	g_string_free(output.text[2], TRUE);
 	wait_offline(m);
+	kill(command, SIGKILL); /* it outlives the agent, and has our standard output */
 	machine_boot(m);
 	test_exec(state);
 }
