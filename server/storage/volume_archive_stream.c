@@ -174,7 +174,7 @@ static int read_back(int fd, char **ret_text, size_t *ret_length, Error **err)
 static int take_header(Incoming *in, int fd, Error **err)
 {
 	GPtrArray *streams = NULL;
-	size_t length;
+	size_t length = 0;
 	g_autofree char *text = NULL;
 	if (in->begun)
 		return error_set(
