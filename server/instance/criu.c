@@ -100,13 +100,34 @@ int criu_find(Daemon *d, char **ret_program, char **ret_version, Error **err)
 	return 0;
 }
 
-char *criu_describe(Daemon *d)
+static char *describe(Daemon *d)
 {
 	g_autofree char *program = NULL, *version = NULL;
 	g_autoptr(Error) error = NULL;
 	return criu_find(d, &program, &version, &error) == 0 ?
 	    g_strdup_printf("%s (%s)", version, program) :
 	    g_strdup_printf("none (%s)", error->message);
+}
+
+/* GET /1.0 is asked often, and what is installed changes seldom: a second's answer will do. */
+char *criu_describe(Daemon *d)
+{
+	static GMutex lock;
+	static struct {
+		char *path, *text; /* core.criu_path, and what was said */
+		gint64 until_us;
+	} said;
+	g_autofree char *path = server_config_get(d->config, "core.criu_path");
+	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+	gint64 now = g_get_monotonic_time();
+	if (!said.text || now > said.until_us || g_strcmp0(path, said.path) != 0) {
+		g_free(said.text);
+		g_free(said.path);
+		said.text = describe(d);
+		said.path = g_steal_pointer(&path);
+		said.until_us = now + G_USEC_PER_SEC;
+	}
+	return g_strdup(said.text);
 }
 
 /* ---- what its log means ---- */
