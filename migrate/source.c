@@ -2,13 +2,13 @@
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include "sdk/base/spawn.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 enum { STOP_TIMEOUT_MS = 600 * 1000 };
 
@@ -139,22 +139,9 @@ char *source_path(const Source *source, const char *recorded)
 	return path ? path : g_strdup(recorded);
 }
 
-int source_connect(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -1;
-	strcpy(address.sun_path, path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	own_close_fd(&fd);
-	return -1;
-}
-
 gboolean source_answers(const char *socket_path)
 {
-	autofd int fd = source_connect(socket_path);
+	autofd int fd = unix_connect(socket_path, 0);
 	return fd >= 0;
 }
 
@@ -170,7 +157,7 @@ static int ask_to_stop(const Source *source, Error **err)
 	static const char request[] =
 	    "PUT /internal/shutdown HTTP/1.0\r\nHost: lxd\r\nContent-Length: 0\r\n\r\n";
 	g_autofree char *path = g_build_filename(source->directory, "unix.socket", NULL);
-	autofd int fd = source_connect(path);
+	autofd int fd = unix_connect(path, 0);
 	char reply[4096];
 	if (fd < 0 || file_write_all(fd, request, strlen(request)) < 0)
 		return error_set(err, ERROR_INTERNAL, "LXD cannot be asked to stop");

@@ -35,6 +35,5 @@ int source_stop(const Source *source, Error **err);
 int source_start(const Source *source, Error **err);
 /* Removes the package with its data. */
 int source_purge(const Source *source, Error **err);
-/* To the unix socket of a daemon, LXD's or ours; -1: nobody listens. */
-int source_connect(const char *socket_path);
+/* Whether a daemon, LXD's or ours, listens there. */
 gboolean source_answers(const char *socket_path);

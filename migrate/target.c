@@ -2,6 +2,7 @@
 #include "migrate/source.h"
 #include "migrate/tool.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include "sdk/base/spawn.h"
 #include "server/db/db.h"
 #include "incus/v1/server.pb-c.h"
@@ -154,7 +155,7 @@ static int open_daemon(const Target *target)
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 	g_autofree char *path = g_build_filename(target->directory, "unix.socket", NULL);
-	autofd int fd = source_connect(path);
+	autofd int fd = unix_connect(path, 0);
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
 		return -1;
 	return (int)syscall(SYS_pidfd_open, peer.pid, 0);

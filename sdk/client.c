@@ -1,6 +1,7 @@
 /* Connections: the unix socket or TLS, handed to gRPC as a connected file descriptor. */
 #include "sdk/client.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <grpc/grpc_posix.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 static void log_nothing(gpr_log_func_args *args)
 {
@@ -99,17 +99,12 @@ static char *default_socket(void)
 
 static int connect_path(const char *path, incus_error **err)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof address.sun_path)
-		return sdk_error(err, ERROR_INVALID,
-		    "The socket path \"%s\" is longer than %zu bytes", path,
-		    sizeof address.sun_path - 1);
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return sdk_error_errno(err, ERROR_INTERNAL, errno, "Cannot make a socket");
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+	autofd int fd = unix_connect(path, 0);
+	if (fd < 0) {
 		int code = errno;
+		if (code == ENAMETOOLONG)
+			return sdk_error(err, ERROR_INVALID,
+			    "The socket path \"%s\" is longer than %d bytes", path, UNIX_PATH_MOST);
 		if (code == EACCES || code == EPERM)
 			return sdk_error(err, ERROR_FORBIDDEN,
 			    "You don't have the needed permissions to talk to the incus daemon (socket path: %s)",

@@ -1,6 +1,7 @@
 #include "server/guest/guest.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include "server/guest/call.h"
 #include "google/protobuf/empty.pb-c.h"
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 enum {
 	STALE_MAX = 16 << 20,		  /* bytes of old connections before a guest's sync */
@@ -81,18 +81,6 @@ int guest_link(Guest *guest, GuestLink **ret_link, Error **err)
 }
 
 /* --- one connection --- */
-
-static int connect_socket(const Guest *guest)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	if (strlen(guest->socket) >= sizeof(address.sun_path))
-		return -1;
-	memcpy(address.sun_path, guest->socket, strlen(guest->socket) + 1);
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -1;
-	return own_steal_fd(&fd);
-}
 
 /* FALSE when the guest is being closed, or nothing came in time (-1: for ever). */
 static gboolean wait_for(Guest *guest, int fd, short events, int timeout_ms)
@@ -291,7 +279,7 @@ static gpointer run(gpointer data)
 	int pause_ms = RETRY_MS;
 	while (!is_closed(guest)) {
 		g_autofree LinkPair *link = g_new0(LinkPair, 1);
-		autofd int fd = link->port = connect_socket(guest);
+		autofd int fd = link->port = unix_connect(guest->socket, SOCK_NONBLOCK);
 		gint64 since = g_get_monotonic_time();
 		if (fd >= 0 && greet(guest, link) == 0) {
 			since = g_get_monotonic_time();
