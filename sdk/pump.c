@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -88,9 +89,19 @@ static gboolean fd_to_network(Pump *pump)
 	}
 }
 
+/* OpenSSL writes by write(2): the program's SIGPIPE is not for a server that went. */
+static void block_sigpipe(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static gpointer pump_run(gpointer data)
 {
 	Pump *pump = data;
+	block_sigpipe();
 	for (;;) {
 		ERR_clear_error();
 		pump->ssl_wants_write = FALSE;
