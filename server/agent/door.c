@@ -38,25 +38,12 @@ static const Method *find_method(grpc_slice path)
 	return NULL;
 }
 
-static int read_first(GrpcCall *call, const Method *method, ProtobufCMessage **ret, Error **err)
-{
-	grpc_byte_buffer *bytes;
-	int got = grpc_call_receive(call, FIRST_MESSAGE_MS, &bytes, err);
-	if (got == 0)
-		return error_set(err, ERROR_INVALID, "The call has no message");
-	if (got < 0)
-		return -1;
-	int result = grpc_call_decode(method->schema->input, bytes, call->arena, ret, err);
-	grpc_byte_buffer_destroy(bytes);
-	return result;
-}
-
 static int serve_method(GrpcCall *call, const Method *method, grpc_slice *ret_reply, Error **err)
 {
 	ProtobufCMessage *in;
 	call->stream.input = method->schema->input;
 	call->stream.output = method->schema->output;
-	if (read_first(call, method, &in, err) < 0)
+	if (grpc_call_first(call, method->schema->input, FIRST_MESSAGE_MS, &in, err) < 0)
 		return -1;
 	if (method->stream)
 		return method->stream(&call->rq, in, &call->stream, err);

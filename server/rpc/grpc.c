@@ -148,14 +148,7 @@ static void fill_request(GrpcDoor *door, GrpcCall *call)
 static int read_first(
     GrpcCall *call, const SchemaMethod *schema, ProtobufCMessage **ret_in, Error **err)
 {
-	grpc_byte_buffer *bytes;
-	int got = grpc_call_receive(call, FIRST_MESSAGE_MS, &bytes, err);
-	if (got == 0)
-		return error_set(err, ERROR_INVALID, "The call has no message");
-	if (got < 0)
-		return -1;
-	int result = grpc_call_decode(schema->input, bytes, call->arena, ret_in, err);
-	grpc_byte_buffer_destroy(bytes);
+	int result = grpc_call_first(call, schema->input, FIRST_MESSAGE_MS, ret_in, err);
 	if (result == 0)
 		decode_body_message(schema, *ret_in, call->arena);
 	return result;

@@ -200,6 +200,20 @@ static int stream_open_call(Stream *stream, Error **err)
 	return result;
 }
 
+int grpc_call_first(GrpcCall *call, const ProtobufCMessageDescriptor *descriptor, int timeout_ms,
+    ProtobufCMessage **ret_message, Error **err)
+{
+	grpc_byte_buffer *bytes;
+	int got = grpc_call_receive(call, timeout_ms, &bytes, err);
+	if (got == 0)
+		return error_set(err, ERROR_INVALID, "The call has no message");
+	if (got < 0)
+		return -1;
+	int result = grpc_call_decode(descriptor, bytes, call->arena, ret_message, err);
+	grpc_byte_buffer_destroy(bytes);
+	return result;
+}
+
 int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err)
 {
 	grpc_op ops[2];

@@ -45,6 +45,9 @@ int grpc_call_receive(GrpcCall *call, int timeout_ms, grpc_byte_buffer **ret_byt
 /* Scans and unpacks into `arena`. */
 int grpc_call_decode(const ProtobufCMessageDescriptor *descriptor, grpc_byte_buffer *bytes,
     Arena *arena, ProtobufCMessage **ret_message, Error **err);
+/* The first message, which every call has, into the call's arena. */
+int grpc_call_first(GrpcCall *call, const ProtobufCMessageDescriptor *descriptor, int timeout_ms,
+    ProtobufCMessage **ret_message, Error **err);
 /* Takes the slice. */
 int grpc_call_send(GrpcCall *call, grpc_slice payload, Error **err);
 /* Sends the status, once; err NULL: OK; reply NULL: none. */
