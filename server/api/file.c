@@ -1,5 +1,6 @@
 /* Handlers of FileService. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/daemon.h"
 #include "server/instance/channel.h"
@@ -320,20 +321,6 @@ static gpointer send_replies(gpointer data)
 	return NULL;
 }
 
-static int send_all(int fd, const uint8_t *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		bytes += n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
 int api_connect_sftp(Request *rq, const Pb__ConnectSftpRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
@@ -346,7 +333,7 @@ int api_connect_sftp(Request *rq, const Pb__ConnectSftpRequest *in, Stream *stre
 	const void *message;
 	while (stream_recv(stream, -1, &message, NULL) == 1) {
 		const Pb__ConnectSftpRequest *more = message;
-		if (send_all(socket, more->data.data, more->data.len) < 0)
+		if (file_write_all(socket, more->data.data, more->data.len) < 0)
 			break;
 	}
 	shutdown(socket, SHUT_RDWR);

@@ -4,26 +4,9 @@ give. An rsync that lies is the real one, with other bytes of the same length on
 import os, socket, subprocess, sys, tempfile, threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rest"))
 from http_client import WebSocket, request
+from protobuf_bytes import number, text
 
 RSYNC = ["rsync", "-ar", "--numeric-ids", "--devices", "--partial", "--sparse", "--xattrs", "--delete"]
-
-
-def varint(n):
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def text(field, data):
-    data = data.encode() if isinstance(data, str) else data
-    return varint(field << 3 | 2) + varint(len(data)) + data
-
-
-def number(field, n):
-    return varint(field << 3) + varint(n)
 
 
 def header(method=0, snapshots=(), names=None, features=True, state=None, refresh=None, size=None, idmap=b""):

@@ -4,25 +4,8 @@ that UUID and for a folder outside, `... silent SOCKET` says nothing until it is
 import io, os, stat, struct, sys, tarfile, uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rest"))
 from http_client import WebSocket, request
+from protobuf_bytes import number, text
 import btrfs_stream as bs
-
-
-def varint(n):
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def text(field, data):
-    data = data.encode() if isinstance(data, str) else data
-    return varint(field << 3 | 2) + varint(len(data)) + data
-
-
-def number(field, n):
-    return varint(field << 3) + varint(n)
 
 
 def offer(*snapshots, version=1, kind="container", methods=("tar",), more=False, content="", size=0, config=()):
