@@ -47,7 +47,7 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 	g_autoptr(Config) config = NULL;
 	g_autoptr(GHashTable) devices = NULL;
 	if (name_check_instance(spec->name, err) < 0)
-		return error_prefix(err, "Invalid instance name \"%s\"", spec->name);
+		return -1;
 	if (instance_driver_of(spec->type)->available(err) < 0)
 		return -1;
 	for (int n = 0; spec->profiles && spec->profiles[n]; n++)
@@ -316,7 +316,7 @@ static int rename_locked(Instance *i, const char *name, Error **err)
 	g_autoptr(Pool) pool = NULL;
 	const char *old = i->name;
 	if (name_check_instance(name, err) < 0)
-		return error_prefix(err, "Invalid instance name \"%s\"", name);
+		return -1;
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Renaming of running instance not allowed");
 	if (instance_pool(i, &pool, err) < 0)

@@ -55,7 +55,7 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 	plan->devices = instance_devices(i);
 	plan->profiles = move->profiles ? g_strdupv((char **)move->profiles) : instance_profiles(i);
 	if (name_check_instance(plan->name, err) < 0)
-		return error_prefix(err, "Invalid instance name \"%s\"", plan->name);
+		return -1;
 	if (instance_pool(i, &plan->from_pool, err) < 0 ||
 	    pool_get(i->daemon, move->pool && *move->pool ? move->pool : pool_name(plan->from_pool),
 		&plan->pool, err) < 0 ||

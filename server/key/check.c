@@ -266,6 +266,19 @@ int check_paths(const char *value, Error **err)
 	return each(value, name_check_absolute_path, err);
 }
 
+/* Machines of another host, or of another hypervisor, are not ours to run. */
+int check_libvirt_uri(const char *value, Error **err)
+{
+	const char *root = strstr(value, "?root=");
+	if (strcmp(value, "qemu:///system") == 0)
+		return 0;
+	return g_str_has_prefix(value, "qemu:///embed?root=") ?
+	    name_check_absolute_path(root + strlen("?root="), err) :
+	    error_set(err, ERROR_INVALID,
+		"Invalid libvirt URI \"%s\": use qemu:///system or qemu:///embed?root=DIRECTORY",
+		value);
+}
+
 static gboolean is_block(const char *value)
 {
 	return strcmp(value, "block") == 0;

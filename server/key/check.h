@@ -35,4 +35,5 @@ int check_interfaces(const char *value, Error **err);
 int check_uplinks(const char *value, Error **err);       /* "block", or networks with commas between */
 int check_uplink_subnets(const char *value, Error **err); /* "block", or NETWORK:SUBNET with commas between */
 int check_zones(const char *value, Error **err);         /* "block", or DNS zones with commas between */
+int check_libvirt_uri(const char *value, Error **err);       /* a local one */
 int check_paths(const char *value, Error **err);         /* absolute, with commas between */
