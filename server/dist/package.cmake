@@ -95,6 +95,6 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 # Programs that the daemon runs; liblxc-common has the folder that liblxc mounts root file systems on.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "dnsmasq-base, liblxc-common, squashfs-tools")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "lxcfs")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libprotobuf-c-dev, pkg-config, libvirt-daemon, libvirt-daemon-driver-qemu, qemu-system-x86, qemu-utils, ovmf, swtpm")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libprotobuf-c-dev, pkg-config, libvirt-daemon, libvirt-daemon-driver-qemu, qemu-system-x86, qemu-utils, ovmf, swtpm, swtpm-tools")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${DIST}/postinst ${DIST}/prerm ${DIST}/postrm ${DIST}/triggers)
 include(CPack)

@@ -202,6 +202,20 @@ static int prepare_log(Instance *i, char **ret_path, Error **err)
 	return 0;
 }
 
+/* libvirt takes the one that we run only where it could run one by itself. */
+static int find_tpm_programs(Error **err)
+{
+	static const char *const needed[] = { "swtpm", "swtpm_setup", "swtpm_ioctl" };
+	for (size_t n = 0; n < G_N_ELEMENTS(needed); n++) {
+		g_autofree char *program = g_find_program_in_path(needed[n]);
+		if (!program)
+			return error_set(err, ERROR_UNSUPPORTED,
+			    "A virtual TPM needs \"%s\": install the package \"swtpm-tools\"",
+			    needed[n]);
+	}
+	return 0;
+}
+
 /* It ends when QEMU closes its socket. */
 static int start_tpm(Instance *i, const StartPlan *plan, char **ret_socket, Error **err)
 {
@@ -212,10 +226,8 @@ static int start_tpm(Instance *i, const StartPlan *plan, char **ret_socket, Erro
 	const char *const argv[] = { "swtpm", "socket", "--tpm2", "--tpmstate", kept, "--ctrl",
 		control, "--terminate", "--daemon", NULL };
 	const Spawn spawn = { .argv = argv, .timeout_ms = TPM_PATIENCE };
-	g_autofree char *program = g_find_program_in_path("swtpm");
-	if (!program)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "A virtual TPM needs \"swtpm\": install the package \"swtpm\"");
+	if (find_tpm_programs(err) < 0)
+		return -1;
 	if (file_mkdir_all(state, 0700, err) < 0 || spawn_run(&spawn, NULL, NULL, err) < 0)
 		return error_prefix(err, "Cannot start the virtual TPM");
 	*ret_socket = g_steal_pointer(&socket);
