@@ -321,6 +321,11 @@ int migration_peer_send_data(
 	return put(peer, bytes - size, size + length, err);
 }
 
+gboolean migration_peer_network_wait(const MigrationPeer *peer, int64_t *ret_us)
+{
+	return stream_network_wait(peer->stream, ret_us);
+}
+
 static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_message, Error **err)
 {
 	if (wire_check(&pb__migration_message__descriptor, data->data, data->len, err) < 0)
