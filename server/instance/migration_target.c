@@ -14,7 +14,6 @@ enum {
 	SNAPSHOTS_MAX = 100000,
 	TREE_SIZE = 200 * 1024,
 	ENTRY_SIZE = 32,
-	OVERHEAD = 64 * 1024 * 1024,
 };
 
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op)
@@ -351,8 +350,7 @@ static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t lim
     gboolean *ret_refused, Error **err)
 {
 	const char *parent = "";
-	/* What describes the content comes on top of it. */
-	uint64_t most = limit ? 2 * limit + OVERHEAD : 0;
+	uint64_t most = volume_stream_limit(limit);
 	*ret_refused = FALSE;
 	for (guint n = 0; n <= t->snapshots->len && !*ret_refused; n++) {
 		const char *name = n < t->snapshots->len ?
