@@ -209,9 +209,6 @@ static int choose_copy(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
  * source. */
 static int choose_migration(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
 {
-	if (work->type == INSTANCE_MACHINE)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot come from other servers in this version");
 	work->image_profiles = FALSE;
 	work->wish.instance_only = source->instance_only;
 	if (*source->base_image)

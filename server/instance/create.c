@@ -123,12 +123,13 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
 	gboolean copied = spec->origin || spec->arrive;
-	if (!spec->archive ||
-	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
+	/* One that comes back, or moves here, is who it was. */
+	gboolean same = spec->archive || spec->arrive;
+	if (!same || !config_get(config, "volatile.uuid")) {
 		config_set(config, "volatile.uuid", uuid);
 		config_set(config, "volatile.uuid.generation", uuid);
 	}
-	if (!spec->archive || !config_get(config, "volatile.cloud-init.instance-id"))
+	if (!same || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
