@@ -6,7 +6,12 @@
 #include "incus/v1/snapshot.pb-c.h"
 #include <string.h>
 
-enum { STATUS_RUNNING = 103, STATUS_FROZEN = 110 };
+enum { STATUS_RUNNING = 103, STATUS_FROZEN = 110, STATUS_READY = 113 };
+
+static gboolean is_running(int32_t status)
+{
+	return status == STATUS_RUNNING || status == STATUS_FROZEN || status == STATUS_READY;
+}
 
 /* Copy.data */
 typedef struct Subject {
@@ -128,7 +133,7 @@ static int prepare(Copy *copy, gboolean move, incus_error **err)
 		return -1;
 	const Pb__Instance *source = reply;
 	int result = 0;
-	if (move && (source->status_code == STATUS_RUNNING || source->status_code == STATUS_FROZEN))
+	if (move && is_running(source->status_code))
 		result = sdk_error(err, ERROR_INVALID, "Instance must be stopped to be moved");
 	else if (subject->options->instance)
 		subject->post = arena_message_copy(copy->arena, subject->options->instance);
@@ -200,8 +205,7 @@ static int stop_running(
 	if (incus_call_unary(from, incus_method("GetInstance"), &in, &reply, err) < 0)
 		return -1;
 	const Pb__Instance *source = reply;
-	gboolean running = source->status_code == STATUS_RUNNING ||
-	    source->status_code == STATUS_FROZEN;
+	gboolean running = is_running(source->status_code);
 	gboolean ephemeral = source->ephemeral;
 	incus_message_free(reply);
 	if (running && ephemeral)

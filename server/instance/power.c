@@ -4,6 +4,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
 #include "server/warning/warning.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -21,6 +22,12 @@ InstanceStatus instance_status(Instance *i)
 	if (!r)
 		return INSTANCE_STOPPED;
 	return instance_driver(i)->frozen(r) ? INSTANCE_FROZEN : INSTANCE_RUNNING;
+}
+
+InstanceStatus instance_status_shown(Instance *i)
+{
+	InstanceStatus status = instance_status(i);
+	return status == INSTANCE_RUNNING && guest_api_is_ready(i) ? INSTANCE_READY : status;
 }
 
 static void set_transition(Instance *i, InstanceStatus status)
@@ -133,6 +140,7 @@ int power_start_locked(Instance *i, Error **err)
 		undo_start(i, &plan);
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
+		guest_api_forget_ready(i);
 		runtime_publish(i, r);
 		checkpoint_spent(i);
 		plan.host.running = TRUE;
