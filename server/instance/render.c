@@ -1,19 +1,9 @@
 /* Instances as the API shows them. */
+#include "sdk/base/moment_message.h"
 #include "server/image/metadata.h"
 #include "server/instance/private.h"
 #include "server/instance/state.h"
-#include "google/protobuf/timestamp.pb-c.h"
 #include <string.h>
-
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
 
 static const struct {
 	const char *field;
@@ -70,7 +60,7 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->ephemeral = i->ephemeral;
 	out->stateful = i->stateful;
 	out->description = arena_strdup(arena, i->description);
-	out->created_at = timestamp(arena, i->created);
+	out->created_at = seconds_to_message(i->created, arena);
 	/* Never used is 1970 here, and not the year 1 that absent times are. */
 	out->last_used_at = arena_message(
 	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);

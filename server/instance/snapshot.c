@@ -326,16 +326,6 @@ int instance_snapshot_next_name(Instance *i, char **ret_name, Error **err)
 	return snapshot_name_next(pattern, names, ret_name, err);
 }
 
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 int64_t instance_snapshot_size(Instance *i, const char *name)
 {
 	g_autoptr(Pool) pool = NULL;
@@ -374,8 +364,8 @@ void instance_snapshot_render(Instance *i, const ProfileSet *set, const Instance
 		out->profiles[n] = arena_strdup(arena, profiles[n]);
 	out->ephemeral = i->ephemeral;
 	out->stateful = s->stateful;
-	out->created_at = timestamp(arena, s->created);
+	out->created_at = seconds_to_message(s->created, arena);
 	out->expires_at = moment_to_message(&s->expires, arena);
-	out->last_used_at = timestamp(arena, i->last_used);
+	out->last_used_at = seconds_to_message(i->last_used, arena);
 	out->size = -1;
 }
