@@ -7,7 +7,7 @@
 #include "incus/v1/instance.pb-c.h"
 #include <string.h>
 
-enum { LOOK_MS = 1000 }; /* how soon a listener that went is noticed */
+enum { LOOK_MS = 250 }; /* how soon a listener that went is noticed */
 
 static const char *const known_types[] = { "config", "device", NULL };
 
