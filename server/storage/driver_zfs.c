@@ -1,6 +1,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
+#include "server/storage/disk_name.h"
 #include "server/storage/driver_zfs_private.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
@@ -18,10 +19,20 @@ static const char *const suffixes[] = {
 	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
 };
 
+/* zfsconcepts(7). */
+#define ALLOWED "_.- "
+enum { MARK = ':' };
+
+char *zfs_name_read(const char *name)
+{
+	return disk_name_read(name, MARK);
+}
+
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place)
 {
+	g_autofree char *name = disk_name_escape(volume->name, ALLOWED, MARK);
 	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place],
-	    driver_folder(volume->type), volume->name, suffixes[volume->content]);
+	    driver_folder(volume->type), name, suffixes[volume->content]);
 }
 
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
@@ -31,8 +42,9 @@ char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
 
 char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot)
 {
-	g_autofree char *dataset = zfs_dataset(pool, volume);
-	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, snapshot);
+	g_autofree char *dataset = zfs_dataset(pool, volume),
+			*name = disk_name_escape(snapshot, ALLOWED, MARK);
+	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, name);
 }
 
 char *zfs_unique(const char *prefix)
@@ -252,14 +264,16 @@ static int zfs_volume_list(
 {
 	g_autofree char *parent = g_strdup_printf(
 	    "%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
-	if (zfs_children(parent, ret_names, err) < 0)
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	if (zfs_children(parent, names, err) < 0)
 		return -1;
-	for (guint i = 0; i < ret_names->len; i++)
-		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++) {
-			char *name = ret_names->pdata[i];
+	for (guint i = 0; i < names->len; i++) {
+		char *name = names->pdata[i];
+		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++)
 			if (g_str_has_suffix(name, suffixes[s]))
 				name[strlen(name) - strlen(suffixes[s])] = '\0';
-		}
+		g_ptr_array_add(ret_names, zfs_name_read(name));
+	}
 	return 0;
 }
 

@@ -17,10 +17,12 @@
 #define ZFS_FOREIGN "incus:foreign"
 
 const char *zfs_pool_dataset(const DriverPool *pool);
-/* Names (g_free). */
+/* Names (g_free): what ZFS does not allow in a volume's or snapshot's is ":XX". */
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place);
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume);
 char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot);
+/* The part of a volume or snapshot, as it was. */
+char *zfs_name_read(const char *name);
 /* "PREFIX-UUID" (g_free). */
 char *zfs_unique(const char *prefix);
 

@@ -19,7 +19,7 @@ int zfs_snapshot_list(
 	for (guint i = 0; i < all->len; i++)
 		if (g_str_has_prefix(all->pdata[i], ZFS_SNAPSHOT))
 			g_ptr_array_add(ret_names,
-			    g_strdup((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
+			    zfs_name_read((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
 	return 0;
 }
 
