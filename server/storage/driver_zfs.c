@@ -141,6 +141,8 @@ static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
 	const ZfsKind kind = { .zvol = zfs_is_zvol_wanted(volume) };
+	if (zfs_make_parent(dataset, err) < 0)
+		return -1;
 	int result = kind.zvol ? make_zvol(volume, dataset, err) :
 				 make_dataset(volume, dataset, err);
 	if (result == 0 && (kind.zvol || zfs_volume_apply(pool, volume, &kind, err) == 0))
@@ -182,7 +184,9 @@ int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 		g_autofree char *name = g_uuid_string_random();
 		g_autofree char *to = g_strdup_printf(
 		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
-		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
+		return zfs_make_parent(to, err) < 0 ?
+		    -1 :
+		    zfs_run(err, "zfs", "rename", dataset, to, NULL);
 	}
 	while (ghost) {
 		g_autofree char *gone = g_steal_pointer(&ghost);
@@ -228,6 +232,8 @@ static int rename_dataset(DriverPool *pool, const char *from, const DriverVolume
 {
 	Error *inner = NULL;
 	g_autofree char *target = zfs_dataset(pool, to);
+	if (zfs_make_parent(target, err) < 0)
+		return -1;
 	if (zfs_run(&inner, "zfs", "rename", from, target, NULL) == 0)
 		return 0;
 	if (!zfs_exists(target))

@@ -26,6 +26,9 @@ char *zfs_name_read(const char *name);
 /* "PREFIX-UUID" (g_free). */
 char *zfs_unique(const char *prefix);
 
+/* Makes what is above a dataset that is about to be. */
+int zfs_make_parent(const char *dataset, Error **err);
+
 int zfs_pool_prepare(DriverPool *pool, Error **err);
 int zfs_pool_create(DriverPool *pool, Error **err);
 int zfs_pool_delete(DriverPool *pool, Error **err);

@@ -210,7 +210,8 @@ int zfs_volume_clone(
 	ZfsKind kind;
 	g_autofree char *dataset = zfs_dataset(pool, from), *origin = NULL,
 			*target = zfs_dataset(pool, volume);
-	if (zfs_kind(dataset, &kind, err) < 0 || copy_origin(pool, from, &origin, &fresh, err) < 0)
+	if (zfs_make_parent(target, err) < 0 || zfs_kind(dataset, &kind, err) < 0 ||
+	    copy_origin(pool, from, &origin, &fresh, err) < 0)
 		return -1;
 	int result = copy_from(pool, from, origin, &kind, target, err);
 	/* It stays for as long as something was made of it. */
