@@ -20,16 +20,27 @@ has_volume() { # POOL VOLUME
 	*) zfs list -t all "$DEVICE" >/dev/null 2>&1 ;;
 	esac
 }
-# POOL VOLUME COMMAND...: runs it in the volume's tree, mounted for that if it is not.
+# POOL NAME: what there is of volumes of that name in any place, a line each.
+volumes_named() {
+	find_volume "$1" containers/x
+	case $DEVICE in
+	"") find "$INCUS_DIR/storage-pools/$1" -name "$2" ;;
+	/*) lvs --noheadings -o lv_name "$(basename "$(dirname "$DEVICE")")" | grep -E "_${2//-/--}(-|\$|\.)" || true ;;
+	*) zfs list -H -o name -r "${DEVICE%/containers/x}" | grep "/$2\$" || true ;;
+	esac
+}
+# POOL VOLUME COMMAND...: runs it in the volume's tree, mounted for that if it is not, of a volume to be written to.
 in_volume() {
+	local access=rw
+	case $2 in *-snapshots/*) access=ro ;; esac
 	local tree=$INCUS_DIR/storage-pools/$1/$2 rc=0
 	find_volume "$1" "$2"
 	if [ -n "$DEVICE" ] && ! mountpoint -q "$tree"; then
 		tree=$TEST_DIR/tree
 		mkdir -p "$tree"
 		case $DEVICE in
-		/*) lvchange -qq -y -ay -K "${DEVICE#/dev/}"; mount -o ro "$DEVICE" "$tree" ;;
-		*) mount -t zfs -o ro "$DEVICE" "$tree" ;;
+		/*) lvchange -qq -y -ay -K "${DEVICE#/dev/}"; mount -o $access "$DEVICE" "$tree" ;;
+		*) mount -t zfs -o $access "$DEVICE" "$tree" ;;
 		esac
 	fi
 	(cd "$tree" && "${@:3}") || rc=$?
