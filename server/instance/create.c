@@ -124,12 +124,13 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
 	gboolean copied = spec->origin || spec->arrive, known = spec->archive || spec->same;
-	if (!known ||
-	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
+	/* One that comes back, or moves here, is who it was. */
+	gboolean named = known || spec->arrive;
+	if (!named || !config_get(config, "volatile.uuid")) {
 		config_set(config, "volatile.uuid", uuid);
 		config_set(config, "volatile.uuid.generation", uuid);
 	}
-	if (!known || !config_get(config, "volatile.cloud-init.instance-id"))
+	if (!named || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);

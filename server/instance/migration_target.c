@@ -84,9 +84,10 @@ static int adopt_rows(const MigrationTarget *t, Pool *pool, Error **err)
 	return 0;
 }
 
-static const char *whole_method(const MigrationTarget *t)
+/* Of any driver to any driver. */
+static gboolean is_whole(const char *method)
 {
-	return t->content == CONTENT_FILESYSTEM ? "tar" : "block";
+	return strcmp(method, "tar") == 0 || strcmp(method, "block") == 0;
 }
 
 static int unexpected(Error **err)
@@ -141,7 +142,8 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	s->created = MAX(from->created, 0);
 	s->expires = moment_from_message(from->expires);
 	s->config = config_from_map(from->n_config, from->config);
-	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
+	if (t->content == CONTENT_FILESYSTEM) /* as the trees arrive */
+		config_set(s->config, "volatile.last_state.idmap", "[]");
 	s->devices = devices_from_map(from->n_devices, from->devices);
 	return migration_target_add(t, s, row_from(from->volume), err);
 }
@@ -175,7 +177,7 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 		return -1;
 	/* The driver's own form has no second part. */
 	for (size_t n = 0; n < offer->n_methods && !t->native && !t->live_id; n++)
-		if (strcmp(offer->methods[n], whole_method(t)) != 0)
+		if (!is_whole(offer->methods[n]))
 			t->native = g_strdup(offer->methods[n]);
 	t->size = offer->size;
 	if (offer->volume && !t->config) {
@@ -344,19 +346,28 @@ static int take_tree(
 	    0;
 }
 
+static int take_parts(
+    MigrationTarget *t, VolumeArrival *arrival, const char *snapshot, uint64_t limit, Error **err)
+{
+	if (volume_has_tree(volume_arrival_volume(arrival)) &&
+	    take_tree(t, arrival, snapshot, limit, err) < 0)
+		return -1;
+	return volume_has_disk(volume_arrival_volume(arrival)) ?
+	    take_block(t, arrival, snapshot, limit, err) :
+	    0;
+}
+
 /* snapshots: InstanceSnapshot *, to be laid down before the instance itself. */
 static int take_whole(MigrationTarget *t, VolumeArrival *arrival, const GPtrArray *snapshots,
     uint64_t limit, Error **err)
 {
-	int (*take)(MigrationTarget *, VolumeArrival *, const char *, uint64_t, Error **) =
-	    t->content == CONTENT_FILESYSTEM ? take_tree : take_block;
 	for (guint n = 0; n < snapshots->len; n++) {
 		const SnapshotRow *row = migration_target_row(t, snapshots->pdata[n]);
-		if (take(t, arrival, row->name, limit, err) < 0 ||
+		if (take_parts(t, arrival, row->name, limit, err) < 0 ||
 		    volume_arrival_snapshot(arrival, row, err) < 0)
 			return error_prefix(err, "Snapshot \"%s\"", row->name);
 	}
-	return take(t, arrival, "", limit, err);
+	return take_parts(t, arrival, "", limit, err);
 }
 
 static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t limit,
@@ -376,7 +387,7 @@ static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t lim
 			return -1;
 		parent = name;
 	}
-	return 0;
+	return *ret_refused ? 0 : volume_arrival_check(arrival, limit, err);
 }
 
 /* ---- a volume ---- */

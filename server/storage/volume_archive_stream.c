@@ -239,6 +239,8 @@ static int check_received(const VolumeArchive *archive, const char *path, Error 
 	autofd int fd = file_open_directory(path, err);
 	if (fd < 0)
 		return -1;
+	if (archive->volume->type == VOLUME_MACHINE)
+		return archive_machine_check(fd, err);
 	if (!archive->names->root ||
 	    (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
