@@ -182,6 +182,9 @@ void power_cleanup_locked(Instance *i)
 {
 	DeviceHost host;
 	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && runtime_was_restored(i))
+		cgroup_remove(r->cgroup);
 	runtime_publish(i, NULL);
 	instance_host(i, &host, NULL);
 	devices_stop(&host);

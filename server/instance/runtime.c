@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 Runtime *runtime_ref(Runtime *r)
 {
@@ -170,6 +171,13 @@ static void remove_directory(const char *directory)
 		remove(path);
 	}
 	rmdir(directory);
+}
+
+gboolean runtime_was_restored(const Instance *i)
+{
+	g_autofree char *directory = runtime_directory(i);
+	g_autofree char *console = g_build_filename(directory, "console", NULL);
+	return access(console, F_OK) == 0;
 }
 
 void runtime_directory_remove(Instance *i)
