@@ -80,7 +80,7 @@ static void add_disks(Instance *i, Packet *rq)
 }
 
 static int dump_request(
-    Instance *i, Runtime *r, const char *volume, gboolean stay, Packet **ret_packet, Error **err)
+    Instance *i, Runtime *r, const char *volume, DumpKind kind, Packet **ret_packet, Error **err)
 {
 	g_autoptr(Packet) rq = packet_new(SPAWN_DUMP);
 	g_autofree char *name = instance_file_name(i);
@@ -98,13 +98,13 @@ static int dump_request(
 		return -1;
 	add_disks(i, rq);
 	rq->n[0] = r->init;
-	rq->n[1] = stay;
+	rq->n[1] = kind;
 	packet_add_fd(rq, r->init_fd);
 	*ret_packet = g_steal_pointer(&rq);
 	return 0;
 }
 
-int checkpoint_folder(Instance *i, InstanceFolder **ret_folder, Error **err)
+int checkpoint_open(Instance *i, InstanceFolder **ret_folder, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (instance_folder_open(i, &folder, err) < 0)
@@ -138,8 +138,8 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	Packet *rq;
-	if (checkpoint_folder(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
-	    dump_request(i, r, instance_folder_path(folder), FALSE, &rq, err) < 0)
+	if (checkpoint_open(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
+	    dump_request(i, r, instance_folder_path(folder), DUMP_END, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, NULL, err) < 0)
@@ -164,6 +164,7 @@ struct CheckpointHold {
 	Instance *i;
 	InstanceFolder *folder;
 	int socket;
+	gboolean ended;
 };
 
 static void hold_free(CheckpointHold *hold)
@@ -175,7 +176,7 @@ static void hold_free(CheckpointHold *hold)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CheckpointHold, hold_free)
 
-int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
+int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error **err)
 {
 	g_autoptr(CheckpointHold) hold = g_new0(CheckpointHold, 1);
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -191,15 +192,38 @@ int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
 		*ret_hold = g_steal_pointer(&hold);
 		return 0;
 	}
-	if (checkpoint_folder(i, &hold->folder, err) < 0 ||
-	    fault_point("state of a snapshot", err) < 0 ||
-	    dump_request(i, r, instance_folder_path(hold->folder), TRUE, &rq, err) < 0)
+	if (checkpoint_open(i, &hold->folder, err) < 0 ||
+	    fault_point("state held", err) < 0 ||
+	    dump_request(i, r, instance_folder_path(hold->folder), kind, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
 	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
 		return failed(i, hold->folder, err);
 	*ret_hold = g_steal_pointer(&hold);
 	return 0;
+}
+
+int checkpoint_folder(const CheckpointHold *hold, int *ret_fd, Error **err)
+{
+	*ret_fd = file_openat(instance_folder_fd(hold->folder), "state.new",
+	    O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	return *ret_fd < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot open the saved state") :
+	    0;
+}
+
+int checkpoint_end(CheckpointHold *hold, Error **err)
+{
+	g_autoptr(Packet) packet = packet_new(0);
+	packet->n[0] = 1;
+	if (packet_send(hold->socket, packet) == 0 &&
+	    spawner_receive(hold->socket, END_PATIENCE, packet, NULL) > 0 && !packet->error)
+		hold->ended = TRUE;
+	else /* what is on disk knows */
+		hold->ended = has_state(hold->i, instance_folder_fd(hold->folder));
+	return hold->ended ? 0 :
+			     error_set(err, ERROR_INTERNAL,
+				 "The instance goes on, since its state does not get its name");
 }
 
 int checkpoint_release(CheckpointHold *held, Error **err)
@@ -209,9 +233,11 @@ int checkpoint_release(CheckpointHold *held, Error **err)
 		return vm_release(hold->i, err);
 	g_autoptr(Packet) packet = packet_new(0);
 	fault_point("state released", NULL);
-	packet_send(hold->socket, packet);
+	if (!hold->ended)
+		packet_send(hold->socket, packet);
 	int got = spawner_receive(hold->socket, PATIENCE, packet, err);
 	remove_part(hold->i, instance_folder_fd(hold->folder), "state.used");
+	remove_part(hold->i, instance_folder_fd(hold->folder), "state.new");
 	if (got < 0)
 		return -1;
 	return got == 0 || packet->error ?
@@ -228,6 +254,27 @@ int checkpoint_clear(Instance *i, Error **err)
 	return exists(instance_folder_fd(folder), "state") ?
 	    file_remove_all(instance_folder_fd(folder), "state", err) :
 	    0;
+}
+
+int checkpoint_receive(
+    Instance *i, int (*receive)(int folder, void *data, Error **err), void *data, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (checkpoint_open(i, &folder, err) < 0)
+		return -1;
+	int fd = instance_folder_fd(folder);
+	if (mkdirat(fd, "state.new", 0700) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a folder for the state");
+	autofd int state = file_openat(
+	    fd, "state.new", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	if (state < 0 || receive(state, data, err) < 0 ||
+	    renameat(fd, "state.new", fd, "state") < 0) {
+		remove_part(i, fd, "state.new");
+		return err && *err ?
+		    -1 :
+		    error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the state");
+	}
+	return set_stateful(i, TRUE, err);
 }
 
 int checkpoint_request(Instance *i, const char *volume, Packet *rq, Error **err)

@@ -2,6 +2,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/instance/backup_index.h"
+#include "server/instance/live_target.h"
 #include "server/instance/migration_target.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot_row.h"
@@ -25,6 +26,13 @@ static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, E
 	return 0;
 }
 
+static int check_live(const MigrationTarget *t, const Pb__MigrationLive *live, Error **err)
+{
+	gboolean machine = strcmp(t->type, instance_type_name(INSTANCE_MACHINE)) == 0;
+	return live_target_check(operation_daemon(t->op),
+	    machine ? INSTANCE_MACHINE : INSTANCE_CONTAINER, live, err);
+}
+
 static MigrationTarget target_new(
     MigrationPeer *peer, const MigrationWish *wish, InstanceType type, Operation *op)
 {
@@ -32,6 +40,7 @@ static MigrationTarget target_new(
 	t.alone = wish->instance_only;
 	t.check = check_snapshot;
 	t.content = type == INSTANCE_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
+	t.check_live = wish->live ? check_live : NULL;
 	return t;
 }
 
@@ -88,19 +97,73 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 
 /* ---- a new instance ---- */
 
+/* Brings the root volume up to date; its snapshots have come. */
+static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(GPtrArray) none = g_ptr_array_new();
+	uint64_t limit;
+	if (instance_pool(i, &pool, err) < 0 || root_limit(t, i, &limit, err) < 0)
+		return -1;
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
+	return migration_target_renew(t, pool, volume, none, limit, err);
+}
+
+static int receive_live(MigrationTarget *t, Daemon *d, const InstanceSpec *spec,
+    Instance **ret_instance, Error **err)
+{
+	g_autoptr(Config) config = live_target_config(spec->config, t->live_id);
+	InstanceSpec with = *spec;
+	LiveArrival arrival = { t, arrive_again, t->live_id, t->live_stays };
+	with.config = config;
+	with.same = !t->live_stays;
+	if (instance_create(d, &with, t->op, ret_instance, err) < 0)
+		return -1;
+	Instance *i = *ret_instance;
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = live_target_receive(&arrival, i, err);
+	if (result == 0)
+		backup_file_update(i);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-started", NULL, spec->caller);
+	return result;
+}
+
+static void discard(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	if (instance_discard(i, &error) < 0)
+		log_error("An instance that did not arrive stays", "instance", instance_name(i),
+		    "err", error->message);
+}
+
 int migration_receive(MigrationPeer *peer, Daemon *d, const InstanceSpec *spec,
     const MigrationWish *wish, Operation *op, Error **err)
 {
 	MigrationTarget t = target_new(peer, wish, spec->type, op);
 	InstanceSpec with = *spec;
 	Error *failure = NULL;
+	g_autoptr(Instance) i = NULL;
+	g_autofree char *id = NULL;
 	with.arrive = arrive;
 	with.arrival = &t;
-	int result = migration_peer_open(peer, &failure) < 0 || migration_target_offer(&t, &failure) < 0 ||
-		instance_create(d, &with, op, NULL, &failure) < 0 ?
+	int result = migration_peer_open(peer, &failure) < 0 ||
+		migration_target_offer(&t, &failure) < 0 ?
 	    -1 :
 	    0;
-	return migration_target_end(&t, result, failure, err);
+	if (result == 0) {
+		id = g_strdup(t.live_id);
+		result = id ? receive_live(&t, d, &with, &i, &failure) :
+			      instance_create(d, &with, op, NULL, &failure);
+	}
+	result = migration_target_end(&t, result, failure, err);
+	if (result < 0 && i) /* told first: the source need not wait for this */
+		discard(i);
+	else if (result == 0 && id && t.heard)
+		live_record_remove(d, id);
+	return result;
 }
 
 /* ---- one that is there ---- */

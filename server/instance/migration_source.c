@@ -2,6 +2,7 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/moment_message.h"
 #include "server/instance/copy.h"
+#include "server/instance/live_private.h"
 #include "server/instance/migration_data.h"
 #include "server/instance/migration_incus.h"
 #include "server/instance/snapshot.h"
@@ -120,6 +121,8 @@ static int offer_some(
 	offer.size = (uint64_t)MAX(s->size, 0);
 	if (*first == 0)
 		offer.volume = volume_message(rows->description, rows->config, NULL, arena);
+	if (s->live && *first == 0)
+		live_source_offer(s->live, &offer, arena);
 	offer.methods = methods;
 	offer.n_methods = methods_of(s, methods);
 	offer.snapshots = arena_alloc(
@@ -268,6 +271,15 @@ static int send_still(
 	return result;
 }
 
+/* What was written while it was sent may look the same and not be it. */
+static void distrust_changed(GPtrArray *entries, int64_t since_ns)
+{
+	for (guint n = 0; since_ns && n < entries->len; n++) {
+		TreeEntry *entry = entries->pdata[n];
+		entry->several |= entry->changed_ns >= since_ns;
+	}
+}
+
 static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name,
     const GArray *owners, Error **err)
 {
@@ -281,6 +293,8 @@ static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const
 	if (theirs->len) {
 		if (volume_stream_list(s->pool, volume, &ours, err) < 0)
 			return -1;
+		if (s->live && !volume->snapshot)
+			distrust_changed(ours, live_source_since(s->live));
 		bits = tree_same(ours, theirs);
 		kept = kept_paths(theirs, bits);
 		if (send_kept(peer, s, bits, err) < 0)
@@ -307,6 +321,8 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 	const char *shown = *name ? name : s->name;
 	if (snapshot)
 		snapshot->content = s->whole->content;
+	else if (s->live && live_source_begin(s->live, err) < 0)
+		return -1;
 	gboolean block = volume_has_disk(s->whole) && strcmp(request->method, "block") == 0;
 	if (volume_has_tree(s->whole) && strcmp(request->method, "tar") == 0)
 		return send_tree(peer, s, volume, shown, owners_of_part(s, name), err);
@@ -331,6 +347,8 @@ static int serve_all(MigrationPeer *peer, Source *s, Error **err)
 			result = fault_point("migration send", err) < 0 ?
 			    -1 :
 			    serve(peer, s, message->request, err);
+		else if (message->step && s->live)
+			result = live_source_step(s->live, peer, message->step, err);
 		else if (message->result)
 			more = (result = fault_point("migration sent", err)) < 0;
 		else

@@ -14,7 +14,6 @@ enum {
 	SNAPSHOTS_MAX = 100000,
 	TREE_SIZE = 200 * 1024,
 	ENTRY_SIZE = 32,
-	OVERHEAD = 64 * 1024 * 1024,
 };
 
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op)
@@ -29,7 +28,7 @@ MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Oper
 int migration_target_end(MigrationTarget *t, int result, Error *failure, Error **err)
 {
 	fault_point("migration report", NULL); /* a crash: the other side never hears of it */
-	migration_peer_report(t->peer, failure);
+	t->heard = migration_peer_report(t->peer, failure);
 	migration_peer_close(t->peer);
 	g_ptr_array_unref(t->snapshots);
 	g_hash_table_unref(t->row_of);
@@ -37,6 +36,7 @@ int migration_target_end(MigrationTarget *t, int result, Error *failure, Error *
 	g_clear_pointer(&t->config, g_hash_table_unref);
 	g_free(t->description);
 	g_free(t->native);
+	g_free(t->live_id);
 	if (t->header)
 		pb__peer_header__free_unpacked(t->header, NULL);
 	return result < 0 ? error_propagate(err, failure) : 0;
@@ -148,6 +148,15 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	return migration_target_add(t, s, row_from(from->volume), err);
 }
 
+static int take_live(MigrationTarget *t, const Pb__MigrationLive *live, Error **err)
+{
+	if (t->live_id || t->check_live(t, live, err) < 0)
+		return t->live_id ? unexpected(err) : -1;
+	t->live_id = g_strdup(live->id);
+	t->live_stays = live->stays;
+	return 0;
+}
+
 static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error **err)
 {
 	if (offer->version != VERSION)
@@ -164,7 +173,10 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 		return error_set(err, ERROR_INVALID,
 		    "The other server sends a volume of content type \"%s\", not \"%s\"",
 		    volume_content_name(content), volume_content_name(t->content));
-	for (size_t n = 0; n < offer->n_methods && !t->native; n++)
+	if (offer->live && t->check_live && take_live(t, offer->live, err) < 0)
+		return -1;
+	/* The driver's own form has no second part. */
+	for (size_t n = 0; n < offer->n_methods && !t->native && !t->live_id; n++)
 		if (!is_whole(offer->methods[n]))
 			t->native = g_strdup(offer->methods[n]);
 	t->size = offer->size;
@@ -362,8 +374,7 @@ static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t lim
     gboolean *ret_refused, Error **err)
 {
 	const char *parent = "";
-	/* What describes the content comes on top of it. */
-	uint64_t most = limit ? 2 * limit + OVERHEAD : 0;
+	uint64_t most = volume_stream_limit(limit);
 	*ret_refused = FALSE;
 	for (guint n = 0; n <= t->snapshots->len && !*ret_refused; n++) {
 		const char *name = n < t->snapshots->len ?

@@ -117,7 +117,7 @@ static int save_domain(Instance *i, const InstanceFolder *folder, Error **err)
 int vm_save(Instance *i, Runtime *r, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
-	if (check_allowed(i, "Stateful stop", err) < 0 || checkpoint_folder(i, &folder, err) < 0 ||
+	if (check_allowed(i, "Stateful stop", err) < 0 || checkpoint_open(i, &folder, err) < 0 ||
 	    fault_point("state", err) < 0 || note_begin(i, err) < 0)
 		return -1;
 	int fd = instance_folder_fd(folder);
@@ -197,7 +197,7 @@ int vm_hold(Instance *i, Error **err)
 	g_auto(VmHandle) vm = { 0 };
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (check_allowed(i, "Stateful snapshot", err) < 0 ||
-	    checkpoint_folder(i, &folder, err) < 0 || fault_point("state of a snapshot", err) < 0 ||
+	    checkpoint_open(i, &folder, err) < 0 || fault_point("state of a snapshot", err) < 0 ||
 	    vm_open(i, &vm, err) < 0 || note_begin(i, err) < 0)
 		return -1;
 	int result = vm.link.lv->domain_suspend(vm.domain) == 0 ?

@@ -8,6 +8,7 @@
 #include "server/storage/store.h"
 #include "server/storage/volume_archive_private.h"
 #include "server/storage/volume_build.h"
+#include "server/storage/volume_stream.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -250,6 +251,7 @@ static int receive_all(Incoming *in, int fd, const Config *config, Error **err)
 	const VolumeArchive *archive = in->archive;
 	UnpackOptions options = archive_unpack_options(archive);
 	g_autofree char *path = NULL;
+	options.limit = volume_stream_limit(options.limit);
 	if (await_plain(in, err) < 0 || unpacker_open(fd, &options, &in->unpacker, err) < 0)
 		return -1;
 	int result = take_all(in, err);

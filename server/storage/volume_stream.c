@@ -44,6 +44,13 @@ static int list_tree(const Volume *volume, int fd, GPtrArray **ret_entries, Erro
 	return 0;
 }
 
+/* What describes the content comes on top of it. */
+uint64_t volume_stream_limit(uint64_t content)
+{
+	enum { OVERHEAD = 64 << 20 };
+	return content ? 2 * content + OVERHEAD : 0;
+}
+
 /* ---- going out ---- */
 
 /* Counted mounts: somebody may be using it. The fd of its directory, or -1. */
@@ -267,7 +274,9 @@ int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
 	call->volume.foreign = TRUE;
-	return a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err);
+	if (a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err) < 0)
+		return -1;
+	return snapshot ? 0 : volume_limit_received(call, err);
 }
 
 int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **err)

@@ -19,6 +19,9 @@ const char *volume_stream_method(const Pool *pool);
  * which counts for no part of the tree in what follows. */
 gboolean volume_has_tree(const Volume *volume);
 gboolean volume_has_disk(const Volume *volume);
+/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
+uint64_t volume_stream_limit(uint64_t content);
+
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
