@@ -112,10 +112,11 @@ typedef struct DeviceType {
 	void (*remove)(const DeviceHost *host, const char *name, const Config *config);
 	int (*start)(const DeviceHost *host, const char *name, const Config *config,
 	    DeviceStart *out, Error **err);
-	/* After the container started (init exists); may be NULL. */
+	/* After the instance started (init exists); a failure stops it again. May be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
-	/* The container outlived the server: counts again what stop will give back. May be NULL. */
+	/* The instance outlived the server: counts again what stop will give back, and starts again what
+	 * did not. May be NULL. */
 	void (*adopt)(const DeviceHost *host, const char *name, const Config *config);
 	/* Hot plug into and out of a running container. NULL: needs a restart (ERROR_INVALID). */
 	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
@@ -127,7 +128,7 @@ typedef struct DeviceType {
 	    const Config *new_config, Error **err);
 } DeviceType;
 
-extern const DeviceType device_disk, device_none, device_tpm;
+extern const DeviceType device_disk, device_none, device_tpm, device_proxy;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 /* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
  * them apart or the network gives no names. */

@@ -57,6 +57,11 @@ typedef enum SpawnOp {
 	 * packet while the container stands still, for which any packet or the socket's end is the
 	 * answer; then an empty packet when all is done. */
 	SPAWN_DUMP,
+	/* The forwarder of a proxy device, which goes on until the container ends. strings: the file
+	 * for its "PID START-TIME", n[2] pairs of where to listen and where to connect (proxy.h).
+	 * fds: pidfd of init. n: listens inside, announces callers, -, mode, uid and gid of socket
+	 * files, uid and gid of who connects. -> empty once it serves. */
+	SPAWN_PROXY,
 } SpawnOp;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are

@@ -13,11 +13,13 @@ static void stop_some(const DeviceHost *host, const char **names, guint n)
 	}
 }
 
-void devices_adopt(Instance *i)
+void devices_adopt(Instance *i, pid_t init)
 {
 	guint n;
 	DeviceHost host;
 	instance_host(i, &host, NULL);
+	host.running = TRUE;
+	host.init_pid = init;
 	g_autofree const char **names = device_sorted(host.devices, &n);
 	for (guint k = 0; k < n; k++) {
 		const DeviceType *type;
@@ -60,18 +62,17 @@ int devices_start(const DeviceHost *host, DeviceStart *out, Error **err)
 	return 0;
 }
 
-void devices_started(const DeviceHost *host)
+int devices_started(const DeviceHost *host, Error **err)
 {
 	guint n;
 	g_autofree const char **names = device_sorted(host->devices, &n);
 	for (guint k = 0; k < n; k++) {
 		const DeviceType *type;
-		Error *error = NULL;
 		Config *config = devices_get(host->devices, names[k]);
 		if (device_type_find(config, &type, NULL) == 0 && type->started &&
-		    type->started(host, names[k], config, &error) < 0)
-			log_warn("Device is not fully started", "instance", host->instance,
-			    "device", names[k], "err", error->message);
-		g_clear_pointer(&error, error_free);
+		    (fault_point("device started", err) < 0 ||
+			type->started(host, names[k], config, err) < 0))
+			return error_prefix(err, "Failed to start device \"%s\"", names[k]);
 	}
+	return 0;
 }

@@ -112,6 +112,23 @@ static void undo_start(Instance *i, StartPlan *plan)
 	runtime_directory_remove(i);
 }
 
+/* What runs without one of its devices is not what was asked for: it goes again. */
+static int finish_start(Instance *i, const StartPlan *plan, Error **err)
+{
+	if (devices_started(&plan->host, err) == 0)
+		return 0;
+	g_autoptr(Runtime) r = instance_runtime(i);
+	Error *error = NULL;
+	if (r && instance_driver(i)->kill(i, r, &error) < 0)
+		log_error("An instance that lacks a device does not stop", "instance", i->name,
+		    "err", error->message);
+	else
+		power_cleanup_locked(i);
+	g_clear_pointer(&error, error_free);
+	instance_volatile_set(i, "last_state.power", "STOPPED", NULL);
+	return -1;
+}
+
 int power_start_locked(Instance *i, Error **err)
 {
 	if (instance_running(i))
@@ -137,7 +154,7 @@ int power_start_locked(Instance *i, Error **err)
 		checkpoint_spent(i);
 		plan.host.running = TRUE;
 		plan.host.init_pid = r->init;
-		devices_started(&plan.host);
+		result = finish_start(i, &plan, err);
 	}
 	set_transition(i, 0);
 	Error *error = NULL;

@@ -170,10 +170,11 @@ void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 /* All or none: one that was not started must not be stopped, for what it counts may be another's.
  */
 int devices_start(const DeviceHost *host, DeviceStart *out, Error **err);
-void devices_started(const DeviceHost *host);
+/* Once its first process is there. */
+int devices_started(const DeviceHost *host, Error **err);
 void devices_stop(const DeviceHost *host);
-/* At the server's start, of an instance that runs since before. */
-void devices_adopt(Instance *i);
+/* At the server's start, of an instance that runs since before with this first process. */
+void devices_adopt(Instance *i, pid_t init);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);

@@ -447,7 +447,7 @@ static void adopt(Instance *i, Runtime *runtime)
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_mount(
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
-	devices_adopt(i);
+	devices_adopt(i, runtime->init);
 	runtime_publish(i, runtime);
 	checkpoint_settle(i); /* what a start or a snapshot that was cut off has left */
 }

@@ -34,6 +34,7 @@ void job_shift(Job *job);
 void job_check(Job *job);
 void job_mappable(Job *job);
 void job_dump(Job *job);
+void job_proxy(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...)
