@@ -13,13 +13,15 @@ static void stop_some(const DeviceHost *host, const char **names, guint n)
 	}
 }
 
-void devices_adopt(Instance *i, pid_t init)
+void devices_adopt(Instance *i)
 {
 	guint n;
 	DeviceHost host;
-	instance_host(i, &host, NULL);
-	host.running = TRUE;
-	host.init_pid = init;
+	g_autoptr(GArray) idmap = NULL;
+	g_autoptr(Error) error = NULL;
+	if (instance_idmap(i, &idmap, NULL, &error) < 0)
+		log_warn("Id map is not known", "instance", i->name, "err", error->message);
+	instance_host(i, &host, idmap);
 	g_autofree const char **names = device_sorted(host.devices, &n);
 	for (guint k = 0; k < n; k++) {
 		const DeviceType *type;
@@ -75,4 +77,38 @@ int devices_started(const DeviceHost *host, Error **err)
 			return error_prefix(err, "Failed to start device \"%s\"", names[k]);
 	}
 	return 0;
+}
+
+static int tell_changed(Instance *i, const char *name, Error **err)
+{
+	const DeviceType *type;
+	DeviceHost host;
+	g_autoptr(GArray) idmap = NULL;
+	if (!instance_running(i))
+		return 0;
+	if (instance_idmap(i, &idmap, NULL, err) < 0)
+		return -1;
+	instance_host(i, &host, idmap);
+	Config *config = devices_get(host.devices, name);
+	int result = config && device_type_find(config, &type, NULL) == 0 && type->changed ?
+	    type->changed(&host, name, config, err) :
+	    0;
+	instance_host_clear(&host);
+	return result;
+}
+
+void devices_changed(Daemon *d, const char *project, const char *instance, const char *device)
+{
+	g_autoptr(Error) error = NULL;
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(d, project, instance, &i, NULL) < 0)
+		return;
+	int result = instance_lock(i, &error);
+	if (result == 0) {
+		result = tell_changed(i, device, &error);
+		instance_unlock(i);
+	}
+	if (result < 0)
+		log_warn("Device is not as the host's is now", "instance", instance, "device",
+		    device, "err", error->message);
 }

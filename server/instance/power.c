@@ -75,6 +75,7 @@ static void plan_clear(StartPlan *plan)
 	g_free(plan->directory);
 	g_ptr_array_unref(plan->devices.lxc_config);
 	g_ptr_array_unref(plan->devices.mounts);
+	g_ptr_array_unref(plan->devices.device_rules);
 	g_ptr_array_unref(plan->devices.parts);
 	pool_unref(plan->pool);
 }
@@ -137,6 +138,7 @@ int power_start_locked(Instance *i, Error **err)
 						    g_ptr_array_new_with_free_func(g_free),
 				       .mounts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_mount_free),
+				       .device_rules = g_ptr_array_new_with_free_func(g_free),
 				       .parts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_part_free) } };
 	Runtime *r = NULL;
