@@ -9,6 +9,7 @@
 #include "server/helper/hypervisor.h"
 #include "server/image/image.h"
 #include "server/image/tasks.h"
+#include "server/instance/live.h"
 #include "server/instance/backup.h"
 #include "server/instance/snapshot_tasks.h"
 #include "server/instance/instance.h"
@@ -172,6 +173,7 @@ static const Part parts[] = {
     {"backup tasks", instance_backup_tasks_start, NULL},
     {"volume backup tasks", custom_backup_tasks_start, NULL},
     {"snapshot tasks", snapshot_tasks_start, NULL},
+    {"live moves", live_tasks_start, NULL},
 };
 
 static void stop_parts(Daemon *daemon, gsize started)

@@ -23,3 +23,13 @@ Moment moment_from_message(const Pb__Time *message)
 		moment.offset = message->offset;
 	return moment;
 }
+
+Google__Protobuf__Timestamp *seconds_to_message(int64_t seconds, Arena *arena)
+{
+	if (!seconds)
+		return NULL;
+	Google__Protobuf__Timestamp *message = arena_message(
+	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
+	message->seconds = seconds;
+	return message;
+}

@@ -1,5 +1,6 @@
 /* Handlers of BackupService: backups of instances, and instances from backups. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/names.h"
 #include "sdk/base/own.h"
 #include "server/api/backup_work.h"
@@ -23,8 +24,8 @@ static Pb__InstanceBackup *render(const Backup *backup, Arena *arena)
 {
 	Pb__InstanceBackup *out = arena_message(arena, Pb__InstanceBackup, pb__instance_backup);
 	out->name = arena_strdup(arena, backup->name);
-	out->created_at = backup_work_time(arena, backup->created);
-	out->expires_at = backup_work_time(arena, backup->expires);
+	out->created_at = seconds_to_message(backup->created, arena);
+	out->expires_at = seconds_to_message(backup->expires, arena);
 	out->instance_only = backup->only;
 	out->optimized_storage = backup->optimized;
 	return out;

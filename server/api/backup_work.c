@@ -199,16 +199,6 @@ int backup_work_send(
 	return 0;
 }
 
-Google__Protobuf__Timestamp *backup_work_time(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 int backup_work_receive(Request *rq, Stream *stream, Error **err)
 {
 	uint64_t written;

@@ -23,9 +23,6 @@ int backup_work_delete(
 int backup_work_send(
     Request *rq, BackupOwner *owner, const char *name, Stream *stream, Error **err);
 
-/* 0: never, or not known. */
-Google__Protobuf__Timestamp *backup_work_time(Arena *arena, int64_t seconds);
-
 /* What a client sends, in a file that has no name, so that nothing of it stays whatever happens;
  * it is read from its start. The fd, or -1. */
 int backup_work_receive(Request *rq, Stream *stream, Error **err);

@@ -1,5 +1,6 @@
 /* Handlers of VolumeBackupService: backups of custom volumes. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/moment_message.h"
 #include "server/api/backup_work.h"
 #include "server/project/project.h"
 #include "server/storage/custom_backup.h"
@@ -30,8 +31,8 @@ static Pb__StorageVolumeBackup *render(const Backup *backup, Arena *arena)
 	Pb__StorageVolumeBackup *out = arena_message(
 	    arena, Pb__StorageVolumeBackup, pb__storage_volume_backup);
 	out->name = arena_strdup(arena, backup->name);
-	out->created_at = backup_work_time(arena, backup->created);
-	out->expires_at = backup_work_time(arena, backup->expires);
+	out->created_at = seconds_to_message(backup->created, arena);
+	out->expires_at = seconds_to_message(backup->expires, arena);
 	out->volume_only = backup->only;
 	out->optimized_storage = backup->optimized;
 	return out;

@@ -55,23 +55,13 @@ static int find_custom(
 
 /* ---- reading ---- */
 
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 static void render(
     const Target *target, const SnapshotRow *row, Arena *arena, Pb__StorageVolumeSnapshot *out)
 {
 	out->name = arena_strdup(arena, row->name);
 	out->description = arena_strdup(arena, row->description);
 	out->content_type = (char *)volume_content_name(target->volume->content);
-	out->created_at = timestamp(arena, row->created);
+	out->created_at = seconds_to_message(row->created, arena);
 	out->expires_at = moment_to_message(&row->expires, arena);
 	config_to_map(row->config, arena, &pb__storage_volume_snapshot__config_entry__descriptor,
 	    &out->n_config, &out->config);

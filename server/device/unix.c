@@ -136,8 +136,8 @@ static char *rule_of(const Config *config, dev_t device)
 static int prepare(const DeviceHost *host, const char *name, const Config *config, char **ret_node,
     char **ret_rule, Error **err)
 {
-	dev_t device;
-	mode_t mode;
+	dev_t device = 0;
+	mode_t mode = 0;
 	g_autoptr(Error) error = NULL;
 	if (!is_required(config) && !is_numbered(config))
 		device_watch_add(host, name, source_of(config));

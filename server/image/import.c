@@ -1,6 +1,7 @@
 #include "server/image/import.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
+#include "sdk/base/moment_message.h"
 #include "sdk/base/own.h"
 #include "server/image/hasher.h"
 #include "server/image/metadata.h"
@@ -149,14 +150,6 @@ static int read_metadata(ImageImport *import, Arena *arena, Pb__ImageMetadata **
 	return 0;
 }
 
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Arena *arena)
 {
 	g_autoptr(Config) properties = config_from_map(image->n_properties, image->properties);
@@ -166,7 +159,7 @@ void image_import_apply(Pb__Image *image, const ImageImportOptions *options, Are
 	if (options->filename && *options->filename)
 		image->filename = arena_strdup(arena, options->filename);
 	if (options->expires_at)
-		image->expires_at = timestamp(arena, options->expires_at);
+		image->expires_at = seconds_to_message(options->expires_at, arena);
 	image->public_ = options->public;
 	image->auto_update = options->auto_update;
 	image->cached = options->cached;
@@ -198,8 +191,8 @@ static int describe(ImageImport *import, const ImageImportOptions *options, cons
 	image->size = (int64_t)import->size;
 	image->architecture = arena_strdup(
 	    arena, image_architecture_name(image_architecture_id(metadata->architecture)));
-	image->created_at = timestamp(arena, metadata->creation_date);
-	image->expires_at = timestamp(arena, metadata->expiry_date);
+	image->created_at = seconds_to_message(metadata->creation_date, arena);
+	image->expires_at = seconds_to_message(metadata->expiry_date, arena);
 	config_to_map(properties, arena, &pb__image__properties_entry__descriptor,
 	    &image->n_properties, &image->properties);
 	image_import_apply(image, options, arena);

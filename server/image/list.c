@@ -1,3 +1,4 @@
+#include "sdk/base/moment_message.h"
 #include "server/db/db.h"
 #include "server/image/image.h"
 #include "server/image/metadata.h"
@@ -30,17 +31,6 @@ static void listed_free(void *data)
 	g_free(image);
 }
 
-/* 0 is never, and no time at all on the wire. */
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 static void add_row(ListCall *call, Rows *rows)
 {
 	Listed *image = g_new0(Listed, 1);
@@ -56,10 +46,10 @@ static void add_row(ListCall *call, Rows *rows)
 	m->public_ = rows_int(rows, 4) != 0;
 	m->auto_update = rows_int(rows, 5) != 0;
 	m->architecture = arena_strdup(a, image_architecture_name((int)rows_int(rows, 6)));
-	m->created_at = timestamp(a, rows_time(rows, 7));
-	m->expires_at = timestamp(a, rows_time(rows, 8));
-	m->uploaded_at = timestamp(a, rows_time(rows, 9));
-	m->last_used_at = timestamp(a, rows_time(rows, 10));
+	m->created_at = seconds_to_message(rows_time(rows, 7), a);
+	m->expires_at = seconds_to_message(rows_time(rows, 8), a);
+	m->uploaded_at = seconds_to_message(rows_time(rows, 9), a);
+	m->last_used_at = seconds_to_message(rows_time(rows, 10), a);
 	m->cached = rows_int(rows, 11) != 0;
 	m->type = arena_strdup(a, rows_int(rows, 12) ? "virtual-machine" : "container");
 	if (!call->query->project)

@@ -1,19 +1,9 @@
 /* Instances as the API shows them. */
+#include "sdk/base/moment_message.h"
 #include "server/image/metadata.h"
 #include "server/instance/private.h"
 #include "server/instance/state.h"
-#include "google/protobuf/timestamp.pb-c.h"
 #include <string.h>
-
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
 
 static const struct {
 	const char *field;
@@ -70,7 +60,7 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->ephemeral = i->ephemeral;
 	out->stateful = i->stateful;
 	out->description = arena_strdup(arena, i->description);
-	out->created_at = timestamp(arena, i->created);
+	out->created_at = seconds_to_message(i->created, arena);
 	/* Never used is 1970 here, and not the year 1 that absent times are. */
 	out->last_used_at = arena_message(
 	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
@@ -85,18 +75,19 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->type = (char *)instance_type_name(i->type);
 }
 
-void instance_render_row(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out)
+void instance_render_row(
+    Instance *i, RenderParts parts, const Insides *insides, Arena *arena, Pb__Instance *out)
 {
 	instance_render(i, parts, arena, out);
 	if (!(parts & RENDER_STATE))
 		return;
 	out->state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, STATE_ROW, arena, out->state);
+	instance_state(i, STATE_ROW, insides, arena, out->state);
 }
 
 void instance_render_full(Instance *i, Arena *arena, Pb__Instance *out)
 {
 	instance_render(i, RENDER_ALL, arena, out);
 	out->state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, STATE_WHOLE, arena, out->state);
+	instance_state_whole(i, arena, out->state);
 }

@@ -74,7 +74,7 @@ static int take(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
 	CheckpointHold *hold = NULL;
-	if (s->stateful && checkpoint_hold(i, &hold, err) < 0)
+	if (s->stateful && checkpoint_hold(i, DUMP_STAY, &hold, err) < 0)
 		return -1;
 	gboolean freeze = !hold && instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
 	if (freeze && power_freeze_locked(i, TRUE, err) < 0)
@@ -326,16 +326,6 @@ int instance_snapshot_next_name(Instance *i, char **ret_name, Error **err)
 	return snapshot_name_next(pattern, names, ret_name, err);
 }
 
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	if (!seconds)
-		return NULL;
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 int64_t instance_snapshot_size(Instance *i, const char *name)
 {
 	g_autoptr(Pool) pool = NULL;
@@ -374,8 +364,8 @@ void instance_snapshot_render(Instance *i, const ProfileSet *set, const Instance
 		out->profiles[n] = arena_strdup(arena, profiles[n]);
 	out->ephemeral = i->ephemeral;
 	out->stateful = s->stateful;
-	out->created_at = timestamp(arena, s->created);
+	out->created_at = seconds_to_message(s->created, arena);
 	out->expires_at = moment_to_message(&s->expires, arena);
-	out->last_used_at = timestamp(arena, i->last_used);
+	out->last_used_at = seconds_to_message(i->last_used, arena);
 	out->size = -1;
 }

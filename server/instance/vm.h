@@ -62,8 +62,7 @@ int vm_part_remove(Instance *i, const DevicePart *part, Error **err);
 int vm_root_grown(Instance *i, int64_t bytes, Error **err);
 
 /* vm_state.c */
-void vm_state(
-    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out);
+void vm_state(Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out);
 
 /* vm_console.c */
 int vm_console_open(Instance *i, Console *ret_console, Error **err);

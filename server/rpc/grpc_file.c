@@ -24,36 +24,14 @@ int grpc_send_file(
 		size_t head_length = wire_out_bytes_head(head, field->id, n);
 		grpc_slice slice = grpc_slice_malloc(head_length + n);
 		memcpy(GRPC_SLICE_START_PTR(slice), head, head_length);
-		for (size_t have = 0; have < n;) {
-			ssize_t got = pread(fd, GRPC_SLICE_START_PTR(slice) + head_length + have,
-			    n - have, (off_t)(offset + have));
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got <= 0) {
-				grpc_slice_unref(slice);
-				return got < 0 ? error_errno(err, ERROR_INTERNAL, errno,
-						     "Failed to read the file") :
-						 error_set(err, ERROR_INTERNAL,
-						     "File became shorter while it was sent");
-			}
-			have += (size_t)got;
+		if (stream_file_read(fd, GRPC_SLICE_START_PTR(slice) + head_length, n, offset, err) < 0) {
+			grpc_slice_unref(slice);
+			return -1;
 		}
 		if (grpc_call_send(grpc_call_of(stream), slice, err) < 0)
 			return -1;
 		offset += n;
 		length -= n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const uint8_t *data, size_t length, Error **err)
-{
-	while (length > 0) {
-		ssize_t n = write(fd, data, length);
-		if (n < 0 && errno != EINTR)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to write the file");
-		data += MAX(n, 0);
-		length -= (size_t)MAX(n, 0);
 	}
 	return 0;
 }
@@ -123,10 +101,7 @@ static int write_message(Stream *stream, const ProtobufCFieldDescriptor *field, 
     int fd, uint64_t limit, uint64_t *written, Error **err)
 {
 	const ProtobufCBinaryData *data = field_at(message, field);
-	if (data->len > limit - *written)
-		return error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
-	*written += data->len;
-	return write_all(fd, data->data, data->len, err);
+	return stream_file_write(fd, data->data, data->len, limit, written, err);
 }
 
 int grpc_receive_file(

@@ -3,9 +3,7 @@
 #include "server/rpc/field.h"
 #include "server/rpc/reply.h"
 #include "server/rpc/stream_ops.h"
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct RawStream {
 	Stream base;
@@ -125,18 +123,13 @@ static int raw_send_file(Stream *stream, int fd, uint64_t offset, uint64_t lengt
 		return conn_sendfile(ex->conn, fd, offset, length, err);
 	g_autofree uint8_t *buffer = g_malloc(STREAM_CHUNK);
 	while (length > 0) {
-		ssize_t n = pread(fd, buffer, MIN(length, STREAM_CHUNK), (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file");
-		if (n == 0)
-			return error_set(
-			    err, ERROR_INTERNAL, "File became shorter while it was sent");
-		if (exchange_write(ex, buffer, (size_t)n, err) < 0)
+		size_t n = (size_t)MIN(length, STREAM_CHUNK);
+		if (stream_file_read(fd, buffer, n, offset, err) < 0)
 			return -1;
-		offset += (uint64_t)n;
-		length -= (uint64_t)n;
+		if (exchange_write(ex, buffer, n, err) < 0)
+			return -1;
+		offset += n;
+		length -= n;
 	}
 	return 0;
 }
@@ -151,16 +144,8 @@ static int raw_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_w
 		ssize_t got = exchange_read(raw->ex, buffer, BLOCK, G_MAXINT64, err);
 		if (got <= 0)
 			return (int)got;
-		if ((uint64_t)got > limit - *ret_written)
-			return error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
-		for (ssize_t done = 0; done < got;) {
-			ssize_t n = write(fd, buffer + done, (size_t)(got - done));
-			if (n < 0 && errno != EINTR)
-				return error_errno(
-				    err, ERROR_INTERNAL, errno, "Failed to write the file");
-			done += MAX(n, 0);
-		}
-		*ret_written += (uint64_t)got;
+		if (stream_file_write(fd, buffer, (size_t)got, limit, ret_written, err) < 0)
+			return -1;
 	}
 }
 

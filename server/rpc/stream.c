@@ -1,4 +1,5 @@
 #include "server/rpc/stream_ops.h"
+#include "sdk/base/file.h"
 #include "server/rpc/field.h"
 #include <errno.h>
 #include <unistd.h>
@@ -52,6 +53,34 @@ static ProtobufCBinaryData *data_of(
 	return field_at(message, field);
 }
 
+int stream_file_read(int fd, void *data, size_t length, uint64_t offset, Error **err)
+{
+	for (size_t have = 0; have < length;) {
+		ssize_t n = pread(
+		    fd, (uint8_t *)data + have, length - have, (off_t)(offset + have));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file");
+		if (n == 0)
+			return error_set(
+			    err, ERROR_INTERNAL, "File became shorter while it was sent");
+		have += (size_t)n;
+	}
+	return 0;
+}
+
+int stream_file_write(int fd, const void *data, size_t length, uint64_t limit, uint64_t *written,
+    Error **err)
+{
+	if (length > limit - *written)
+		return error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
+	*written += length;
+	if (file_write_all(fd, data, length) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Failed to write the file");
+	return 0;
+}
+
 int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err)
 {
 	if (stream->ops->send_file)
@@ -63,33 +92,14 @@ int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, E
 	ProtobufCMessage *message = field_new_message(stream->arena, stream->output);
 	g_autofree uint8_t *buffer = g_malloc(STREAM_CHUNK);
 	while (length > 0) {
-		ssize_t n = pread(fd, buffer, MIN(length, STREAM_CHUNK), (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to read the file");
-		if (n == 0)
-			return error_set(
-			    err, ERROR_INTERNAL, "File became shorter while it was sent");
-		*data_of(message, field) = (ProtobufCBinaryData){ (size_t)n, buffer };
+		size_t n = (size_t)MIN(length, STREAM_CHUNK);
+		if (stream_file_read(fd, buffer, n, offset, err) < 0)
+			return -1;
+		*data_of(message, field) = (ProtobufCBinaryData){ n, buffer };
 		if (stream_send(stream, message, err) < 0)
 			return -1;
-		offset += (uint64_t)n;
-		length -= (uint64_t)n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const uint8_t *data, size_t length, Error **err)
-{
-	while (length > 0) {
-		ssize_t n = write(fd, data, length);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Failed to write the file");
-		data += n;
-		length -= (size_t)n;
+		offset += n;
+		length -= n;
 	}
 	return 0;
 }
@@ -109,10 +119,7 @@ int stream_recv_file(Stream *stream, int fd, uint64_t limit, uint64_t *ret_writt
 		if (got <= 0)
 			return got;
 		const ProtobufCBinaryData *data = data_of(message, field);
-		if (data->len > limit - *ret_written)
-			return error_set(err, ERROR_TOO_LARGE, "More data than the limit allows");
-		if (write_all(fd, data->data, data->len, err) < 0)
+		if (stream_file_write(fd, data->data, data->len, limit, ret_written, err) < 0)
 			return -1;
-		*ret_written += data->len;
 	}
 }

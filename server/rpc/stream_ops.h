@@ -28,3 +28,9 @@ struct Stream {
 };
 
 enum { STREAM_CHUNK = 256 * 1024 };
+
+/* For send_file: `length` bytes of the file at `offset`, all of them or an error. */
+int stream_file_read(int fd, void *data, size_t length, uint64_t offset, Error **err);
+/* For recv_file: goes on where the file stands; `*written`, that it counts up, stays within `limit`. */
+int stream_file_write(int fd, const void *data, size_t length, uint64_t limit, uint64_t *written,
+    Error **err);

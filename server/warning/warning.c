@@ -1,8 +1,8 @@
 #include "server/warning/warning.h"
 #include "incus/v1/warning.pb-c.h"
 #include "sdk/base/log.h"
+#include "sdk/base/moment_message.h"
 #include "server/db/db.h"
-#include <google/protobuf/timestamp.pb-c.h>
 #include <string.h>
 #include <time.h>
 
@@ -205,14 +205,6 @@ void warning_report(Daemon *d, WarningType type, WarningEntity entity, int64_t e
 		log_warn("Warning is not stored", "type", types[type].name, "err", error->message);
 }
 
-static Google__Protobuf__Timestamp *timestamp(Arena *arena, int64_t seconds)
-{
-	Google__Protobuf__Timestamp *t = arena_message(
-	    arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	t->seconds = seconds;
-	return t;
-}
-
 static int read_row(Tx *tx, Rows *rows, Arena *arena, Pb__Warning *out, Error **err)
 {
 	int64_t type = rows_int(rows, 3), status = rows_int(rows, 8);
@@ -223,8 +215,8 @@ static int read_row(Tx *tx, Rows *rows, Arena *arena, Pb__Warning *out, Error **
 	out->type = arena_strdup(arena, known ? types[type].name : types[WARNING_UNDEFINED].name);
 	out->severity = arena_strdup(arena, severities[known ? types[type].severity : LOW]);
 	out->count = rows_int(rows, 4);
-	out->first_seen_at = timestamp(arena, rows_time(rows, 5));
-	out->last_seen_at = timestamp(arena, rows_time(rows, 6));
+	out->first_seen_at = seconds_to_message(rows_time(rows, 5), arena);
+	out->last_seen_at = seconds_to_message(rows_time(rows, 6), arena);
 	out->last_message = arena_strdup(arena, rows_text(rows, 7));
 	out->status = arena_strdup(arena,
 	    statuses[status >= STATUS_NEW && status <= STATUS_RESOLVED ? status : STATUS_NEW]);

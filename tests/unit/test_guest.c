@@ -404,8 +404,11 @@ static void test_state(void **state)
 	Pb__InstanceState out = PB__INSTANCE_STATE__INIT;
 	gboolean loopback = FALSE;
 	GuestInfo info;
-	assert_int_equal(
-	    guest_state(((Machine *)*state)->guest, GUEST_STATE_WHOLE_MS, arena, &out, NULL), 0);
+	GuestQuestion question = { .guest = ((Machine *)*state)->guest };
+	guest_ask_states(&question, 1, GUEST_STATE_WHOLE_MS);
+	assert_non_null(question.answer);
+	guest_state_take(question.answer, arena, &out);
+	guest_question_clear(&question);
 	assert_true(out.memory->total > 0);
 	assert_true(out.processes > 0);
 	for (size_t i = 0; i < out.n_network; i++)
@@ -419,12 +422,84 @@ static void test_state(void **state)
 static void test_metrics(void **state)
 {
 	g_autoptr(Metrics) metrics = metrics_new();
-	assert_int_equal(
-	    guest_measure(((Machine *)*state)->guest, "name=\"v1\"", metrics, NULL), 0);
+	GuestQuestion question = { .guest = ((Machine *)*state)->guest };
+	guest_ask_metrics(&question, 1, GUEST_STATE_WHOLE_MS);
+	assert_non_null(question.answer);
+	guest_metrics_take(question.answer, "name=\"v1\"", metrics);
+	guest_question_clear(&question);
 	g_autofree char *text = metrics_text(metrics);
 	assert_non_null(strstr(text, "incus_memory_MemTotal_bytes{name=\"v1\"} "));
 	assert_non_null(
 	    strstr(text, "incus_cpu_seconds_total{cpu=\"0\",mode=\"user\",name=\"v1\"} "));
+}
+
+/* --- many at once --- */
+
+enum { CROWD = 12, SILENT = 8, DEADLINE_MS = 500 };
+
+static void crowd_ask(Machine *const *crowd, GuestQuestion *questions, gint64 *ret_ms)
+{
+	gint64 start = g_get_monotonic_time();
+	for (int i = 0; i < CROWD; i++)
+		questions[i] = (GuestQuestion){ .guest = crowd[i]->guest };
+	guest_ask_states(questions, CROWD, DEADLINE_MS);
+	*ret_ms = (g_get_monotonic_time() - start) / 1000;
+}
+
+static void crowd_check(GuestQuestion *questions, int silent)
+{
+	for (int i = 0; i < CROWD; i++) {
+		assert_int_equal(questions[i].answer == NULL, i < silent);
+		if (i < silent)
+			assert_int_equal(questions[i].error->kind, ERROR_TIMEOUT);
+		guest_question_clear(&questions[i]);
+	}
+}
+
+static gpointer ask_others(gpointer data)
+{
+	Machine *const *crowd = data;
+	for (int turn = 0; turn < 20; turn++) {
+		GuestQuestion questions[CROWD - SILENT];
+		for (int i = 0; i < CROWD - SILENT; i++)
+			questions[i] = (GuestQuestion){ .guest = crowd[SILENT + i]->guest };
+		guest_ask_metrics(questions, CROWD - SILENT, PATIENCE);
+		for (int i = 0; i < CROWD - SILENT; i++)
+			guest_question_clear(&questions[i]);
+	}
+	return NULL;
+}
+
+/* Agents that stand still cost all of them together one deadline, and then nothing; those that
+ * answer are heard, however many ask. */
+static void test_crowd(void **state)
+{
+	Machine *crowd[CROWD];
+	GuestQuestion questions[CROWD];
+	gint64 ms;
+	for (int i = 0; i < CROWD; i++) {
+		crowd[i] = machine_new();
+		machine_boot(crowd[i]);
+	}
+	for (int i = 0; i < CROWD; i++)
+		questions[i] = (GuestQuestion){ .guest = crowd[i]->guest };
+	guest_ask_states(questions, CROWD, PATIENCE);
+	crowd_check(questions, 0);
+	GThread *thread = g_thread_new("others", ask_others, crowd);
+	for (int i = 0; i < SILENT; i++)
+		kill(crowd[i]->agent, SIGSTOP);
+	crowd_ask(crowd, questions, &ms);
+	crowd_check(questions, SILENT);
+	assert_true(ms >= DEADLINE_MS - 1);
+	assert_true(ms < SILENT * DEADLINE_MS / 2);
+	crowd_ask(crowd, questions, &ms);
+	crowd_check(questions, SILENT);
+	assert_true(ms < DEADLINE_MS);
+	g_thread_join(thread);
+	for (int i = 0; i < CROWD; i++) {
+		kill(crowd[i]->agent, SIGCONT);
+		machine_free(crowd[i]);
+	}
 }
 
 /* --- ends that go, and come again --- */
@@ -571,6 +646,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sftp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
+		cmocka_unit_test(test_crowd),
 		cmocka_unit_test_setup_teardown(test_agent_again, setup, teardown),
 		cmocka_unit_test(test_host_again),
 		cmocka_unit_test(test_liars),
