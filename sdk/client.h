@@ -31,6 +31,16 @@ incus_client *client_from_fd(const char *url, int fd, const ClientLimits *limits
  */
 int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
     int timeout_ms, void **ret, incus_error **err);
+/* One of several calls that run side by side. */
+typedef struct CallEntry {
+	incus_client *client;
+	const void *in;
+	void *reply;	    /* then: the caller's, or NULL */
+	incus_error *error; /* and why it failed, the caller's */
+} CallEntry;
+/* Makes all of them, of one method, on the caller's thread; when this returns all have ended, for
+ * they have one deadline. */
+void call_unary_all(CallEntry *calls, size_t n, const SchemaMethod *method, int timeout_ms);
 int stream_send_within(
     incus_stream *stream, const void *message, int timeout_ms, incus_error **err);
 

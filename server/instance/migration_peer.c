@@ -430,11 +430,11 @@ int migration_peer_check(MigrationPeer *peer, Error **err)
 	return 0;
 }
 
-void migration_peer_report(MigrationPeer *peer, const Error *error)
+gboolean migration_peer_report(MigrationPeer *peer, const Error *error)
 {
 	if (peer->control) {
 		migration_incus_report(peer, error);
-		return;
+		return FALSE;
 	}
 	Pb__MigrationResult result = PB__MIGRATION_RESULT__INIT;
 	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
@@ -442,15 +442,16 @@ void migration_peer_report(MigrationPeer *peer, const Error *error)
 	if (error)
 		result.error = error->message;
 	if (!peer->stream || migration_peer_send(peer, &message, NULL) < 0)
-		return;
+		return FALSE;
 	/* Until the other side has read it: it may be in the middle of sending. */
 	int64_t until = g_get_monotonic_time() + (int64_t)LAST_WORDS_MS * 1000;
 	Pb__MigrationMessage *rest;
 	for (int64_t left; (left = until - g_get_monotonic_time()) > 0 &&
 	     take(peer, (int)(left / 1000), &rest, NULL) == 0;) {
-		gboolean last = rest->result != NULL;
+		gboolean last = rest->result != NULL, well = last && !*rest->result->error;
 		pb__migration_message__free_unpacked(rest, NULL);
 		if (last)
-			return;
+			return well;
 	}
+	return FALSE;
 }

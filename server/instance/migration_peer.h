@@ -64,5 +64,5 @@ int migration_peer_receive_data(
     MigrationPeer *peer, MigrationData *ret_data, Pb__MigrationMessage **ret_message, Error **err);
 /* Fails when the other side has said that it failed; does not wait. */
 int migration_peer_check(MigrationPeer *peer, Error **err);
-/* Says how it ended: NULL is well. Never fails. */
-void migration_peer_report(MigrationPeer *peer, const Error *error);
+/* Says how it ended: NULL is well. TRUE when the other side has answered with the same. */
+gboolean migration_peer_report(MigrationPeer *peer, const Error *error);

@@ -4,6 +4,8 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
+#include "server/instance/live_private.h"
 #include "server/warning/warning.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -23,7 +25,18 @@ InstanceStatus instance_status(Instance *i)
 	return instance_driver(i)->frozen(r) ? INSTANCE_FROZEN : INSTANCE_RUNNING;
 }
 
-static void set_transition(Instance *i, InstanceStatus status)
+InstanceStatus instance_status_shown(Instance *i)
+{
+	InstanceStatus status = instance_status(i);
+	return status == INSTANCE_RUNNING && guest_api_is_ready(i) ? INSTANCE_READY : status;
+}
+
+gboolean instance_moving(Instance *i)
+{
+	return g_atomic_int_get(&i->moving);
+}
+
+void power_transition(Instance *i, InstanceStatus status)
 {
 	g_mutex_lock(&i->lock);
 	i->transition = status;
@@ -75,6 +88,7 @@ static void plan_clear(StartPlan *plan)
 	g_free(plan->directory);
 	g_ptr_array_unref(plan->devices.lxc_config);
 	g_ptr_array_unref(plan->devices.mounts);
+	g_ptr_array_unref(plan->devices.device_rules);
 	g_ptr_array_unref(plan->devices.parts);
 	pool_unref(plan->pool);
 }
@@ -112,19 +126,42 @@ static void undo_start(Instance *i, StartPlan *plan)
 	runtime_directory_remove(i);
 }
 
-int power_start_locked(Instance *i, Error **err)
+/* What runs without one of its devices is not what was asked for: it goes again. Not when its
+ * processes went on from saved state, which would be lost. */
+static int finish_start(Instance *i, const StartPlan *plan, gboolean restored, Error **err)
+{
+	g_autoptr(Error) error = NULL, why = NULL;
+	if (devices_started(&plan->host, &why) == 0)
+		return 0;
+	if (restored) {
+		log_warn("Device is not fully started", "instance", i->name, "err", why->message);
+		return 0;
+	}
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && instance_driver(i)->kill(i, r, &error) < 0)
+		log_error("An instance that lacks a device does not stop", "instance", i->name,
+		    "err", error->message);
+	else
+		power_cleanup_locked(i);
+	instance_volatile_set(i, "last_state.power", "STOPPED", NULL);
+	return error_propagate(err, g_steal_pointer(&why));
+}
+
+static int start_with(Instance *i, const StartGate *gate, Error **err)
 {
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "The instance is already running");
-	g_auto(StartPlan) plan = { .devices = { .lxc_config =
+	g_auto(StartPlan) plan = { .gate = gate, .devices = { .lxc_config =
 						    g_ptr_array_new_with_free_func(g_free),
 				       .mounts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_mount_free),
+				       .device_rules = g_ptr_array_new_with_free_func(g_free),
 				       .parts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_part_free) } };
 	Runtime *r = NULL;
+	gboolean restored = gate || i->stateful;
 	volatile_defer(i);
-	set_transition(i, INSTANCE_STARTING);
+	power_transition(i, INSTANCE_STARTING);
 	instance_host(i, &plan.host, NULL);
 	int result = prepare(i, &plan, err);
 	if (result == 0)
@@ -133,13 +170,14 @@ int power_start_locked(Instance *i, Error **err)
 		undo_start(i, &plan);
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
+		guest_api_forget_ready(i);
 		runtime_publish(i, r);
 		checkpoint_spent(i);
 		plan.host.running = TRUE;
 		plan.host.init_pid = r->init;
-		devices_started(&plan.host);
+		result = finish_start(i, &plan, restored, err);
 	}
-	set_transition(i, 0);
+	power_transition(i, 0);
 	Error *error = NULL;
 	if (volatile_flush(i, result == 0, &error) < 0)
 		log_error(
@@ -152,12 +190,25 @@ int power_start_locked(Instance *i, Error **err)
 	return result;
 }
 
+int power_start_locked(Instance *i, Error **err)
+{
+	return live_check_start(i, err) < 0 ? -1 : start_with(i, NULL, err);
+}
+
+int power_restore_locked(Instance *i, const StartGate *gate, Error **err)
+{
+	return start_with(i, gate, err);
+}
+
 /* Stopping. */
 
 void power_cleanup_locked(Instance *i)
 {
 	DeviceHost host;
 	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && runtime_was_restored(i))
+		cgroup_remove(r->cgroup);
 	runtime_publish(i, NULL);
 	instance_host(i, &host, NULL);
 	devices_stop(&host);
@@ -182,6 +233,11 @@ static void stopped(Instance *i, const char *power)
 	limits_balance(i->daemon);
 }
 
+void power_left_locked(Instance *i)
+{
+	stopped(i, "STOPPED");
+}
+
 static int stop_with(Instance *i, int timeout_s, gboolean force, const char *power, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -190,7 +246,7 @@ static int stop_with(Instance *i, int timeout_s, gboolean force, const char *pow
 	const InstanceDriver *driver = instance_driver(i);
 	if (!force && instance_status(i) == INSTANCE_FROZEN)
 		driver->freeze(i, r, FALSE, NULL);
-	set_transition(i, force ? INSTANCE_STOPPING : 0);
+	power_transition(i, force ? INSTANCE_STOPPING : 0);
 	int result = 0;
 	if (force) {
 		result = driver->kill(i, r, err);
@@ -200,7 +256,7 @@ static int stop_with(Instance *i, int timeout_s, gboolean force, const char *pow
 			result = error_set(err, ERROR_TIMEOUT,
 			    "Failed shutting down instance, status is \"Running\": context deadline exceeded");
 	}
-	set_transition(i, 0);
+	power_transition(i, 0);
 	if (result == 0)
 		stopped(i, power);
 	return result;
@@ -222,9 +278,9 @@ int power_save_locked(Instance *i, Error **err)
 	if (!instance_driver(i)->save)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "The state of this kind of instance is not kept in this version");
-	set_transition(i, INSTANCE_STOPPING);
+	power_transition(i, INSTANCE_STOPPING);
 	int result = instance_driver(i)->save(i, r, err);
-	set_transition(i, 0);
+	power_transition(i, 0);
 	if (result == 0)
 		stopped(i, "STOPPED");
 	return result;
@@ -389,7 +445,7 @@ void instance_autostart(Daemon *d)
 		g_autofree char *power = instance_volatile_get(i, "last_state.power");
 		gboolean was_running = g_strcmp0(power, "RUNNING") == 0 &&
 		    !config_false(config, "boot.autostart");
-		if (instance_running(i) || !(config_true(config, "boot.autostart") || was_running))
+		if (instance_running(i) || live_check_start(i, NULL) < 0 || !(config_true(config, "boot.autostart") || was_running))
 			continue;
 		if (instance_start(i, START_ANY, NULL, &error) < 0)
 			log_error(

@@ -40,6 +40,7 @@ struct Instance {
 	int64_t architecture;
 	gboolean ephemeral, stateful, gone;
 	gboolean creating;        /* under the table's lock */
+	gint moving;              /* it stands still, to go to another server */
 	char *description;
 	int64_t created, last_used; /* seconds since 1970 */
 	Config *config, *expanded;
@@ -143,6 +144,9 @@ Runtime *instance_runtime(Instance *i); /* new reference or NULL */
 /* Writes and reads INCUS_DIR/run/NAME/state. */
 char *runtime_directory(const Instance *i);
 void runtime_directory_remove(Instance *i);
+/* Of a container that runs or has just ended: it was started from state, in control groups that
+ * liblxc knows in part. */
+gboolean runtime_was_restored(const Instance *i);
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
 /* What DIRECTORY/state tells of a container, NULL when that is not alive. */
 int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err);
@@ -170,13 +174,27 @@ void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 /* All or none: one that was not started must not be stopped, for what it counts may be another's.
  */
 int devices_start(const DeviceHost *host, DeviceStart *out, Error **err);
-void devices_started(const DeviceHost *host);
+/* Once its first process is there. */
+int devices_started(const DeviceHost *host, Error **err);
 void devices_stop(const DeviceHost *host);
-/* At the server's start, of an instance that runs since before. */
+/* At the server's start, of an instance that runs since before, with its lock held. */
 void devices_adopt(Instance *i);
+/* Of device/watch.h. */
+void devices_changed(Daemon *d, const char *project, const char *instance, const char *device);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
+/* A start from state whose processes wait, restored, until wait() has returned 0; when it does not,
+ * nothing has run. */
+typedef struct StartGate {
+	int (*wait)(void *data, Error **err);
+	void *data;
+} StartGate;
+int power_restore_locked(Instance *i, const StartGate *gate, Error **err);
+/* Its processes ended for good since they run elsewhere now. */
+void power_left_locked(Instance *i);
+/* What is shown as its status meanwhile; 0: as it is. */
+void power_transition(Instance *i, InstanceStatus status);
 /* Stops it with its processes kept on disk (checkpoint.h). */
 int power_save_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);
@@ -216,6 +234,8 @@ void owners_repair(Daemon *d);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
+/* Appends what allows a device ("c 10:200 rwm"). */
+void lxc_config_device_rule(GPtrArray *pairs, const char *rule);
 int lxc_config_build(
     Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
 /* Asks liblxc whether it takes raw.lxc. */

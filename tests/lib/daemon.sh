@@ -17,7 +17,7 @@ PATIENCE=${INCUS_TEST_PATIENCE:-1} # how much slower this machine may be than a 
 DAEMON_PID=
 TEST_STEP="start"
 
-step() { TEST_STEP="$*"; echo "-- $*"; }
+step() { TEST_STEP="$*"; echo "-- $* (at $SECONDS s)"; }
 fail() { echo "FAILED at \"$TEST_STEP\": $*" >&2; exit 1; }
 skip() { echo "SKIPPED: $*"; exit 77; }
 
@@ -101,7 +101,7 @@ cleanup() {
 		wait "$DAEMON_PID" 2>/dev/null
 	fi
 	# what a failed test left: processes with this folder in their command line or environment roots, then mounts
-	for p in $(pgrep -f "$TEST_DIR/d"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
+	for p in $(pgrep -f "$TEST_DIR/"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
 	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
 	remove_pools
