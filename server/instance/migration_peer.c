@@ -194,6 +194,11 @@ static int wait_for_peer(MigrationPeer *peer, Error **err)
 			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
 	}
 	g_mutex_lock(&peer->lock);
+	/* Who cancelled before this saw no stream, and has let their threads go. */
+	if (peer->cancelled) {
+		g_mutex_unlock(&peer->lock);
+		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
+	}
 	if (which == 0) {
 		peer->stream = channels_stream(peer->channels, "stream");
 	} else {
