@@ -50,6 +50,13 @@ int tls_connect(const char *host, const char *port, const incus_tls *tls, gboole
 /* For another protocol, as ALPN names it: "http/1.1". */
 int tls_connect_for(const char *host, const char *port, const incus_tls *tls, gboolean verify,
     const char *protocol, SSL **ret_ssl, incus_error **err);
+/* After the handshake, for much data: several records in one read(2), not each in two; buffers last
+ * as long as something is in them; what a write leaves is for the next. */
+void tls_set_bulk(SSL *ssl);
+/* Writes what it can: how many bytes, or what SSL_write() gave when that is none. Small parts
+ * become one record, and many records large packets: OpenSSL writes each by itself. */
+struct iovec;
+ssize_t tls_write(SSL *ssl, const struct iovec *parts, int n_parts);
 char *tls_certificate_pem(X509 *certificate);
 /* SHA-256 of the DER form, lower-case hexadecimal. */
 void tls_certificate_fingerprint(X509 *certificate, char ret[65]);

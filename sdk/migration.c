@@ -69,7 +69,8 @@ static gpointer wait_run(gpointer data)
 	return NULL;
 }
 
-/* The target says whether it has all: a source that did not hear that has lost nothing. */
+/* The target says whether it has all: a source that did not hear that has lost nothing. Of a live
+ * move the source knows, too: it has given up only what runs over there. */
 static int wait_both(
     Copy *copy, const Pb__Operation *sending, const Pb__Operation *receiving, incus_error **err)
 {
@@ -79,11 +80,12 @@ static int wait_both(
 	GThread *thread = g_thread_new("incus-copy", wait_run, &source);
 	wait_run(&target);
 	g_thread_join(thread);
-	if (target.result < 0 && err)
+	int result = copy->either && source.result == 0 ? 0 : target.result;
+	if (result < 0 && err)
 		*err = first;
 	else
 		incus_error_free(first);
-	return target.result;
+	return result;
 }
 
 /* ---- where a server is reached ---- */

@@ -20,6 +20,7 @@ struct Copy {
 	incus_copy_mode mode;
 	incus_copy_progress progress;
 	void *progress_data;
+	gboolean either; /* the source's word is enough, too */
 	/* Ask the source to send and the target to receive; target NULL: it waits to be connected
 	 * to. */
 	int (*send)(

@@ -19,6 +19,7 @@ typedef struct Subject {
 	const char *snapshot; /* within `name`'s buffer; NULL: the instance */
 	const incus_copy *options;
 	Pb__InstancesPost *post; /* in the arena */
+	gboolean live, move;
 } Subject;
 
 /* ---- the two calls ---- */
@@ -48,6 +49,8 @@ static int send_call(
 		post.migration = TRUE;
 		post.instance_only = subject->options->instance_only;
 		post.allow_inconsistent = subject->options->allow_inconsistent;
+		post.live = subject->live;
+		post.stays = subject->live && !subject->move;
 		post.target = target;
 		if (incus_call_unary(copy->from, incus_method("RenameInstance"), &in, &reply, err) <
 		    0)
@@ -79,6 +82,7 @@ static int receive_call(
 		    &source.secrets);
 	}
 	source.instance_only = subject->options->instance_only || subject->snapshot;
+	source.live = subject->live;
 	source.refresh = subject->options->refresh;
 	source.allow_inconsistent = subject->options->allow_inconsistent;
 	subject->post->source = &source;
@@ -123,6 +127,29 @@ static int describe(Copy *copy, Subject *subject, const Pb__Instance *source, gb
 	return 0;
 }
 
+static gboolean is_stateful(const Pb__Instance *source)
+{
+	g_autoptr(Config) config = config_from_map(
+	    source->n_expanded_config, source->expanded_config);
+	const char *value = config_get(config, "migration.stateful");
+	return value && (g_ascii_strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0);
+}
+
+/* One that runs goes with its state where it may, and where that is not unwanted. */
+static int choose_state(Subject *subject, const Pb__Instance *source, incus_error **err)
+{
+	gboolean running = source->status_code == STATUS_RUNNING ||
+		source->status_code == STATUS_READY,
+		 frozen = source->status_code == STATUS_FROZEN;
+	subject->live = running && !subject->snapshot && !subject->options->stateless &&
+	    !subject->options->refresh && is_stateful(source);
+	if (!subject->move || subject->live || !(running || frozen))
+		return 0;
+	return sdk_error(err, ERROR_INVALID,
+	    frozen ? "Instance must be stopped to be moved (or resumed, if \"migration.stateful\" is set)" :
+		     "Instance must be stopped to be moved: stop it, use --stateless, or set \"migration.stateful=true\", with which it moves while it runs");
+}
+
 static int prepare(Copy *copy, gboolean move, incus_error **err)
 {
 	Subject *subject = copy->data;
@@ -132,12 +159,10 @@ static int prepare(Copy *copy, gboolean move, incus_error **err)
 	if (incus_call_unary(copy->from, incus_method("GetInstance"), &in, &reply, err) < 0)
 		return -1;
 	const Pb__Instance *source = reply;
-	int result = 0;
-	if (move && is_running(source->status_code))
-		result = sdk_error(err, ERROR_INVALID, "Instance must be stopped to be moved");
-	else if (subject->options->instance)
+	int result = choose_state(subject, source, err);
+	if (result == 0 && subject->options->instance)
 		subject->post = arena_message_copy(copy->arena, subject->options->instance);
-	else
+	else if (result == 0)
 		result = describe(copy, subject, source, move);
 	incus_message_free(reply);
 	return result;
@@ -151,6 +176,7 @@ static int copy_instance(incus_client *from, const char *name, incus_client *to,
 	char *slash = strchr(own, '/');
 	Subject subject = { .name = own,
 		.snapshot = slash ? slash + 1 : NULL,
+		.move = move,
 		.options = options ? options : &plain };
 	Copy copy = { .from = from,
 		.to = to,
@@ -165,6 +191,7 @@ static int copy_instance(incus_client *from, const char *name, incus_client *to,
 		*slash = '\0';
 	int result = move && slash ? sdk_error(err, ERROR_INVALID, "A snapshot cannot be moved") :
 				     prepare(&copy, move, err);
+	copy.either = subject.live && move;
 	if (result == 0)
 		result = copy_run(&copy, err);
 	arena_free(copy.arena);

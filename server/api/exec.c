@@ -95,7 +95,7 @@ static int send_status(Attached *attached, int code, Error **err)
 	return stream_send(attached->stream, &message, err);
 }
 
-static int attach(Attached *attached, Operation *op, Error **err)
+static int attach(Attached *attached, Instance *instance, Operation *op, Error **err)
 {
 	int code = -1;
 	guint64 one = 1;
@@ -106,6 +106,8 @@ static int attach(Attached *attached, Operation *op, Error **err)
 		exec_signal(&attached->process, SIGKILL);
 	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) <
 	    0)
+		result = -1;
+	else if (exec_check_moved(instance, code, &failure) < 0)
 		result = -1;
 	/* Before the client knows: it may look at the operation next. */
 	exec_operation_end(op, result, code, failure);
@@ -134,7 +136,7 @@ static int run(Request *rq, Instance *instance, const Pb__InstanceExecPost *post
 		return -1;
 	}
 	instance_event(instance, "instance-exec", NULL, rq->caller);
-	return attach(attached, op, err);
+	return attach(attached, instance, op, err);
 }
 
 int api_exec_instance(Request *rq, const Pb__ExecInstanceInput *in, Stream *stream, Error **err)

@@ -373,6 +373,7 @@ int api_rename_instance(
 		MigrationStart migration = { .instance = work->instance,
 			.target = post->target,
 			.live = post->live,
+			.stays = post->stays,
 			.instance_only = post->instance_only,
 			.allow_inconsistent = post->allow_inconsistent };
 		return instance_migration_start(rq, &migration, out, err);

@@ -7,6 +7,7 @@
 #include "server/image/remote.h"
 #include "server/instance/size.h"
 #include "server/instance/copy.h"
+#include "server/instance/live.h"
 #include "server/operation/operation.h"
 #include "server/rpc/access.h"
 #include <string.h>
@@ -205,15 +206,25 @@ static int choose_copy(Request *rq, const Pb__CreateInstanceRequest *in, Work *w
 	return merge_source(in, work, err);
 }
 
+/* What the source's server has for it at the moment is not ours. */
+static void drop_local(Config *config)
+{
+	GHashTableIter iter;
+	void *key;
+	g_hash_table_iter_init(&iter, config);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (live_key_is_local(key))
+			g_hash_table_iter_remove(&iter);
+}
+
 /* Keys, devices and profiles are as the request says: whoever drives the copy has read those of the
  * source. */
 static int choose_migration(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
 {
-	if (work->type == INSTANCE_MACHINE)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot come from other servers in this version");
 	work->image_profiles = FALSE;
 	work->wish.instance_only = source->instance_only;
+	work->wish.live = source->live && !source->refresh;
+	drop_local(work->config);
 	if (*source->base_image)
 		config_set(work->config, "volatile.base_image", source->base_image);
 	if (source->refresh)

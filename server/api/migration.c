@@ -1,18 +1,16 @@
 #include "server/api/migration.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
+#include "server/instance/live.h"
 #include "server/instance/migration_volume.h"
 #include "server/project/project.h"
 #include "server/storage/pool_used.h"
 #include <string.h>
 
-#define LIVE                                                                                       \
-	"Moving the running state is not available in this version: stop the instance, or leave "  \
-	"\"live\" out"
-
 typedef struct Outgoing {
 	MigrationPeer *peer;
 	InstanceOrigin origin;
+	MigrationState state;
 	char *snapshot;
 } Outgoing;
 
@@ -29,7 +27,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Outgoing, outgoing_free)
 static int run(Operation *op, void *data, Error **err)
 {
 	Outgoing *outgoing = data;
-	return migration_send(outgoing->peer, &outgoing->origin, op, err);
+	return migration_send(outgoing->peer, &outgoing->origin, outgoing->state, op, err);
 }
 
 static void cancel(Operation *op, void *data)
@@ -57,8 +55,12 @@ int instance_migration_start(
 {
 	g_autoptr(Outgoing) outgoing = g_new0(Outgoing, 1);
 	g_autofree char *secrets = NULL;
-	if (start->live && instance_running(start->instance))
-		return error_set(err, ERROR_UNSUPPORTED, LIVE);
+	gboolean live = start->live && !start->snapshot && instance_running(start->instance);
+	if (live && live_source_check(start->instance, err) < 0)
+		return -1;
+	outgoing->state = !live ? MIGRATION_STATELESS :
+	    start->stays	? MIGRATION_LIVE_COPY :
+				  MIGRATION_LIVE_MOVE;
 	if (find_peer(start->target, &outgoing->peer, err) < 0)
 		return -1;
 	outgoing->snapshot = g_strdup(start->snapshot);
@@ -99,8 +101,6 @@ static int peer_of_source(const char *mode, const char *operation, const char *c
 int instance_migration_source(
     const Pb__InstanceSource *source, MigrationPeer **ret_peer, Error **err)
 {
-	if (source->live)
-		return error_set(err, ERROR_UNSUPPORTED, LIVE);
 	g_autoptr(Config) secrets = config_from_map(source->n_secrets, source->secrets);
 	return peer_of_source(
 	    source->mode, source->operation, source->certificate, secrets, ret_peer, err);

@@ -16,7 +16,8 @@ typedef struct MigrationStart {
 	Instance *instance;
 	const char *snapshot;
 	const Pb__MigrationTarget *target; /* NULL: wait */
-	gboolean instance_only, allow_inconsistent, live;
+	gboolean instance_only, allow_inconsistent;
+	gboolean live, stays; /* with its state, if it runs; it goes on here, too */
 } MigrationStart;
 int instance_migration_start(
     Request *rq, const MigrationStart *start, Pb__Operation *out, Error **err);

@@ -1,7 +1,9 @@
 /* Handlers of OperationService. */
 #include "incus/v1/handlers.h"
 #include "sdk/base/json_text.h"
+#include "sdk/base/names.h"
 #include "server/daemon.h"
+#include "server/instance/live.h"
 #include "server/operation/table.h"
 #include <string.h>
 
@@ -113,6 +115,16 @@ int api_watch_operation(
 			return error_set(err, ERROR_CANCELLED, "The client has gone");
 		}
 	}
+	return 0;
+}
+
+int api_get_migration_outcome(Request *rq, const Pb__GetMigrationOutcomeRequest *in,
+    Pb__MigrationOutcome *out, Error **err)
+{
+	static const char *const words[] = { "arrived", "undecided", "never" };
+	if (name_check_uuid(in->id, err) < 0)
+		return -1;
+	out->outcome = (char *)words[live_outcome(rq->daemon, in->id, in->forget)];
 	return 0;
 }
 

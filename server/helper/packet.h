@@ -18,7 +18,9 @@ typedef enum SpawnOp {
 	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs
 	 * of liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation,
 	 * filesystem, options, flags "ro,rec,shift,file,opt"), the four of criu.h (the first is ""
-	 * for a start from nothing). n[0]: mount the rootfs idmapped.
+	 * for a start from nothing). n[0]: mount the rootfs idmapped; n[3]: what is restored waits
+	 * in the moment before its processes run: -> first an empty packet, for which n[0] 1 is the
+	 * answer that lets them; any other, or the socket's end, ends them.
 	 * -> n: init pid, monitor pid, their start times; fds: init pidfd, monitor pidfd, netlink
 	 * socket; strings: path of the container's cgroup. */
 	SPAWN_START = 1,
@@ -53,11 +55,21 @@ typedef enum SpawnOp {
 	/* strings: directory, idmap lines. -> n[0] 1 when its file system can be mounted so. */
 	SPAWN_MAPPABLE,
 	/* strings: name, lxcpath, cgroup, state directory, idmap lines, the four of criu.h, n[2]
-	 * targets of disk devices. n[0]: init pid; n[1]: it goes on running. fds: pidfd of init. -> with n[1], first an empty
-	 * packet while the container stands still, for which any packet or the socket's end is the
+	 * targets of disk devices. n[0]: init pid; n[1]: a DumpKind. fds: pidfd of init. -> first,
+	 * unless it ends at once, an empty packet while the container stands still and waits for an
 	 * answer; then an empty packet when all is done. */
 	SPAWN_DUMP,
 } SpawnOp;
+
+typedef enum DumpKind {
+	DUMP_END, /* its processes end once they are written */
+	/* They go on after any answer, or the socket's end. */
+	DUMP_STAY,
+	/* The answer decides: with n[0] 1 the state gets its name, for which another empty packet
+	 * is the receipt, and they end; anything else, or the socket's end, and they go on as if
+	 * nothing had been. */
+	DUMP_ASK,
+} DumpKind;
 
 /* Requests within a SPAWN_FILES session. Paths are absolute, as inside the instance. Attributes are
  * n[0] type and mode (st_mode), n[1] uid, n[2] gid, n[3] size, n[4] mtime s, n[5] atime s, n[6]

@@ -72,7 +72,7 @@ static void add_disks(Instance *i, Packet *rq)
 }
 
 static int dump_request(
-    Instance *i, Runtime *r, const char *volume, gboolean stay, Packet **ret_packet, Error **err)
+    Instance *i, Runtime *r, const char *volume, DumpKind kind, Packet **ret_packet, Error **err)
 {
 	g_autoptr(Packet) rq = packet_new(SPAWN_DUMP);
 	g_autofree char *name = instance_file_name(i);
@@ -90,7 +90,7 @@ static int dump_request(
 		return -1;
 	add_disks(i, rq);
 	rq->n[0] = r->init;
-	rq->n[1] = stay;
+	rq->n[1] = kind;
 	packet_add_fd(rq, r->init_fd);
 	*ret_packet = g_steal_pointer(&rq);
 	return 0;
@@ -134,7 +134,7 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 	g_autoptr(InstanceFolder) folder = NULL;
 	Packet *rq;
 	if (folder_ready(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
-	    dump_request(i, r, instance_folder_path(folder), FALSE, &rq, err) < 0)
+	    dump_request(i, r, instance_folder_path(folder), DUMP_END, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE };
 	if (spawner_call(i->daemon->spawner, rq, &call, NULL, err) < 0)
@@ -155,6 +155,7 @@ struct CheckpointHold {
 	Instance *i;
 	InstanceFolder *folder;
 	int socket;
+	gboolean ended;
 };
 
 static void hold_free(CheckpointHold *hold)
@@ -165,7 +166,7 @@ static void hold_free(CheckpointHold *hold)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CheckpointHold, hold_free)
 
-int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
+int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error **err)
 {
 	g_autoptr(CheckpointHold) hold = g_new0(CheckpointHold, 1);
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -176,8 +177,8 @@ int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
 	if (folder_ready(i, &hold->folder, err) < 0 ||
-	    fault_point("state of a snapshot", err) < 0 ||
-	    dump_request(i, r, instance_folder_path(hold->folder), TRUE, &rq, err) < 0)
+	    fault_point("state held", err) < 0 ||
+	    dump_request(i, r, instance_folder_path(hold->folder), kind, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
 	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
@@ -186,14 +187,39 @@ int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err)
 	return 0;
 }
 
+int checkpoint_folder(const CheckpointHold *hold, int *ret_fd, Error **err)
+{
+	*ret_fd = file_openat(instance_folder_fd(hold->folder), "state.new",
+	    O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	return *ret_fd < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot open the saved state") :
+	    0;
+}
+
+int checkpoint_end(CheckpointHold *hold, Error **err)
+{
+	g_autoptr(Packet) packet = packet_new(0);
+	packet->n[0] = 1;
+	if (packet_send(hold->socket, packet) == 0 &&
+	    spawner_receive(hold->socket, END_PATIENCE, packet, NULL) > 0 && !packet->error)
+		hold->ended = TRUE;
+	else /* what is on disk knows */
+		hold->ended = is_folder(instance_folder_fd(hold->folder), "state");
+	return hold->ended ? 0 :
+			     error_set(err, ERROR_INTERNAL,
+				 "The instance goes on, since its state does not get its name");
+}
+
 int checkpoint_release(CheckpointHold *held, Error **err)
 {
 	g_autoptr(CheckpointHold) hold = held;
 	g_autoptr(Packet) packet = packet_new(0);
 	fault_point("state released", NULL);
-	packet_send(hold->socket, packet);
+	if (!hold->ended)
+		packet_send(hold->socket, packet);
 	int got = spawner_receive(hold->socket, PATIENCE, packet, err);
 	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.used");
+	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.new");
 	if (got < 0)
 		return -1;
 	return got == 0 || packet->error ?
@@ -212,6 +238,27 @@ static int remove_foreign(Instance *i, Error **err)
 	return is_folder(instance_folder_fd(folder), "state") ?
 	    file_remove_all(instance_folder_fd(folder), "state", err) :
 	    0;
+}
+
+int checkpoint_receive(
+    Instance *i, int (*receive)(int folder, void *data, Error **err), void *data, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (folder_ready(i, &folder, err) < 0)
+		return -1;
+	int fd = instance_folder_fd(folder);
+	if (mkdirat(fd, "state.new", 0700) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a folder for the state");
+	autofd int state = file_openat(
+	    fd, "state.new", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
+	if (state < 0 || receive(state, data, err) < 0 ||
+	    renameat(fd, "state.new", fd, "state") < 0) {
+		remove_folder(i, fd, "state.new");
+		return err && *err ?
+		    -1 :
+		    error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the state");
+	}
+	return set_stateful(i, TRUE, err);
 }
 
 int checkpoint_request(Instance *i, const char *volume, Packet *rq, Error **err)

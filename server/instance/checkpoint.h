@@ -13,8 +13,16 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err);
 /* The same, but it goes on: between these two it stands still, and its state has its name, so that
  * a snapshot of the volume has both. */
 typedef struct CheckpointHold CheckpointHold;
-int checkpoint_hold(Instance *i, CheckpointHold **ret_hold, Error **err);
+int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error **err);
 int checkpoint_release(CheckpointHold *hold, Error **err);
+/* Of DUMP_ASK: the state, which has no name yet; and that it gets it, and the processes end (once it
+ * is released), or not, and they go on. */
+int checkpoint_folder(const CheckpointHold *hold, int *ret_fd, Error **err);
+int checkpoint_end(CheckpointHold *hold, Error **err);
+/* State that comes from elsewhere: `receive` fills an empty folder; it is whole then, or nothing of
+ * it is left. */
+int checkpoint_receive(
+    Instance *i, int (*receive)(int folder, void *data, Error **err), void *data, Error **err);
 
 /* Settings for liblxc and a mount that let a container be saved later (migration.stateful). */
 int checkpoint_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Error **err);

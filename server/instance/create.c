@@ -4,6 +4,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/cloud_init.h"
 #include "server/instance/driver.h"
+#include "server/instance/live_private.h"
 #include "server/instance/snapshot.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -122,17 +123,18 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
-	gboolean copied = spec->origin || spec->arrive;
-	if (!spec->archive ||
-	    !config_get(config, "volatile.uuid")) { /* one that comes back is who it was */
+	gboolean copied = spec->origin || spec->arrive, known = spec->archive || spec->same;
+	/* One that comes back, or moves here, is who it was. */
+	gboolean named = known || spec->arrive;
+	if (!named || !config_get(config, "volatile.uuid")) {
 		config_set(config, "volatile.uuid", uuid);
 		config_set(config, "volatile.uuid.generation", uuid);
 	}
-	if (!spec->archive || !config_get(config, "volatile.cloud-init.instance-id"))
+	if (!named || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
-	if (!spec->archive)
+	if (!known)
 		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	/* What comes from elsewhere has the ids of inside; a copy of here has its origin's. */
 	config_set(config, "volatile.last_state.idmap", "[]");
@@ -251,14 +253,21 @@ int instance_create(
 	return 0;
 }
 
-static int delete_locked(Instance *i, Error **err)
+static int check_delete(Instance *i, Error **err)
 {
-	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Config) config = instance_expanded_config(i);
-	if (instance_running(i))
-		return error_set(err, ERROR_INVALID, "Instance is running");
 	if (config_true(config, "security.protection.delete"))
 		return error_set(err, ERROR_INVALID, "Instance is protected");
+	return live_check_delete(i, err);
+}
+
+static int delete_locked(Instance *i, gboolean checked, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	if (instance_running(i))
+		return error_set(err, ERROR_INVALID, "Instance is running");
+	if (checked && check_delete(i, err) < 0)
+		return -1;
 	Error *error = NULL;
 	if (instance_pool(i, &pool, &error) < 0) {
 		/* Without a pool there is no volume to delete: the row may go. */
@@ -282,15 +291,25 @@ static int delete_locked(Instance *i, Error **err)
 	return 0;
 }
 
-int instance_delete(Instance *i, const Caller *caller, Error **err)
+static int delete_with(Instance *i, gboolean checked, const Caller *caller, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = delete_locked(i, err);
+	int result = delete_locked(i, checked, err);
 	instance_unlock(i);
 	if (result == 0)
 		instance_event(i, "instance-deleted", NULL, caller);
 	return result;
+}
+
+int instance_delete(Instance *i, const Caller *caller, Error **err)
+{
+	return delete_with(i, TRUE, caller, err);
+}
+
+int instance_discard(Instance *i, Error **err)
+{
+	return delete_with(i, FALSE, NULL, err);
 }
 
 /* A crash between the two is found at the next start: the volume's row has the new name then. */

@@ -22,6 +22,7 @@ typedef struct StartPlan {
 	char *path;	 /* the root volume's directory */
 	char *directory; /* INCUS_DIR/run/NAME */
 	gboolean mounted, devices_up;
+	const StartGate *gate; /* NULL: none */
 	/* Containers' alone. */
 	GArray *idmap;
 	char *idmap_text;
@@ -52,6 +53,8 @@ typedef struct InstanceDriver {
 	/* Ends it with its processes kept on disk; it goes on running when that fails.
 	 * NULL: it cannot be. */
 	int (*save)(Instance *i, Runtime *r, Error **err);
+	/* Moves while it runs (live.h). NULL: it does not. */
+	const struct LiveDriver *live;
 	int (*freeze)(Instance *i, Runtime *r, gboolean frozen, Error **err);
 	/* Cheap: lists ask it. */
 	gboolean (*frozen)(const Runtime *r);

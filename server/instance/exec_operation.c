@@ -1,8 +1,12 @@
 #include "server/instance/exec_operation.h"
 #include "sdk/base/json_text.h"
+#include "server/daemon.h"
+#include "server/operation/table.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+
+#define DESCRIPTION "Executing command"
 
 static void describe_command(GString *json, const Pb__InstanceExecPost *post)
 {
@@ -43,11 +47,34 @@ int exec_operation_create(Request *rq, Instance *instance, const Pb__InstanceExe
 	describe_environment(metadata, instance, post);
 	g_string_append_printf(
 	    metadata, ",\"interactive\":%s}", post->interactive ? "true" : "false");
-	spec->description = "Executing command";
+	spec->description = DESCRIPTION;
 	spec->project = instance_project(instance);
 	spec->resources = resources;
 	spec->metadata_json = metadata->str;
 	return operation_create(rq->daemon, rq, spec, ret_op, out, err);
+}
+
+void exec_operations_end(Instance *instance)
+{
+	enum { PATIENCE_MS = 5000 };
+	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", instance_name(instance));
+	g_autoptr(GPtrArray) all = operation_table_list(
+	    instance_daemon(instance)->operations, instance_project(instance));
+	for (guint n = 0; n < all->len; n++) {
+		Operation *op = all->pdata[n];
+		if (operation_is(op, DESCRIPTION, instance_project(instance), url) &&
+		    operation_cancel(op, NULL) == 0)
+			operation_wait(op, PATIENCE_MS, NULL, NULL, NULL);
+	}
+}
+
+int exec_check_moved(Instance *instance, int code, Error **err)
+{
+	return code == 128 + SIGKILL && instance_moving(instance) ?
+	    error_set(err, ERROR_UNAVAILABLE,
+		"The command was ended, since instance \"%s\" is moving to another server",
+		instance_name(instance)) :
+	    0;
 }
 
 /* Has a descriptor of its own: a cancel may come when the command's are closed already. */

@@ -249,6 +249,8 @@ static int run(Operation *op, void *data, Error **err)
 		if (!session->channels)
 			close_input(session);
 		result = exec_pump(&session->process, send_output, session, &code, err);
+		if (result == 0)
+			result = exec_check_moved(session->instance, code, err);
 	}
 	if (result == 0) {
 		g_autofree char *text = g_strdup_printf("%d", code);

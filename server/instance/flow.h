@@ -23,6 +23,7 @@ typedef struct InstanceSpec {
 	const char *image;             /* fingerprint; NULL: empty */
 	const Config *image_properties; /* become image.* keys; may be NULL */
 	const struct InstanceOrigin *origin; /* copy.h: the root volume is a copy; NULL: not */
+	gboolean same; /* who arrives is who was elsewhere: keeps its identity, and knows no template */
 	const struct InstanceArchive *archive; /* backup.h: it is in a backup; NULL: not */
 	/* Lays the root volume of the new, locked instance down in `pool`, with the rows of its
 	 * snapshots, or leaves nothing; for what comes from elsewhere. NULL: by image and origin.
@@ -39,6 +40,8 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err);
 int instance_create(Daemon *d, const InstanceSpec *spec, struct Operation *op,
     Instance **ret_instance, Error **err);
 int instance_delete(Instance *i, const Caller *caller, Error **err);
+/* Deletes, whatever its keys say, one that did not come to be. */
+int instance_discard(Instance *i, Error **err);
 int instance_rename(Instance *i, const char *name, const Caller *caller, Error **err);
 /* A fresh root file system: image fingerprint or NULL for an empty one. */
 int instance_rebuild(Instance *i, const char *image, const Config *image_properties,

@@ -61,6 +61,8 @@ const char *instance_name(const Instance *instance);
 const char *instance_project(const Instance *instance);
 InstanceType instance_type(const Instance *instance);
 const char *instance_type_name(InstanceType type); /* "container", "virtual-machine" */
+/* It stands still, to go to another server: commands in it are ended. */
+gboolean instance_moving(Instance *i);
 InstanceStatus instance_status(Instance *instance);
 InstanceStatus instance_status_shown(Instance *instance);
 const char *instance_status_name(InstanceStatus status); /* "Running" */

@@ -3,6 +3,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/live_private.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include <signal.h>
@@ -95,6 +96,34 @@ static void write_config_copy(Instance *i, GPtrArray *pairs)
 	file_write_plain(path, text->str, 0640, NULL);
 }
 
+/* What is restored waits at the gate; it ends there when it is not let through. */
+static int pass_gate(const StartGate *gate, int socket, Packet **ret_answer, Error **err)
+{
+	g_autoptr(Packet) packet = packet_new(0);
+	int passed = gate->wait(gate->data, err);
+	packet->n[0] = passed == 0;
+	packet_send(socket, packet);
+	int got = spawner_receive(socket, START_PATIENCE, packet, passed == 0 ? err : NULL);
+	if (passed < 0 || got < 0)
+		return -1;
+	if (got == 0 || packet->error)
+		return error_set(err, ERROR_INTERNAL, "The instance does not go on: %s",
+		    got ? packet_next(packet) : "the spawner ended");
+	*ret_answer = g_steal_pointer(&packet);
+	return 0;
+}
+
+static int call_start(
+    Instance *i, const StartGate *gate, Packet *rq, Packet **ret_answer, Error **err)
+{
+	autofd int socket = -1;
+	SpawnerCall call = { .timeout_ms = START_PATIENCE, .ret_socket = gate ? &socket : NULL };
+	rq->n[3] = gate != NULL;
+	if (spawner_call(i->daemon->spawner, rq, &call, gate ? NULL : ret_answer, err) < 0)
+		return -1;
+	return gate ? pass_gate(gate, socket, ret_answer, err) : 0;
+}
+
 static int start_container(
     Instance *i, StartPlan *plan, GPtrArray *pairs, Runtime **ret_runtime, Error **err)
 {
@@ -119,8 +148,7 @@ static int start_container(
 		packet_free(rq);
 		return -1;
 	}
-	SpawnerCall call = { .timeout_ms = START_PATIENCE };
-	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
+	if (call_start(i, plan->gate, rq, &answer, err) < 0)
 		return -1;
 	Runtime *r = runtime_new();
 	r->init = (pid_t)answer->n[0];
@@ -315,6 +343,7 @@ const InstanceDriver instance_driver_lxc = {
 	.shut_down = shut_down,
 	.kill = kill_and_wait,
 	.save = checkpoint_save,
+	.live = &live_driver_criu,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,

@@ -2,6 +2,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
 #include "server/instance/backup_index.h"
+#include "server/instance/live_target.h"
 #include "server/instance/migration_target.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot_row.h"
@@ -9,6 +10,7 @@
 #include "server/storage/volume_stream.h"
 #include "server/operation/schedule.h"
 #include "server/db/db.h"
+#include <inttypes.h>
 
 /* What a stranger says a snapshot is, as a row could be. */
 static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, Error **err)
@@ -24,16 +26,44 @@ static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, E
 	return 0;
 }
 
+static int check_live(const MigrationTarget *t, const Pb__MigrationLive *live, Error **err)
+{
+	gboolean machine = strcmp(t->type, instance_type_name(INSTANCE_MACHINE)) == 0;
+	return live_target_check(operation_daemon(t->op),
+	    machine ? INSTANCE_MACHINE : INSTANCE_CONTAINER, live, err);
+}
+
 static MigrationTarget target_new(
     MigrationPeer *peer, const MigrationWish *wish, InstanceType type, Operation *op)
 {
 	MigrationTarget t = migration_target_new(peer, instance_type_name(type), op);
 	t.alone = wish->instance_only;
 	t.check = check_snapshot;
+	t.check_live = wish->live ? check_live : NULL;
+	t.content = type == INSTANCE_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	return t;
 }
 
-static int root_limit(Instance *i, uint64_t *ret_limit, Error **err)
+/* A disk may have as much as it says that it has, where nobody says less. */
+static int disk_limit(const MigrationTarget *t, uint64_t *limit, Error **err)
+{
+	if (t->content == CONTENT_FILESYSTEM)
+		return 0;
+	if (migration_peer_is_incus(t->peer))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Virtual machines come from servers of this kind only: import a backup of it");
+	if (t->size == 0 || t->size > INT64_MAX)
+		return error_set(err, ERROR_INVALID, "The other server sends a disk without size");
+	if (*limit && t->size > *limit)
+		return error_set(err, ERROR_INVALID,
+		    "The disk of the other server has %" PRIu64
+		    " bytes, and the root device only %" PRIu64,
+		    t->size, *limit);
+	*limit = t->size;
+	return 0;
+}
+
+static int root_limit(const MigrationTarget *t, Instance *i, uint64_t *ret_limit, Error **err)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
 	Config *root;
@@ -44,7 +74,7 @@ static int root_limit(Instance *i, uint64_t *ret_limit, Error **err)
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	*ret_limit = (uint64_t)bytes;
-	return 0;
+	return disk_limit(t, ret_limit, err);
 }
 
 static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **err)
@@ -56,7 +86,8 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 	g_autoptr(Config) config = NULL;
 	CopiedSnapshots copied = { i, pool, t->snapshots };
 	VolumeRows all = { t->rows, copy_insert_snapshots, &copied };
-	if (root_limit(i, &limit, err) < 0 || migration_target_config(t, pool, &config, err) < 0 ||
+	if (root_limit(t, i, &limit, err) < 0 ||
+	    migration_target_config(t, pool, &config, err) < 0 ||
 	    migration_target_fill(t, pool, volume, config, limit, &arrival, err) < 0 ||
 	    volume_arrival_finish(arrival, t->description ? t->description : "", &all, err) < 0)
 		return -1;
@@ -66,19 +97,73 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 
 /* ---- a new instance ---- */
 
+/* Brings the root volume up to date; its snapshots have come. */
+static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
+{
+	g_autoptr(Pool) pool = NULL;
+	g_autoptr(GPtrArray) none = g_ptr_array_new();
+	uint64_t limit;
+	if (instance_pool(i, &pool, err) < 0 || root_limit(t, i, &limit, err) < 0)
+		return -1;
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
+	return migration_target_renew(t, pool, volume, none, limit, err);
+}
+
+static int receive_live(MigrationTarget *t, Daemon *d, const InstanceSpec *spec,
+    Instance **ret_instance, Error **err)
+{
+	g_autoptr(Config) config = live_target_config(spec->config, t->live_id);
+	InstanceSpec with = *spec;
+	LiveArrival arrival = { t, arrive_again, t->live_id, t->live_stays };
+	with.config = config;
+	with.same = !t->live_stays;
+	if (instance_create(d, &with, t->op, ret_instance, err) < 0)
+		return -1;
+	Instance *i = *ret_instance;
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = live_target_receive(&arrival, i, err);
+	if (result == 0)
+		backup_file_update(i);
+	instance_unlock(i);
+	if (result == 0)
+		instance_event(i, "instance-started", NULL, spec->caller);
+	return result;
+}
+
+static void discard(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	if (instance_discard(i, &error) < 0)
+		log_error("An instance that did not arrive stays", "instance", instance_name(i),
+		    "err", error->message);
+}
+
 int migration_receive(MigrationPeer *peer, Daemon *d, const InstanceSpec *spec,
     const MigrationWish *wish, Operation *op, Error **err)
 {
 	MigrationTarget t = target_new(peer, wish, spec->type, op);
 	InstanceSpec with = *spec;
 	Error *failure = NULL;
+	g_autoptr(Instance) i = NULL;
+	g_autofree char *id = NULL;
 	with.arrive = arrive;
 	with.arrival = &t;
-	int result = migration_peer_open(peer, &failure) < 0 || migration_target_offer(&t, &failure) < 0 ||
-		instance_create(d, &with, op, NULL, &failure) < 0 ?
+	int result = migration_peer_open(peer, &failure) < 0 ||
+		migration_target_offer(&t, &failure) < 0 ?
 	    -1 :
 	    0;
-	return migration_target_end(&t, result, failure, err);
+	if (result == 0) {
+		id = g_strdup(t.live_id);
+		result = id ? receive_live(&t, d, &with, &i, &failure) :
+			      instance_create(d, &with, op, NULL, &failure);
+	}
+	result = migration_target_end(&t, result, failure, err);
+	if (result < 0 && i) /* told first: the source need not wait for this */
+		discard(i);
+	else if (result == 0 && id && t.heard)
+		live_record_remove(d, id);
+	return result;
 }
 
 /* ---- one that is there ---- */
@@ -101,7 +186,7 @@ static int refresh_locked(MigrationTarget *t, Instance *i, Error **err)
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Cannot refresh a running instance");
 	if (instance_pool(i, &pool, err) < 0 || instance_snapshot_list(i, &there, err) < 0 ||
-	    root_limit(i, &limit, err) < 0)
+	    root_limit(t, i, &limit, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) gone = t->alone ? g_ptr_array_new() :

@@ -1,7 +1,10 @@
+#include "server/instance/live_private.h"
 #include "server/instance/migration.h"
+#include "server/instance/backup_index.h"
 #include "server/instance/migration_source.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
+#include "server/storage/volume_block.h"
 
 /* Whose ids the files of what stands first have on disk. */
 static int owners_sent(const InstanceOrigin *origin, GArray **ret_map, Error **err)
@@ -23,7 +26,8 @@ static int stand_still(void *data, gboolean still, Error **err)
 	return power_freeze_locked(i, still, err);
 }
 
-static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operation *op, Error **err)
+static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, LiveSource *live,
+    Operation *op, Error **err)
 {
 	Instance *i = origin->source;
 	g_autoptr(Pool) pool = NULL;
@@ -44,8 +48,12 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, Operatio
 		.owners = owners,
 		.snapshot_owners = snapshot_owners,
 		.architecture = (int)i->architecture,
+		.live = live,
 		.op = op };
-	if (!origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
+	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
+	if (instance_type(i) == INSTANCE_MACHINE)
+		source.size = volume_block_size(disk);
+	if (!live && !origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;
 		source.data = i;
 	}
@@ -57,20 +65,54 @@ static int send_all(MigrationPeer *peer, const InstanceOrigin *origin, Operation
 	gboolean frozen;
 	if (copy_hold(origin, &frozen, err) < 0)
 		return -1;
-	int result = send_held(peer, origin, op, err);
+	int result = send_held(peer, origin, NULL, op, err);
 	copy_release(origin, frozen);
 	return result;
 }
 
-int migration_send(MigrationPeer *peer, const InstanceOrigin *origin, Operation *op, Error **err)
+static int send_locked(MigrationPeer *peer, const InstanceOrigin *origin, gboolean stays,
+    Operation *op, Error **err)
+{
+	LiveSource *live;
+	Error *failure = NULL;
+	if (live_source_check(origin->source, err) < 0 ||
+	    live_source_new(origin->source, stays, op, &live, err) < 0)
+		return -1;
+	send_held(peer, origin, live, op, &failure);
+	return live_source_end(live, &failure) < 0 ? error_propagate(err, failure) : 0;
+}
+
+static int send_live(MigrationPeer *peer, const InstanceOrigin *origin, gboolean stays,
+    Operation *op, Error **err)
+{
+	Instance *i = origin->source;
+	if (migration_peer_is_incus(peer))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Running state goes only to servers of this kind: stop the instance, or use --stateless");
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = send_locked(peer, origin, stays, op, err);
+	if (result == 0 && !stays)
+		backup_file_update(i);
+	instance_unlock(i);
+	if (result == 0 && !stays)
+		instance_event(i, "instance-stopped", NULL, operation_caller(op));
+	return result;
+}
+
+int migration_send(MigrationPeer *peer, const InstanceOrigin *origin, MigrationState state,
+    Operation *op, Error **err)
 {
 	Error *failure = NULL;
 	int result = migration_peer_open(peer, &failure) < 0 ? -1 : 0;
-	if (result == 0 && instance_type(origin->source) == INSTANCE_MACHINE)
+	if (result == 0 && migration_peer_is_incus(peer) &&
+	    instance_type(origin->source) == INSTANCE_MACHINE)
 		result = error_set(&failure, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot be sent to other servers in this version: publish them");
+		    "Virtual machines go to servers of this kind only: export it and import it there");
 	if (result == 0)
-		result = send_all(peer, origin, op, &failure);
+		result = state == MIGRATION_STATELESS ?
+		    send_all(peer, origin, op, &failure) :
+		    send_live(peer, origin, state == MIGRATION_LIVE_COPY, op, &failure);
 	migration_peer_report(peer, failure);
 	migration_peer_close(peer);
 	return result < 0 ? error_propagate(err, failure) : 0;

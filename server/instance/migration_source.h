@@ -17,6 +17,7 @@ typedef struct MigrationSource {
 	 * of inside go out. */
 	const GArray *owners;
 	const GPtrArray *snapshot_owners;
+	struct LiveSource *live; /* it runs, and its state goes, too; NULL: not */
 	int64_t size; /* bytes of a disk */
 	int architecture; /* as the instance's row has it; 0: none */
 	/* Makes those who write stand still while a tree or disk is read; NULL: nobody does, or it

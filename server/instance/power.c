@@ -5,6 +5,7 @@
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
+#include "server/instance/live_private.h"
 #include "server/warning/warning.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -30,7 +31,12 @@ InstanceStatus instance_status_shown(Instance *i)
 	return status == INSTANCE_RUNNING && guest_api_is_ready(i) ? INSTANCE_READY : status;
 }
 
-static void set_transition(Instance *i, InstanceStatus status)
+gboolean instance_moving(Instance *i)
+{
+	return g_atomic_int_get(&i->moving);
+}
+
+void power_transition(Instance *i, InstanceStatus status)
 {
 	g_mutex_lock(&i->lock);
 	i->transition = status;
@@ -119,11 +125,11 @@ static void undo_start(Instance *i, StartPlan *plan)
 	runtime_directory_remove(i);
 }
 
-int power_start_locked(Instance *i, Error **err)
+static int start_with(Instance *i, const StartGate *gate, Error **err)
 {
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "The instance is already running");
-	g_auto(StartPlan) plan = { .devices = { .lxc_config =
+	g_auto(StartPlan) plan = { .gate = gate, .devices = { .lxc_config =
 						    g_ptr_array_new_with_free_func(g_free),
 				       .mounts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_mount_free),
@@ -131,7 +137,7 @@ int power_start_locked(Instance *i, Error **err)
 					   (GDestroyNotify)device_part_free) } };
 	Runtime *r = NULL;
 	volatile_defer(i);
-	set_transition(i, INSTANCE_STARTING);
+	power_transition(i, INSTANCE_STARTING);
 	instance_host(i, &plan.host, NULL);
 	int result = prepare(i, &plan, err);
 	if (result == 0)
@@ -147,7 +153,7 @@ int power_start_locked(Instance *i, Error **err)
 		plan.host.init_pid = r->init;
 		devices_started(&plan.host);
 	}
-	set_transition(i, 0);
+	power_transition(i, 0);
 	Error *error = NULL;
 	if (volatile_flush(i, result == 0, &error) < 0)
 		log_error(
@@ -158,6 +164,16 @@ int power_start_locked(Instance *i, Error **err)
 		backup_file_update(i); /* with the keys of this run */
 	}
 	return result;
+}
+
+int power_start_locked(Instance *i, Error **err)
+{
+	return live_check_start(i, err) < 0 ? -1 : start_with(i, NULL, err);
+}
+
+int power_restore_locked(Instance *i, const StartGate *gate, Error **err)
+{
+	return start_with(i, gate, err);
 }
 
 /* Stopping. */
@@ -190,6 +206,11 @@ static void stopped(Instance *i, const char *power)
 	limits_balance(i->daemon);
 }
 
+void power_left_locked(Instance *i)
+{
+	stopped(i, "STOPPED");
+}
+
 static int stop_with(Instance *i, int timeout_s, gboolean force, const char *power, Error **err)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
@@ -198,7 +219,7 @@ static int stop_with(Instance *i, int timeout_s, gboolean force, const char *pow
 	const InstanceDriver *driver = instance_driver(i);
 	if (!force && instance_status(i) == INSTANCE_FROZEN)
 		driver->freeze(i, r, FALSE, NULL);
-	set_transition(i, force ? INSTANCE_STOPPING : 0);
+	power_transition(i, force ? INSTANCE_STOPPING : 0);
 	int result = 0;
 	if (force) {
 		result = driver->kill(i, r, err);
@@ -208,7 +229,7 @@ static int stop_with(Instance *i, int timeout_s, gboolean force, const char *pow
 			result = error_set(err, ERROR_TIMEOUT,
 			    "Failed shutting down instance, status is \"Running\": context deadline exceeded");
 	}
-	set_transition(i, 0);
+	power_transition(i, 0);
 	if (result == 0)
 		stopped(i, power);
 	return result;
@@ -230,9 +251,9 @@ int power_save_locked(Instance *i, Error **err)
 	if (!instance_driver(i)->save)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "The state of this kind of instance is not kept in this version");
-	set_transition(i, INSTANCE_STOPPING);
+	power_transition(i, INSTANCE_STOPPING);
 	int result = instance_driver(i)->save(i, r, err);
-	set_transition(i, 0);
+	power_transition(i, 0);
 	if (result == 0)
 		stopped(i, "STOPPED");
 	return result;
@@ -397,7 +418,7 @@ void instance_autostart(Daemon *d)
 		g_autofree char *power = instance_volatile_get(i, "last_state.power");
 		gboolean was_running = g_strcmp0(power, "RUNNING") == 0 &&
 		    !config_false(config, "boot.autostart");
-		if (instance_running(i) || !(config_true(config, "boot.autostart") || was_running))
+		if (instance_running(i) || live_check_start(i, NULL) < 0 || !(config_true(config, "boot.autostart") || was_running))
 			continue;
 		if (instance_start(i, START_ANY, NULL, &error) < 0)
 			log_error(

@@ -40,6 +40,7 @@ struct Instance {
 	int64_t architecture;
 	gboolean ephemeral, stateful, gone;
 	gboolean creating;        /* under the table's lock */
+	gint moving;              /* it stands still, to go to another server */
 	char *description;
 	int64_t created, last_used; /* seconds since 1970 */
 	Config *config, *expanded;
@@ -177,6 +178,17 @@ void devices_adopt(Instance *i);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
+/* A start from state whose processes wait, restored, until wait() has returned 0; when it does not,
+ * nothing has run. */
+typedef struct StartGate {
+	int (*wait)(void *data, Error **err);
+	void *data;
+} StartGate;
+int power_restore_locked(Instance *i, const StartGate *gate, Error **err);
+/* Its processes ended for good since they run elsewhere now. */
+void power_left_locked(Instance *i);
+/* What is shown as its status meanwhile; 0: as it is. */
+void power_transition(Instance *i, InstanceStatus status);
 /* Stops it with its processes kept on disk (checkpoint.h). */
 int power_save_locked(Instance *i, Error **err);
 int power_stop_locked(Instance *i, int timeout_s, gboolean force, Error **err);

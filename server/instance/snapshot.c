@@ -74,7 +74,7 @@ static int take(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
 	CheckpointHold *hold = NULL;
-	if (s->stateful && checkpoint_hold(i, &hold, err) < 0)
+	if (s->stateful && checkpoint_hold(i, DUMP_STAY, &hold, err) < 0)
 		return -1;
 	gboolean freeze = !hold && instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);
 	if (freeze && power_freeze_locked(i, TRUE, err) < 0)

@@ -1,5 +1,6 @@
 #include "server/instance/backup.h"
 #include "server/instance/checkpoint.h"
+#include "server/instance/live_private.h"
 #include "server/instance/vm.h"
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
@@ -572,6 +573,7 @@ int instance_table_start(Daemon *d, Error **err)
 	limits_balance(d);
 	if (instance_move_repair(d, err) < 0 || instance_snapshot_repair(d, 0, err) < 0)
 		return -1;
+	live_repair(d);
 	return instance_backup_repair(d, err);
 }
 

@@ -8,6 +8,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -212,13 +213,16 @@ static int choose(Instance *i, StartPlan *plan, Error **err)
 	return 0;
 }
 
-/* The firmware's variables, which are the machine's own: boot entries, keys. */
+/* The firmware's variables, which are the machine's own: boot entries, keys. Those of another
+ * firmware, which an import may bring, are not. */
 static int make_nvram(Instance *i, const char *nvram, const char *template, Error **err)
 {
 	g_autofree char *again = instance_volatile_get(i, "apply_nvram");
 	g_autofree char *content = NULL;
 	size_t length;
-	if (!again && access(nvram, F_OK) == 0)
+	struct stat own, fresh;
+	if (!again && lstat(nvram, &own) == 0 && S_ISREG(own.st_mode) &&
+	    stat(template, &fresh) == 0 && own.st_size == fresh.st_size)
 		return 0;
 	if (file_read(AT_FDCWD, template, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
 	    file_write_atomic(AT_FDCWD, nvram, content, length, 0600, err) < 0)
@@ -260,30 +264,55 @@ static int find_tpm_programs(Error **err)
 	return 0;
 }
 
-/* It ends when QEMU closes its socket. */
-static int start_tpm(Instance *i, const StartPlan *plan, char **ret_socket, Error **err)
+/* "tpm.NAME" in the volume, as Incus has it. What a volume from elsewhere has there must not lead
+ * out of it. */
+static int tpm_folder(const StartPlan *plan, const DevicePart *part, char **ret_path, Error **err)
 {
-	g_autofree char *state = g_build_filename(plan->path, "tpm", NULL);
+	g_autofree char *device = g_strdelimit(g_strdup(part->device), "/", '-');
+	g_autofree char *name = g_strconcat("tpm.", device, NULL);
+	g_autofree char *path = g_build_filename(plan->path, name, NULL);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", path);
+	autofd int fd = file_open_directory(path, err);
+	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	autodir DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+	if (!folder)
+		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\"", path);
+	struct stat st;
+	for (struct dirent *e; (e = readdir(folder));)
+		if (e->d_name[0] != '.' &&
+		    (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)))
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" holds something that is not of a TPM", path);
+	*ret_path = g_steal_pointer(&path);
+	return 0;
+}
+
+/* It ends when QEMU closes its socket. */
+static int start_tpm(
+    Instance *i, const StartPlan *plan, const DevicePart *part, char **ret_socket, Error **err)
+{
+	g_autofree char *state = NULL;
+	if (find_tpm_programs(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
+		return -1;
 	g_autofree char *socket = g_build_filename(plan->directory, "tpm.sock", NULL);
 	g_autofree char *kept = g_strconcat("dir=", state, NULL);
 	g_autofree char *control = g_strconcat("type=unixio,path=", socket, NULL);
 	const char *const argv[] = { "swtpm", "socket", "--tpm2", "--tpmstate", kept, "--ctrl",
 		control, "--terminate", "--daemon", NULL };
 	const Spawn spawn = { .argv = argv, .timeout_ms = TPM_PATIENCE };
-	if (find_tpm_programs(err) < 0)
-		return -1;
-	if (file_mkdir_all(state, 0700, err) < 0 || spawn_run(&spawn, NULL, NULL, err) < 0)
+	if (spawn_run(&spawn, NULL, NULL, err) < 0)
 		return error_prefix(err, "Cannot start the virtual TPM");
 	*ret_socket = g_steal_pointer(&socket);
 	return 0;
 }
 
-static gboolean has_tpm(const StartPlan *plan)
+static const DevicePart *find_tpm(const StartPlan *plan)
 {
 	for (guint n = 0; n < plan->devices.parts->len; n++)
 		if (((DevicePart *)plan->devices.parts->pdata[n])->kind == PART_TPM)
-			return TRUE;
-	return FALSE;
+			return plan->devices.parts->pdata[n];
+	return NULL;
 }
 
 /* One of the same machine that is on its way out, or that a killed server asked for and did not see
@@ -362,7 +391,7 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 		.parts = plan->devices.parts };
 	if (hypervisor_check(err) < 0 || hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
-	    (has_tpm(plan) && start_tpm(i, plan, &tpm, err) < 0))
+	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
 	unlink(channel);

@@ -104,6 +104,7 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.idmap.next", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "Map at next start JSON."},
 	{.name = "volatile.last_state.idmap", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "On-disk map JSON."},
 	{.name = "volatile.last_state.power", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "RUNNING/STOPPED at last daemon stop."},
+	{.name = "volatile.migration.journal", .type = KEY_STRING, .flags = KEY_TEXT | KEY_VOLATILE, .help = "Where a live move stands, JSON."},
 	{.name = "volatile.uuid", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Unique id."},
 	{.name = "volatile.uuid.generation", .type = KEY_STRING, .flags = KEY_VOLATILE, .check = name_check_uuid, .help = "Changes when going back in time."},
 	{.name = "volatile.vsock_id", .type = KEY_STRING, .flags = KEY_VOLATILE, .help = "Vsock CID."},

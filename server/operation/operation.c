@@ -581,6 +581,20 @@ char *operation_metadata_dup(Operation *op, const char *key)
 	return value;
 }
 
+gboolean operation_is(
+    const Operation *op, const char *description, const char *project, const char *url)
+{
+	size_t length = strlen(url);
+	gboolean found = FALSE;
+	if (g_strcmp0(op->description, description) != 0 || g_strcmp0(op->project, project) != 0)
+		return FALSE;
+	for (guint n = 1; n < op->resources->len && !found; n += 2) {
+		const char *own = op->resources->pdata[n];
+		found = strncmp(own, url, length) == 0 && (!own[length] || own[length] == '?');
+	}
+	return found;
+}
+
 gboolean operation_running(Operation *op)
 {
 	g_mutex_lock(&op->table->lock);

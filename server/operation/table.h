@@ -29,6 +29,9 @@ int operation_watch(Operation *op, guint64 *version, int timeout_ms, Arena *aren
 const OperationSpec *operation_spec(const Operation *op);
 const char *operation_project(const Operation *op);
 gboolean operation_running(Operation *op);
+/* Whether it is of that description and project, and `url` (as it was given) is one of its resources. */
+gboolean operation_is(
+    const Operation *op, const char *description, const char *project, const char *url);
 /* JSON text of one metadata key, NULL when absent; free with g_free. */
 char *operation_metadata_dup(Operation *op, const char *key);
 int operation_metadata_from_json(Operation *op, const char *text, Error **err);

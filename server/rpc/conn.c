@@ -1,5 +1,6 @@
 #include "server/rpc/conn.h"
 #include "sdk/base/own.h"
+#include "sdk/client.h"
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -157,8 +158,8 @@ static ssize_t write_once(Conn *conn, struct iovec *parts, int n_parts, short *r
 	}
 	g_mutex_lock(&conn->tls);
 	ERR_clear_error();
-	int sent = SSL_write(conn->ssl, parts->iov_base, (int)MIN(parts->iov_len, 1 << 20));
-	int problem = sent > 0 ? SSL_ERROR_NONE : SSL_get_error(conn->ssl, sent);
+	ssize_t sent = tls_write(conn->ssl, parts, n_parts);
+	int problem = sent > 0 ? SSL_ERROR_NONE : SSL_get_error(conn->ssl, (int)sent);
 	g_mutex_unlock(&conn->tls);
 	if (sent > 0)
 		return sent;

@@ -109,15 +109,15 @@ static int make_volume(DriverPool *pool, const DriverVolume *volume, const char 
 		return -1;
 	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
 	g_autofree char *thin = lvm_pool_thin(pool) ? full(pool, lvm_pool_thin(pool)) : NULL;
-	g_autoptr(GPtrArray) words = lvm_words("lvcreate", "-y", "-Wy", "-n", lv, NULL);
+	g_autoptr(GPtrArray) words = program_words("lvcreate", "-y", "-Wy", "-n", lv, NULL);
 	if (thin) {
-		lvm_add(words, "--virtualsize", size, "--thinpool", thin, NULL);
+		program_add(words, "--virtualsize", size, "--thinpool", thin, NULL);
 		return lvm_run_words(words, err);
 	}
-	lvm_add(words, "--size", size, NULL);
+	program_add(words, "--size", size, NULL);
 	if (lvm_add_stripes(words, volume->config, "", err) < 0)
 		return -1;
-	lvm_add(words, lvm_pool_group(pool), NULL);
+	program_add(words, lvm_pool_group(pool), NULL);
 	return lvm_run_words(words, err);
 }
 
@@ -280,6 +280,14 @@ static char *mount_options(const DriverVolume *volume, const char *type)
 	    volume->snapshot ? ",ro" : "");
 }
 
+/* Two file systems of btrfs with one UUID cannot be mounted side by side. */
+static int renew_uuid(const char *device, const char *type, Error **err)
+{
+	return g_strcmp0(type, "btrfs") == 0 ?
+	    program_run(err, "btrfstune", "-f", "-u", device, NULL) :
+	    0;
+}
+
 static int mount_active(const DriverVolume *volume, const char *device, Error **err)
 {
 	g_autofree char *type = NULL;
@@ -288,6 +296,9 @@ static int mount_active(const DriverVolume *volume, const char *device, Error **
 	if (!type)
 		return error_set(
 		    err, ERROR_INTERNAL, "Volume \"%s\" has no file system", volume->name);
+	/* Its volume, which may be mounted, can have this one's by a restore. */
+	if (volume->snapshot && renew_uuid(device, type, err) < 0)
+		return -1;
 	g_autofree char *options = mount_options(volume, type);
 	if (file_mkdir_all(volume->path, 0700, err) < 0 ||
 	    filesystem_mount(device, volume->path, type, options, err) < 0)
@@ -464,15 +475,13 @@ static int lvm_volume_set_size(
 
 /* ---- copies ---- */
 
-/* Two file systems of btrfs with one UUID cannot be mounted side by side. */
-static int renew_uuid(DriverPool *pool, const char *name, Error **err)
+static int settle_copy(
+    DriverPool *pool, const DriverVolume *volume, const char *name, Error **err)
 {
 	g_autofree char *device = lvm_volume_device(lvm_pool_group(pool), name), *type = NULL;
-	if (filesystem_probe(device, &type, err) < 0)
-		return -1;
-	return type && strcmp(type, "btrfs") == 0 ?
-	    spawn_simple(err, "btrfstune", "-f", "-u", device, NULL) :
-	    0;
+	return volume->content != CONTENT_FILESYSTEM ? 0 :
+	    filesystem_probe(device, &type, err) < 0  ? -1 :
+							renew_uuid(device, type, err);
 }
 
 static int lvm_volume_clone(
@@ -487,7 +496,8 @@ static int lvm_volume_clone(
 		return -1;
 	if (lvm_snapshot(pool, origin, name, err) < 0)
 		return -1;
-	if (renew_uuid(pool, name, err) == 0 && lvm_volume_set_size(pool, volume, bytes, err) == 0)
+	if (settle_copy(pool, volume, name, err) == 0 &&
+	    lvm_volume_set_size(pool, volume, bytes, err) == 0)
 		return 0;
 	lvm_remove(pool, name, NULL);
 	return -1;

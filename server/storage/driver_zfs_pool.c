@@ -125,6 +125,17 @@ static void sweep_ghosts(const char *root)
 	}
 }
 
+/* With the snapshots gone that a crash left of sending. */
+static int look(const char *root, Error **err)
+{
+	if (zfs_look(root, err) < 0)
+		return -1;
+	g_auto(GStrv) left = zfs_seen("@" ZFS_MIGRATION "-");
+	for (size_t i = 0; left[i]; i++)
+		zfs_run(NULL, "zfs", "destroy", left[i], NULL);
+	return left[0] ? zfs_look(root, err) : 0;
+}
+
 int zfs_pool_mount(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
@@ -140,7 +151,7 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 	if (!zfs_exists(name))
 		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
 	sweep_ghosts(name);
-	return zfs_look(name, err);
+	return look(name, err);
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)

@@ -254,6 +254,9 @@ int pool_instance_disk(Pool *p, const char *project, const char *name, const cha
 	g_autoptr(Volume) volume = NULL;
 	if (root_volume(p, project, name, type, &volume, err) < 0)
 		return -1;
-	*ret_path = volume_block_path(p, volume, PLACE_OWN);
+	g_autofree char *path = volume_block_path(p, volume, PLACE_OWN);
+	if (volume_block_trust(path, err) < 0)
+		return -1;
+	*ret_path = g_steal_pointer(&path);
 	return 0;
 }

@@ -27,30 +27,6 @@ static void seen_forget(void)
 
 /* ---- running ---- */
 
-static void add(GPtrArray *words, const char *first, va_list rest)
-{
-	for (const char *word = first; word; word = va_arg(rest, const char *))
-		g_ptr_array_add(words, g_strdup(word));
-}
-
-GPtrArray *lvm_words(const char *tool, ...)
-{
-	GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
-	va_list rest;
-	va_start(rest, tool);
-	add(words, tool, rest);
-	va_end(rest);
-	return words;
-}
-
-void lvm_add(GPtrArray *words, const char *word, ...)
-{
-	va_list rest;
-	va_start(rest, word);
-	add(words, word, rest);
-	va_end(rest);
-}
-
 int lvm_run_words(GPtrArray *words, Error **err)
 {
 	g_ptr_array_add(words, NULL);

@@ -128,6 +128,7 @@ static int list_one(Listing *l, char *path, Error **err)
 		return 0;
 	}
 	entry->several = st.st_nlink > 1;
+	entry->changed_ns = st.st_ctim.tv_sec * (int64_t)1000000000 + st.st_ctim.tv_nsec;
 	return digest(fd, &st, entry->digest) < 0 ? fail(path, err) : 0;
 }
 

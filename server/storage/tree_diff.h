@@ -14,6 +14,7 @@ typedef struct TreeEntry {
 	gboolean directory;
 	gboolean
 	    several; /* names: it is never the same, for its other names have to stay with it */
+	int64_t changed_ns; /* its change time, since 1970 */
 	uint8_t digest[TREE_DIGEST]; /* of kind, owner, mode, size, time, target and attributes;
 					directories: zeros */
 } TreeEntry;

@@ -8,6 +8,7 @@
 #include "server/storage/store.h"
 #include "server/storage/volume_archive_private.h"
 #include "server/storage/volume_build.h"
+#include "server/storage/volume_stream.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -237,6 +238,8 @@ static int check_received(const VolumeArchive *archive, const char *path, Error 
 	autofd int fd = file_open_directory(path, err);
 	if (fd < 0)
 		return -1;
+	if (archive->volume->type == VOLUME_MACHINE)
+		return archive_machine_check(fd, err);
 	if (!archive->names->root ||
 	    (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
@@ -248,6 +251,7 @@ static int receive_all(Incoming *in, int fd, const Config *config, Error **err)
 	const VolumeArchive *archive = in->archive;
 	UnpackOptions options = archive_unpack_options(archive);
 	g_autofree char *path = NULL;
+	options.limit = volume_stream_limit(options.limit);
 	if (await_plain(in, err) < 0 || unpacker_open(fd, &options, &in->unpacker, err) < 0)
 		return -1;
 	int result = take_all(in, err);

@@ -15,6 +15,12 @@ struct Operation;
 /* The driver's own form, by its name; NULL when it has none. */
 const char *volume_stream_method(const Pool *pool);
 
+/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
+uint64_t volume_stream_limit(uint64_t content);
+/* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
+ * which counts for no part of the tree in what follows. */
+gboolean volume_has_tree(const Volume *volume);
+gboolean volume_has_disk(const Volume *volume);
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
@@ -42,6 +48,7 @@ int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, g
     VolumeArrival **ret, Error **err);
 /* One that is there already and not in use. */
 int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err);
+const Volume *volume_arrival_volume(const VolumeArrival *arrival);
 /* What the tree holds so far. */
 int volume_arrival_list(VolumeArrival *arrival, GPtrArray **ret_entries, Error **err);
 /* Makes the tree what the tar stream says, after removing what is in `had` and not in `kept`.
@@ -52,8 +59,10 @@ int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GB
  * disk is refused afterwards. */
 int volume_arrival_rsync(
     VolumeArrival *arrival, int socket, const RsyncOptions *options, uint64_t limit, Error **err);
-/* Makes the disk what is read from fd; as limit, but of its size. */
+/* Makes the disk what is read from fd; as limit, but of its size. A machine's has to be raw. */
 int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
+/* Of what came in the driver's form: a machine has its disk, no larger than `limit` (0: any). */
+int volume_arrival_check(VolumeArrival *arrival, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.
  */
 int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd, Error **err);

@@ -33,7 +33,7 @@ typedef struct incus_copy {
 	bool instance_only;	 /* leave the snapshots */
 	bool refresh;		 /* bring an instance that exists up to date */
 	bool allow_inconsistent; /* a running source does not stand still */
-	bool stateless;		 /* of a move: a running instance is stopped by force first */
+	bool stateless;		 /* leave the running state: a move stops the instance by force first */
 	incus_copy_progress progress;
 	void *data;
 } incus_copy;
@@ -42,7 +42,9 @@ typedef struct incus_copy {
  * options are all zeros. 0 once the target has all; else nothing of it is left there. */
 int incus_copy_instance(incus_client *from, const char *name, incus_client *to,
     const incus_copy *options, incus_error **err);
-/* The same for a stopped instance, which is deleted at `from` once the target has all. The copy
+/* The same, and it is deleted at `from` once the target has all. One that runs goes with its state
+ * where its `migration.stateful` is set (a copy's original goes on, a move's stands still until the
+ * target runs it); else it has to be stopped. The copy
  * keeps the volatile keys (MAC addresses) unless options->instance says otherwise. One that was
  * stopped for it (stateless) is started again when the move fails. */
 int incus_migrate_instance(incus_client *from, const char *name, incus_client *to,

@@ -20,12 +20,19 @@ typedef struct Criu {
 	const char *volume; /* the folder that holds the state's */
 	const char *log;
 	const char *idmap;
+	/* "1": the restore knocks at a socket "gate" beside our stand-in before the processes run,
+	 * which do once that answers with a packet whose n[0] is 1. "": not. */
+	const char *gated;
 } Criu;
 
-/* Reads four strings of a packet: all but the id map. 0, or -1 when program is "". */
+/* Reads four strings of a packet: from program to log. 0, or -1 when program is "". */
 int criu_read(Packet *packet, Criu *ret);
 /* Sets the environment, PATH included, and puts our stand-in for CRIU into `folder`. 0 or -1. */
 int criu_prepare(const Criu *criu, const char *folder);
+/* The restore's gate in `folder`: a listening socket, or -1; and, of the other side, knocking there:
+ * 1 when the processes may run. */
+int criu_gate_open(const char *folder);
+int criu_gate_pass(const char *folder);
 /* main() under the names that criu_prepare() gave us; -1 for every other name. */
 int criu_program(int argc, char **argv);
 /* Gives one of the volume's folders another name, for good. 0 or -1. */

@@ -23,6 +23,7 @@ static const struct {
 	{ "INCUS_CRIU_VOLUME", offsetof(Criu, volume) },
 	{ "INCUS_CRIU_LOG", offsetof(Criu, log) },
 	{ "INCUS_CRIU_IDMAP", offsetof(Criu, idmap) },
+	{ "INCUS_CRIU_GATED", offsetof(Criu, gated) },
 };
 
 int criu_read(Packet *packet, Criu *ret)
@@ -210,7 +211,8 @@ static _Noreturn void attend(const Restore *r, const Keeper *keeper, int socket)
 	while (
 	    (kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
 		int done = strcmp(script, "pre-resume") != 0 ||
-		    criu_rename(r->criu, "state", "state.used") == 0;
+		    ((!*r->criu->gated || criu_gate_pass(r->folder)) &&
+			criu_rename(r->criu, "state", "state.used") == 0);
 		if (criu_rpc_reply(socket, done) < 0)
 			_exit(1);
 	}

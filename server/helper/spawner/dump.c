@@ -22,7 +22,8 @@ typedef struct Dump {
 	Criu criu;
 	const char *name, *lxcpath, *group, *directory; /* of this run */
 	pid_t init;
-	int stay;
+	DumpKind kind;
+	int goes_on; /* as the caller decided */
 	char images[4200], settings[4200];
 	int folder;
 	FILE *file;
@@ -84,7 +85,7 @@ static void settings_write(Dump *d)
 		criu_setting(d->file, fixed[i][0], fixed[i][1]);
 	criu_setting(d->file, "--log-file", d->criu.log);
 	criu_setting(d->file, "--work-dir", d->directory);
-	if (d->stay)
+	if (d->kind == DUMP_STAY)
 		criu_setting(d->file, "--leave-running", "");
 	cgroup_hierarchies(add_root, d);
 	add_bound(d);
@@ -116,17 +117,37 @@ static pid_t run(Dump *d, int *ret_socket)
 	return child;
 }
 
+/* Somebody takes the state elsewhere, and says whether it is to be the only one. When this is 0 CRIU
+ * takes back what it did. Nothing is flushed: what counts by then is on another machine too. */
+static int ask(Dump *d)
+{
+	Packet *packet = packet_new(0);
+	int ends = packet_send(d->job->answer, packet) == 0 &&
+	    packet_recv(d->job->answer, packet) > 0 && packet->n[0] == 1 &&
+	    criu_rename(&d->criu, "state.new", "state") == 0;
+	d->goes_on = !ends;
+	packet_reset(packet, 0);
+	if (ends)
+		packet_send(d->job->answer, packet);
+	packet_free(packet);
+	return ends;
+}
+
 /* All is written and the processes stand still; when we are through they end, or go on, where
  * somebody waited for this moment to copy what is on disk. */
 static int written(Dump *d)
 {
 	Packet *packet = packet_new(0);
+	if (d->kind == DUMP_ASK) {
+		packet_free(packet);
+		return ask(d);
+	}
 	if (criu_images_flush(&d->criu) < 0 || criu_rename(&d->criu, "state.new", "state") < 0)
 		return 0;
-	if (d->stay && packet_send(d->job->answer, packet) == 0)
+	if (d->kind == DUMP_STAY && packet_send(d->job->answer, packet) == 0)
 		packet_recv(d->job->answer, packet); /* or its end: nobody waits any more */
 	packet_free(packet);
-	return !d->stay || criu_rename(&d->criu, "state", "state.used") == 0;
+	return d->kind != DUMP_STAY || criu_rename(&d->criu, "state", "state.used") == 0;
 }
 
 static CriuRpc attend(Dump *d, int socket)
@@ -153,7 +174,7 @@ static int committed(const Dump *d)
 void job_dump(Job *job)
 {
 	Packet *rq = job->request;
-	Dump d = { .job = job, .init = (pid_t)rq->n[0], .stay = rq->n[1] != 0 };
+	Dump d = { .job = job, .init = (pid_t)rq->n[0], .kind = (DumpKind)rq->n[1] };
 	int socket = -1;
 	d.name = packet_next(rq);
 	d.lxcpath = packet_next(rq);
@@ -180,9 +201,9 @@ void job_dump(Job *job)
 	close(socket);
 	waitpid(child, NULL, 0);
 	/* Its processes are ended by CRIU; by us when CRIU itself was ended in that moment. */
-	if (!d.stay && committed(&d))
+	if (d.kind != DUMP_STAY && committed(&d))
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	else if (result != CRIU_RPC_DONE)
+	else if (result != CRIU_RPC_DONE && !d.goes_on)
 		job_fail(job, ECANCELED, "CRIU failed");
 	job_answer(job, packet_new(0));
 }

@@ -10,6 +10,7 @@
 #include <linux/netlink.h>
 #include <linux/openat2.h>
 #include <lxc/lxccontainer.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +230,34 @@ static _Noreturn void restore(Job *job, struct lxc_container *c, const Criu *cri
 	_exit(c->migrate(c, MIGRATE_RESTORE, &options, sizeof(options)) == 0 ? 0 : 1);
 }
 
+/* Whoever comes to the gate waits there until our caller lets it through. */
+static void gate_ask(Job *job, int gate)
+{
+	Packet *packet = packet_new(0);
+	int knocking = accept4(gate, NULL, NULL, SOCK_CLOEXEC);
+	if (knocking >= 0 && (packet_send(job->answer, packet) < 0 || packet_recv(job->answer, packet) <= 0))
+		packet_reset(packet, 0); /* nobody there: no */
+	if (knocking >= 0) {
+		packet_send(knocking, packet);
+		close(knocking);
+	}
+	packet_free(packet);
+}
+
+/* Until somebody came, or the restore failed before. */
+static void gate_keep(Job *job, int gate, pid_t child)
+{
+	int pidfd = pidfd_open_pid(child);
+	struct pollfd wait[] = { { .fd = gate, .events = POLLIN },
+		{ .fd = pidfd, .events = POLLIN } };
+	while (poll(wait, 2, -1) < 0 && errno == EINTR)
+		;
+	if (wait[0].revents & POLLIN)
+		gate_ask(job, gate);
+	close(pidfd);
+	close(gate);
+}
+
 static void start_restored(
     Job *job, struct lxc_container *c, const Criu *criu, const char *folder, int directory)
 {
@@ -239,9 +268,17 @@ static void start_restored(
 	if (criu_prepare(criu, folder) < 0 || criu_images_own(criu) < 0)
 		job_fail(job, errno, "Cannot read the state in \"%s\": %s", criu->volume,
 		    strerror(errno));
+	int gate = *criu->gated ? criu_gate_open(folder) : -1;
+	if (*criu->gated && gate < 0)
+		job_fail(job, errno, "Cannot make a socket in \"%s\"", folder);
 	pid_t child = fork();
-	if (child == 0)
+	if (child == 0) {
+		if (gate >= 0)
+			close(gate);
 		restore(job, c, criu, directory);
+	}
+	if (child > 0 && gate >= 0)
+		gate_keep(job, gate, child);
 	if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0)
 		job_fail(job, ECANCELED, "CRIU cannot restore the container");
 }
@@ -304,7 +341,7 @@ void job_start(Job *job)
 			stage_source(job, &spec, userns, staged);
 		configure_mount(job, c, &spec, staged);
 	}
-	Criu criu = { .idmap = idmap };
+	Criu criu = { .idmap = idmap, .gated = rq->n[3] ? "1" : "" };
 	int saved = criu_read(rq, &criu) == 0;
 	if (userns >= 0)
 		close(userns);

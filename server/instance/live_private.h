@@ -1,0 +1,90 @@
+#pragma once
+/*
+ * Instances that go to another server, or are copied there, while they run. The flow is the same
+ * for all kinds (live_source.c, live_target.c; migration.proto says what is said); what the state
+ * is and how it is had is a LiveDriver's. For the migration and the files of this folder.
+ *
+ * Who has it. A move ends in one of two moments that are on disk. At the source: the journal
+ * (volatile.migration.journal) says "leaving" and the driver's end() has made the state on disk the
+ * only one, so that nothing runs there any more. At the target: a file in INCUS_DIR/migrations, the
+ * record, named after the move; only then it runs. Before the first the source goes on whatever
+ * happens; between both, who is cut off waits: the source asks the target (live_settle.c), which
+ * answers by its record. "arriving" in the journal without a record is what the next start removes;
+ * "left" is what nobody starts, until it is deleted.
+ */
+#include "server/instance/live.h"
+#include "server/instance/migration_peer.h"
+#include "server/instance/private.h"
+
+/* The state of an instance that stands still. */
+typedef struct LiveHold LiveHold;
+
+typedef struct LiveDriver {
+	const char *name; /* of the state's form, as an offer has it */
+	/* Whether such state can be had of and brought to life on this host; *ret_version (g_free)
+	 * is that of what does it. */
+	int (*available)(Daemon *d, char **ret_version, Error **err);
+	/* It stands still, and nothing is written to its volume any more. On failure it goes on.
+	 * *ret_bytes: of its state, at most. */
+	int (*hold)(
+	    Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
+	/* Data and an end, or whatever receive() understands. */
+	int (*send)(LiveHold *hold, MigrationPeer *peer, Operation *op, Error **err);
+	/* Now the state on disk is the only one, for good: 0; or it is not, for good: -1. */
+	int (*end)(LiveHold *hold, Error **err);
+	/* Takes the hold. Ended: waits until nothing runs. Not ended: it goes on as it was. */
+	int (*release)(LiveHold *hold, Error **err);
+	/* Lays the state down so that a start (power_restore_locked()) begins with it. */
+	int (*receive)(
+	    Instance *i, uint64_t bytes, MigrationPeer *peer, Operation *op, Error **err);
+} LiveDriver;
+extern const LiveDriver live_driver_criu;
+
+/* ---- the journal ---- */
+
+typedef enum LivePhase { LIVE_NONE, LIVE_ARRIVING, LIVE_LEAVING, LIVE_LEFT } LivePhase;
+typedef struct LiveJournal {
+	LivePhase phase;
+	char *id;
+	char **servers;	   /* of the target */
+	char *certificate; /* of these */
+} LiveJournal;
+/* LIVE_NONE when there is none. */
+LiveJournal live_journal_read(Instance *i);
+void live_journal_clear(LiveJournal *journal);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LiveJournal, live_journal_clear)
+char *live_journal_text(const LiveJournal *journal); /* g_free */
+/* NULL: there is none any more. */
+int live_journal_write(Instance *i, const LiveJournal *journal, Error **err);
+/* Whether the instance may be started, or deleted (or neither, being on its way). */
+int live_check_start(Instance *i, Error **err);
+int live_check_delete(Instance *i, Error **err);
+
+/* ---- records ---- */
+
+int live_record_make(Daemon *d, const char *id, Error **err);
+void live_record_remove(Daemon *d, const char *id);
+gboolean live_record_exists(Daemon *d, const char *id);
+
+/* ---- after a crash, and a broken stream ---- */
+
+/* At the start, of all instances. */
+void live_repair(Daemon *d);
+/* Asks the target what became of one that is leaving, for up to that many seconds, and makes it so:
+ * LIVE_ARRIVED: it is "left" now; LIVE_NEVER: it runs again; LIVE_UNDECIDED: nobody answered.
+ * Under `change`. */
+LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err);
+
+/* ---- the two sides ---- */
+
+typedef struct LiveSource LiveSource;
+/* Of a running instance, locked by the caller until the end. */
+int live_source_new(Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err);
+void live_source_offer(const LiveSource *source, Pb__MigrationOffer *offer, Arena *arena);
+/* The volume is about to be read for the first time. */
+int live_source_begin(LiveSource *source, Error **err);
+/* Changed since then is what has a change time from this on (ns); 0: not held yet. */
+int64_t live_source_since(const LiveSource *source);
+int live_source_step(LiveSource *source, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err);
+/* Takes it. How it ended: `failure` (owned, replaced) NULL is well. */
+int live_source_end(LiveSource *source, Error **failure);

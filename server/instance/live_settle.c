@@ -1,0 +1,133 @@
+/* What became of a move whose last words were not heard: the source asks the target. */
+#include "server/instance/live_private.h"
+#include "server/instance/checkpoint.h"
+#include "server/instance/flow.h"
+#include "server/operation/schedule.h"
+#include "incus/v1/operation.pb-c.h"
+#include "sdk/client.h"
+#include <incus/call.h>
+#include <string.h>
+
+enum { CONNECT_MS = 3000, PAUSE_MS = 100, AGAIN_S = 10, PATIENCE_S = 2 };
+
+static int ask_server(const char *url, const LiveJournal *journal, gboolean forget,
+    LiveOutcome *ret_outcome, incus_error **err)
+{
+	static const char *const words[] = { "arrived", "undecided", "never" };
+	Pb__GetMigrationOutcomeRequest in = PB__GET_MIGRATION_OUTCOME_REQUEST__INIT;
+	incus_tls tls = { .server_certificate = *journal->certificate ? journal->certificate : NULL,
+		.connect_timeout_ms = CONNECT_MS };
+	incus_client *client = NULL;
+	void *reply;
+	in.id = journal->id;
+	in.forget = forget;
+	if (incus_connect_tls(url, &tls, &client, err) < 0)
+		return -1;
+	incus_client_set_timeout(client, CONNECT_MS);
+	int result = incus_call_unary(client, incus_method("GetMigrationOutcome"), &in, &reply, err);
+	incus_client_free(client);
+	if (result < 0)
+		return -1;
+	const char *word = ((Pb__MigrationOutcome *)reply)->outcome;
+	*ret_outcome = LIVE_UNDECIDED;
+	for (guint n = 0; n < G_N_ELEMENTS(words); n++)
+		if (strcmp(word, words[n]) == 0)
+			*ret_outcome = (LiveOutcome)n;
+	incus_message_free(reply);
+	return 0;
+}
+
+static LiveOutcome ask(const LiveJournal *journal, gboolean forget)
+{
+	for (char **server = journal->servers; *server; server++) {
+		LiveOutcome outcome;
+		incus_error *error = NULL;
+		if (ask_server(*server, journal, forget, &outcome, &error) == 0)
+			return outcome;
+		log_debug("The target of a move does not answer", "server", *server, "err",
+		    error->message);
+		incus_error_free(error);
+	}
+	return LIVE_UNDECIDED;
+}
+
+/* It runs there. */
+static int settle_arrived(Instance *i, LiveJournal *journal, Error **err)
+{
+	LiveJournal left = *journal;
+	left.phase = LIVE_LEFT;
+	return live_journal_write(i, &left, err) < 0 ? -1 : checkpoint_drop(i, err);
+}
+
+/* It does not, and never will. */
+static int settle_never(Instance *i, Error **err)
+{
+	return live_journal_write(i, NULL, err) < 0 ? -1 : power_start_locked(i, err);
+}
+
+LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
+{
+	g_auto(LiveJournal) journal = live_journal_read(i);
+	gint64 until = g_get_monotonic_time() + patience_s * (gint64)G_USEC_PER_SEC;
+	LiveOutcome outcome;
+	while ((outcome = ask(&journal, FALSE)) == LIVE_UNDECIDED &&
+	    g_get_monotonic_time() < until && !g_atomic_int_get(&i->daemon->shutting_down))
+		g_usleep(PAUSE_MS * 1000);
+	if (outcome == LIVE_ARRIVED && settle_arrived(i, &journal, err) == 0)
+		ask(&journal, TRUE);
+	else if (outcome == LIVE_NEVER)
+		settle_never(i, err);
+	return outcome;
+}
+
+/* ---- again and again ---- */
+
+static gboolean is_leaving(Instance *i)
+{
+	g_auto(LiveJournal) journal = live_journal_read(i);
+	return journal.phase == LIVE_LEAVING;
+}
+
+/* The wall clock's time of the last round. */
+static gint64 last_round_us;
+
+static gint64 due(Daemon *d, gint64 now_us)
+{
+	g_autoptr(GPtrArray) all = instance_list(d, NULL);
+	for (guint n = 0; n < all->len; n++)
+		if (!instance_running(all->pdata[n]) && is_leaving(all->pdata[n]))
+			return last_round_us + AGAIN_S * (gint64)G_USEC_PER_SEC;
+	return G_MAXINT64;
+}
+
+static void settle_one(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	if (instance_trylock(i, NULL) < 0) /* in the middle of it */
+		return;
+	LiveOutcome outcome = !instance_running(i) && is_leaving(i) ?
+	    live_settle_locked(i, PATIENCE_S, &error) :
+	    LIVE_UNDECIDED;
+	instance_unlock(i);
+	if (error)
+		log_error("A move is not settled", "instance", i->name, "err", error->message);
+	else if (outcome == LIVE_NEVER)
+		instance_event(i, "instance-started", NULL, NULL);
+}
+
+static int run(Operation *op, void *data, Error **err)
+{
+	g_autoptr(GPtrArray) all = instance_list(operation_daemon(op), NULL);
+	for (guint n = 0; n < all->len; n++)
+		if (is_leaving(all->pdata[n]))
+			settle_one(all->pdata[n]);
+	last_round_us = g_get_real_time();
+	return 0;
+}
+
+int live_tasks_start(Daemon *d, Error **err)
+{
+	static const ScheduleJob job = { "Asking about instances that were moved", due, run };
+	schedule_add(d, &job);
+	return 0;
+}

@@ -1,0 +1,286 @@
+/* The sending side of a live move. */
+#include "server/instance/checkpoint.h"
+#include "server/instance/driver.h"
+#include "server/instance/exec_operation.h"
+#include "server/instance/folder.h"
+#include "server/instance/live_private.h"
+#include "server/operation/schedule.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/moment.h"
+#include "sdk/base/names.h"
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum { END_PATIENCE_MS = 60000, SETTLE_S = 10, SLACK_S = 1, SERVERS_MAX = 16 };
+
+struct LiveSource {
+	Instance *instance;
+	const LiveDriver *driver;
+	Runtime *runtime;
+	char *id, *version;
+	gboolean stays, sent, ended;
+	LiveHold *hold;
+	int64_t since; /* ns since 1970 */
+	Operation *op;
+};
+
+static void source_free(LiveSource *s)
+{
+	runtime_unref(s->runtime);
+	instance_unref(s->instance);
+	g_free(s->id);
+	g_free(s->version);
+	g_free(s);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LiveSource, source_free)
+
+static int find_driver(
+    Instance *i, const LiveDriver **ret_driver, char **ret_version, Error **err)
+{
+	*ret_driver = instance_driver(i)->live;
+	if (!*ret_driver)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Instances of type \"%s\" do not move while they run in this version: stop it, or use --stateless",
+		    instance_type_name(i->type));
+	g_autofree char *wanted = instance_expanded_get(i, "migration.stateful");
+	if (g_strcmp0(wanted, "true") != 0 && g_strcmp0(wanted, "1") != 0)
+		return error_set(err, ERROR_INVALID,
+		    "Live migration requires \"migration.stateful\" to be \"true\": set it, stop the instance, or use --stateless");
+	return (*ret_driver)->available(i->daemon, ret_version, err);
+}
+
+int live_source_check(Instance *i, Error **err)
+{
+	const LiveDriver *driver;
+	g_autofree char *version = NULL;
+	if (instance_status(i) == INSTANCE_FROZEN)
+		return error_set(err, ERROR_INVALID,
+		    "A paused instance does not move with its state: resume it first");
+	return find_driver(i, &driver, &version, err);
+}
+
+int live_source_new(
+    Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err)
+{
+	g_autoptr(LiveSource) s = g_new0(LiveSource, 1);
+	s->instance = instance_ref(i);
+	s->stays = stays;
+	s->op = op;
+	s->id = g_uuid_string_random();
+	s->runtime = instance_runtime(i);
+	if (find_driver(i, &s->driver, &s->version, err) < 0)
+		return -1;
+	if (!s->runtime)
+		return error_set(err, ERROR_INVALID, "The instance isn't running");
+	*ret = g_steal_pointer(&s);
+	return 0;
+}
+
+void live_source_offer(const LiveSource *s, Pb__MigrationOffer *offer, Arena *arena)
+{
+	struct utsname host;
+	uname(&host);
+	Pb__MigrationLive *live = arena_message(arena, Pb__MigrationLive, pb__migration_live);
+	live->id = s->id;
+	live->driver = (char *)s->driver->name;
+	live->version = s->version;
+	live->architecture = arena_strdup(arena, host.machine);
+	live->stays = s->stays;
+	offer->live = live;
+}
+
+/* Once its file system is flushed, a file that is mapped into memory gets a new time when it is
+ * written to, too. */
+int live_source_begin(LiveSource *s, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (s->hold)
+		return 0;
+	if (instance_folder_open(s->instance, &folder, err) < 0)
+		return -1;
+	s->since = g_get_real_time() * 1000 - SLACK_S * (int64_t)1000000000;
+	syncfs(instance_folder_fd(folder));
+	return 0;
+}
+
+int64_t live_source_since(const LiveSource *s)
+{
+	return s->hold ? s->since : 0;
+}
+
+/* ---- steps ---- */
+
+static int unexpected(Error **err)
+{
+	return error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
+}
+
+static int reply(MigrationPeer *peer, Pb__MigrationStep__Kind kind, uint64_t bytes, Error **err)
+{
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	Pb__MigrationStep step = PB__MIGRATION_STEP__INIT;
+	step.kind = kind;
+	step.bytes = bytes;
+	message.step = &step;
+	return migration_peer_send(peer, &message, err);
+}
+
+/* Nobody runs a command in it meanwhile. */
+static void stand_still(LiveSource *s, gboolean still)
+{
+	g_atomic_int_set(&s->instance->moving, still);
+	power_transition(s->instance, still ? INSTANCE_FROZEN : 0);
+}
+
+static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
+{
+	uint64_t bytes;
+	if (s->hold || s->sent)
+		return unexpected(err);
+	if (fault_point("live hold", err) < 0)
+		return -1;
+	stand_still(s, TRUE);
+	exec_operations_end(s->instance);
+	if (s->driver->hold(s->instance, s->runtime, &s->hold, &bytes, err) < 0) {
+		stand_still(s, FALSE);
+		return error_prefix(err, "It goes on here");
+	}
+	return fault_point("live held", err) < 0 ?
+	    -1 :
+	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err);
+}
+
+static int let_go(LiveSource *s, Error **err)
+{
+	int result = s->driver->release(g_steal_pointer(&s->hold), err);
+	stand_still(s, FALSE);
+	return result;
+}
+
+static int send_state(LiveSource *s, MigrationPeer *peer, Error **err)
+{
+	if (!s->hold || s->sent)
+		return unexpected(err);
+	if (fault_point("live state", err) < 0 || s->driver->send(s->hold, peer, s->op, err) < 0)
+		return -1;
+	s->sent = TRUE;
+	return s->stays ? let_go(s, err) : 0;
+}
+
+static int check_servers(const Pb__MigrationStep *step, Error **err)
+{
+	if (step->n_servers > SERVERS_MAX)
+		return unexpected(err);
+	for (size_t n = 0; n < step->n_servers; n++)
+		if (!g_str_has_prefix(step->servers[n], "https://") ||
+		    name_check_url(step->servers[n], NULL) < 0)
+			return error_set(
+			    err, ERROR_INVALID, "The other server names no URL of its own");
+	return *step->certificate || !step->n_servers ? 0 : unexpected(err);
+}
+
+/* The journal first: whoever starts after a crash between the two looks at the disk. */
+static int leave(LiveSource *s, const Pb__MigrationStep *step, Error **err)
+{
+	g_auto(GStrv) servers = g_new0(char *, step->n_servers + 1);
+	for (size_t n = 0; n < step->n_servers; n++)
+		servers[n] = g_strdup(step->servers[n]);
+	LiveJournal journal = { LIVE_LEAVING, s->id, servers, step->certificate };
+	if (check_servers(step, err) < 0 || fault_point("live leave", err) < 0 ||
+	    live_journal_write(s->instance, &journal, err) < 0)
+		return -1;
+	if (fault_point("live leaving", err) < 0 || s->driver->end(s->hold, err) < 0) {
+		live_journal_write(s->instance, NULL, NULL);
+		return -1;
+	}
+	s->ended = TRUE;
+	return 0;
+}
+
+static int give(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err)
+{
+	if (!s->sent || s->ended)
+		return unexpected(err);
+	if (!s->stays && leave(s, step, err) < 0)
+		return -1;
+	return fault_point("live go", err) < 0 ? -1 :
+						 reply(peer, PB__MIGRATION_STEP__KIND__GO, 0, err);
+}
+
+int live_source_step(
+    LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err)
+{
+	switch (step->kind) {
+	case PB__MIGRATION_STEP__KIND__HOLD:
+		return hold(s, peer, err);
+	case PB__MIGRATION_STEP__KIND__STATE:
+		return send_state(s, peer, err);
+	case PB__MIGRATION_STEP__KIND__READY:
+		return give(s, peer, step, err);
+	default:
+		return unexpected(err);
+	}
+}
+
+/* ---- the end ---- */
+
+static void left(LiveSource *s, Error **failure)
+{
+	g_auto(LiveJournal) journal = live_journal_read(s->instance);
+	journal.phase = LIVE_LEFT;
+	if (live_journal_write(s->instance, &journal, failure) == 0)
+		checkpoint_drop(s->instance, NULL);
+}
+
+/* It said nothing, or something went wrong in its last moment. */
+static void settle(LiveSource *s, Error **failure)
+{
+	g_autoptr(Error) error = NULL;
+	switch (live_settle_locked(s->instance, SETTLE_S, &error)) {
+	case LIVE_ARRIVED:
+		if (error) /* that it left is not stored */
+			error_prefix(failure, "%s", error->message);
+		else
+			g_clear_pointer(failure, error_free);
+		return;
+	case LIVE_NEVER:
+		error_prefix(failure, error ? "It did not move, and stays here, stopped with its state" :
+					      "It did not move, and goes on here");
+		return;
+	case LIVE_UNDECIDED:
+		error_prefix(failure,
+		    "The other server went out of reach in the last moment and may run it: it is asked again and again");
+		schedule_changed(s->instance->daemon);
+		return;
+	}
+}
+
+/* Once CRIU and the like are through, what was started for the run goes as at any stop. */
+static void finish(LiveSource *s, Error **failure)
+{
+	g_autoptr(Error) error = NULL;
+	if (s->driver->release(g_steal_pointer(&s->hold), &error) < 0)
+		log_warn("An instance that left", "instance", s->instance->name, "err",
+		    error->message);
+	if (!runtime_wait(s->runtime, END_PATIENCE_MS))
+		log_error("The monitor of an instance that left did not end", "instance",
+		    s->instance->name);
+	stand_still(s, FALSE);
+	power_left_locked(s->instance);
+	checkpoint_settle(s->instance);
+	if (*failure)
+		settle(s, failure);
+	else
+		left(s, failure);
+}
+
+int live_source_end(LiveSource *source, Error **failure)
+{
+	g_autoptr(LiveSource) s = source;
+	if (s->ended)
+		finish(s, failure);
+	else if (s->hold)
+		let_go(s, *failure ? NULL : failure);
+	return *failure ? -1 : 0;
+}

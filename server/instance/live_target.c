@@ -1,0 +1,146 @@
+#include "server/instance/live_target.h"
+#include "server/instance/driver.h"
+#include "server/rpc/listener.h"
+#include "sdk/base/fault.h"
+#include "sdk/base/names.h"
+#include <string.h>
+#include <sys/utsname.h>
+
+int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *live, Error **err)
+{
+	const LiveDriver *driver = instance_driver_of(type)->live;
+	g_autofree char *version = NULL;
+	struct utsname host;
+	uname(&host);
+	if (name_check_uuid(live->id, NULL) < 0)
+		return error_set(err, ERROR_INVALID, "The other server's move has no identity");
+	if (!driver || strcmp(driver->name, live->driver) != 0)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Running state of the other server's kind is not known here");
+	if (strcmp(live->architecture, host.machine) != 0)
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "The other server's processor is of another kind than \"%s\"", host.machine);
+	if (live_record_exists(d, live->id))
+		return error_set(err, ERROR_EXISTS, "This move has ended before");
+	return driver->available(d, &version, err);
+}
+
+/* "volatile.eth0.host_name" and its like name what the source's server has at the moment. */
+gboolean live_key_is_local(const char *key)
+{
+	static const char *const ends[] = { ".host_name", ".last_state.created",
+		".last_state.hwaddr", ".last_state.mtu", ".ceph_rbd" };
+	if (!g_str_has_prefix(key, "volatile."))
+		return FALSE;
+	if (g_str_has_prefix(key, "volatile.migration.") ||
+	    strcmp(key, "volatile.last_state.power") == 0 ||
+	    strcmp(key, "volatile.last_state.ready") == 0)
+		return TRUE;
+	for (guint n = 0; n < G_N_ELEMENTS(ends); n++)
+		if (g_str_has_suffix(key, ends[n]))
+			return TRUE;
+	return FALSE;
+}
+
+Config *live_target_config(const Config *config, const char *id)
+{
+	LiveJournal journal = { LIVE_ARRIVING, (char *)id, NULL, NULL };
+	g_autofree char *text = live_journal_text(&journal);
+	Config *own = config_copy(config);
+	config_set(own, "volatile.migration.journal", text);
+	return own;
+}
+
+static int send_step(MigrationPeer *peer, Pb__MigrationStep *step, Error **err)
+{
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	message.step = step;
+	return migration_peer_send(peer, &message, err);
+}
+
+static int say(MigrationPeer *peer, Pb__MigrationStep__Kind kind, Error **err)
+{
+	Pb__MigrationStep step = PB__MIGRATION_STEP__INIT;
+	step.kind = kind;
+	return send_step(peer, &step, err);
+}
+
+static int hear(MigrationPeer *peer, Pb__MigrationStep__Kind kind, uint64_t *ret_bytes, Error **err)
+{
+	Pb__MigrationMessage *message;
+	if (migration_peer_receive(peer, &message, err) < 0)
+		return -1;
+	gboolean expected = message->step && message->step->kind == kind;
+	*ret_bytes = expected ? message->step->bytes : 0;
+	pb__migration_message__free_unpacked(message, NULL);
+	return expected ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
+}
+
+/* Where we are asked later, should these be the last words that the source hears. */
+static int say_ready(const LiveArrival *a, Daemon *d, Error **err)
+{
+	Pb__MigrationStep step = PB__MIGRATION_STEP__INIT;
+	g_auto(GStrv) servers = listener_https_addresses(d);
+	for (char **server = servers; server && *server; server++) {
+		char *url = g_strconcat("https://", *server, NULL);
+		g_free(*server);
+		*server = url;
+	}
+	step.kind = PB__MIGRATION_STEP__KIND__READY;
+	step.servers = servers;
+	step.n_servers = servers ? MIN(g_strv_length(servers), 16) : 0;
+	step.certificate = d->server_cert_pem ? d->server_cert_pem : (char *)"";
+	return send_step(a->target->peer, &step, err);
+}
+
+typedef struct Gate {
+	const LiveArrival *arrival;
+	Instance *instance;
+	gboolean passed;
+} Gate;
+
+/* All is restored, and waits. */
+static int wait_for_go(void *data, Error **err)
+{
+	Gate *gate = data;
+	const LiveArrival *a = gate->arrival;
+	Daemon *d = gate->instance->daemon;
+	uint64_t ignored;
+	if (fault_point("live ready", err) < 0 || say_ready(a, d, err) < 0 ||
+	    hear(a->target->peer, PB__MIGRATION_STEP__KIND__GO, &ignored, err) < 0 ||
+	    fault_point("live take", err) < 0 ||
+	    (!a->stays && live_record_make(d, a->id, err) < 0))
+		return -1;
+	gate->passed = TRUE;
+	return fault_point("live taken", err);
+}
+
+static int start(const LiveArrival *a, Instance *i, Error **err)
+{
+	Gate gate = { .arrival = a, .instance = i };
+	StartGate how = { wait_for_go, &gate };
+	if (power_restore_locked(i, &how, err) == 0)
+		return 0;
+	if (gate.passed) /* the source has it still, and is told */
+		live_record_remove(i->daemon, a->id);
+	return -1;
+}
+
+int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
+{
+	MigrationPeer *peer = a->target->peer;
+	uint64_t bytes;
+	if (fault_point("live receive", err) < 0 ||
+	    say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
+	    hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0 ||
+	    a->again(a->target, i, err) < 0 ||
+	    fault_point("live state", err) < 0 ||
+	    say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
+	    instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0 ||
+	    fault_point("live restore", err) < 0 || start(a, i, err) < 0)
+		return -1;
+	fault_point("live runs", NULL);
+	return live_journal_write(i, NULL, err);
+}

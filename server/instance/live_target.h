@@ -1,0 +1,19 @@
+#pragma once
+/* The receiving side of a live move; what it says is migration.proto's. */
+#include "server/instance/live_private.h"
+#include "server/instance/migration_target.h"
+
+/* The offer's: whether it can be taken here. */
+int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *live, Error **err);
+/* What a new instance's configuration is before it is there: without what is true of the running
+ * source alone, and with the journal of one that arrives. A new object. */
+Config *live_target_config(const Config *config, const char *id);
+/* The instance is made of the volume as it was while it ran: takes the rest, and starts it. Under
+ * `change`. `again` brings the root volume up to date. */
+typedef struct LiveArrival {
+	MigrationTarget *target;
+	int (*again)(MigrationTarget *target, Instance *i, Error **err);
+	const char *id;
+	gboolean stays;
+} LiveArrival;
+int live_target_receive(const LiveArrival *arrival, Instance *i, Error **err);
