@@ -140,6 +140,30 @@ static guint sweep_streams(void)
 	return g_strv_length(left);
 }
 
+/* What a copy is made of goes with the last copy, unless a crash came before that was said. */
+static guint sweep_origins(void)
+{
+	enum { AT_ONCE = 500 };
+	guint swept = 0;
+	g_auto(GStrv) origins = zfs_seen("@" ZFS_COPY "-");
+	for (size_t i = 0; origins[i];) {
+		g_autofree char *output = NULL;
+		g_autoptr(GPtrArray) words = program_words(
+		    "zfs", "get", "-Hp", "-o", "value,name", "defer_destroy", NULL);
+		for (size_t n = 0; origins[i] && n < AT_ONCE; n++)
+			program_add(words, origins[i++], NULL);
+		g_ptr_array_add(words, NULL);
+		if (program_output((const char *const *)words->pdata, &output, NULL) < 0)
+			continue;
+		g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+		for (size_t n = 0; lines[n]; n++)
+			if (g_str_has_prefix(lines[n], "off\t") && ++swept)
+				zfs_run(
+				    NULL, "zfs", "destroy", "-d", lines[n] + strlen("off\t"), NULL);
+	}
+	return swept;
+}
+
 int zfs_pool_mount(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
@@ -154,7 +178,7 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 	}
 	if (zfs_look(name, NULL) < 0)
 		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
-	guint swept = sweep_streams();
+	guint swept = sweep_streams() + sweep_origins();
 	return sweep_ghosts(name) + swept > 0 ? zfs_look(name, err) : 0;
 }
 
