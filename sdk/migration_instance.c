@@ -138,12 +138,11 @@ static gboolean is_stateful(const Pb__Instance *source)
 /* One that runs goes with its state where it may, and where that is not unwanted. */
 static int choose_state(Subject *subject, const Pb__Instance *source, incus_error **err)
 {
-	gboolean running = source->status_code == STATUS_RUNNING ||
-		source->status_code == STATUS_READY,
+	gboolean running = is_running(source->status_code),
 		 frozen = source->status_code == STATUS_FROZEN;
-	subject->live = running && !subject->snapshot && !subject->options->stateless &&
+	subject->live = running && !frozen && !subject->snapshot && !subject->options->stateless &&
 	    !subject->options->refresh && is_stateful(source);
-	if (!subject->move || subject->live || !(running || frozen))
+	if (!subject->move || subject->live || !running)
 		return 0;
 	return sdk_error(err, ERROR_INVALID,
 	    frozen ? "Instance must be stopped to be moved (or resumed, if \"migration.stateful\" is set)" :

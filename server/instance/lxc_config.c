@@ -51,6 +51,14 @@ static void add_mounts(GPtrArray *pairs, const Daemon *d, const Config *c)
 	}
 }
 
+void lxc_config_device_rule(GPtrArray *pairs, const char *rule)
+{
+	add(pairs,
+	    cgroup_version("devices") == CGROUP_V1 ? "lxc.cgroup.devices.allow" :
+						     "lxc.cgroup2.devices.allow",
+	    rule);
+}
+
 static void add_privileged(GPtrArray *pairs)
 {
 	add(pairs, "lxc.cap.drop", "sys_time sys_module sys_rawio mac_admin mac_override");
@@ -60,11 +68,9 @@ static void add_privileged(GPtrArray *pairs)
 	CgroupVersion version = cgroup_version("devices");
 	const char *deny = version == CGROUP_V1 ? "lxc.cgroup.devices.deny" :
 						  "lxc.cgroup2.devices.deny";
-	const char *allow = version == CGROUP_V1 ? "lxc.cgroup.devices.allow" :
-						   "lxc.cgroup2.devices.allow";
 	add(pairs, deny, "a");
 	for (guint n = 0; n < G_N_ELEMENTS(allowed); n++)
-		add(pairs, allow, allowed[n]);
+		lxc_config_device_rule(pairs, allowed[n]);
 }
 
 static void add_idmap(GPtrArray *pairs, const char *idmap)

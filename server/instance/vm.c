@@ -1,8 +1,10 @@
 /* The driver of virtual machines: started, stopped and found again through libvirt. What runs is
  * QEMU's process; its end is seen through a pidfd, as a container's. */
 #include "server/instance/vm.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
+#include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -169,6 +171,7 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
+	vm_checkpoint_adopt(i, ret_runtime);
 	return 0;
 }
 
@@ -345,7 +348,16 @@ static void write_copy(Instance *i, const char *xml)
 	file_write_plain(path, xml, 0600, NULL);
 }
 
-static int create_domain(Instance *i, const VmDomain *vm, Error **err)
+static int start_domain(Instance *i, HypervisorLink *link, const char *xml, Error **err)
+{
+	virDomainPtr domain = link->lv->domain_create(link->connection, xml, 0);
+	if (!domain)
+		return libvirt_error(link->lv, err, "Cannot start the virtual machine");
+	link->lv->domain_free(domain);
+	return 0;
+}
+
+static int create_domain(Instance *i, const VmDomain *vm, const char *volume, Error **err)
 {
 	g_auto(HypervisorLink) link = { 0 };
 	g_autofree char *xml = NULL;
@@ -355,11 +367,8 @@ static int create_domain(Instance *i, const VmDomain *vm, Error **err)
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
-	virDomainPtr domain = link.lv->domain_create(link.connection, xml, 0);
-	if (!domain)
-		return libvirt_error(link.lv, err, "Cannot start the virtual machine");
-	link.lv->domain_free(domain);
-	return 0;
+	return i->stateful ? vm_restore(i, &link, volume, xml, err) :
+			     start_domain(i, &link, xml, err);
 }
 
 static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
@@ -398,7 +407,8 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	vm.agent_socket = channel;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
-	if (create_domain(i, &vm, err) < 0)
+	if ((!i->stateful && checkpoint_clear(i, err) < 0) ||
+	    create_domain(i, &vm, plan->path, err) < 0)
 		return -1;
 	*ret_runtime = find_process(i);
 	return *ret_runtime ? 0 :
@@ -408,7 +418,8 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 
 static void release(Instance *i)
 {
-	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET };
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
+		VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -496,6 +507,7 @@ const InstanceDriver instance_driver_vm = {
 	.adopt = adopt,
 	.shut_down = shut_down,
 	.kill = kill_now,
+	.save = vm_save,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,
