@@ -33,5 +33,14 @@ void migration_incus_features(Pb__PeerRsync *ret, const Pb__PeerRsync *offered);
 /* migration_source_run() and migration_target_*() of a peer that is Incus. */
 int migration_incus_source(MigrationPeer *peer, const MigrationSource *source, Error **err);
 int migration_incus_offer(MigrationTarget *target, Error **err);
+/* Says what of the offer is to be sent, and reads the description that comes before it. */
+int migration_incus_answer(
+    MigrationTarget *target, const GPtrArray *snapshots, gboolean refresh, Error **err);
+/* The data, after that. */
 int migration_incus_take(MigrationTarget *target, VolumeArrival *arrival,
-    const GPtrArray *snapshots, gboolean refresh, uint64_t limit, Error **err);
+    const GPtrArray *snapshots, uint64_t limit, Error **err);
+
+/* migration_incus_index.c: what version of the description we read, 0 for none; it completes the
+ * snapshots' rows. */
+uint32_t migration_incus_index_version(const Pb__PeerHeader *offer);
+int migration_incus_index(MigrationTarget *target, gboolean refresh, Error **err);

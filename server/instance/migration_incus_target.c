@@ -94,16 +94,18 @@ int migration_incus_offer(MigrationTarget *t, Error **err)
 /* ---- the answer ---- */
 
 /* What of the offer is to be sent. */
-static int answer(MigrationTarget *t, const GPtrArray *snapshots, gboolean refresh,
-    const Pb__PeerRsync *features, Error **err)
+static int answer(MigrationTarget *t, const GPtrArray *snapshots, gboolean refresh, Error **err)
 {
 	Pb__PeerHeader out = PB__PEER_HEADER__INIT;
+	Pb__PeerRsync features;
+	migration_incus_features(&features, t->header->rsync);
 	g_autofree Pb__PeerSnapshot **list = g_new0(Pb__PeerSnapshot *, t->header->n_snapshots + 1);
 	g_autofree char **names = g_new0(char *, t->header->n_snapshots + 1);
 	out._fs_case = PB__PEER_HEADER___FS_FS;
 	out.fs = t->content == CONTENT_FILESYSTEM ? PB__PEER_METHOD__PEER_RSYNC :
 						    PB__PEER_METHOD__PEER_BLOCK_AND_RSYNC;
-	out.rsync = (Pb__PeerRsync *)features;
+	out.rsync = &features;
+	out.index_version = migration_incus_index_version(t->header);
 	out._predump_case = PB__PEER_HEADER___PREDUMP_PREDUMP;
 	out._refresh_case = PB__PEER_HEADER___REFRESH_REFRESH;
 	out.refresh = refresh;
@@ -120,6 +122,14 @@ static int answer(MigrationTarget *t, const GPtrArray *snapshots, gboolean refre
 	out.n_snapshot_names = out.n_snapshots;
 	out.snapshot_names = names;
 	return migration_incus_send_header(t->peer, &out, err);
+}
+
+int migration_incus_answer(
+    MigrationTarget *target, const GPtrArray *snapshots, gboolean refresh, Error **err)
+{
+	return answer(target, snapshots, refresh, err) < 0 ?
+	    -1 :
+	    migration_incus_index(target, refresh, err);
 }
 
 /* ---- the data ---- */
@@ -153,13 +163,11 @@ static int take_one(MigrationTarget *t, Taken *taken, const char *name, Error **
 }
 
 int migration_incus_take(MigrationTarget *t, VolumeArrival *arrival, const GPtrArray *snapshots,
-    gboolean refresh, uint64_t limit, Error **err)
+    uint64_t limit, Error **err)
 {
 	Pb__PeerRsync features;
 	Pb__PeerHeader agreed = PB__PEER_HEADER__INIT;
 	migration_incus_features(&features, t->header->rsync);
-	if (answer(t, snapshots, refresh, &features, err) < 0)
-		return -1;
 	agreed.rsync = &features;
 	Taken taken = {
 		.arrival = arrival, .options = migration_incus_rsync(&agreed, t->op), .limit = limit

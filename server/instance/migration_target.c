@@ -397,7 +397,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 {
 	gboolean refused = TRUE;
 	VolumeArrivalOf of = { .config = config, .limit = limit, .native = TRUE };
-	if (adopt_rows(t, pool, err) < 0)
+	if ((t->header && migration_incus_answer(t, t->snapshots, FALSE, err) < 0) ||
+	    adopt_rows(t, pool, err) < 0)
 		return -1;
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
@@ -412,7 +413,7 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 	g_autoptr(VolumeArrival) arrival = NULL;
 	of.native = FALSE;
 	if (volume_arrival_new(pool, volume, &of, &arrival, err) < 0 ||
-	    (t->header ? migration_incus_take(t, arrival, t->snapshots, FALSE, limit, err) :
+	    (t->header ? migration_incus_take(t, arrival, t->snapshots, limit, err) :
 			 take_whole(t, arrival, t->snapshots, limit, err)) < 0)
 		return -1;
 	*ret = g_steal_pointer(&arrival);
@@ -423,9 +424,10 @@ int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
     const GPtrArray *fresh, uint64_t limit, Error **err)
 {
 	g_autoptr(VolumeArrival) arrival = NULL;
-	if (adopt_rows(t, pool, err) < 0 ||
+	if ((t->header && migration_incus_answer(t, fresh, TRUE, err) < 0) ||
+	    adopt_rows(t, pool, err) < 0 ||
 	    volume_arrival_existing(pool, volume, &arrival, err) < 0 ||
-	    (t->header ? migration_incus_take(t, arrival, fresh, TRUE, limit, err) :
+	    (t->header ? migration_incus_take(t, arrival, fresh, limit, err) :
 			 take_whole(t, arrival, fresh, limit, err)) < 0)
 		return -1;
 	return volume_arrival_finish(arrival, "", &(VolumeRows){ 0 }, err);
