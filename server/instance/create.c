@@ -134,7 +134,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
-	if (!known)
+	if (!spec->archive && !spec->same)
 		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	/* What comes from elsewhere has the ids of inside; a copy of here has its origin's. */
 	config_set(config, "volatile.last_state.idmap", "[]");

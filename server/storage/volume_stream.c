@@ -19,13 +19,6 @@ const char *volume_stream_method(const Pool *pool)
 									   NULL;
 }
 
-/* What describes the content comes on top of it. */
-uint64_t volume_stream_limit(uint64_t content)
-{
-	enum { OVERHEAD = 64 << 20 };
-	return content ? 2 * content + OVERHEAD : 0;
-}
-
 gboolean volume_has_tree(const Volume *volume)
 {
 	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE;
@@ -49,6 +42,13 @@ static int list_tree(const Volume *volume, int fd, GPtrArray **ret_entries, Erro
 		if (is_disk(volume, ((TreeEntry *)(*ret_entries)->pdata[n])->path))
 			g_ptr_array_remove_index(*ret_entries, n);
 	return 0;
+}
+
+/* What describes the content comes on top of it. */
+uint64_t volume_stream_limit(uint64_t content)
+{
+	enum { OVERHEAD = 64 << 20 };
+	return content ? 2 * content + OVERHEAD : 0;
 }
 
 /* ---- going out ---- */

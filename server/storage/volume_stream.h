@@ -15,12 +15,13 @@ struct Operation;
 /* The driver's own form, by its name; NULL when it has none. */
 const char *volume_stream_method(const Pool *pool);
 
-/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
-uint64_t volume_stream_limit(uint64_t content);
 /* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
  * which counts for no part of the tree in what follows. */
 gboolean volume_has_tree(const Volume *volume);
 gboolean volume_has_disk(const Volume *volume);
+/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
+uint64_t volume_stream_limit(uint64_t content);
+
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */

@@ -1,5 +1,5 @@
 # Virtual machines for a test script, after daemon.sh: `machine_setup` imports the test image as "vm", or
-# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it. Machines are slow here without KVM: everything waits for what the
+# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it, or "drive": that of the host's drive. Machines are slow here without KVM: everything waits for what the
 # guest says on its console.
 MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
 
@@ -11,7 +11,9 @@ machine_setup() { # needs a pool "default"
 	done
 	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || skip "virtual machines need the package ovmf"
 	getent passwd libvirt-qemu >/dev/null || skip "virtual machines need the system user libvirt-qemu"
-	out=$("$LIB_DIR/make-vm-image" ${MACHINE_AGENT:+--agent "$MACHINE_AGENT"} "$TEST_DIR/machine") || skip "$out"
+	local agent=(${MACHINE_AGENT:+--agent "$MACHINE_AGENT"})
+	[ "${MACHINE_AGENT:-}" != drive ] || agent=(--agent-drive)
+	out=$("$LIB_DIR/make-vm-image" "${agent[@]}" "$TEST_DIR/machine") || skip "$out"
 	# shellcheck disable=SC2086 # two files
 	incus image import $out --alias vm >/dev/null
 }
