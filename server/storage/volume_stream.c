@@ -44,6 +44,10 @@ int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
 	const VolumeStreamTree *tree = data;
+	size_t length = tree->without ? strlen(tree->without) : 0;
+	if (length && strncmp(path, tree->without, length) == 0 &&
+	    (!path[length] || path[length] == '/'))
+		return TRUE;
 	return tree->kept && g_hash_table_contains(tree->kept, path);
 }
 
