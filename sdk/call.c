@@ -187,15 +187,24 @@ typedef struct Unary {
 	grpc_slice details;
 } Unary;
 
-static void unary_run(
-    incus_client *client, const SchemaMethod *method, int timeout_ms, Unary *unary)
+static gpr_timespec deadline_in(int timeout_ms)
+{
+	return gpr_time_add(
+	    gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
+}
+
+/* unary->queue gets the event, whose tag is `unary`; FALSE: it will not. deadline NULL: as the
+ * client has it. */
+static gboolean unary_start(incus_client *client, const SchemaMethod *method, const void *in,
+    const gpr_timespec *deadline, Unary *unary)
 {
 	CallStart start;
 	call_start_init(client, method, &start);
-	if (timeout_ms > 0)
-		start.deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-		    gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
-	unary->queue = grpc_completion_queue_create_for_pluck(NULL);
+	if (deadline)
+		start.deadline = *deadline;
+	grpc_metadata_array_init(&unary->headers);
+	grpc_metadata_array_init(&unary->trailers);
+	unary->request = call_pack(client, in);
 	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
 	    unary->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
 	grpc_op ops[6] = {
@@ -216,10 +225,18 @@ static void unary_run(
 	ops[5].data.recv_status_on_client.status_details = &unary->details;
 	unary->status = GRPC_STATUS_INTERNAL;
 	unary->details = grpc_empty_slice();
-	if (grpc_call_start_batch(unary->call, ops, 6, unary, NULL) == GRPC_CALL_OK)
-		grpc_completion_queue_pluck(
-		    unary->queue, unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	gboolean started = grpc_call_start_batch(unary->call, ops, 6, unary, NULL) == GRPC_CALL_OK;
 	call_start_clear(&start);
+	return started;
+}
+
+static int unary_result(Unary *unary, const SchemaMethod *method, void **ret, incus_error **err)
+{
+	int result = call_status(unary->status, unary->details, &unary->trailers, err);
+	if (result < 0 || !ret)
+		return result;
+	*ret = call_unpack(method->output, unary->reply, err);
+	return *ret ? 0 : -1;
 }
 
 static void unary_clear(Unary *unary)
@@ -230,8 +247,12 @@ static void unary_clear(Unary *unary)
 	grpc_metadata_array_destroy(&unary->trailers);
 	grpc_slice_unref(unary->details);
 	grpc_call_unref(unary->call);
-	grpc_completion_queue_shutdown(unary->queue);
-	grpc_completion_queue_destroy(unary->queue);
+}
+
+static void queue_end(grpc_completion_queue *queue)
+{
+	grpc_completion_queue_shutdown(queue);
+	grpc_completion_queue_destroy(queue);
 }
 
 int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
@@ -243,18 +264,36 @@ int call_unary_within(incus_client *client, const SchemaMethod *method, const vo
 		method->input->message_init(empty);
 		in = empty;
 	}
-	Unary unary = { 0 };
-	unary.request = call_pack(client, in);
-	grpc_metadata_array_init(&unary.headers);
-	grpc_metadata_array_init(&unary.trailers);
-	unary_run(client, method, timeout_ms, &unary);
-	int result = call_status(unary.status, unary.details, &unary.trailers, err);
-	if (result == 0 && ret) {
-		*ret = call_unpack(method->output, unary.reply, err);
-		result = *ret ? 0 : -1;
-	}
+	Unary unary = { .queue = grpc_completion_queue_create_for_pluck(NULL) };
+	gpr_timespec deadline = deadline_in(timeout_ms);
+	if (unary_start(client, method, in, timeout_ms > 0 ? &deadline : NULL, &unary))
+		grpc_completion_queue_pluck(
+		    unary.queue, &unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	int result = unary_result(&unary, method, ret, err);
 	unary_clear(&unary);
+	queue_end(unary.queue);
 	return result;
+}
+
+void call_unary_all(CallEntry *calls, size_t n, const SchemaMethod *method, int timeout_ms)
+{
+	g_autofree Unary *unaries = g_new0(Unary, n);
+	grpc_completion_queue *queue = grpc_completion_queue_create_for_next(NULL);
+	gpr_timespec deadline = deadline_in(timeout_ms);
+	size_t running = 0;
+	for (size_t i = 0; i < n; i++) {
+		unaries[i].queue = queue;
+		running += unary_start(
+		    calls[i].client, method, calls[i].in, &deadline, &unaries[i]);
+	}
+	/* Their order means nothing: each has ended by its deadline. */
+	for (; running > 0; running--)
+		grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	for (size_t i = 0; i < n; i++) {
+		unary_result(&unaries[i], method, &calls[i].reply, &calls[i].error);
+		unary_clear(&unaries[i]);
+	}
+	queue_end(queue);
 }
 
 int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,

@@ -31,6 +31,16 @@ incus_client *client_from_fd(const char *url, int fd, const ClientLimits *limits
  */
 int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
     int timeout_ms, void **ret, incus_error **err);
+/* One of several calls that run side by side. */
+typedef struct CallEntry {
+	incus_client *client;
+	const void *in;
+	void *reply;	    /* then: the caller's, or NULL */
+	incus_error *error; /* and why it failed, the caller's */
+} CallEntry;
+/* Makes all of them, of one method, on the caller's thread; when this returns all have ended, for
+ * they have one deadline. */
+void call_unary_all(CallEntry *calls, size_t n, const SchemaMethod *method, int timeout_ms);
 int stream_send_within(
     incus_stream *stream, const void *message, int timeout_ms, incus_error **err);
 
@@ -40,6 +50,13 @@ int tls_connect(const char *host, const char *port, const incus_tls *tls, gboole
 /* For another protocol, as ALPN names it: "http/1.1". */
 int tls_connect_for(const char *host, const char *port, const incus_tls *tls, gboolean verify,
     const char *protocol, SSL **ret_ssl, incus_error **err);
+/* After the handshake, for much data: several records in one read(2), not each in two; buffers last
+ * as long as something is in them; what a write leaves is for the next. */
+void tls_set_bulk(SSL *ssl);
+/* Writes what it can: how many bytes, or what SSL_write() gave when that is none. Small parts
+ * become one record, and many records large packets: OpenSSL writes each by itself. */
+struct iovec;
+ssize_t tls_write(SSL *ssl, const struct iovec *parts, int n_parts);
 char *tls_certificate_pem(X509 *certificate);
 /* SHA-256 of the DER form, lower-case hexadecimal. */
 void tls_certificate_fingerprint(X509 *certificate, char ret[65]);

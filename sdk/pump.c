@@ -10,9 +10,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-enum { PUMP_BUFFER = 128 << 10, READ_BUFFER = 96 << 10 };
+enum { PUMP_BUFFER = 128 << 10 };
 
 typedef struct Way {
 	size_t start, end;
@@ -82,9 +83,10 @@ static gboolean fd_to_network(Pump *pump)
 			way->start = 0;
 			way->end = got;
 		}
-		int put = SSL_write(pump->ssl, way->data + way->start, way->end - way->start);
+		struct iovec part = { way->data + way->start, way->end - way->start };
+		ssize_t put = tls_write(pump->ssl, &part, 1);
 		if (put <= 0)
-			return ssl_goes_on(pump, put);
+			return ssl_goes_on(pump, (int)put);
 		way->start += put;
 	}
 }
@@ -135,12 +137,7 @@ Pump *pump_open(SSL *ssl, int fd)
 	pump->fd = fd;
 	pump->net = SSL_get_fd(ssl);
 	fcntl(pump->net, F_SETFL, O_NONBLOCK);
-	SSL_set_mode(ssl,
-	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-		SSL_MODE_RELEASE_BUFFERS);
-	/* Several records in one read(2), not each in two. */
-	SSL_set_read_ahead(ssl, 1);
-	SSL_set_default_read_buffer_len(ssl, READ_BUFFER);
+	tls_set_bulk(ssl);
 	if (pipe2(pump->stop, O_CLOEXEC) < 0)
 		g_error("Cannot make a pipe: %s", g_strerror(errno));
 	pump->thread = g_thread_new("incus-tls", pump_run, pump);

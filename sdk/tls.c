@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SSL_CTX, SSL_CTX_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SSL, SSL_free)
@@ -49,6 +50,63 @@ int tls_parse_url(const char *url, char **ret_host, char **ret_port, incus_error
 	*ret_host = g_strdup(host);
 	*ret_port = g_strdup(port && *port ? port : "8443");
 	return 0;
+}
+
+void tls_set_bulk(SSL *ssl)
+{
+	enum { READ_BUFFER = 96 << 10 };
+	SSL_set_mode(ssl,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+		SSL_MODE_RELEASE_BUFFERS);
+	SSL_set_read_ahead(ssl, 1);
+	SSL_set_default_read_buffer_len(ssl, READ_BUFFER);
+}
+
+enum { RECORD = 16 << 10 }; /* the most that one takes */
+
+/* FALSE: not all. */
+static gboolean write_part(SSL *ssl, const char *data, size_t length, ssize_t *done, int *ret_put)
+{
+	for (size_t at = 0; at < length; at += (size_t)*ret_put) {
+		*ret_put = SSL_write(ssl, data + at, (int)MIN(length - at, 1 << 20));
+		if (*ret_put <= 0)
+			return FALSE;
+		*done += *ret_put;
+	}
+	return TRUE;
+}
+
+static ssize_t write_together(SSL *ssl, const struct iovec *parts, int n_parts)
+{
+	char record[RECORD];
+	size_t have = 0;
+	for (int i = 0; i < n_parts; have += parts[i++].iov_len)
+		if (parts[i].iov_len)
+			memcpy(record + have, parts[i].iov_base, parts[i].iov_len);
+	return SSL_write(ssl, record, (int)have);
+}
+
+static void set_cork(SSL *ssl, int on)
+{
+	setsockopt(SSL_get_fd(ssl), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
+ssize_t tls_write(SSL *ssl, const struct iovec *parts, int n_parts)
+{
+	size_t length = 0;
+	ssize_t done = 0;
+	int put = 0;
+	for (int i = 0; i < n_parts; i++)
+		length += parts[i].iov_len;
+	if (length <= RECORD)
+		return n_parts == 1 ? SSL_write(ssl, parts->iov_base, (int)length) :
+				      write_together(ssl, parts, n_parts);
+	set_cork(ssl, 1);
+	for (int i = 0; i < n_parts; i++)
+		if (!write_part(ssl, parts[i].iov_base, parts[i].iov_len, &done, &put))
+			break;
+	set_cork(ssl, 0);
+	return done ? done : put;
 }
 
 char *tls_certificate_pem(X509 *certificate)

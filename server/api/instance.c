@@ -66,25 +66,40 @@ static void add_below(Request *rq, Instance *instance, const Below *below, Pb__I
 		out->snapshot_count = GPOINTER_TO_UINT(g_hash_table_lookup(below->counts, &id));
 }
 
-static int add_visible(Request *rq, const Pb__GetInstancesRequest *in, Instance *instance,
-    const Filter *filter, const Below *below, Pb__GetInstancesResponse *out)
+/* New references (Instance *): those that the caller may see, of the type that is asked for. */
+static GPtrArray *list_visible(Request *rq, const Pb__GetInstancesRequest *in)
 {
-	if (!caller_has_project(rq->caller, instance_project(instance)))
-		return 0;
-	if (*in->instance_type &&
-	    !g_str_equal(in->instance_type, instance_type_name(instance_type(instance))))
-		return 0;
-	Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+	GPtrArray *list = instance_list(rq->daemon, in->all_projects ? NULL : rq->project);
+	for (guint i = list->len; i-- > 0;) {
+		Instance *instance = list->pdata[i];
+		if (!caller_has_project(rq->caller, instance_project(instance)) ||
+		    (*in->instance_type &&
+			!g_str_equal(
+			    in->instance_type, instance_type_name(instance_type(instance)))))
+			g_ptr_array_remove_index(list, i);
+	}
+	return list;
+}
+
+static void add_items(Request *rq, const Pb__GetInstancesRequest *in, const Filter *filter,
+    const Below *below, Pb__GetInstancesResponse *out)
+{
+	g_autoptr(GPtrArray) list = list_visible(rq, in);
+	g_autoptr(Insides) insides = NULL;
 	/* A filter may look at any field. */
 	RenderParts parts = filter ? RENDER_ALL : render_parts(in->fields, in->n_fields);
-	if (in->recursion >= 2 || (filter && filter_uses(filter, "state")))
-		instance_render_row(instance, parts, rq->arena, item);
-	else
-		instance_render(instance, parts, rq->arena, item);
-	add_below(rq, instance, below, item);
-	if (!filter || filter_match(filter, item))
-		out->items[out->n_items++] = item;
-	return 0;
+	if (in->recursion < 2 && !(filter && filter_uses(filter, "state")))
+		parts &= ~(unsigned)RENDER_STATE;
+	if (parts & RENDER_STATE)
+		insides = insides_ask(list, INSIDE_ROW);
+	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
+	for (guint i = 0; i < list->len; i++) {
+		Pb__Instance *item = arena_message(rq->arena, Pb__Instance, pb__instance);
+		instance_render_row(list->pdata[i], parts, insides, rq->arena, item);
+		add_below(rq, list->pdata[i], below, item);
+		if (!filter || filter_match(filter, item))
+			out->items[out->n_items++] = item;
+	}
 }
 
 int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetInstancesResponse *out,
@@ -103,11 +118,7 @@ int api_get_instances(Request *rq, const Pb__GetInstancesRequest *in, Pb__GetIns
 	g_auto(Below) below = { 0 };
 	if (load_below(rq, in, filter, &below, err) < 0)
 		return -1;
-	g_autoptr(GPtrArray) list = instance_list(
-	    rq->daemon, in->all_projects ? NULL : rq->project);
-	out->items = arena_alloc(rq->arena, (list->len + 1) * sizeof(*out->items));
-	for (guint i = 0; i < list->len; i++)
-		add_visible(rq, in, list->pdata[i], filter, &below, out);
+	add_items(rq, in, filter, &below, out);
 	return 0;
 }
 
@@ -136,7 +147,7 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 	g_autoptr(Instance) instance = NULL;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0)
 		return -1;
-	instance_state(instance, STATE_WHOLE, rq->arena, out);
+	instance_state_whole(instance, rq->arena, out);
 	return 0;
 }
 

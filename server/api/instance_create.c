@@ -221,9 +221,6 @@ static void drop_local(Config *config)
  * source. */
 static int choose_migration(Request *rq, const Pb__InstanceSource *source, Work *work, Error **err)
 {
-	if (work->type == INSTANCE_MACHINE)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot come from other servers in this version");
 	work->image_profiles = FALSE;
 	work->wish.instance_only = source->instance_only;
 	work->wish.live = source->live && !source->refresh;

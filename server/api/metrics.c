@@ -1,7 +1,7 @@
 /* Handler of GetMetrics: figures of the instances that the caller may see, and of the server. */
 #include "incus/v1/handlers.h"
 #include "server/daemon.h"
-#include "server/instance/instance.h"
+#include "server/instance/inside.h"
 #include "server/instance/metrics.h"
 #include "server/operation/table.h"
 #include "server/project/project.h"
@@ -42,11 +42,15 @@ int api_get_metrics(Request *rq, const Pb__GetMetricsRequest *in, Stream *stream
 	const char *project = *in->project ? in->project : NULL;
 	g_autoptr(Metrics) metrics = metrics_new();
 	g_autoptr(GPtrArray) instances = instance_list(rq->daemon, project);
+	g_autoptr(Insides) insides = NULL;
 	if (project && !may_see(rq->caller, project))
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
+	for (guint i = instances->len; i-- > 0;)
+		if (!may_see(rq->caller, instance_project(instances->pdata[i])))
+			g_ptr_array_remove_index(instances, i);
+	insides = insides_ask(instances, INSIDE_METRICS);
 	for (guint i = 0; i < instances->len; i++)
-		if (may_see(rq->caller, instance_project(instances->pdata[i])))
-			instance_measure(instances->pdata[i], metrics);
+		instance_measure(instances->pdata[i], insides, metrics);
 	if (!project && may_see_all(rq->caller) &&
 	    add_server(rq->daemon, metrics, rq->arena, err) < 0)
 		return -1;

@@ -1,14 +1,15 @@
 #include "server/device/device.h"
 #include "sdk/base/names.h"
+#include "sdk/base/units.h"
 #include "server/key/key.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm };
+static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm,
+	&device_proxy, &device_unix_char, &device_unix_block };
 
 /* Known to Incus, and not built in this version. */
-static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu",
-	"infiniband", "proxy", "pci" };
+static const char *const others[] = { "unix-hotplug", "usb", "gpu", "infiniband", "pci" };
 
 void device_mount_free(DeviceMount *mount)
 {
@@ -142,6 +143,19 @@ int device_root_disk(
 		*ret_name = found;
 	if (ret_config)
 		*ret_config = devices_get(devices, found);
+	return 0;
+}
+
+int device_root_size(const Devices *devices, uint64_t *ret_bytes, Error **err)
+{
+	Config *root;
+	int64_t bytes = 0;
+	if (device_root_disk(devices, NULL, &root, err) < 0)
+		return -1;
+	const char *size = config_get(root, "size");
+	if (size && units_parse_bytes(size, &bytes, err) < 0)
+		return -1;
+	*ret_bytes = (uint64_t)bytes;
 	return 0;
 }
 

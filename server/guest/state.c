@@ -16,18 +16,61 @@ enum {
 
 /* --- asking --- */
 
-static int ask(Guest *guest, int method, int timeout_ms, void **ret, Error **err)
+/* Which of the guests are asked at all: those are *ret_calls, with their links. */
+static size_t prepare(GuestQuestion *questions, size_t n, CallEntry *calls, GuestLink **links)
 {
-	g_autoptr(GuestLink) link = NULL;
-	g_autoptr(Error) failure = NULL;
-	Google__Protobuf__Empty in = GOOGLE__PROTOBUF__EMPTY__INIT;
-	if (guest_link(guest, &link, err) < 0 || guest_link_patience(link, err) < 0)
-		return -1;
-	if (guest_call(link, method, &in, timeout_ms, ret, &failure) == 0)
-		return 0;
-	if (failure->kind == ERROR_TIMEOUT)
+	static const Google__Protobuf__Empty in = GOOGLE__PROTOBUF__EMPTY__INIT;
+	size_t asked = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (guest_link(questions[i].guest, &links[i], &questions[i].error) < 0 ||
+		    guest_link_patience(links[i], &questions[i].error) < 0)
+			continue;
+		guest_busy(links[i], TRUE);
+		calls[asked++] = (CallEntry){ .client = links[i]->client, .in = &in };
+	}
+	return asked;
+}
+
+static void take(GuestQuestion *question, GuestLink *link, CallEntry *call)
+{
+	guest_busy(link, FALSE);
+	question->answer = call->reply;
+	if (call->reply)
+		return;
+	guest_fail(call->error, &question->error);
+	if (question->error->kind == ERROR_TIMEOUT)
 		guest_link_late(link);
-	return error_propagate(err, g_steal_pointer(&failure));
+}
+
+static void ask(GuestQuestion *questions, size_t n, int method, int timeout_ms)
+{
+	g_autofree CallEntry *calls = g_new0(CallEntry, n);
+	g_autofree GuestLink **links = g_new0(GuestLink *, n);
+	size_t asked = prepare(questions, n, calls, links), at = 0;
+	if (asked > 0)
+		call_unary_all(calls, asked, &schema_agent_methods[method], timeout_ms);
+	for (size_t i = 0; i < n; i++) {
+		if (!questions[i].error)
+			take(&questions[i], links[i], &calls[at++]);
+		guest_link_unref(links[i]);
+	}
+}
+
+void guest_ask_states(GuestQuestion *questions, size_t n, int timeout_ms)
+{
+	ask(questions, n, AGENT_GET_STATE, timeout_ms);
+}
+
+void guest_ask_metrics(GuestQuestion *questions, size_t n, int timeout_ms)
+{
+	ask(questions, n, AGENT_GET_METRICS, timeout_ms);
+}
+
+void guest_question_clear(GuestQuestion *question)
+{
+	incus_message_free(question->answer);
+	question->answer = NULL;
+	g_clear_pointer(&question->error, error_free);
 }
 
 /* --- networks --- */
@@ -174,21 +217,16 @@ static void copy_disk(const Pb__InstanceState *in, Arena *arena, Pb__InstanceSta
 	to->usage = MAX(0, from->usage);
 }
 
-int guest_state(Guest *guest, int timeout_ms, Arena *arena, Pb__InstanceState *out, Error **err)
+void guest_state_take(const Pb__InstanceState *answer, Arena *arena, Pb__InstanceState *out)
 {
-	Pb__InstanceState *in = NULL;
-	if (ask(guest, AGENT_GET_STATE, timeout_ms, (void **)&in, err) < 0)
-		return -1;
-	out->processes = MAX(-1, in->processes);
-	if (in->cpu) {
+	out->processes = MAX(-1, answer->processes);
+	if (answer->cpu) {
 		out->cpu = arena_message(arena, Pb__InstanceStateCPU, pb__instance_state_cpu);
-		out->cpu->usage = MAX(-1, in->cpu->usage);
+		out->cpu->usage = MAX(-1, answer->cpu->usage);
 	}
-	copy_memory(in->memory, arena, out);
-	copy_disk(in, arena, out);
-	copy_networks(in, arena, out);
-	incus_message_free(in);
-	return 0;
+	copy_memory(answer->memory, arena, out);
+	copy_disk(answer, arena, out);
+	copy_networks(answer, arena, out);
 }
 
 /* --- metrics --- */
@@ -219,13 +257,8 @@ static void take_sample(const Pb__AgentSample *sample, const char *labels, Metri
 	metrics_add(metrics, metric, text->str, sample->value);
 }
 
-int guest_measure(Guest *guest, const char *labels, Metrics *metrics, Error **err)
+void guest_metrics_take(const Pb__AgentMetrics *answer, const char *labels, Metrics *metrics)
 {
-	Pb__AgentMetrics *in = NULL;
-	if (ask(guest, AGENT_GET_METRICS, GUEST_STATE_WHOLE_MS, (void **)&in, err) < 0)
-		return -1;
-	for (size_t i = 0; i < MIN(in->n_samples, SAMPLES_MAX); i++)
-		take_sample(in->samples[i], labels, metrics);
-	incus_message_free(in);
-	return 0;
+	for (size_t i = 0; i < MIN(answer->n_samples, SAMPLES_MAX); i++)
+		take_sample(answer->samples[i], labels, metrics);
 }

@@ -1,5 +1,6 @@
 #include "server/instance/backup.h"
 #include "server/instance/backup_index.h"
+#include "server/instance/copy.h"
 #include "server/instance/flow.h"
 #include "server/instance/private.h"
 #include "server/operation/operation.h"
@@ -95,13 +96,14 @@ static int pack(Instance *i, Pool *pool, const BackupSpec *spec, Pack *sink, str
 	    owners_now(i, &owners, err) < 0 ||
 	    owners_of_snapshots(parts.snapshots, &snapshot_owners, err) < 0)
 		return -1;
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	VolumeArchive archive = { .pool = pool,
 		.owners = owners,
 		.snapshot_owners = snapshot_owners,
 		.volume = volume,
 		.snapshots = parts.rows,
-		.names = &volume_archive_instance,
+		.names = i->type == INSTANCE_MACHINE ? &volume_archive_machine :
+						       &volume_archive_container,
 		.used = instance_running(i),
 		.op = op };
 	gboolean optimized = spec->optimized && !id_maps_any(owners, snapshot_owners);
@@ -116,11 +118,6 @@ static int pack_still(BackupOwner *owner, const BackupSpec *spec, Pack *sink, st
 {
 	Instance *i = owner->object;
 	g_autoptr(Pool) pool = NULL;
-	/* Archives hold trees or disks, and such a volume is both: without its firmware's variables
-	 * and its TPM the machine would not be what it was. */
-	if (i->type == INSTANCE_MACHINE)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot be backed up in this version: copy or publish them");
 	if (instance_pool(i, &pool, err) < 0)
 		return -1;
 	gboolean freeze = instance_status(i) == INSTANCE_RUNNING && !pool_snapshots_at_once(pool);

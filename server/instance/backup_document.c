@@ -3,7 +3,7 @@
 #include "incus/v1/instance.pb-c.h"
 #include "sdk/base/file.h"
 #include "sdk/base/yaml.h"
-#include "server/instance/flow.h"
+#include "server/instance/copy.h"
 #include "server/instance/private.h"
 #include "server/profile/profile.h"
 #include "server/storage/snapshot.h"
@@ -69,16 +69,10 @@ static int profiles_json(Instance *i, json_t **ret, Error **err)
 	return 0;
 }
 
-static Volume *root_of(const Instance *i, const Pool *pool)
-{
-	return volume_new(pool, i->type == INSTANCE_MACHINE ? VOLUME_MACHINE : VOLUME_CONTAINER,
-	    i->project, i->name);
-}
-
 int backup_volume_rows(
     Instance *i, Pool *pool, const GPtrArray *snapshots, GPtrArray **ret_rows, Error **err)
 {
-	g_autoptr(Volume) volume = root_of(i, pool);
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
 	    (GDestroyNotify)snapshot_row_free);
 	for (guint n = 0; n < snapshots->len; n++) {
@@ -96,7 +90,7 @@ static int fill(json_t *document, Instance *i, Pool *pool, const GPtrArray *snap
     const GPtrArray *rows, Error **err)
 {
 	g_autoptr(Arena) arena = arena_new();
-	g_autoptr(Volume) volume = root_of(i, pool);
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	g_autoptr(ProfileSet) set = NULL;
 	json_t *part = NULL;
 	if (profile_set_load(i->daemon, &set, err) < 0)

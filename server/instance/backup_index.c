@@ -184,20 +184,19 @@ static int check_volume(const json_t *document, BackupIndex *index, Error **err)
 	const char *type = index->volume->type;
 	if (name_check_instance(index->volume->name, err) < 0)
 		return error_prefix(err, "Backup index");
-	if (strcmp(type, "virtual-machine") == 0)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Backup holds a virtual machine, which this version has not");
-	if (*type && strcmp(type, "container") != 0)
+	gboolean machine = strcmp(type, "virtual-machine") == 0;
+	if (!machine && *type && strcmp(type, "container") != 0)
 		return error_set(
 		    err, ERROR_INVALID, "Backup holds a \"%s\", not an instance", type);
 	if (!json_is_object(json_object_get(document, "config")))
 		return error_set(err, ERROR_INVALID, "Backup index does not describe its instance");
-	if (index->volume->content != CONTENT_FILESYSTEM)
+	if (index->volume->content != CONTENT_FILESYSTEM &&
+	    !(machine && index->volume->content == CONTENT_BLOCK))
 		return index_wrong(err, "content_type");
 	keep_keys(index, index->volume->config);
 	for (guint n = 0; n < index->volume->snapshots->len; n++)
 		keep_keys(index, ((SnapshotRow *)index->volume->snapshots->pdata[n])->config);
-	index->type = INSTANCE_CONTAINER;
+	index->type = machine ? INSTANCE_MACHINE : INSTANCE_CONTAINER;
 	return 0;
 }
 

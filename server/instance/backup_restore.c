@@ -161,17 +161,19 @@ int restore_root(Instance *i, Pool *pool, const InstanceArchive *archive, int64_
     struct Operation *op, Error **err)
 {
 	const BackupIndex *index = archive->index;
-	g_autoptr(Volume) volume = volume_new(pool, VOLUME_CONTAINER, i->project, i->name);
+	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	CopiedSnapshots copied = { i, pool, index->snapshots };
 	for (guint n = 0; n < index->snapshots->len; n++) {
 		InstanceSnapshot *s = index->snapshots->pdata[n];
-		config_set(s->config, "volatile.last_state.idmap", "[]"); /* as archives have the files */
+		if (i->type == INSTANCE_CONTAINER) /* as archives have the files */
+			config_set(s->config, "volatile.last_state.idmap", "[]");
 		s->stateful = s->stateful && checkpoint_trusted(i);
 	}
 	VolumeArchive unpack = { .pool = pool,
 		.volume = volume,
 		.snapshots = index->volume->snapshots,
-		.names = &volume_archive_instance,
+		.names = i->type == INSTANCE_MACHINE ? &volume_archive_machine :
+						       &volume_archive_container,
 		.optimized = index->volume->optimized,
 		.op = op,
 		.description = index->volume->description,

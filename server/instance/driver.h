@@ -65,9 +65,10 @@ typedef struct InstanceDriver {
 	/* The running instance's expanded configuration has become another one. */
 	int (*update)(Instance *i, const Config *before, const Config *after, Error **err);
 
-	/* Figures of what runs: processes, CPU, memory, networks. A row of a list does not wait. */
-	void (*state)(Instance *i, Runtime *r, StateDepth depth, Arena *arena,
-	    Pb__InstanceState *out);
+	/* Figures of what runs: processes, CPU, memory, networks. Waits for nobody; inside: what
+	 * its agent said (Pb__InstanceState), NULL when there is none. */
+	void (*state)(
+	    Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out);
 	/* Of what runs. */
 	int (*console_open)(Instance *i, Console *ret_console, Error **err);
 	int (*console_log)(
@@ -86,4 +87,4 @@ int lxc_console_open(Instance *i, Console *ret_console, Error **err);
 int lxc_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
 /* state.c: the figures of a control group and a network namespace. */
 void state_of_container(
-    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out);
+    Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out);

@@ -328,15 +328,7 @@ static void measure_link(
 		add(m, values[i].metric, labels, (double)values[i].value);
 }
 
-/* Of a machine only its agent can tell. */
-static void measure_guest(Instance *i, const char *labels, Metrics *metrics)
-{
-	g_autoptr(Guest) guest = NULL;
-	if (instance_driver(i)->guest(i, &guest, NULL) == 0)
-		guest_measure(guest, labels, metrics, NULL);
-}
-
-void instance_measure(Instance *i, Metrics *metrics)
+void instance_measure(Instance *i, const Insides *insides, Metrics *metrics)
 {
 	g_autofree char *cgroup = instance_cgroup(i);
 	g_autoptr(Arena) arena = arena_new();
@@ -344,12 +336,14 @@ void instance_measure(Instance *i, Metrics *metrics)
 	metrics_label(labels, "name", instance_name(i));
 	metrics_label(labels, "project", instance_project(i));
 	metrics_label(labels, "type", instance_type_name(instance_type(i)));
-	if (instance_running(i) && instance_driver(i)->guest)
-		measure_guest(i, labels->str, metrics);
+	/* Of a machine only its agent can tell. */
+	const void *inside = insides_answer(insides, i);
+	if (inside)
+		guest_metrics_take(inside, labels->str, metrics);
 	if (!instance_running(i) || !*cgroup)
 		return;
 	Pb__InstanceState *state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, STATE_ROW, arena, state);
+	instance_state(i, STATE_ROW, NULL, arena, state);
 	Measure m = { i, cgroup, metrics, labels->str };
 	measure_cpu(&m);
 	measure_memory(&m, state->memory);

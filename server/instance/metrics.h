@@ -5,6 +5,7 @@
  */
 #include <glib.h>
 
+struct Insides;
 struct Instance;
 
 typedef enum Metric {
@@ -70,5 +71,6 @@ void metrics_label(GString *labels, const char *name, const char *value);
 char *metrics_text(const Metrics *metrics);
 
 /* What a running instance uses now; nothing for others. What the host cannot tell is left out.
- * Reads files of the kernel only, so that nothing inside can hold it up. */
-void instance_measure(struct Instance *instance, Metrics *metrics);
+ * Reads files of the kernel only, so that nothing inside can hold it up; what agents say (of
+ * INSIDE_METRICS, instance/inside.h) was asked before. */
+void instance_measure(struct Instance *instance, const struct Insides *insides, Metrics *metrics);

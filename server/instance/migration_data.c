@@ -1,6 +1,7 @@
 #include "server/instance/migration_data.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "server/instance/migration_pack.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,7 +12,7 @@ enum {
 	PIECE = 256 * 1024 - 64, /* of a frame, with what is around it */
 	PIPE_SIZE = 1024 * 1024,
 	CHUNK = 256 * 1024,
-	LEVEL = 1,
+	SAMPLE_LEVEL = 1,
 	CHECK_EVERY = 16, /* pieces: has the other side given up? */
 };
 
@@ -67,23 +68,27 @@ typedef struct Sender {
 	ZSTD_CCtx *zstd;
 	Operation *op;
 	const char *name;
-	uint8_t *in, *out;
-	size_t have; /* bytes in `out` */
-	uint64_t bytes;
+	uint8_t *in, *out; /* PIECE bytes behind the peer's room */
+	size_t have;	   /* bytes in `out` */
+	gboolean open;	   /* a frame of zstd has begun, of this level: */
+	int level;
+	uint64_t bytes, sent;
+	int64_t packing_us, sending_us;
+	MigrationPack pack;
 	unsigned pieces;
 	int64_t started_us;
 } Sender;
 
-static int send_piece(Sender *s, Error **err)
+static int send_piece(Sender *s, uint8_t *bytes, size_t length, gboolean plain, Error **err)
 {
-	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
-	message.data = (ProtobufCBinaryData){ s->have, s->out };
-	s->have = 0;
 	if (operation_cancelled(s->op))
 		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
 	if (++s->pieces % CHECK_EVERY == 0 && migration_peer_check(s->peer, err) < 0)
 		return -1;
-	if (migration_peer_send(s->peer, &message, err) < 0) {
+	int64_t before = g_get_monotonic_time();
+	int result = migration_peer_send_data(s->peer, bytes, length, plain, err);
+	s->sending_us += g_get_monotonic_time() - before;
+	if (result < 0) {
 		/* What the other side said before it left is the reason. */
 		g_autoptr(Error) reason = NULL;
 		if (migration_peer_check(s->peer, &reason) < 0 &&
@@ -93,8 +98,16 @@ static int send_piece(Sender *s, Error **err)
 		}
 		return -1;
 	}
+	s->sent += length;
 	operation_set_progress(s->op, "fs", s->name, s->bytes, 0, s->started_us);
 	return 0;
+}
+
+static int send_out(Sender *s, Error **err)
+{
+	size_t length = s->have;
+	s->have = 0;
+	return send_piece(s, s->out, length, FALSE, err);
 }
 
 static int compress(Sender *s, size_t length, ZSTD_EndDirective mode, Error **err)
@@ -102,35 +115,92 @@ static int compress(Sender *s, size_t length, ZSTD_EndDirective mode, Error **er
 	ZSTD_inBuffer in = { .src = s->in, .size = length };
 	for (;;) {
 		ZSTD_outBuffer out = { .dst = s->out, .size = PIECE, .pos = s->have };
+		int64_t before = g_get_monotonic_time();
 		size_t left = ZSTD_compressStream2(s->zstd, &out, &in, mode);
+		s->packing_us += g_get_monotonic_time() - before;
 		if (ZSTD_isError(left))
 			return error_set(
 			    err, ERROR_INTERNAL, "Cannot compress: %s", ZSTD_getErrorName(left));
 		s->have = out.pos;
 		gboolean done = mode == ZSTD_e_end ? left == 0 : in.pos == in.size;
 		if ((out.pos == out.size || (done && mode == ZSTD_e_end && out.pos)) &&
-		    send_piece(s, err) < 0)
+		    send_out(s, err) < 0)
 			return -1;
 		if (done)
 			return 0;
 	}
 }
 
-static int send_all(Sender *s, int fd, Error **err)
+/* The frame that is open ends. */
+static int end_frame(Sender *s, Error **err)
 {
-	for (;;) {
-		ssize_t n = read(fd, s->in, CHUNK);
+	gboolean open = s->open;
+	s->open = FALSE;
+	return open ? compress(s, 0, ZSTD_e_end, err) : 0;
+}
+
+static int send_plain(Sender *s, size_t length, Error **err)
+{
+	if (migration_pack_wants_sample(&s->pack)) {
+		size_t small = ZSTD_compressCCtx(
+		    s->zstd, s->out, PIECE, s->in, length, SAMPLE_LEVEL);
+		migration_pack_sample(&s->pack, length, ZSTD_isError(small) ? length : small);
+	}
+	return send_piece(s, s->in, length, TRUE, err);
+}
+
+/* Over a door that cannot tell, what sending takes is the network's. */
+static MigrationPace pace(const Sender *s)
+{
+	MigrationPace pace = { s->bytes, s->sent + s->have, g_get_monotonic_time(), s->sending_us,
+		s->packing_us };
+	migration_peer_network_wait(s->peer, &pace.network_us);
+	return pace;
+}
+
+static int send_chunk(Sender *s, size_t length, Error **err)
+{
+	int level = migration_pack_level(&s->pack);
+	if (s->level != level && end_frame(s, err) < 0)
+		return -1;
+	s->level = level;
+	s->bytes += length;
+	if (level > 0 && !s->open)
+		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, level);
+	s->open = level > 0;
+	if ((level > 0 ? compress(s, length, ZSTD_e_continue, err) : send_plain(s, length, err)) <
+	    0)
+		return -1;
+	MigrationPace now = pace(s);
+	migration_pack_go_on(&s->pack, &now);
+	return 0;
+}
+
+/* Fills `in` as far as there is something: the number of bytes, 0 at the end, -1. */
+static ssize_t read_chunk(Sender *s, int fd, Error **err)
+{
+	size_t have = 0;
+	while (have < PIECE) {
+		ssize_t n = read(fd, s->in + have, PIECE - have);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return error_errno(
 			    err, ERROR_INTERNAL, errno, "Cannot read the data to send");
 		if (n == 0)
-			return s->bytes ? compress(s, 0, ZSTD_e_end, err) : 0;
-		s->bytes += (uint64_t)n;
-		if (compress(s, (size_t)n, ZSTD_e_continue, err) < 0)
-			return -1;
+			break;
+		have += (size_t)n;
 	}
+	return (ssize_t)have;
+}
+
+static int send_all(Sender *s, int fd, Error **err)
+{
+	ssize_t n;
+	while ((n = read_chunk(s, fd, err)) > 0)
+		if (send_chunk(s, (size_t)n, err) < 0)
+			return -1;
+	return n < 0 ? -1 : end_frame(s, err);
 }
 
 static int send_end(MigrationPeer *peer, uint64_t bytes, gboolean refused, Error **err)
@@ -151,20 +221,20 @@ int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Ope
 	int fd;
 	if (worker_start(&worker, TRUE, &fd, err) < 0)
 		return -1;
+	g_autofree uint8_t *in = g_malloc(MIGRATION_ROOM + PIECE);
+	g_autofree uint8_t *out = g_malloc(MIGRATION_ROOM + PIECE);
 	Sender s = { .peer = peer,
 		.op = op,
 		.name = name,
 		.zstd = ZSTD_createCCtx(),
-		.in = g_malloc(CHUNK),
-		.out = g_malloc(PIECE),
+		.in = in + MIGRATION_ROOM,
+		.out = out + MIGRATION_ROOM,
 		.started_us = g_get_monotonic_time() };
-	ZSTD_CCtx_setParameter(s.zstd, ZSTD_c_compressionLevel, LEVEL);
-	ZSTD_CCtx_setParameter(s.zstd, ZSTD_c_checksumFlag, 1);
+	MigrationPace start = pace(&s);
+	migration_pack_start(&s.pack, &start);
 	int result = send_all(&s, fd, &ours);
 	result = worker_end(&worker, &fd, result, &failure, ours);
 	ZSTD_freeCCtx(s.zstd);
-	g_free(s.in);
-	g_free(s.out);
 	if (result < 0 && s.bytes == 0 && failure->kind == ERROR_UNSUPPORTED) {
 		error_free(failure);
 		return send_end(peer, 0, TRUE, err);
@@ -186,9 +256,21 @@ typedef struct Receiver {
 	int64_t started_us;
 } Receiver;
 
-static int decompress(Receiver *r, const ProtobufCBinaryData *data, int fd, Error **err)
+static int pass_on(Receiver *r, const uint8_t *bytes, size_t length, int fd, Error **err)
 {
-	ZSTD_inBuffer in = { .src = data->data, .size = data->len };
+	r->bytes += length;
+	if (r->limit && r->bytes > r->limit)
+		return error_set(err, ERROR_TOO_LARGE,
+		    "The other server sends more than the %" G_GUINT64_FORMAT " bytes there may be",
+		    (guint64)r->limit);
+	r->pipe_broke = file_write_all(fd, bytes, length) < 0;
+	return r->pipe_broke ? error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the data on") :
+			       0;
+}
+
+static int decompress(Receiver *r, const MigrationData *data, int fd, Error **err)
+{
+	ZSTD_inBuffer in = { .src = data->bytes, .size = data->length };
 	for (gboolean full = FALSE; in.pos < in.size || full;) {
 		ZSTD_outBuffer out = { .dst = r->out, .size = CHUNK };
 		r->state = ZSTD_decompressStream(r->zstd, &out, &in);
@@ -196,45 +278,51 @@ static int decompress(Receiver *r, const ProtobufCBinaryData *data, int fd, Erro
 			return error_set(err, ERROR_INVALID, "Damaged migration stream: %s",
 			    ZSTD_getErrorName(r->state));
 		full = out.pos == out.size && r->state != 0; /* asked again, it begins anew */
-		r->bytes += out.pos;
-		if (r->limit && r->bytes > r->limit)
-			return error_set(err, ERROR_TOO_LARGE,
-			    "The other server sends more than the %" G_GUINT64_FORMAT
-			    " bytes there may be",
-			    (guint64)r->limit);
-		r->pipe_broke = file_write_all(fd, r->out, out.pos) < 0;
-		if (r->pipe_broke)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the data on");
+		if (pass_on(r, r->out, out.pos, fd, err) < 0)
+			return -1;
 	}
 	return 0;
+}
+
+static int receive_data(Receiver *r, const MigrationData *data, int fd, Error **err)
+{
+	if (data->plain && r->state != 0)
+		return error_set(err, ERROR_INVALID,
+		    "Damaged migration stream: plain bytes within a compressed frame");
+	int result = data->plain ? pass_on(r, data->bytes, data->length, fd, err) :
+				   decompress(r, data, fd, err);
+	if (result == 0)
+		operation_set_progress(r->op, "fs", r->name, r->bytes, 0, r->started_us);
+	return result;
+}
+
+static int receive_end(Receiver *r, const Pb__MigrationEnd *end, Error **err)
+{
+	if (!end)
+		return error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
+	r->refused = end->refused;
+	return end->bytes == r->bytes && r->state == 0 ?
+	    0 :
+	    error_set(err, ERROR_INVALID,
+		"The migration stream was cut short: %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+		" bytes came",
+		(guint64)r->bytes, (guint64)end->bytes);
 }
 
 /* 1: more; 0: that was the end. */
 static int receive_one(Receiver *r, int fd, Error **err)
 {
 	Pb__MigrationMessage *message;
+	MigrationData data;
 	if (operation_cancelled(r->op))
 		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
-	if (migration_peer_receive(r->peer, &message, err) < 0)
+	int got = migration_peer_receive_data(r->peer, &data, &message, err);
+	if (got < 0)
 		return -1;
-	int result = 1;
-	if (message->data.len) {
-		result = decompress(r, &message->data, fd, err) < 0 ? -1 : 1;
-	} else if (message->end) {
-		result = message->end->bytes == r->bytes && r->state == 0 ?
-		    0 :
-		    error_set(err, ERROR_INVALID,
-			"The migration stream was cut short: %" G_GUINT64_FORMAT
-			" of %" G_GUINT64_FORMAT " bytes came",
-			(guint64)r->bytes, (guint64)message->end->bytes);
-		r->refused = message->end->refused;
-	} else {
-		result = error_set(
-		    err, ERROR_INVALID, "Unexpected message in the migration stream");
-	}
+	if (got == 1)
+		return receive_data(r, &data, fd, err) < 0 ? -1 : 1;
+	int result = receive_end(r, message->end, err);
 	pb__migration_message__free_unpacked(message, NULL);
-	if (result > 0)
-		operation_set_progress(r->op, "fs", r->name, r->bytes, 0, r->started_us);
 	return result;
 }
 

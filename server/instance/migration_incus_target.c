@@ -3,7 +3,7 @@
 #include "server/storage/volume_stream.h"
 #include <string.h>
 
-enum { NANOSECONDS = 1000000000, OVERHEAD = 64 * 1024 * 1024 };
+enum { NANOSECONDS = 1000000000 };
 
 /* ---- the offer ---- */
 
@@ -148,7 +148,7 @@ static int take_one(MigrationTarget *t, Taken *taken, const char *name, Error **
 		return migration_incus_receive(
 		    t->peer, work_block, taken, taken->limit, t->op, name, err);
 	/* Names and attributes come on top of the content. */
-	uint64_t limit = taken->limit ? 2 * taken->limit + OVERHEAD : 0;
+	uint64_t limit = volume_stream_limit(taken->limit);
 	return migration_incus_object(t->peer, work_rsync, taken, limit, t->op, name, err);
 }
 

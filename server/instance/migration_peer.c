@@ -1,5 +1,4 @@
 #include "server/instance/migration_peer.h"
-#include <incus/call.h>
 #include <incus/client.h>
 #include "incus/v1/operation.pb-c.h"
 #include "sdk/base/names.h"
@@ -8,6 +7,7 @@
 #include "server/instance/channel.h"
 #include "server/instance/migration_incus.h"
 #include "server/rpc/websocket.h"
+#include "server/rpc/wire_out.h"
 #include <openssl/ssl.h>
 #include <string.h>
 
@@ -29,11 +29,9 @@ struct MigrationPeer {
 	gboolean ended; /* the connection's thread may go */
 	/* That connects: */
 	char *server, *operation, *certificate, *secret, *fs_secret; /* fs: Incus */
-	incus_client *client;
-	incus_stream *call; /* under lock while it is made and freed */
 	gboolean cancelled;
 	/* Incus, either way: */
-	Stream *control, *fs;	     /* under lock likewise */
+	Stream *control, *fs;	     /* under lock, as `stream` is */
 	Pb__MigrationMessage *early; /* seen by migration_peer_check() before its turn */
 };
 
@@ -88,12 +86,11 @@ void migration_peer_free(MigrationPeer *peer)
 {
 	if (!peer)
 		return;
-	incus_stream_free(peer->call);
 	if (!peer->channels) {
+		websocket_disconnect(peer->stream);
 		websocket_disconnect(peer->control);
 		websocket_disconnect(peer->fs);
 	}
-	incus_client_free(peer->client);
 	if (peer->early)
 		pb__migration_message__free_unpacked(peer->early, NULL);
 	channels_free(peer->channels);
@@ -140,26 +137,6 @@ static int sdk_failure(Error **err, incus_error *error, const MigrationPeer *pee
 	return error_prefix(err, "Migration stream of \"%s\"", peer->server);
 }
 
-static int call_operation(MigrationPeer *peer, Error **err)
-{
-	incus_error *error = NULL;
-	incus_tls tls = { .server_certificate = *peer->certificate ? peer->certificate : NULL,
-		.connect_timeout_ms = CONNECT_MS };
-	Pb__ConnectOperationRequest first = PB__CONNECT_OPERATION_REQUEST__INIT;
-	incus_stream *call;
-	first.id = peer->operation;
-	first.secret = peer->secret;
-	if (incus_connect_tls(peer->server, &tls, &peer->client, &error) < 0 ||
-	    incus_stream_open(
-		peer->client, incus_method("ConnectOperation"), &first, &call, &error) < 0)
-		return sdk_failure(err, error, peer);
-	g_mutex_lock(&peer->lock);
-	peer->call = call;
-	gboolean cancelled = peer->cancelled;
-	g_mutex_unlock(&peer->lock);
-	return cancelled ? error_set(err, ERROR_CANCELLED, "The migration was cancelled") : 0;
-}
-
 /* One WebSocket of the other server's operation. */
 static int connect_socket(MigrationPeer *peer, const char *secret, Stream **socket, Error **err)
 {
@@ -189,6 +166,14 @@ static int connect_socket(MigrationPeer *peer, const char *secret, Stream **sock
 	return cancelled ? error_set(err, ERROR_CANCELLED, "The migration was cancelled") : 0;
 }
 
+static int connect_native(MigrationPeer *peer, Error **err)
+{
+	if (connect_socket(peer, peer->secret, &peer->stream, err) < 0)
+		return -1;
+	stream_set_whole(peer->stream);
+	return 0;
+}
+
 static int connect_incus(MigrationPeer *peer, Error **err)
 {
 	if (connect_socket(peer, peer->secret, &peer->control, err) < 0 ||
@@ -209,6 +194,11 @@ static int wait_for_peer(MigrationPeer *peer, Error **err)
 			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
 	}
 	g_mutex_lock(&peer->lock);
+	/* Who cancelled before this saw no stream, and has let their threads go. */
+	if (peer->cancelled) {
+		g_mutex_unlock(&peer->lock);
+		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
+	}
 	if (which == 0) {
 		peer->stream = channels_stream(peer->channels, "stream");
 	} else {
@@ -219,8 +209,7 @@ static int wait_for_peer(MigrationPeer *peer, Error **err)
 	g_mutex_unlock(&peer->lock);
 	if (!there)
 		return error_set(err, ERROR_CANCELLED, "The other server has gone");
-	if (peer->control)
-		stream_set_whole(peer->control);
+	stream_set_whole(peer->control ? peer->control : peer->stream);
 	return 0;
 }
 
@@ -228,7 +217,7 @@ int migration_peer_open(MigrationPeer *peer, Error **err)
 {
 	if (peer->channels)
 		return wait_for_peer(peer, err);
-	return peer->fs_secret ? connect_incus(peer, err) : call_operation(peer, err);
+	return peer->fs_secret ? connect_incus(peer, err) : connect_native(peer, err);
 }
 
 gboolean migration_peer_is_incus(const MigrationPeer *peer)
@@ -258,8 +247,6 @@ void migration_peer_cancel(MigrationPeer *peer)
 {
 	g_mutex_lock(&peer->lock);
 	peer->cancelled = TRUE;
-	if (peer->call)
-		incus_stream_cancel(peer->call);
 	Stream *const streams[] = { peer->stream, peer->control, peer->fs };
 	gboolean opened = FALSE;
 	for (size_t i = 0; i < G_N_ELEMENTS(streams); i++) {
@@ -284,8 +271,6 @@ void migration_peer_drop(MigrationPeer *peer)
 
 void migration_peer_close(MigrationPeer *peer)
 {
-	if (peer->call)
-		incus_stream_close_send(peer->call, NULL);
 	if (peer->stream)
 		stream_close_send(peer->stream, NULL);
 	if (peer->control)
@@ -313,16 +298,12 @@ int migration_peer_explain(MigrationPeer *peer, Error *error, Error **err)
 
 static int put(MigrationPeer *peer, uint8_t *bytes, size_t length, Error **err)
 {
-	if (peer->stream) {
-		Pb__Frame frame = PB__FRAME__INIT;
-		frame.data = (ProtobufCBinaryData){ length, bytes };
-		return stream_send(peer->stream, &frame, err);
-	}
-	incus_error *error = NULL;
-	Pb__ConnectOperationRequest frame = PB__CONNECT_OPERATION_REQUEST__INIT;
+	Pb__Frame frame = PB__FRAME__INIT;
+	Error *error = NULL;
 	frame.data = (ProtobufCBinaryData){ length, bytes };
-	return incus_stream_send(peer->call, &frame, &error) < 0 ? sdk_failure(err, error, peer) :
-								   0;
+	return stream_send(peer->stream, &frame, &error) < 0 ?
+	    migration_peer_explain(peer, error, err) :
+	    0;
 }
 
 int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message, Error **err)
@@ -330,8 +311,24 @@ int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message
 	size_t length = pb__migration_message__get_packed_size(message);
 	g_autofree uint8_t *bytes = g_malloc(length + 1);
 	pb__migration_message__pack(message, bytes);
-	Error *error = NULL;
-	return put(peer, bytes, length, &error) < 0 ? migration_peer_explain(peer, error, err) : 0;
+	return put(peer, bytes, length, err);
+}
+
+/* Numbers of migration.proto. */
+enum { FIELD_DATA = 5, FIELD_PLAIN = 15 };
+
+int migration_peer_send_data(
+    MigrationPeer *peer, uint8_t *bytes, size_t length, gboolean plain, Error **err)
+{
+	uint8_t head[MIGRATION_ROOM];
+	size_t size = wire_out_bytes_head(head, plain ? FIELD_PLAIN : FIELD_DATA, length);
+	memcpy(bytes - size, head, size);
+	return put(peer, bytes - size, size + length, err);
+}
+
+gboolean migration_peer_network_wait(const MigrationPeer *peer, int64_t *ret_us)
+{
+	return stream_network_wait(peer->stream, ret_us);
 }
 
 static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_message, Error **err)
@@ -344,45 +341,33 @@ static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_me
 	    error_set(err, ERROR_INVALID, "Damaged migration stream: not a message");
 }
 
-static int take_from_stream(
-    MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
+/* The bytes of the next message; the stream's until the next one. */
+static int take_bytes(
+    MigrationPeer *peer, int timeout_ms, ProtobufCBinaryData *ret_bytes, Error **err)
 {
 	const void *message;
 	const Pb__ConnectOperationRequest *frame;
 	do {
-		int got = stream_recv(peer->stream, timeout_ms, &message, err);
+		Error *error = NULL;
+		int got = stream_recv(peer->stream, timeout_ms, &message, &error);
 		if (got <= 0)
-			return got < 0 ? -1 : ended(err);
+			return got < 0 ? migration_peer_explain(peer, error, err) : ended(err);
 		frame = message;
 	} while (frame->text || !frame->data.len); /* the first message of a call has no data */
-	return unpack(&frame->data, ret_message, err);
-}
-
-static int take_from_call(
-    MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
-{
-	incus_error *error = NULL;
-	void *message;
-	int got = incus_stream_recv(peer->call, timeout_ms, &message, &error);
-	if (got <= 0)
-		return got < 0 ? sdk_failure(err, error, peer) : ended(err);
-	Pb__Frame *frame = message;
-	int result = frame->text ? ended(err) : unpack(&frame->data, ret_message, err);
-	incus_message_free(message);
-	return result;
+	*ret_bytes = frame->data;
+	return 0;
 }
 
 static int take(
     MigrationPeer *peer, int timeout_ms, Pb__MigrationMessage **ret_message, Error **err)
 {
+	ProtobufCBinaryData bytes;
 	if (peer->early) {
 		*ret_message = g_steal_pointer(&peer->early);
 		return 0;
 	}
-	Error *error = NULL;
-	int result = peer->stream ? take_from_stream(peer, timeout_ms, ret_message, &error) :
-				    take_from_call(peer, timeout_ms, ret_message, &error);
-	return result < 0 ? migration_peer_explain(peer, error, err) : 0;
+	return take_bytes(peer, timeout_ms, &bytes, err) < 0 ? -1 :
+							       unpack(&bytes, ret_message, err);
 }
 
 /* A failure over there becomes ours. */
@@ -401,6 +386,35 @@ int migration_peer_receive(MigrationPeer *peer, Pb__MigrationMessage **ret_messa
 {
 	Pb__MigrationMessage *message;
 	if (take(peer, SILENCE_MS, &message, err) < 0 || judge(message, err) < 0)
+		return -1;
+	*ret_message = message;
+	return 0;
+}
+
+/* A message that is one field of bytes, as nearly all are. */
+static gboolean is_data(const ProtobufCBinaryData *message, MigrationData *ret_data)
+{
+	const uint8_t *at = message->data, *end = at + message->len;
+	WireField field;
+	if (!wire_in_next(&at, end, &field) || at != end || !field.data || !field.length ||
+	    (field.number != FIELD_DATA && field.number != FIELD_PLAIN))
+		return FALSE;
+	*ret_data = (MigrationData){ field.data, field.length, field.number == FIELD_PLAIN };
+	return TRUE;
+}
+
+int migration_peer_receive_data(
+    MigrationPeer *peer, MigrationData *ret_data, Pb__MigrationMessage **ret_message, Error **err)
+{
+	ProtobufCBinaryData bytes;
+	if (peer->early)
+		return migration_peer_receive(peer, ret_message, err);
+	if (take_bytes(peer, SILENCE_MS, &bytes, err) < 0)
+		return -1;
+	if (is_data(&bytes, ret_data))
+		return 1;
+	Pb__MigrationMessage *message;
+	if (unpack(&bytes, &message, err) < 0 || judge(message, err) < 0)
 		return -1;
 	*ret_message = message;
 	return 0;
@@ -432,7 +446,7 @@ gboolean migration_peer_report(MigrationPeer *peer, const Error *error)
 	message.result = &result;
 	if (error)
 		result.error = error->message;
-	if ((!peer->stream && !peer->call) || migration_peer_send(peer, &message, NULL) < 0)
+	if (!peer->stream || migration_peer_send(peer, &message, NULL) < 0)
 		return FALSE;
 	/* Until the other side has read it: it may be in the middle of sending. */
 	int64_t until = g_get_monotonic_time() + (int64_t)LAST_WORDS_MS * 1000;

@@ -2,9 +2,9 @@
 /*
  * The other end of a migration, whoever connects to whom, and the stream that leads there:
  * messages (migration.proto) both ways, or the two WebSockets of an Incus server
- * (migration_incus.h). What waits is connected to with a secret, through ConnectOperation; what
- * connects does so over TLS with the certificate that it was told, as nobody. Nothing is known of
- * what is said.
+ * (migration_incus.h). What waits is connected to with a secret, through ConnectOperation at either
+ * door; what connects does so by WebSocket, over TLS with the certificate that it was told, as
+ * nobody. Nothing is known of what is said.
  */
 #include "incus/v1/migration.pb-c.h"
 #include "sdk/base/map.h"
@@ -42,9 +42,26 @@ void migration_peer_cancel(MigrationPeer *peer);
 void migration_peer_close(MigrationPeer *peer);
 
 int migration_peer_send(MigrationPeer *peer, const Pb__MigrationMessage *message, Error **err);
+/* The same of a message that is nothing but `data`, or `plain`. As many bytes as the name says
+ * before those are the peer's to write to: nothing is copied. */
+enum { MIGRATION_ROOM = 24 };
+int migration_peer_send_data(
+    MigrationPeer *peer, uint8_t *bytes, size_t length, gboolean plain, Error **err);
 /* The next message, checked, for pb__migration_message__free_unpacked(). The end of the stream and
  * a long silence are failures, and so is a result that says one. */
 int migration_peer_receive(MigrationPeer *peer, Pb__MigrationMessage **ret_message, Error **err);
+/* Microseconds in which the network was what kept data from going faster; FALSE: it is not known.
+ */
+gboolean migration_peer_network_wait(const MigrationPeer *peer, int64_t *ret_us);
+/* The same where data is awaited: 1 and *ret_data, whose bytes are the peer's until it receives
+ * again, or 0 and another message. */
+typedef struct MigrationData {
+	const uint8_t *bytes;
+	size_t length;
+	gboolean plain;
+} MigrationData;
+int migration_peer_receive_data(
+    MigrationPeer *peer, MigrationData *ret_data, Pb__MigrationMessage **ret_message, Error **err);
 /* Fails when the other side has said that it failed; does not wait. */
 int migration_peer_check(MigrationPeer *peer, Error **err);
 /* Says how it ended: NULL is well. TRUE when the other side has answered with the same. */

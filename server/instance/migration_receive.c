@@ -1,6 +1,5 @@
 #include "server/instance/migration.h"
 #include "sdk/base/names.h"
-#include "sdk/base/units.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/live_target.h"
 #include "server/instance/migration_target.h"
@@ -10,6 +9,7 @@
 #include "server/storage/volume_stream.h"
 #include "server/operation/schedule.h"
 #include "server/db/db.h"
+#include <inttypes.h>
 
 /* What a stranger says a snapshot is, as a row could be. */
 static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, Error **err)
@@ -39,21 +39,33 @@ static MigrationTarget target_new(
 	t.alone = wish->instance_only;
 	t.check = check_snapshot;
 	t.check_live = wish->live ? check_live : NULL;
+	t.content = type == INSTANCE_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	return t;
 }
 
-static int root_limit(Instance *i, uint64_t *ret_limit, Error **err)
+/* A disk may have as much as it says that it has, where nobody says less. */
+static int disk_limit(const MigrationTarget *t, uint64_t *limit, Error **err)
+{
+	if (t->content == CONTENT_FILESYSTEM)
+		return 0;
+	if (migration_peer_is_incus(t->peer))
+		return error_set(err, ERROR_UNSUPPORTED,
+		    "Virtual machines come from servers of this kind only: import a backup of it");
+	if (t->size == 0 || t->size > INT64_MAX)
+		return error_set(err, ERROR_INVALID, "The other server sends a disk without size");
+	if (*limit && t->size > *limit)
+		return error_set(err, ERROR_INVALID,
+		    "The disk of the other server has %" PRIu64
+		    " bytes, and the root device only %" PRIu64,
+		    t->size, *limit);
+	*limit = t->size;
+	return 0;
+}
+
+static int root_limit(const MigrationTarget *t, Instance *i, uint64_t *ret_limit, Error **err)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
-	Config *root;
-	int64_t bytes = 0;
-	if (device_root_disk(devices, NULL, &root, err) < 0)
-		return -1;
-	const char *size = config_get(root, "size");
-	if (size && units_parse_bytes(size, &bytes, err) < 0)
-		return -1;
-	*ret_limit = (uint64_t)bytes;
-	return 0;
+	return device_root_size(devices, ret_limit, err) < 0 ? -1 : disk_limit(t, ret_limit, err);
 }
 
 static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **err)
@@ -65,7 +77,8 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 	g_autoptr(Config) config = NULL;
 	CopiedSnapshots copied = { i, pool, t->snapshots };
 	VolumeRows all = { t->rows, copy_insert_snapshots, &copied };
-	if (root_limit(i, &limit, err) < 0 || migration_target_config(t, pool, &config, err) < 0 ||
+	if (root_limit(t, i, &limit, err) < 0 ||
+	    migration_target_config(t, pool, &config, err) < 0 ||
 	    migration_target_fill(t, pool, volume, config, limit, &arrival, err) < 0 ||
 	    volume_arrival_finish(arrival, t->description ? t->description : "", &all, err) < 0)
 		return -1;
@@ -81,7 +94,7 @@ static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) none = g_ptr_array_new();
 	uint64_t limit;
-	if (instance_pool(i, &pool, err) < 0 || root_limit(i, &limit, err) < 0)
+	if (instance_pool(i, &pool, err) < 0 || root_limit(t, i, &limit, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	t->shown = "changes";
@@ -165,7 +178,7 @@ static int refresh_locked(MigrationTarget *t, Instance *i, Error **err)
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Cannot refresh a running instance");
 	if (instance_pool(i, &pool, err) < 0 || instance_snapshot_list(i, &there, err) < 0 ||
-	    root_limit(i, &limit, err) < 0)
+	    root_limit(t, i, &limit, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) gone = t->alone ? g_ptr_array_new() :

@@ -4,6 +4,7 @@
 #include "server/instance/migration_source.h"
 #include "server/instance/private.h"
 #include "server/instance/snapshot.h"
+#include "server/storage/volume_block.h"
 
 /* Whose ids the files of what stands first have on disk. */
 static int owners_sent(const InstanceOrigin *origin, GArray **ret_map, Error **err)
@@ -49,6 +50,9 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, LiveSour
 		.architecture = (int)i->architecture,
 		.live = live,
 		.op = op };
+	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
+	if (instance_type(i) == INSTANCE_MACHINE)
+		source.size = volume_block_size(disk);
 	if (!live && !origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;
 		source.data = i;
@@ -101,9 +105,10 @@ int migration_send(MigrationPeer *peer, const InstanceOrigin *origin, MigrationS
 {
 	Error *failure = NULL;
 	int result = migration_peer_open(peer, &failure) < 0 ? -1 : 0;
-	if (result == 0 && instance_type(origin->source) == INSTANCE_MACHINE)
+	if (result == 0 && migration_peer_is_incus(peer) &&
+	    instance_type(origin->source) == INSTANCE_MACHINE)
 		result = error_set(&failure, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot be sent to other servers in this version: publish them");
+		    "Virtual machines go to servers of this kind only: export it and import it there");
 	if (result == 0)
 		result = state == MIGRATION_STATELESS ?
 		    send_all(peer, origin, op, &failure) :

@@ -89,16 +89,22 @@ static Pb__MigrationSnapshot *describe(
 	return out;
 }
 
-/* Of any driver to any driver. */
-static const char *whole_method(Source *s)
-{
-	return s->whole->content == CONTENT_FILESYSTEM ? "tar" : "block";
-}
-
 /* A driver's own stream has the owners as they are on disk, which is for this server alone. */
 static const char *native_method(Source *s)
 {
 	return id_maps_any(s->owners, s->snapshot_owners) ? NULL : volume_stream_method(s->pool);
+}
+
+static size_t methods_of(Source *s, char *ret_methods[3])
+{
+	size_t n = 0;
+	if (volume_has_tree(s->whole))
+		ret_methods[n++] = (char *)"tar";
+	if (volume_has_disk(s->whole))
+		ret_methods[n++] = (char *)"block";
+	if (native_method(s))
+		ret_methods[n++] = (char *)native_method(s);
+	return n;
 }
 
 /* From snapshot `*first` on as many as fit. */
@@ -108,7 +114,7 @@ static int offer_some(
 	g_autoptr(Arena) arena = arena_new();
 	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
 	Pb__MigrationOffer offer = PB__MIGRATION_OFFER__INIT;
-	char *methods[] = { (char *)whole_method(s), (char *)native_method(s) };
+	char *methods[3];
 	offer.version = VERSION;
 	offer.type = (char *)s->type;
 	offer.content_type = (char *)volume_content_name(s->whole->content);
@@ -118,7 +124,7 @@ static int offer_some(
 	if (s->live && *first == 0)
 		live_source_offer(s->live, &offer, arena);
 	offer.methods = methods;
-	offer.n_methods = methods[1] ? 2 : 1;
+	offer.n_methods = methods_of(s, methods);
 	offer.snapshots = arena_alloc(
 	    arena, (s->snapshots->len - *first + 1) * sizeof(*offer.snapshots));
 	size_t size = 0;
@@ -321,16 +327,16 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 		snapshot->content = s->whole->content;
 	else if (s->live && live_source_begin(s->live, err) < 0)
 		return -1;
-	gboolean whole = strcmp(request->method, whole_method(s)) == 0;
-	if (whole && s->whole->content == CONTENT_FILESYSTEM)
+	gboolean block = volume_has_disk(s->whole) && strcmp(request->method, "block") == 0;
+	if (volume_has_tree(s->whole) && strcmp(request->method, "tar") == 0)
 		return send_tree(peer, s, volume, shown, owners_of_part(s, name), err);
-	if (!whole && g_strcmp0(request->method, method) != 0)
+	if (!block && g_strcmp0(request->method, method) != 0)
 		return error_set(
 		    err, ERROR_INVALID, "The other server asks for a method that was not offered");
 	Sent sent = {
 		.source = s, .volume = volume, .parent = *request->parent ? request->parent : NULL
 	};
-	return whole ? send_still(peer, write_block, &sent, shown, err) :
+	return block ? send_still(peer, write_block, &sent, shown, err) :
 		       migration_data_send(peer, write_native, &sent, s->op, shown, err);
 }
 

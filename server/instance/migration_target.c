@@ -14,7 +14,6 @@ enum {
 	SNAPSHOTS_MAX = 100000,
 	TREE_SIZE = 200 * 1024,
 	ENTRY_SIZE = 32,
-	OVERHEAD = 64 * 1024 * 1024,
 };
 
 MigrationTarget migration_target_new(MigrationPeer *peer, const char *type, Operation *op)
@@ -85,9 +84,10 @@ static int adopt_rows(const MigrationTarget *t, Pool *pool, Error **err)
 	return 0;
 }
 
-static const char *whole_method(const MigrationTarget *t)
+/* Of any driver to any driver. */
+static gboolean is_whole(const char *method)
 {
-	return t->content == CONTENT_FILESYSTEM ? "tar" : "block";
+	return strcmp(method, "tar") == 0 || strcmp(method, "block") == 0;
 }
 
 static int unexpected(Error **err)
@@ -142,7 +142,8 @@ static int take_snapshot(MigrationTarget *t, const Pb__MigrationSnapshot *from, 
 	s->created = MAX(from->created, 0);
 	s->expires = moment_from_message(from->expires);
 	s->config = config_from_map(from->n_config, from->config);
-	config_set(s->config, "volatile.last_state.idmap", "[]"); /* as the trees arrive */
+	if (t->content == CONTENT_FILESYSTEM) /* as the trees arrive */
+		config_set(s->config, "volatile.last_state.idmap", "[]");
 	s->devices = devices_from_map(from->n_devices, from->devices);
 	return migration_target_add(t, s, row_from(from->volume), err);
 }
@@ -176,7 +177,7 @@ static int take_offer(MigrationTarget *t, const Pb__MigrationOffer *offer, Error
 		return -1;
 	/* The driver's own form has no second part. */
 	for (size_t n = 0; n < offer->n_methods && !t->native && !t->live_id; n++)
-		if (strcmp(offer->methods[n], whole_method(t)) != 0)
+		if (!is_whole(offer->methods[n]))
 			t->native = g_strdup(offer->methods[n]);
 	t->size = offer->size;
 	if (offer->volume && !t->config) {
@@ -350,27 +351,35 @@ static int take_tree(
 	    0;
 }
 
+static int take_parts(
+    MigrationTarget *t, VolumeArrival *arrival, const char *snapshot, uint64_t limit, Error **err)
+{
+	if (volume_has_tree(volume_arrival_volume(arrival)) &&
+	    take_tree(t, arrival, snapshot, limit, err) < 0)
+		return -1;
+	return volume_has_disk(volume_arrival_volume(arrival)) ?
+	    take_block(t, arrival, snapshot, limit, err) :
+	    0;
+}
+
 /* snapshots: InstanceSnapshot *, to be laid down before the instance itself. */
 static int take_whole(MigrationTarget *t, VolumeArrival *arrival, const GPtrArray *snapshots,
     uint64_t limit, Error **err)
 {
-	int (*take)(MigrationTarget *, VolumeArrival *, const char *, uint64_t, Error **) =
-	    t->content == CONTENT_FILESYSTEM ? take_tree : take_block;
 	for (guint n = 0; n < snapshots->len; n++) {
 		const SnapshotRow *row = migration_target_row(t, snapshots->pdata[n]);
-		if (take(t, arrival, row->name, limit, err) < 0 ||
+		if (take_parts(t, arrival, row->name, limit, err) < 0 ||
 		    volume_arrival_snapshot(arrival, row, err) < 0)
 			return error_prefix(err, "Snapshot \"%s\"", row->name);
 	}
-	return take(t, arrival, "", limit, err);
+	return take_parts(t, arrival, "", limit, err);
 }
 
 static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t limit,
     gboolean *ret_refused, Error **err)
 {
 	const char *parent = "";
-	/* What describes the content comes on top of it. */
-	uint64_t most = limit ? 2 * limit + OVERHEAD : 0;
+	uint64_t most = volume_stream_limit(limit);
 	*ret_refused = FALSE;
 	for (guint n = 0; n <= t->snapshots->len && !*ret_refused; n++) {
 		const char *name = n < t->snapshots->len ?
@@ -383,7 +392,7 @@ static int take_natives(MigrationTarget *t, VolumeArrival *arrival, uint64_t lim
 			return -1;
 		parent = name;
 	}
-	return 0;
+	return *ret_refused ? 0 : volume_arrival_check(arrival, limit, err);
 }
 
 /* ---- a volume ---- */
@@ -392,11 +401,12 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
     const Config *config, uint64_t limit, VolumeArrival **ret, Error **err)
 {
 	gboolean refused = TRUE;
+	VolumeArrivalOf of = { .config = config, .limit = limit, .native = TRUE };
 	if (adopt_rows(t, pool, err) < 0)
 		return -1;
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
-		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
+		if (volume_arrival_new(pool, volume, &of, &native, err) < 0 ||
 		    take_natives(t, native, limit, &refused, err) < 0)
 			return -1;
 		if (!refused)
@@ -405,7 +415,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 	if (!refused)
 		return 0;
 	g_autoptr(VolumeArrival) arrival = NULL;
-	if (volume_arrival_new(pool, volume, config, FALSE, &arrival, err) < 0 ||
+	of.native = FALSE;
+	if (volume_arrival_new(pool, volume, &of, &arrival, err) < 0 ||
 	    (t->header ? migration_incus_take(t, arrival, t->snapshots, FALSE, limit, err) :
 			 take_whole(t, arrival, t->snapshots, limit, err)) < 0)
 		return -1;

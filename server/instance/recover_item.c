@@ -1,7 +1,7 @@
 /* One volume that is getting its rows back. */
 #include "server/image/metadata.h"
 #include "server/instance/copy.h"
-#include "server/instance/private.h"
+#include "server/instance/driver.h"
 #include "server/instance/recover_private.h"
 #include "server/instance/snapshot_row.h"
 #include "server/key/key.h"
@@ -129,8 +129,7 @@ static int check(Instance *i, Error **err)
 	const char *type = instance_type_name(i->type);
 	if (key_check_instance(type, i->expanded, TRUE, err) < 0 ||
 	    device_validate_all(NULL, i->expanded_devices, err) < 0 ||
-	    idmap_for(i->expanded, NULL, NULL, err) < 0 ||
-	    lxc_config_check(i->daemon, i->expanded, err) < 0)
+	    instance_driver(i)->check(i->daemon, i->expanded, err) < 0)
 		return -1;
 	return project_allow_instance(
 	    i->daemon, i->project, i->name, type, i->expanded, i->expanded_devices, err);

@@ -53,7 +53,7 @@ static void render_maps(const Instance *i, RenderParts parts, Arena *arena, Pb__
 
 void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out)
 {
-	InstanceStatus status = instance_status(i);
+	InstanceStatus status = instance_status_shown(i);
 	g_mutex_lock(&i->lock);
 	render_maps(i, parts, arena, out);
 	out->architecture = (char *)image_architecture_name((int)i->architecture);
@@ -75,18 +75,19 @@ void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance 
 	out->type = (char *)instance_type_name(i->type);
 }
 
-void instance_render_row(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out)
+void instance_render_row(
+    Instance *i, RenderParts parts, const Insides *insides, Arena *arena, Pb__Instance *out)
 {
 	instance_render(i, parts, arena, out);
 	if (!(parts & RENDER_STATE))
 		return;
 	out->state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, STATE_ROW, arena, out->state);
+	instance_state(i, STATE_ROW, insides, arena, out->state);
 }
 
 void instance_render_full(Instance *i, Arena *arena, Pb__Instance *out)
 {
 	instance_render(i, RENDER_ALL, arena, out);
 	out->state = arena_message(arena, Pb__InstanceState, pb__instance_state);
-	instance_state(i, STATE_WHOLE, arena, out->state);
+	instance_state_whole(i, arena, out->state);
 }

@@ -92,7 +92,7 @@ static void read_network(Instance *i, Runtime *r, Arena *arena, Pb__InstanceStat
 }
 
 void state_of_container(
-    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+    Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = cgroup_version("pids") != CGROUP_NONE ?
 	    cgroup_meter(r->meters, r->cgroup, CGROUP_PROCESSES) :
@@ -127,10 +127,11 @@ static void read_disk(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceS
 	out->n_disk = 1;
 }
 
-void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+void instance_state(
+    Instance *i, StateDepth depth, const Insides *insides, Arena *arena, Pb__InstanceState *out)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	InstanceStatus status = instance_status(i);
+	InstanceStatus status = instance_status_shown(i);
 	out->status = (char *)instance_status_name(status);
 	out->status_code = (int32_t)status;
 	out->cpu = arena_message(arena, Pb__InstanceStateCPU, pb__instance_state_cpu);
@@ -139,5 +140,13 @@ void instance_state(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceSta
 	if (!r)
 		return;
 	out->pid = r->init;
-	instance_driver(i)->state(i, r, depth, arena, out);
+	instance_driver(i)->state(i, r, insides_answer(insides, i), arena, out);
+}
+
+void instance_state_whole(Instance *i, Arena *arena, Pb__InstanceState *out)
+{
+	g_autoptr(GPtrArray) alone = g_ptr_array_new();
+	g_ptr_array_add(alone, i);
+	g_autoptr(Insides) insides = insides_ask(alone, INSIDE_WHOLE);
+	instance_state(i, STATE_WHOLE, insides, arena, out);
 }

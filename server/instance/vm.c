@@ -1,12 +1,16 @@
 /* The driver of virtual machines: started, stopped and found again through libvirt. What runs is
  * QEMU's process; its end is seen through a pidfd, as a container's. */
 #include "server/instance/vm.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
+#include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -59,22 +63,66 @@ void vm_close(VmHandle *handle)
 	hypervisor_disconnect(&handle->link);
 }
 
+/* ---- its inside ---- */
+
+/* Names, and no reference: the instance holds the guest. */
+typedef struct Inside {
+	Daemon *daemon;
+	const char *project, *name; /* interned */
+} Inside;
+
+static void inside_changed(void *data, GuestEvent event)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if ((event != GUEST_SHUTDOWN && event != GUEST_REBOOTED) ||
+	    instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		return;
+	guest_api_forget_ready(i);
+	if (event == GUEST_REBOOTED)
+		instance_event(i, "instance-restarted", NULL, NULL);
+}
+
+static void inside_connected(void *data, int fd)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		close(fd);
+	else
+		guest_api_serve(i, fd);
+}
+
+static Guest *watch_inside(Instance *i, const char *channel)
+{
+	g_autoptr(Config) config = instance_expanded_config(i);
+	Inside *inside = g_new0(Inside, 1);
+	*inside = (Inside){ i->daemon, i->project, i->name };
+	return guest_new(&(GuestSpec){ .name = i->name,
+	    .socket = channel,
+	    .changed = inside_changed,
+	    .connected = config_false(config, "security.guestapi") ? NULL : inside_connected,
+	    .data = inside,
+	    .data_free = g_free });
+}
+
 /* ---- its process ---- */
 
-/* Where libvirt writes "NAME.pid". */
-static char *pid_file(Instance *i)
+/* libvirt's file of the machine, "run" or "log" / "qemu" / NAME and ending. */
+static char *libvirt_file(Instance *i, const char *folder, const char *ending)
 {
 	g_autofree char *uri = vm_uri(i->daemon);
 	g_autofree char *name = instance_file_name(i);
-	g_autofree char *file = g_strconcat(name, ".pid", NULL);
+	g_autofree char *file = g_strconcat(name, ending, NULL);
 	const char *root = uri ? strstr(uri, "root=") : NULL;
 	if (!uri || !*uri)
-		return g_build_filename(i->daemon->dir, "libvirt", "run", "qemu", file, NULL);
+		return g_build_filename(i->daemon->dir, "libvirt", folder, "qemu", file, NULL);
 	if (root) {
-		g_autofree char *folder = g_strndup(root + 5, strcspn(root + 5, "&"));
-		return g_build_filename(folder, "run", "qemu", file, NULL);
+		g_autofree char *own = g_strndup(root + 5, strcspn(root + 5, "&"));
+		return g_build_filename(own, folder, "qemu", file, NULL);
 	}
-	return g_build_filename("/run/libvirt/qemu", file, NULL);
+	return strcmp(folder, "run") == 0 ? g_build_filename("/run/libvirt/qemu", file, NULL) :
+					    g_build_filename("/var/log/libvirt/qemu", file, NULL);
 }
 
 /* Process ids are used again; that of this machine has its UUID among its arguments. */
@@ -93,7 +141,7 @@ static gboolean is_its_process(pid_t pid, const char *uuid)
 
 static Runtime *find_process(Instance *i)
 {
-	g_autofree char *path = pid_file(i);
+	g_autofree char *path = libvirt_file(i, "run", ".pid");
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
 	g_autofree char *text = NULL;
 	if (!uuid || !g_file_get_contents(path, &text, NULL, NULL))
@@ -106,7 +154,7 @@ static Runtime *find_process(Instance *i)
 	r->init_fd = fcntl(r->monitor_fd, F_DUPFD_CLOEXEC, 0);
 	r->cgroup = g_strdup("");
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
-	r->guest = guest_new(&(GuestSpec){ .name = i->name, .socket = channel });
+	r->guest = watch_inside(i, channel);
 	return g_steal_pointer(&r);
 }
 
@@ -124,6 +172,7 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
+	vm_checkpoint_adopt(i, ret_runtime);
 	return 0;
 }
 
@@ -168,13 +217,16 @@ static int choose(Instance *i, StartPlan *plan, Error **err)
 	return 0;
 }
 
-/* The firmware's variables, which are the machine's own: boot entries, keys. */
+/* The firmware's variables, which are the machine's own: boot entries, keys. Those of another
+ * firmware, which an import may bring, are not. */
 static int make_nvram(Instance *i, const char *nvram, const char *template, Error **err)
 {
 	g_autofree char *again = instance_volatile_get(i, "apply_nvram");
 	g_autofree char *content = NULL;
 	size_t length;
-	if (!again && access(nvram, F_OK) == 0)
+	struct stat own, fresh;
+	if (!again && lstat(nvram, &own) == 0 && S_ISREG(own.st_mode) &&
+	    stat(template, &fresh) == 0 && own.st_size == fresh.st_size)
 		return 0;
 	if (file_read(AT_FDCWD, template, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
 	    file_write_atomic(AT_FDCWD, nvram, content, length, 0600, err) < 0)
@@ -216,30 +268,55 @@ static int find_tpm_programs(Error **err)
 	return 0;
 }
 
-/* It ends when QEMU closes its socket. */
-static int start_tpm(Instance *i, const StartPlan *plan, char **ret_socket, Error **err)
+/* "tpm.NAME" in the volume, as Incus has it. What a volume from elsewhere has there must not lead
+ * out of it. */
+static int tpm_folder(const StartPlan *plan, const DevicePart *part, char **ret_path, Error **err)
 {
-	g_autofree char *state = g_build_filename(plan->path, "tpm", NULL);
+	g_autofree char *device = g_strdelimit(g_strdup(part->device), "/", '-');
+	g_autofree char *name = g_strconcat("tpm.", device, NULL);
+	g_autofree char *path = g_build_filename(plan->path, name, NULL);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", path);
+	autofd int fd = file_open_directory(path, err);
+	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	autodir DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+	if (!folder)
+		return error_set(err, ERROR_INTERNAL, "Cannot read \"%s\"", path);
+	struct stat st;
+	for (struct dirent *e; (e = readdir(folder));)
+		if (e->d_name[0] != '.' &&
+		    (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode)))
+			return error_set(err, ERROR_INVALID,
+			    "\"%s\" holds something that is not of a TPM", path);
+	*ret_path = g_steal_pointer(&path);
+	return 0;
+}
+
+/* It ends when QEMU closes its socket. */
+static int start_tpm(
+    Instance *i, const StartPlan *plan, const DevicePart *part, char **ret_socket, Error **err)
+{
+	g_autofree char *state = NULL;
+	if (find_tpm_programs(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
+		return -1;
 	g_autofree char *socket = g_build_filename(plan->directory, "tpm.sock", NULL);
 	g_autofree char *kept = g_strconcat("dir=", state, NULL);
 	g_autofree char *control = g_strconcat("type=unixio,path=", socket, NULL);
 	const char *const argv[] = { "swtpm", "socket", "--tpm2", "--tpmstate", kept, "--ctrl",
 		control, "--terminate", "--daemon", NULL };
 	const Spawn spawn = { .argv = argv, .timeout_ms = TPM_PATIENCE };
-	if (find_tpm_programs(err) < 0)
-		return -1;
-	if (file_mkdir_all(state, 0700, err) < 0 || spawn_run(&spawn, NULL, NULL, err) < 0)
+	if (spawn_run(&spawn, NULL, NULL, err) < 0)
 		return error_prefix(err, "Cannot start the virtual TPM");
 	*ret_socket = g_steal_pointer(&socket);
 	return 0;
 }
 
-static gboolean has_tpm(const StartPlan *plan)
+static const DevicePart *find_tpm(const StartPlan *plan)
 {
 	for (guint n = 0; n < plan->devices.parts->len; n++)
 		if (((DevicePart *)plan->devices.parts->pdata[n])->kind == PART_TPM)
-			return TRUE;
-	return FALSE;
+			return plan->devices.parts->pdata[n];
+	return NULL;
 }
 
 /* One of the same machine that is on its way out, or that a killed server asked for and did not see
@@ -272,7 +349,16 @@ static void write_copy(Instance *i, const char *xml)
 	file_write_plain(path, xml, 0600, NULL);
 }
 
-static int create_domain(Instance *i, const VmDomain *vm, Error **err)
+static int start_domain(Instance *i, HypervisorLink *link, const char *xml, Error **err)
+{
+	virDomainPtr domain = link->lv->domain_create(link->connection, xml, 0);
+	if (!domain)
+		return libvirt_error(link->lv, err, "Cannot start the virtual machine");
+	link->lv->domain_free(domain);
+	return 0;
+}
+
+static int create_domain(Instance *i, const VmDomain *vm, const char *volume, Error **err)
 {
 	g_auto(HypervisorLink) link = { 0 };
 	g_autofree char *xml = NULL;
@@ -282,11 +368,8 @@ static int create_domain(Instance *i, const VmDomain *vm, Error **err)
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
-	virDomainPtr domain = link.lv->domain_create(link.connection, xml, 0);
-	if (!domain)
-		return libvirt_error(link.lv, err, "Cannot start the virtual machine");
-	link.lv->domain_free(domain);
-	return 0;
+	return i->stateful ? vm_restore(i, &link, volume, xml, err) :
+			     start_domain(i, &link, xml, err);
 }
 
 static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
@@ -318,14 +401,15 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 		.parts = plan->devices.parts };
 	if (hypervisor_check(err) < 0 || hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
-	    (has_tpm(plan) && start_tpm(i, plan, &tpm, err) < 0))
+	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
 	unlink(channel);
 	vm.agent_socket = channel;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
-	if (create_domain(i, &vm, err) < 0)
+	if ((!i->stateful && checkpoint_clear(i, err) < 0) ||
+	    create_domain(i, &vm, plan->path, err) < 0)
 		return -1;
 	*ret_runtime = find_process(i);
 	return *ret_runtime ? 0 :
@@ -333,9 +417,21 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 				  "The virtual machine ended at once: see its console log");
 }
 
+/* What QEMU said goes to the instance's logs, and with them. */
+static void take_log(Instance *i)
+{
+	g_autofree char *theirs = libvirt_file(i, "log", ".log");
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *own = g_build_filename(logs, "qemu.log", NULL);
+	if (rename(theirs, own) < 0 && errno != ENOENT)
+		unlink(theirs);
+}
+
 static void release(Instance *i)
 {
-	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET };
+	take_log(i);
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
+		VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -423,6 +519,7 @@ const InstanceDriver instance_driver_vm = {
 	.adopt = adopt,
 	.shut_down = shut_down,
 	.kill = kill_now,
+	.save = vm_save,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,

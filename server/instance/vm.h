@@ -11,6 +11,10 @@
 /* In the instance's run directory: the host's end of the agent's channel. */
 #define VM_AGENT_SOCKET "agent.sock"
 
+/* There while its memory is written or read (vm_checkpoint.h), and what it is read from. */
+#define VM_STATE_NOTE "vm.state"
+#define VM_STATE_PIPE "vm.state.pipe"
+
 /* What a virtual machine's configuration comes to. */
 typedef struct VmSize {
 	int64_t memory; /* bytes */
@@ -62,8 +66,7 @@ int vm_part_remove(Instance *i, const DevicePart *part, Error **err);
 int vm_root_grown(Instance *i, int64_t bytes, Error **err);
 
 /* vm_state.c */
-void vm_state(
-    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out);
+void vm_state(Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out);
 
 /* vm_console.c */
 int vm_console_open(Instance *i, Console *ret_console, Error **err);

@@ -111,22 +111,20 @@ static void name_other_ends(Pb__InstanceState__NetworkEntry *const *cards, size_
 }
 
 /* What the guest knows better; without an agent all stays as the host sees it. */
-static void ask_guest(Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+static void take_inside(const void *inside, Arena *arena, Pb__InstanceState *out)
 {
-	int patience = depth == STATE_WHOLE ? GUEST_STATE_WHOLE_MS : GUEST_STATE_ROW_MS;
 	Pb__InstanceState__NetworkEntry **cards = out->network;
 	size_t n_cards = out->n_network;
-	if (!g_atomic_int_get(&r->frozen) &&
-	    guest_state(r->guest, patience, arena, out, NULL) == 0)
-		name_other_ends(cards, n_cards, out);
+	guest_state_take(inside, arena, out);
+	name_other_ends(cards, n_cards, out);
 }
 
-void vm_state(
-    Instance *i, Runtime *r, StateDepth depth, Arena *arena, Pb__InstanceState *out)
+void vm_state(Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out)
 {
 	out->processes = -1; /* only the agent can tell */
 	out->cpu->usage = read_cpu(r->init);
 	read_memory(i, r->init, out->memory);
 	read_network(i, arena, out);
-	ask_guest(r, depth, arena, out);
+	if (inside)
+		take_inside(inside, arena, out);
 }

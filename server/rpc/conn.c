@@ -1,6 +1,9 @@
 #include "server/rpc/conn.h"
 #include "sdk/base/own.h"
+#include "sdk/client.h"
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -157,8 +160,8 @@ static ssize_t write_once(Conn *conn, struct iovec *parts, int n_parts, short *r
 	}
 	g_mutex_lock(&conn->tls);
 	ERR_clear_error();
-	int sent = SSL_write(conn->ssl, parts->iov_base, (int)MIN(parts->iov_len, 1 << 20));
-	int problem = sent > 0 ? SSL_ERROR_NONE : SSL_get_error(conn->ssl, sent);
+	ssize_t sent = tls_write(conn->ssl, parts, n_parts);
+	int problem = sent > 0 ? SSL_ERROR_NONE : SSL_get_error(conn->ssl, (int)sent);
 	g_mutex_unlock(&conn->tls);
 	if (sent > 0)
 		return sent;
@@ -214,6 +217,18 @@ int conn_write(Conn *conn, const struct iovec *parts, int n_parts, Error **err)
 			return -1;
 	}
 	return 0;
+}
+
+gboolean conn_network_wait(const Conn *conn, int64_t *ret_us)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+	if (conn->fd < 0 || getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+	    size < offsetof(struct tcp_info, tcpi_delivered))
+		return FALSE;
+	*ret_us = (int64_t)(info.tcpi_busy_time - info.tcpi_rwnd_limited -
+	    info.tcpi_sndbuf_limited);
+	return TRUE;
 }
 
 int conn_sendfile(Conn *conn, int file, uint64_t offset, uint64_t length, Error **err)

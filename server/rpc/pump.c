@@ -1,5 +1,6 @@
 #include "server/rpc/pump.h"
 #include "sdk/base/own.h"
+#include "sdk/client.h"
 #include <errno.h>
 #include <openssl/err.h>
 #include <pthread.h>
@@ -7,8 +8,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
-enum { SCRATCH = 128 * 1024, READ_BUFFER = 96 * 1024, TURNS = 32 };
+enum { SCRATCH = 128 * 1024, TURNS = 32 };
 
 /* Bytes that the other side could not take yet; freed when it has. */
 typedef struct Rest {
@@ -65,10 +67,11 @@ static ssize_t write_plain(PumpLink *link, const uint8_t *data, size_t length)
 static ssize_t write_tls(PumpLink *link, const uint8_t *data, size_t length)
 {
 	ERR_clear_error();
-	int n = SSL_write(link->ssl, data, (int)length);
+	struct iovec part = { (uint8_t *)data, length };
+	ssize_t n = tls_write(link->ssl, &part, 1);
 	if (n > 0)
 		return n;
-	int problem = SSL_get_error(link->ssl, n);
+	int problem = SSL_get_error(link->ssl, (int)n);
 	return problem == SSL_ERROR_WANT_READ || problem == SSL_ERROR_WANT_WRITE ? 0 : -1;
 }
 
@@ -234,9 +237,7 @@ int pump_add(Pump *pump, int fd, SSL *ssl, int *ret_fd, Error **err)
 	link->plain = pair[0];
 	link->ssl = ssl;
 	link->link.data = link;
-	/* Several records in one read(2), not each in two. */
-	SSL_set_read_ahead(ssl, 1);
-	SSL_set_default_read_buffer_len(ssl, READ_BUFFER);
+	tls_set_bulk(ssl);
 	g_mutex_lock(&pump->lock);
 	g_queue_push_tail_link(&pump->links, &link->link);
 	*ret_fd = pair[1];

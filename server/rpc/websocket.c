@@ -1,23 +1,24 @@
 #include "server/rpc/websocket.h"
 #include "sdk/base/json.h"
+#include "sdk/client.h"
 #include "server/rpc/decode.h"
 #include "server/rpc/field.h"
 #include "server/rpc/stream_ops.h"
+#include "server/rpc/websocket_frame.h"
+#include <openssl/rand.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <wslay/wslay.h>
-#include <openssl/rand.h>
-#include <stdio.h>
 
 enum {
 	PING_S = 10,
 	TEXT_MAX = 1024 * 1024,
 	WHOLE_MAX = 16 * 1024 * 1024,
 	HEAD_MAX = 16384,
+	GROW = 64 * 1024, /* the buffer, ahead of what a head promises */
 	CLOSE_NORMAL = 1000
 };
-enum { OP_CONTINUE = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 typedef struct Socket {
 	Stream base;
@@ -35,14 +36,17 @@ typedef struct Socket {
 	int64_t pinged_us;
 	/* Receiving: one thread at a time. */
 	GMutex receiving;
-	wslay_frame_context_ptr frames;
 	gboolean close_received, broken;
-	unsigned opcode;       /* of the message being received */
-	uint64_t frame_got;    /* payload bytes of the present frame so far */
-	uint8_t control[125];
-	size_t control_length;
+	unsigned opcode; /* of the message being received */
+	uint8_t head[WEBSOCKET_HEAD_MAX];
+	size_t head_have;
+	WebsocketHead frame; /* the present one */
+	gboolean in_frame;
+	uint64_t frame_got; /* bytes of its payload so far */
+	uint8_t control[WEBSOCKET_CONTROL_MAX];
 	uint8_t *buffer;
 	size_t have, capacity;
+	gboolean delivered; /* what is in the buffer */
 } Socket;
 
 char *websocket_accept_key(const char *key)
@@ -59,49 +63,29 @@ char *websocket_accept_key(const char *key)
 
 /* --- sending --- */
 
-/* RFC 6455 5.3: what a client sends is masked. */
-static uint8_t *mask_payload(const void *data, size_t length, uint8_t mask[4])
+/* The frame, under the lock of those that send. */
+static int write_frame(Socket *socket, WebsocketHead *frame, const uint8_t *data, Error **err)
 {
-	const uint8_t *from = data;
-	uint8_t *masked = g_malloc(length + 1);
-	RAND_bytes(mask, 4);
-	for (size_t i = 0; i < length; i++)
-		masked[i] = from[i] ^ mask[i & 3];
-	return masked;
+	uint8_t head[WEBSOCKET_HEAD_MAX];
+	g_autofree uint8_t *masked = NULL;
+	if (frame->masked) { /* RFC 6455 5.3: what a client sends */
+		RAND_bytes(frame->mask, sizeof(frame->mask));
+		masked = g_malloc(frame->length + 1);
+		websocket_mask(masked, data, frame->length, frame->mask, 0);
+	}
+	size_t size = websocket_head_write(frame, head);
+	struct iovec parts[2] = { { head, size },
+		{ masked ? masked : (uint8_t *)data, frame->length } };
+	return conn_write(socket->conn, parts, 2, err);
 }
 
 static int send_frame(Socket *socket, unsigned opcode, const void *data, size_t length, Error **err)
 {
-	uint8_t head[14] = { (uint8_t)(0x80 | opcode) };
-	g_autofree uint8_t *masked = NULL;
-	size_t n = 2;
-	if (length < 126) {
-		head[1] = (uint8_t)length;
-	} else if (length < 65536) {
-		head[1] = 126;
-		head[2] = (uint8_t)(length >> 8);
-		head[3] = (uint8_t)length;
-		n = 4;
-	} else {
-		head[1] = 127;
-		for (int i = 0; i < 8; i++)
-			head[2 + i] = (uint8_t)((uint64_t)length >> (56 - 8 * i));
-		n = 10;
-	}
-	if (socket->client) {
-		head[1] |= 0x80;
-		data = masked = mask_payload(data, length, head + n);
-		n += 4;
-	}
+	WebsocketHead frame = { opcode, .final = TRUE, .masked = socket->client, .length = length };
 	g_mutex_lock(&socket->sending);
-	int result = -1;
-	if (socket->close_sent) {
-		error_set(err, ERROR_CANCELLED, "WebSocket is closed");
-	} else {
-		struct iovec parts[2] = { { head, n }, { (void *)data, length } };
-		result = conn_write(socket->conn, parts, 2, err);
-		socket->close_sent = opcode == OP_CLOSE;
-	}
+	int result = socket->close_sent ? error_set(err, ERROR_CANCELLED, "WebSocket is closed") :
+					  write_frame(socket, &frame, data, err);
+	socket->close_sent |= opcode == WEBSOCKET_CLOSE;
 	g_mutex_unlock(&socket->sending);
 	return result;
 }
@@ -109,7 +93,7 @@ static int send_frame(Socket *socket, unsigned opcode, const void *data, size_t 
 static void send_close(Socket *socket)
 {
 	const uint8_t code[2] = { CLOSE_NORMAL >> 8, CLOSE_NORMAL & 0xff };
-	send_frame(socket, OP_CLOSE, code, sizeof(code), NULL);
+	send_frame(socket, WEBSOCKET_CLOSE, code, sizeof(code), NULL);
 }
 
 static void ping_when_due(Socket *socket)
@@ -118,7 +102,7 @@ static void ping_when_due(Socket *socket)
 	if (!socket->framed || now - socket->pinged_us < PING_S * G_USEC_PER_SEC)
 		return;
 	socket->pinged_us = now;
-	send_frame(socket, OP_PING, "keepalive", strlen("keepalive"), NULL);
+	send_frame(socket, WEBSOCKET_PING, "keepalive", strlen("keepalive"), NULL);
 }
 
 static int socket_open(Stream *stream, Error **err)
@@ -152,13 +136,14 @@ static int socket_send(Stream *stream, const ProtobufCMessage *message, Error **
 	if (!socket->out_data) {
 		g_autoptr(GString) json = g_string_sized_new(512);
 		json_write(json, message, G_MAXUINT, 0);
-		return send_frame(socket, OP_TEXT, json->str, json->len, err);
+		return send_frame(socket, WEBSOCKET_TEXT, json->str, json->len, err);
 	}
 	const ProtobufCBinaryData *data = field_at(message, socket->out_data);
 	if (socket->framed) {
 		gboolean text = socket->out_text &&
 		    *(protobuf_c_boolean *)field_at(message, socket->out_text);
-		return send_frame(socket, text ? OP_TEXT : OP_BINARY, data->data, data->len, err);
+		return send_frame(
+		    socket, text ? WEBSOCKET_TEXT : WEBSOCKET_BINARY, data->data, data->len, err);
 	}
 	g_mutex_lock(&socket->sending);
 	struct iovec part = { data->data, data->len };
@@ -184,6 +169,11 @@ static void socket_set_whole(Stream *stream)
 	((Socket *)stream)->whole = TRUE;
 }
 
+static gboolean socket_network_wait(const Stream *stream, int64_t *ret_us)
+{
+	return conn_network_wait(((const Socket *)stream)->conn, ret_us);
+}
+
 static void socket_cancel(Stream *stream)
 {
 	conn_cancel(((Socket *)stream)->conn);
@@ -191,104 +181,157 @@ static void socket_cancel(Stream *stream)
 
 /* --- receiving --- */
 
-static ssize_t wslay_read(uint8_t *data, size_t length, int flags, void *user_data)
-{
-	Socket *socket = user_data;
-	g_autoptr(Error) err = NULL;
-	ssize_t got = conn_read(socket->conn, data, length, 0, &err);
-	if (got > 0)
-		return got;
-	if (got == 0 || err)
-		socket->broken = TRUE;
-	return -1;
-}
-
-static gboolean reserve(Socket *socket, size_t more)
-{
-	size_t limit = socket->opcode == OP_TEXT ? TEXT_MAX :
-	    socket->whole			 ? WHOLE_MAX :
-						   STREAM_CHUNK + 4096;
-	if (socket->have + more > limit)
-		return FALSE;
-	if (socket->have + more > socket->capacity) {
-		socket->capacity = MIN(
-		    MAX(socket->capacity * 2, MAX(socket->have + more, 16384)), limit);
-		socket->buffer = g_realloc(socket->buffer, socket->capacity);
-	}
-	return TRUE;
-}
-
-static void finish_control(Socket *socket, unsigned opcode)
-{
-	if (opcode == OP_PING)
-		send_frame(socket, OP_PONG, socket->control, socket->control_length, NULL);
-	else if (opcode == OP_CLOSE) {
-		socket->close_received = TRUE;
-		send_close(socket);
-	}
-	socket->control_length = 0;
-}
-
 static int protocol_error(Socket *socket, Error **err)
 {
 	socket->broken = TRUE;
 	return error_set(err, ERROR_INVALID, "WebSocket protocol error");
 }
 
+/* Bytes that are here: >0, 0 none yet, -1. */
+static ssize_t take_bytes(Socket *socket, void *data, size_t length, Error **err)
+{
+	g_autoptr(Error) problem = NULL;
+	ssize_t got = conn_read(socket->conn, data, length, 0, &problem);
+	if (got > 0)
+		return got;
+	if (got < 0 && !problem)
+		return 0;
+	socket->broken = TRUE;
+	return error_set(err, ERROR_CANCELLED, "Connection closed by the client");
+}
+
+/* The head comes through the connection's buffer, which takes in more at once than its few bytes;
+ * of the payload, only what came with it does. */
+static ssize_t take_head(Socket *socket, Error **err)
+{
+	Conn *conn = socket->conn;
+	size_t size;
+	while (socket->head_have < (size = websocket_head_size(socket->head, socket->head_have))) {
+		if (conn->start == conn->end)
+			conn_fill(conn, 0, NULL);
+		ssize_t got = take_bytes(
+		    socket, socket->head + socket->head_have, size - socket->head_have, err);
+		if (got <= 0)
+			return got;
+		socket->head_have += (size_t)got;
+	}
+	socket->head_have = 0;
+	return websocket_head_read(socket->head, &socket->frame) ? 1 : protocol_error(socket, err);
+}
+
+/* 1: a frame has begun; 0: more must come; -1. */
+static int begin_frame(Socket *socket, Error **err)
+{
+	const WebsocketHead *frame = &socket->frame;
+	int got = (int)take_head(socket, err);
+	if (got <= 0)
+		return got;
+	gboolean goes_on = frame->opcode == WEBSOCKET_CONTINUE;
+	if (frame->masked == socket->client ||
+	    (!websocket_is_control(frame->opcode) && goes_on != (socket->opcode != 0)))
+		return protocol_error(socket, err);
+	if (!websocket_is_control(frame->opcode) && !goes_on)
+		socket->opcode = frame->opcode;
+	socket->in_frame = TRUE;
+	socket->frame_got = 0;
+	return 1;
+}
+
+static size_t most(const Socket *socket)
+{
+	return socket->opcode == WEBSOCKET_TEXT ? TEXT_MAX :
+	    socket->whole			? WHOLE_MAX :
+						  STREAM_CHUNK;
+}
+
+/* Room for more of the message, or 0. What a head promises is not believed before it comes. */
+static size_t reserve(Socket *socket, uint64_t wanted)
+{
+	size_t limit = most(socket);
+	size_t room = MIN(wanted, MAX(socket->have, GROW));
+	room = MIN(room, limit - MIN(limit, socket->have));
+	if (socket->have + room > socket->capacity) {
+		socket->capacity = socket->have + room;
+		socket->buffer = g_realloc(socket->buffer, socket->capacity);
+	}
+	return room;
+}
+
+static void finish_control(Socket *socket)
+{
+	const WebsocketHead *frame = &socket->frame;
+	if (frame->opcode == WEBSOCKET_PING) {
+		send_frame(socket, WEBSOCKET_PONG, socket->control, frame->length, NULL);
+	} else if (frame->opcode == WEBSOCKET_CLOSE) {
+		socket->close_received = TRUE;
+		send_close(socket);
+	}
+}
+
 enum { PIECE_FAILED = -1, PIECE_MORE = 0, PIECE_MESSAGE = 1, PIECE_PART = 2, PIECE_NOTHING = 3 };
 
-/* One piece from wslay: a whole message is in the buffer, or a part of a binary one that is worth
- * handing out, or more must come; PIECE_NOTHING: the client has sent no more yet. */
+/* What is here of the present frame's payload, into `to`: 1 some or all, 0 none yet, -1. */
+static int take_payload(Socket *socket, uint8_t *to, size_t room, Error **err)
+{
+	const WebsocketHead *frame = &socket->frame;
+	ssize_t got = room ? take_bytes(socket, to, room, err) : 0;
+	if (got <= 0)
+		return (int)got;
+	if (frame->masked)
+		websocket_mask(to, to, (size_t)got, frame->mask, socket->frame_got);
+	socket->frame_got += (uint64_t)got;
+	return 1;
+}
+
+static int receive_control(Socket *socket, Error **err)
+{
+	const WebsocketHead *frame = &socket->frame;
+	while (socket->frame_got < frame->length) {
+		int got = take_payload(socket, socket->control + socket->frame_got,
+		    frame->length - socket->frame_got, err);
+		if (got <= 0)
+			return got < 0 ? PIECE_FAILED : PIECE_NOTHING;
+	}
+	socket->in_frame = FALSE;
+	finish_control(socket);
+	return PIECE_MORE;
+}
+
+static int receive_data(Socket *socket, Error **err)
+{
+	const WebsocketHead *frame = &socket->frame;
+	gboolean parts = socket->opcode == WEBSOCKET_BINARY && !socket->whole;
+	while (socket->frame_got < frame->length) {
+		size_t room = reserve(socket, frame->length - socket->frame_got);
+		if (!room)
+			return parts ? PIECE_PART : protocol_error(socket, err);
+		uint64_t before = socket->frame_got;
+		int got = take_payload(socket, socket->buffer + socket->have, room, err);
+		if (got <= 0)
+			return got < 0 ? PIECE_FAILED : PIECE_NOTHING;
+		socket->have += socket->frame_got - before;
+	}
+	socket->in_frame = FALSE;
+	return frame->final ? PIECE_MESSAGE : parts && socket->have ? PIECE_PART : PIECE_MORE;
+}
+
+/* A whole message is in the buffer, or a part of a binary one that is worth handing out, or more
+ * must come; PIECE_NOTHING: the client has sent no more yet. */
 static int receive_piece(Socket *socket, Error **err)
 {
-	struct wslay_frame_iocb piece = { 0 };
-	ssize_t n = wslay_frame_recv(socket->frames, &piece);
-	if (n == WSLAY_ERR_WANT_READ && !socket->broken)
-		return PIECE_NOTHING;
-	if (n < 0)
-		return socket->broken ?
-		    error_set(err, ERROR_CANCELLED, "Connection closed by the client") :
-		    protocol_error(socket, err);
-	gboolean control = wslay_is_ctrl_frame(piece.opcode);
-	if ((piece.mask != 0) == socket->client || piece.rsv ||
-	    (control && (!piece.fin || piece.payload_length > 125)))
-		return protocol_error(socket, err);
-	if (!control && !socket->frame_got) { /* first piece of a data frame */
-		if ((piece.opcode == OP_CONTINUE) != (socket->opcode != 0) ||
-		    piece.opcode > OP_BINARY)
-			return protocol_error(socket, err);
-		if (piece.opcode != OP_CONTINUE)
-			socket->opcode = piece.opcode;
+	if (!socket->in_frame) {
+		int begun = begin_frame(socket, err);
+		if (begun <= 0)
+			return begun < 0 ? PIECE_FAILED : PIECE_NOTHING;
 	}
-	if (control) {
-		if (socket->control_length + piece.data_length > sizeof(socket->control))
-			return protocol_error(socket, err);
-		if (piece.data_length)
-			memcpy(socket->control + socket->control_length, piece.data,
-			    piece.data_length);
-		socket->control_length += piece.data_length;
-		if (socket->control_length == piece.payload_length)
-			finish_control(socket, piece.opcode);
-		return PIECE_MORE;
-	}
-	if (!reserve(socket, piece.data_length))
-		return protocol_error(socket, err);
-	if (piece.data_length)
-		memcpy(socket->buffer + socket->have, piece.data, piece.data_length);
-	socket->have += piece.data_length;
-	socket->frame_got += piece.data_length;
-	gboolean frame_done = socket->frame_got == piece.payload_length;
-	if (frame_done)
-		socket->frame_got = 0;
-	if (frame_done && piece.fin)
-		return PIECE_MESSAGE;
-	gboolean enough = socket->have && (frame_done || socket->have >= STREAM_CHUNK);
-	return socket->opcode == OP_BINARY && enough && !socket->whole ? PIECE_PART : PIECE_MORE;
+	return websocket_is_control(socket->frame.opcode) ? receive_control(socket, err) :
+							    receive_data(socket, err);
 }
 
 /* Hands out what is in the buffer. */
 static int deliver(Socket *socket, gboolean text, const void **ret_message, Error **err)
 {
+	socket->delivered = TRUE;
 	if (!socket->in_data) {
 		ProtobufCMessage *message = field_new_message(
 		    socket->base.arena, socket->base.input);
@@ -325,7 +368,10 @@ static int wait_input(Socket *socket, int64_t deadline_us, Error **err)
 static int receive_frames(
     Socket *socket, int64_t deadline_us, const void **ret_message, Error **err)
 {
-	socket->have = 0;
+	/* After a timeout, what there was of a message goes on. */
+	if (socket->delivered)
+		socket->have = 0;
+	socket->delivered = FALSE;
 	for (;;) {
 		if (socket->close_received)
 			return 0;
@@ -333,14 +379,14 @@ static int receive_frames(
 		if (got == PIECE_FAILED)
 			return -1;
 		if (got == PIECE_MESSAGE) {
-			gboolean text = socket->opcode == OP_TEXT;
+			gboolean text = socket->opcode == WEBSOCKET_TEXT;
 			socket->opcode = 0;
 			if (socket->have || text)
 				return deliver(socket, text, ret_message, err);
 		}
 		/* Part of a large frame: no need to wait for the rest. */
 		if (got == PIECE_PART ||
-		    (got == PIECE_NOTHING && socket->opcode == OP_BINARY && socket->have &&
+		    (got == PIECE_NOTHING && socket->opcode == WEBSOCKET_BINARY && socket->have &&
 			!socket->whole))
 			return deliver(socket, FALSE, ret_message, err);
 		if (got == PIECE_NOTHING && wait_input(socket, deadline_us, err) < 0)
@@ -407,6 +453,7 @@ static const StreamOps socket_ops = {
 	.cancel = socket_cancel,
 	.close_send = socket_close_send,
 	.set_whole = socket_set_whole,
+	.network_wait = socket_network_wait,
 };
 
 static int check_upgrade(const Exchange *ex, const SchemaMethod *schema, Error **err)
@@ -438,7 +485,6 @@ static void finish(Socket *socket)
 {
 	if (socket->framed && socket->open && !socket->broken)
 		send_close(socket);
-	wslay_frame_context_free(socket->frames);
 	g_mutex_clear(&socket->sending);
 	g_mutex_clear(&socket->receiving);
 	g_free(socket->buffer);
@@ -446,7 +492,6 @@ static void finish(Socket *socket)
 
 int websocket_serve(Exchange *ex, const Method *method, ProtobufCMessage *in, Error **err)
 {
-	const struct wslay_frame_callbacks callbacks = { .recv_callback = wslay_read };
 	const SchemaMethod *schema = method->schema;
 	Socket socket = {
 		.base = { &socket_ops, schema->input, schema->output, ex->rq.arena },
@@ -457,10 +502,10 @@ int websocket_serve(Exchange *ex, const Method *method, ProtobufCMessage *in, Er
 	};
 	if (check_upgrade(ex, schema, err) < 0)
 		return -1;
+	if (ex->conn->ssl)
+		tls_set_bulk(ex->conn->ssl);
 	ex->body_done = TRUE;
 	socket.chunk = field_new_message(ex->rq.arena, schema->input);
-	if (wslay_frame_context_init(&socket.frames, &callbacks, &socket))
-		return error_set(err, ERROR_INTERNAL, "Failed to make a WebSocket");
 	g_mutex_init(&socket.sending);
 	g_mutex_init(&socket.receiving);
 	ex->upgraded = &socket;
@@ -550,9 +595,9 @@ static int upgrade(Conn *conn, const WebsocketPlace *place, Error **err)
 int websocket_connect(
     const WebsocketPlace *place, struct ssl_st *ssl, int fd, Stream **ret, Error **err)
 {
-	static const struct wslay_frame_callbacks callbacks = { .recv_callback = wslay_read };
 	const ProtobufCMessageDescriptor *in = place->input, *out = place->output;
 	g_autoptr(Conn) conn = conn_new(fd, ssl, NULL);
+	tls_set_bulk(ssl);
 	if (upgrade(conn, place, err) < 0)
 		return -1;
 	Socket *socket = g_new0(Socket, 1);
@@ -567,8 +612,6 @@ int websocket_connect(
 	socket->chunk = field_new_message(socket->base.arena, in);
 	g_mutex_init(&socket->sending);
 	g_mutex_init(&socket->receiving);
-	if (wslay_frame_context_init(&socket->frames, &callbacks, socket))
-		g_error("No memory");
 	*ret = &socket->base;
 	return 0;
 }

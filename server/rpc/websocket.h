@@ -1,6 +1,7 @@
 #pragma once
 /*
- * Methods that take over the connection: WebSockets (RFC 6455, framed by wslay) and other upgrades
+ * Methods that take over the connection: WebSockets (RFC 6455; websocket_frame.h) and other
+ * upgrades
  * ("sftp": plain bytes both ways). Messages with a `data` field are frames; others go as JSON text.
  */
 #include "server/rpc/exchange.h"

@@ -209,7 +209,12 @@ int pool_custom_disk(Pool *p, const char *project, const char *volume_name, char
 		    err, ERROR_INVALID, "Volume \"%s\" is no image of a disk", volume_name);
 	if (volume_mount(p, volume, err) < 0)
 		return -1;
-	*ret_path = volume_block_path(p, volume, PLACE_OWN);
+	g_autofree char *path = volume_block_path(p, volume, PLACE_OWN);
+	if (volume_block_trust(path, err) < 0) {
+		volume_unmount(p, volume, NULL);
+		return -1;
+	}
+	*ret_path = g_steal_pointer(&path);
 	*ret_iso = volume->content == CONTENT_ISO;
 	return 0;
 }

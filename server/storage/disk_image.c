@@ -81,6 +81,14 @@ int disk_image_check(int fd, DiskImage *ret_image, Error **err)
 	return 0;
 }
 
+int disk_image_check_raw(int fd, Error **err)
+{
+	DiskImage image = { 0 };
+	if (disk_image_check(fd, &image, err) < 0)
+		return -1;
+	return image.qcow2 ? refuse(err, "it is qcow2 where a raw one is expected") : 0;
+}
+
 static int convert(int in, int out, gboolean (*cancelled)(void *data), void *data, Error **err)
 {
 	g_autofree char *spawner = spawner_program();
@@ -120,19 +128,26 @@ int disk_image_write(
 	return convert(fd, out, cancelled, data, err);
 }
 
-/* Raw is never looked into, so nothing in the disk can mislead qemu-img: it needs no jail. */
+/* Raw is never looked into, so nothing in the disk can mislead qemu-img: it needs no jail. It gets
+ * the disk open, for its name could be a link by then. */
 int disk_image_pack(const char *disk, const char *folder, gboolean (*cancelled)(void *data),
     void *data, int *ret_fd, Error **err)
 {
 	autofd int out = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	autofd int in = open(disk, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (in < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", disk);
 	if (out < 0)
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot create a file in \"%s\"", folder);
-	const char *const argv[] = { "qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", disk,
-		"/dev/fd/3", NULL };
-	const Spawn spawn = {
-		.argv = argv, .fds = &out, .n_fds = 1, .cancelled = cancelled, .cancel_data = data
-	};
+	const int fds[] = { in, out };
+	const char *const argv[] = { "qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2",
+		"/dev/fd/3", "/dev/fd/4", NULL };
+	const Spawn spawn = { .argv = argv,
+		.fds = fds,
+		.n_fds = G_N_ELEMENTS(fds),
+		.cancelled = cancelled,
+		.cancel_data = data };
 	if (spawn_run(&spawn, NULL, NULL, err) < 0)
 		return error_prefix(err, "Cannot pack the disk");
 	*ret_fd = own_steal_fd(&out);

@@ -14,6 +14,8 @@ typedef struct DiskImage {
 /* ERROR_INVALID says what is wrong: a backing file, an external data file, encryption, a size that
  * no disk has. */
 int disk_image_check(int fd, DiskImage *ret_image, Error **err);
+/* The same, and it is refused unless it is raw: for disks that come where nobody converts them. */
+int disk_image_check_raw(int fd, Error **err);
 /* Makes the raw disk `target` from the image. cancelled may be NULL. */
 int disk_image_write(
     int fd, const char *target, gboolean (*cancelled)(void *data), void *data, Error **err);

@@ -152,6 +152,9 @@ struct StorageDriver {
 	int (*volume_send)(
 	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+	/* It came from a stranger, with what the driver cannot remove but keeps harmless: what is
+	 * made of its streams is a stranger's too. NULL: never. */
+	gboolean (*volume_is_foreign)(DriverPool *pool, const DriverVolume *volume);
 
 	/* The same for optimised backups, in the form that Incus has there; what comes back is a
 	 * stranger's. Snapshots come first, each since the one before, the volume last. NULL: the

@@ -39,7 +39,7 @@ int lvm_add_size(
 		return -1;
 	g_autofree char *size = g_strdup_printf("%" PRId64 "b", bytes);
 	if (bytes > 0)
-		lvm_add(words, option, size, NULL);
+		program_add(words, option, size, NULL);
 	return 0;
 }
 
@@ -50,7 +50,7 @@ int lvm_add_stripes(GPtrArray *words, const Config *config, const char *prefix, 
 	const char *stripes = config_get(config, count);
 	if (!stripes)
 		return 0;
-	lvm_add(words, "--stripes", stripes, NULL);
+	program_add(words, "--stripes", stripes, NULL);
 	return lvm_add_size(words, "--stripesize", config, size, err);
 }
 
@@ -175,7 +175,7 @@ static int attach(const DriverPool *pool, char **ret_device, Error **err)
 static int make_thin(const DriverPool *pool, Error **err)
 {
 	g_autofree char *name = g_strdup_printf("%s/%s", lvm_pool_group(pool), lvm_pool_thin(pool));
-	g_autoptr(GPtrArray) words = lvm_words("lvcreate", "-y", "-Wy", "--addtag", POOL_TAG,
+	g_autoptr(GPtrArray) words = program_words("lvcreate", "-y", "-Wy", "--addtag", POOL_TAG,
 	    "--extents", "100%FREE", "--thinpool", name, NULL);
 	return lvm_add_size(words, "--poolmetadatasize", pool->config, "lvm.thinpool_metadata_size",
 		   err) < 0 ||

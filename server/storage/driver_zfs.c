@@ -1,6 +1,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
+#include "server/storage/disk_name.h"
 #include "server/storage/driver_zfs_private.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
@@ -18,10 +19,20 @@ static const char *const suffixes[] = {
 	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
 };
 
+/* zfsconcepts(7). */
+#define ALLOWED "_.- "
+enum { MARK = ':' };
+
+char *zfs_name_read(const char *name)
+{
+	return disk_name_read(name, MARK);
+}
+
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place)
 {
+	g_autofree char *name = disk_name_escape(volume->name, ALLOWED, MARK);
 	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place],
-	    driver_folder(volume->type), volume->name, suffixes[volume->content]);
+	    driver_folder(volume->type), name, suffixes[volume->content]);
 }
 
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
@@ -31,8 +42,9 @@ char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
 
 char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot)
 {
-	g_autofree char *dataset = zfs_dataset(pool, volume);
-	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, snapshot);
+	g_autofree char *dataset = zfs_dataset(pool, volume),
+			*name = disk_name_escape(snapshot, ALLOWED, MARK);
+	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, name);
 }
 
 char *zfs_unique(const char *prefix)
@@ -118,17 +130,6 @@ static int make_dataset(const DriverVolume *volume, const char *dataset, Error *
 	    dataset, NULL);
 }
 
-int zfs_volume_apply(DriverPool *pool, const DriverVolume *volume, Error **err)
-{
-	int64_t bytes = 0;
-	const char *size = config_get(volume->config, "size");
-	if (!size || volume->type == VOLUME_IMAGE)
-		return 0;
-	return units_parse_bytes(size, &bytes, err) < 0 ?
-	    -1 :
-	    zfs_volume_set_size(pool, volume, bytes, err);
-}
-
 static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	g_autofree char *dataset = zfs_dataset(pool, volume);
@@ -139,9 +140,12 @@ static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		return error_set(err, ERROR_EXISTS,
 		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
-	int result = zfs_is_zvol_wanted(volume) ? make_zvol(volume, dataset, err) :
-					      make_dataset(volume, dataset, err);
-	if (result == 0 && (zfs_is_zvol_wanted(volume) || zfs_volume_apply(pool, volume, err) == 0))
+	const ZfsKind kind = { .zvol = zfs_is_zvol_wanted(volume) };
+	if (zfs_make_parent(dataset, err) < 0)
+		return -1;
+	int result = kind.zvol ? make_zvol(volume, dataset, err) :
+				 make_dataset(volume, dataset, err);
+	if (result == 0 && (kind.zvol || zfs_volume_apply(pool, volume, &kind, err) == 0))
 		return 0;
 	zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
 	return -1;
@@ -180,7 +184,9 @@ int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 		g_autofree char *name = g_uuid_string_random();
 		g_autofree char *to = g_strdup_printf(
 		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
-		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
+		return zfs_make_parent(to, err) < 0 ?
+		    -1 :
+		    zfs_run(err, "zfs", "rename", dataset, to, NULL);
 	}
 	while (ghost) {
 		g_autofree char *gone = g_steal_pointer(&ghost);
@@ -221,19 +227,30 @@ static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 	return 0;
 }
 
+/* ZFS replaces nothing. */
+static int rename_dataset(DriverPool *pool, const char *from, const DriverVolume *to, Error **err)
+{
+	Error *inner = NULL;
+	g_autofree char *target = zfs_dataset(pool, to);
+	if (zfs_make_parent(target, err) < 0)
+		return -1;
+	if (zfs_run(&inner, "zfs", "rename", from, target, NULL) == 0)
+		return 0;
+	if (!zfs_exists(target))
+		return error_propagate(err, inner);
+	error_free(inner);
+	return error_set(err, ERROR_EXISTS, "Volume \"%s\" already exists on storage pool \"%s\"",
+	    to->name, pool->name);
+}
+
 /* Snapshots are part of the dataset. */
 static int zfs_volume_rename(
     DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
 {
-	g_autofree char *from = zfs_dataset(pool, volume), *target = zfs_dataset(pool, to);
+	g_autofree char *from = zfs_dataset(pool, volume);
 	g_autofree char *folder = driver_path(
 	    pool->path, volume->type, volume->place, volume->name, "");
-	if (filesystem_unmount(volume->path, err) < 0)
-		return -1;
-	if (zfs_exists(target))
-		return error_set(err, ERROR_EXISTS,
-		    "Volume \"%s\" already exists on storage pool \"%s\"", to->name, pool->name);
-	if (zfs_run(err, "zfs", "rename", from, target, NULL) < 0)
+	if (filesystem_unmount(volume->path, err) < 0 || rename_dataset(pool, from, to, err) < 0)
 		return -1;
 	rmdir(folder);
 	rmdir(volume->path);
@@ -253,32 +270,35 @@ static int zfs_volume_list(
 {
 	g_autofree char *parent = g_strdup_printf(
 	    "%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
-	if (zfs_children(parent, ret_names, err) < 0)
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	if (zfs_children(parent, names, err) < 0)
 		return -1;
-	for (guint i = 0; i < ret_names->len; i++)
-		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++) {
-			char *name = ret_names->pdata[i];
+	for (guint i = 0; i < names->len; i++) {
+		char *name = names->pdata[i];
+		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++)
 			if (g_str_has_suffix(name, suffixes[s]))
 				name[strlen(name) - strlen(suffixes[s])] = '\0';
-		}
+		g_ptr_array_add(ret_names, zfs_name_read(name));
+	}
 	return 0;
 }
 
 /* ---- mounted ones ---- */
 
-static int is_zvol(const char *dataset, gboolean *ret_zvol, Error **err)
+int zfs_kind(const char *dataset, ZfsKind *ret_kind, Error **err)
 {
-	g_autofree char *type = NULL;
-	if (zfs_get(dataset, "type", &type, err) < 0)
+	g_autofree char *values = NULL;
+	if (zfs_get(dataset, "type," ZFS_FOREIGN, &values, err) < 0)
 		return -1;
-	*ret_zvol = strcmp(type, "volume") == 0;
+	*ret_kind = (ZfsKind){ .zvol = g_str_has_prefix(values, "volume\n"),
+		.foreign = g_str_has_suffix(values, "\nyes") };
 	return 0;
 }
 
 /* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not
  * replayed. */
-static int mount_zvol(
-    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const char *dataset,
+    gboolean foreign, Error **err)
 {
 	g_autofree char *device = NULL, *type = NULL;
 	g_autofree char *name = volume->snapshot ?
@@ -295,30 +315,30 @@ static int mount_zvol(
 		xfs			     ? ",ro,norecovery" :
 		g_strcmp0(type, "ext4") == 0 ? ",ro,noload" :
 					       ",ro",
-	    NULL);
+	    foreign ? ",nodev" : "", NULL);
 	return filesystem_mount(device, volume->path, type ? type : "", options, err);
 }
 
-static int mount_dataset(
-    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+static int mount_dataset(const DriverPool *pool, const DriverVolume *volume, const char *dataset,
+    gboolean foreign, Error **err)
 {
 	g_autofree char *snapshot = volume->snapshot ?
 	    zfs_snapshot_name(pool, volume, volume->snapshot) :
 	    NULL;
-	return filesystem_mount(
-	    snapshot ? snapshot : dataset, volume->path, "zfs", snapshot ? "ro" : NULL, err);
+	const char *options = snapshot ? (foreign ? "ro,nodev" : "ro") : foreign ? "nodev" : NULL;
+	return filesystem_mount(snapshot ? snapshot : dataset, volume->path, "zfs", options, err);
 }
 
-static int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
+int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	gboolean zvol;
+	ZfsKind kind;
 	g_autofree char *dataset = zfs_dataset(pool, volume);
 	if (volume->content != CONTENT_FILESYSTEM ||
 	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
-	if (is_zvol(dataset, &zvol, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
-	    (zvol ? mount_zvol(pool, volume, dataset, err) :
-		    mount_dataset(pool, volume, dataset, err)) < 0)
+	if (zfs_kind(dataset, &kind, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
+	    (kind.zvol ? mount_zvol(pool, volume, dataset, kind.foreign, err) :
+			 mount_dataset(pool, volume, dataset, kind.foreign, err)) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
 		return 0;
@@ -326,7 +346,7 @@ static int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error 
 	return filesystem_open_volume(volume->path, volume->type == VOLUME_CUSTOM, err);
 }
 
-static int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)
+int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	if (volume->content == CONTENT_FILESYSTEM && filesystem_unmount(volume->path, err) < 0)
 		return -1;
@@ -342,36 +362,35 @@ static char *zfs_block_path(DriverPool *pool, const DriverVolume *volume)
 							 g_strconcat("/dev/zvol/", dataset, NULL);
 }
 
-static int number_of(const char *name, const char *property, int64_t *ret_value, Error **err)
+/* The numbers of several properties, in their order ("a,b"): 0 for what is no number. */
+static int numbers_of(
+    const char *name, const char *properties, int64_t *ret_values, size_t n, Error **err)
 {
-	g_autofree char *value = NULL;
-	if (zfs_get(name, property, &value, err) < 0)
+	g_autofree char *values = NULL;
+	if (zfs_get(name, properties, &values, err) < 0)
 		return -1;
-	*ret_value = g_ascii_strtoll(value, NULL, 10);
+	g_auto(GStrv) lines = g_strsplit(values, "\n", -1);
+	for (size_t i = 0; i < n && lines[i]; i++)
+		ret_values[i] = g_ascii_strtoll(lines[i], NULL, 10);
 	return 0;
 }
 
 static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
     int64_t *ret_total, Error **err)
 {
-	gboolean zvol;
-	int64_t quota = 0;
-	g_autofree char *dataset = zfs_dataset(pool, volume);
+	enum { USED, REFERENCED, QUOTA, REFQUOTA, VOLSIZE, N };
+	int64_t values[N] = { 0 };
+	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
 	g_autofree char *name = volume->snapshot ?
 	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    g_strdup(dataset);
-	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
-	if (is_zvol(dataset, &zvol, err) < 0 ||
-	    number_of(name, referenced ? "referenced" : "used", ret_used, err) < 0)
+	    zfs_dataset(pool, volume);
+	if (numbers_of(name, "used,referenced,quota,refquota,volsize", values, N, err) < 0)
 		return -1;
-	if (!volume->snapshot &&
-	    number_of(dataset,
-		zvol	       ? "volsize" :
-		    referenced ? "refquota" :
-				 "quota",
-		&quota, err) < 0)
-		return -1;
-	*ret_total = quota > 0 ? quota : -1;
+	int64_t total = volume->snapshot ? 0 :
+	    values[VOLSIZE] > 0		 ? values[VOLSIZE] :
+					   values[referenced ? REFQUOTA : QUOTA];
+	*ret_used = values[referenced ? REFERENCED : USED];
+	*ret_total = total > 0 ? total : -1;
 	return 0;
 }
 
@@ -402,23 +421,21 @@ static int set_zvol_size(
     DriverPool *pool, const DriverVolume *volume, const char *dataset, int64_t bytes, Error **err)
 {
 	enum { STEP = 1 << 20 };
-	int64_t now, wanted = (bytes + STEP - 1) / STEP * STEP;
+	int64_t now = 0, wanted = (bytes + STEP - 1) / STEP * STEP;
 	if (bytes == 0) /* a block device has a size; it keeps that */
 		return 0;
-	if (number_of(dataset, "volsize", &now, err) < 0)
+	if (numbers_of(dataset, "volsize", &now, 1, err) < 0)
 		return -1;
 	if (wanted < now)
 		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
 	return wanted == now ? 0 : grow_zvol(pool, volume, dataset, wanted, err);
 }
 
-int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
+static int set_size(
+    DriverPool *pool, const DriverVolume *volume, const ZfsKind *kind, int64_t bytes, Error **err)
 {
-	gboolean zvol;
 	g_autofree char *dataset = zfs_dataset(pool, volume);
-	if (is_zvol(dataset, &zvol, err) < 0)
-		return -1;
-	if (zvol)
+	if (kind->zvol)
 		return set_zvol_size(pool, volume, dataset, bytes, err);
 	gboolean referenced = config_true(volume->config, "zfs.use_refquota");
 	gboolean reserve = config_true(volume->config, "zfs.reserve_space");
@@ -430,16 +447,28 @@ int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t by
 	return zfs_run(err, "zfs", "set", other, quota, room, dataset, NULL);
 }
 
-static int zfs_backup_send(DriverPool *pool, const DriverVolume *volume,
-    const struct BackupStream *stream, const char *parent, int fd, Error **err)
+int zfs_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
 {
-	return zfs_volume_send(pool, volume, parent, fd, err);
+	ZfsKind kind;
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	return zfs_kind(dataset, &kind, err) < 0 ? -1 : set_size(pool, volume, &kind, bytes, err);
 }
 
-static int zfs_backup_receive(DriverPool *pool, const DriverVolume *volume,
-    const struct BackupStream *stream, guint number, int fd, Error **err)
+int zfs_volume_apply(DriverPool *pool, const DriverVolume *volume, const ZfsKind *kind, Error **err)
 {
-	return zfs_volume_receive(pool, volume, fd, err);
+	int64_t bytes = 0;
+	const char *size = config_get(volume->config, "size");
+	if (!size || volume->type == VOLUME_IMAGE)
+		return 0;
+	return units_parse_bytes(size, &bytes, err) < 0 ? -1 :
+							  set_size(pool, volume, kind, bytes, err);
+}
+
+static gboolean zfs_volume_is_foreign(DriverPool *pool, const DriverVolume *volume)
+{
+	ZfsKind kind = { 0 };
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	return zfs_kind(dataset, &kind, NULL) == 0 && kind.foreign;
 }
 
 const StorageDriver driver_zfs = {
@@ -470,6 +499,7 @@ const StorageDriver driver_zfs = {
 	.snapshot_restore = zfs_snapshot_restore,
 	.volume_send = zfs_volume_send,
 	.volume_receive = zfs_volume_receive,
+	.volume_is_foreign = zfs_volume_is_foreign,
 	.backup_send = zfs_backup_send,
 	.backup_receive = zfs_backup_receive,
 };

@@ -19,7 +19,7 @@ int zfs_snapshot_list(
 	for (guint i = 0; i < all->len; i++)
 		if (g_str_has_prefix(all->pdata[i], ZFS_SNAPSHOT))
 			g_ptr_array_add(ret_names,
-			    g_strdup((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
+			    zfs_name_read((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error *
 static int copy_origin(
     DriverPool *pool, const DriverVolume *from, char **ret_origin, gboolean *ret_fresh, Error **err)
 {
-	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique("copy");
+	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique(ZFS_COPY);
 	gboolean image = from->type == VOLUME_IMAGE;
 	*ret_fresh = FALSE;
 	*ret_origin = from->snapshot ?
@@ -120,39 +120,28 @@ static int copy_origin(
 	    -1;
 }
 
-/* One process writes what the other reads. */
-typedef struct Transfer {
-	const char *const *argv;
-	int fd, result;
-	Error *error;
-} Transfer;
+enum { WORDS = 16 };
 
-static void *write_stream(void *data)
+/* Adds what a copy has of its own: partitions that a guest made on its disk are nothing to the
+ * host; nobody mounts it but us; a stranger's stays one. */
+static size_t add_properties(const char **words, size_t n, const ZfsKind *kind)
 {
-	Transfer *transfer = data;
-	transfer->result = zfs_stream(transfer->argv, 0, transfer->fd, &transfer->error);
-	close(transfer->fd);
-	return NULL;
-}
-
-static int transfer(const char *const *send, const char *const *receive, Error **err)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make a pipe");
-	Transfer sender = { .argv = send, .fd = ends[1] };
-	GThread *thread = g_thread_new("zfs-send", write_stream, &sender);
-	int result = zfs_stream(receive, ends[0], 0, err);
-	close(ends[0]);
-	g_thread_join(thread);
-	if (sender.result < 0)
-		result = error_propagate(err, sender.error);
-	return result;
+	static const char *const files[] = { "-o", "mountpoint=legacy", "-o", "canmount=noauto" };
+	static const char *const disk[] = { "-o", "volmode=dev" };
+	const char *const *own = kind->zvol ? disk : files;
+	for (size_t i = 0; i < (kind->zvol ? G_N_ELEMENTS(disk) : G_N_ELEMENTS(files)); i++)
+		words[n++] = own[i];
+	if (kind->foreign) {
+		words[n++] = "-o";
+		words[n++] = ZFS_FOREIGN "=yes";
+	}
+	return n;
 }
 
 /* zfs.clone_copy=false: nothing is shared. "rebase": only what the source itself was copied from
  * is. */
-static int copy_whole(DriverPool *pool, const char *origin, const char *target, Error **err)
+static int copy_whole(
+    DriverPool *pool, const char *origin, const ZfsKind *kind, const char *target, Error **err)
 {
 	g_autofree char *dataset = g_strndup(origin, strcspn(origin, "@")), *base = NULL,
 			*received = g_strconcat(target, "@copy", NULL);
@@ -161,141 +150,80 @@ static int copy_whole(DriverPool *pool, const char *origin, const char *target, 
 		return -1;
 	rebase = rebase && strcmp(base, "-") != 0;
 	g_autofree char *property = rebase ? g_strconcat("origin=", base, NULL) : NULL;
-	const char *const send[] = { "zfs", "send", origin, NULL },
-			  *const receive[] = { "zfs", "receive", "-u", received, NULL };
+	const char *const send[] = { "zfs", "send", origin, NULL };
 	const char *const send_since[] = { "zfs", "send", "-i", base, origin, NULL };
-	const char *const receive_onto[] = { "zfs", "receive", "-u", "-o", property, received,
-		NULL };
-	if (transfer(rebase ? send_since : send, rebase ? receive_onto : receive, err) < 0) {
+	const char *receive[WORDS] = { "zfs", "receive", "-u" };
+	size_t n = add_properties(receive, 3, kind);
+	if (rebase) {
+		receive[n++] = "-o";
+		receive[n++] = property;
+	}
+	receive[n] = received;
+	if (zfs_transfer(rebase ? send_since : send, receive, err) < 0) {
 		zfs_run(NULL, "zfs", "destroy", "-r", target, NULL);
 		return -1;
 	}
 	return zfs_run(err, "zfs", "destroy", received, NULL);
 }
 
-/* Partitions that a guest made on its disk are nothing to the host. */
-static int make_clone(const char *origin, const char *target, Error **err)
+static int make_clone(const char *origin, const ZfsKind *kind, const char *target, Error **err)
 {
-	g_autofree char *dataset = g_strndup(origin, strcspn(origin, "@")), *type = NULL;
-	if (zfs_get(dataset, "type", &type, err) < 0)
-		return -1;
-	return strcmp(type, "volume") == 0 ?
-	    zfs_run(err, "zfs", "clone", "-o", "volmode=dev", origin, target, NULL) :
-	    zfs_run(err, "zfs", "clone", origin, target, NULL);
+	const char *words[WORDS] = { "zfs", "clone" };
+	size_t n = add_properties(words, 2, kind);
+	words[n++] = origin;
+	words[n] = target;
+	return zfs_run_vector(words, err);
 }
 
-static int copy_from(DriverPool *pool, const DriverVolume *from, const char *origin, gboolean fresh,
-    const char *target, Error **err)
+static int copy_from(DriverPool *pool, const DriverVolume *from, const char *origin,
+    const ZfsKind *kind, const char *target, Error **err)
 {
 	const char *mode = config_get(pool->config, "zfs.clone_copy");
-	if (from->type != VOLUME_IMAGE && mode &&
-	    (config_false(pool->config, "zfs.clone_copy") || strcmp(mode, "rebase") == 0)) {
-		int result = copy_whole(pool, origin, target, err);
-		if (fresh)
-			zfs_run(NULL, "zfs", "destroy", origin, NULL);
-		return result;
-	}
-	if (make_clone(origin, target, err) < 0) {
-		if (fresh)
-			zfs_run(NULL, "zfs", "destroy", origin, NULL);
-		return -1;
-	}
-	return fresh ? zfs_run(err, "zfs", "destroy", "-d", origin, NULL) : 0;
+	gboolean whole = from->type != VOLUME_IMAGE && mode &&
+	    (config_false(pool->config, "zfs.clone_copy") || strcmp(mode, "rebase") == 0);
+	return whole ? copy_whole(pool, origin, kind, target, err) :
+		       make_clone(origin, kind, target, err);
 }
 
-/* Of xfs and btrfs, two with one UUID are not mounted side by side; xfs is told to, btrfs gets
- * another. */
-static int settle_copy(
-    DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+int zfs_renew_uuid(const char *dataset, Error **err)
 {
-	g_autofree char *type = NULL, *device = NULL, *held = NULL;
-	if (zfs_get(dataset, "type", &type, err) < 0)
+	g_autofree char *device = NULL, *held = NULL;
+	if (zfs_device(dataset, &device, err) < 0 || filesystem_probe(device, &held, err) < 0)
 		return -1;
-	if (strcmp(type, "filesystem") == 0)
-		return zfs_run(err, "zfs", "set", "mountpoint=legacy", "canmount=noauto", dataset,
-			   NULL) < 0 ?
-		    -1 :
-		    zfs_volume_apply(pool, volume, err);
-	if (volume->content == CONTENT_FILESYSTEM) {
-		if (zfs_device(dataset, &device, err) < 0 ||
-		    filesystem_probe(device, &held, err) < 0)
-			return -1;
-		if (g_strcmp0(held, "btrfs") == 0 &&
-		    program_run(err, "btrfstune", "-f", "-u", device, NULL) < 0)
-			return -1;
-	}
-	return zfs_volume_apply(pool, volume, err);
+	return g_strcmp0(held, "btrfs") == 0 ?
+	    program_run(err, "btrfstune", "-f", "-u", device, NULL) :
+	    0;
+}
+
+static int settle_copy(DriverPool *pool, const DriverVolume *volume, const ZfsKind *kind,
+    const char *dataset, Error **err)
+{
+	if (kind->zvol && volume->content == CONTENT_FILESYSTEM && zfs_renew_uuid(dataset, err) < 0)
+		return -1;
+	return zfs_volume_apply(pool, volume, kind, err);
 }
 
 int zfs_volume_clone(
     DriverPool *pool, const DriverVolume *from, const DriverVolume *volume, Error **err)
 {
 	gboolean fresh;
-	g_autofree char *origin = NULL, *target = zfs_dataset(pool, volume);
-	if (copy_origin(pool, from, &origin, &fresh, err) < 0 ||
-	    copy_from(pool, from, origin, fresh, target, err) < 0)
+	ZfsKind kind;
+	g_autofree char *dataset = zfs_dataset(pool, from), *origin = NULL,
+			*target = zfs_dataset(pool, volume);
+	if (zfs_make_parent(target, err) < 0 || zfs_kind(dataset, &kind, err) < 0 ||
+	    copy_origin(pool, from, &origin, &fresh, err) < 0)
 		return -1;
-	if (settle_copy(pool, volume, target, err) == 0)
+	int result = copy_from(pool, from, origin, &kind, target, err);
+	/* It stays for as long as something was made of it. */
+	if (fresh && zfs_run(result == 0 ? err : NULL, "zfs", "destroy", "-d", origin, NULL) < 0 &&
+	    result == 0) {
+		zfs_destroy(pool, target, NULL);
+		return -1;
+	}
+	if (result < 0)
+		return -1;
+	if (settle_copy(pool, volume, &kind, target, err) == 0)
 		return 0;
 	zfs_destroy(pool, target, NULL);
 	return -1;
-}
-
-/* ---- streams ---- */
-
-static int send_snapshot(const char *name, const char *since, int fd, Error **err)
-{
-	const char *const whole[] = { "zfs", "send", name, NULL },
-			  *const difference[] = { "zfs", "send", "-i", since, name, NULL };
-	return zfs_stream(since ? difference : whole, 0, fd, err);
-}
-
-int zfs_volume_send(
-    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err)
-{
-	g_autofree char *since = parent ? zfs_snapshot_name(pool, volume, parent) : NULL;
-	if (volume->snapshot) {
-		g_autofree char *name = zfs_snapshot_name(pool, volume, volume->snapshot);
-		return send_snapshot(name, since, fd, err);
-	}
-	g_autofree char *dataset = zfs_dataset(pool, volume), *unique = zfs_unique("migration");
-	g_autofree char *name = g_strdup_printf("%s@%s", dataset, unique);
-	if (zfs_run(err, "zfs", "snapshot", name, NULL) < 0)
-		return -1;
-	int result = send_snapshot(name, since, fd, err);
-	return zfs_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
-}
-
-/* A package of `zfs send -R` brings others below it, with mount points of its own choice. */
-static int check_alone(const char *dataset, Error **err)
-{
-	g_autoptr(GPtrArray) below = g_ptr_array_new_with_free_func(g_free);
-	if (zfs_children(dataset, below, err) < 0)
-		return -1;
-	return below->len == 0 ?
-	    0 :
-	    error_set(err, ERROR_INVALID, "The ZFS stream holds more than one dataset");
-}
-
-/* Snapshots come first, in their order, into the dataset that becomes the volume with the last
- * stream. */
-int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err)
-{
-	g_autofree char *dataset = zfs_dataset(pool, volume), *unique = zfs_unique("migration");
-	g_autofree char *name = volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot)
-						 : g_strdup_printf("%s@%s", dataset, unique);
-	const char *const argv[] = { "zfs", "receive", "-F", "-u", name, NULL };
-	const char *const zvol[] = { "zfs", "receive", "-F", "-u", "-o", "volmode=dev", name, NULL };
-	gboolean there = zfs_exists(dataset);
-	if (zfs_stream(!there && zfs_is_zvol_wanted(volume) ? zvol : argv, fd, 0, err) < 0 ||
-	    check_alone(dataset, err) < 0) {
-		if (!there)
-			zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
-		return -1;
-	}
-	if (volume->snapshot)
-		return 0;
-	return zfs_run(err, "zfs", "destroy", name, NULL) < 0 ?
-	    -1 :
-	    settle_copy(pool, volume, dataset, err);
 }

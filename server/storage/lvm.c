@@ -27,30 +27,6 @@ static void seen_forget(void)
 
 /* ---- running ---- */
 
-static void add(GPtrArray *words, const char *first, va_list rest)
-{
-	for (const char *word = first; word; word = va_arg(rest, const char *))
-		g_ptr_array_add(words, g_strdup(word));
-}
-
-GPtrArray *lvm_words(const char *tool, ...)
-{
-	GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
-	va_list rest;
-	va_start(rest, tool);
-	add(words, tool, rest);
-	va_end(rest);
-	return words;
-}
-
-void lvm_add(GPtrArray *words, const char *word, ...)
-{
-	va_list rest;
-	va_start(rest, word);
-	add(words, word, rest);
-	va_end(rest);
-}
-
 int lvm_run_words(GPtrArray *words, Error **err)
 {
 	g_ptr_array_add(words, NULL);
@@ -147,14 +123,13 @@ int lvm_group_find(const char *name, LvmGroup *ret_group, Error **err)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", name);
 	const char *const argv[] = { "vgs", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "vg_size,vg_free,vg_extent_size,lv_count,vg_tags", "-S", select, NULL };
+		"-o", "vg_size,vg_free,lv_count,vg_tags", "-S", select, NULL };
 	if (report(argv, "vg", &root, &rows, err) < 0)
 		return -1;
 	json_t *row = json_array_get(rows, 0);
 	if (row)
 		*ret_group = (LvmGroup){ .bytes = number(row, "vg_size"),
 			.free = number(row, "vg_free"),
-			.extent = number(row, "vg_extent_size"),
 			.volumes = (int)number(row, "lv_count"),
 			.tags = g_strdup(text(row, "vg_tags")) };
 	json_decref(root);
@@ -198,6 +173,7 @@ static LvmVolume *volume_new_from(const json_t *row)
 	volume->name = g_strdup(text(row, "lv_name"));
 	volume->tags = g_strdup(text(row, "lv_tags"));
 	volume->bytes = number(row, "lv_size");
+	volume->extent = number(row, "vg_extent_size");
 	volume->used = *used ? g_ascii_strtod(used, NULL) : -1;
 	volume->origin = g_ascii_tolower(*text(row, "lv_attr")) == 'o'; /* lvs(8) */
 	return volume;
@@ -265,8 +241,8 @@ int lvm_volume_list(const char *group, GPtrArray **ret_volumes, Error **err)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", group);
 	const char *const argv[] = { "lvs", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "lv_name,lv_size,lv_attr,data_percent,lv_tags", "-O", "lv_time", "-S", select,
-		NULL };
+		"-o", "lv_name,lv_size,lv_attr,data_percent,lv_tags,vg_extent_size", "-O",
+		"lv_time", "-S", select, NULL };
 	if (report(argv, "lv", &root, &rows, err) < 0)
 		return -1;
 	*ret_volumes = g_ptr_array_new_with_free_func((GDestroyNotify)lvm_volume_free);

@@ -3,23 +3,20 @@
  * LVM through its command-line tools, which report in JSON. Knows volume groups and logical volumes
  * by name, and nothing of pools; driver_lvm.c gives the names. No shell: arguments are a vector.
  */
-#include "sdk/base/error.h"
+#include "server/storage/program.h"
 #include <stdint.h>
 
 /* Runs a tool: `lvm_run(&err, "lvcreate", "-y", ..., NULL)`. What it says is the error's message.
  */
 int lvm_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
-/* The same with words that come one after another: GPtrArray of copies, ended by lvm_run_words().
- */
-GPtrArray *lvm_words(const char *tool, ...) G_GNUC_NULL_TERMINATED;
-void lvm_add(GPtrArray *words, const char *word, ...) G_GNUC_NULL_TERMINATED;
+/* The same with program_words(). */
 int lvm_run_words(GPtrArray *words, Error **err);
 /* "2.03.16(2) (2022-05-18) / 1.02.185 (2022-05-18) / 4.47.0" (g_free): tools, library, driver.
  * ERROR_UNSUPPORTED without the tools or the kernel's device-mapper. */
 int lvm_version(char **ret_version, Error **err);
 
 typedef struct LvmGroup {
-	int64_t bytes, free, extent;
+	int64_t bytes, free;
 	int volumes;
 	char *tags; /* separated by commas */
 } LvmGroup;
@@ -32,7 +29,7 @@ int lvm_group_devices(const char *name, GPtrArray **ret_devices, Error **err);
 
 typedef struct LvmVolume {
 	char *name, *tags;
-	int64_t bytes;
+	int64_t bytes, extent; /* what it has, and in pieces of what */
 	double used; /* percent of a thin volume or pool that has data; -1 for others */
 	gboolean origin; /* of thick snapshots, which follow what is written to it */
 } LvmVolume;

@@ -19,6 +19,7 @@ struct Pack {
 	struct archive *disk; /* reads holes */
 	struct archive_entry *entry;
 	const GArray *owners;
+	const char *without;
 	GHashTable *links;    /* Link set: files with more than one name, by their first */
 	gboolean live;
 	uint64_t bytes;
@@ -294,6 +295,8 @@ static int add_children(Pack *pack, int fd, const char *path, unsigned depth, Er
 		return error_set(
 		    err, ERROR_INVALID, "Directories are nested too deeply: \"%.200s...\"", path);
 	for (guint i = 0; i < names->len; i++) {
+		if (depth == 0 && g_strcmp0(names->pdata[i], pack->without) == 0)
+			continue;
 		g_autofree char *below = g_strconcat(path, "/", names->pdata[i], NULL);
 		if (strlen(below) > PATH_LENGTH_MAX)
 			return error_set(
@@ -324,6 +327,11 @@ int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
 void pack_set_live(Pack *pack, gboolean live)
 {
 	pack->live = live;
+}
+
+void pack_without(Pack *pack, const char *name)
+{
+	pack->without = name;
 }
 
 int pack_file(Pack *pack, const char *path, int fd, Error **err)

@@ -30,6 +30,8 @@ int pack_text(Pack *pack, const char *path, const char *text, Error **err);
 void pack_set_live(Pack *pack, gboolean live);
 /* An open file or device, read from its start, as a file of root's. */
 int pack_file(Pack *pack, const char *path, int fd, Error **err);
+/* Of trees that follow: what has that name at their top is left out. NULL: nothing. */
+void pack_without(Pack *pack, const char *name);
 /* The directory and all in it, below `path`. */
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err);
 /* Writes the archive's end; once. */

@@ -3,6 +3,30 @@
 
 enum { TOOL_MS = 600000 };
 
+static void add(GPtrArray *words, const char *first, va_list rest)
+{
+	for (const char *word = first; word; word = va_arg(rest, const char *))
+		g_ptr_array_add(words, g_strdup(word));
+}
+
+GPtrArray *program_words(const char *tool, ...)
+{
+	GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+	va_list rest;
+	va_start(rest, tool);
+	add(words, tool, rest);
+	va_end(rest);
+	return words;
+}
+
+void program_add(GPtrArray *words, const char *word, ...)
+{
+	va_list rest;
+	va_start(rest, word);
+	add(words, word, rest);
+	va_end(rest);
+}
+
 int program_output(const char *const *argv, char **ret_output, Error **err)
 {
 	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);

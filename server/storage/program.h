@@ -10,6 +10,10 @@
 int program_run(Error **err, const char *program, ...) G_GNUC_NULL_TERMINATED;
 int program_run_list(Error **err, const char *program, va_list words);
 int program_run_vector(const char *const *argv, Error **err);
+/* Words that come one after another: GPtrArray of copies, and more of them. Whoever runs it adds
+ * the NULL. */
+GPtrArray *program_words(const char *program, ...) G_GNUC_NULL_TERMINATED;
+void program_add(GPtrArray *words, const char *word, ...) G_GNUC_NULL_TERMINATED;
 /* What it prints (g_free). */
 int program_output(const char *const *argv, char **ret_output, Error **err);
 /* Its standard input or output is a stream, however long it takes; 0: none. */

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64 };
+enum { NAME_LENGTH_MAX = 4095, PROGRESS_STEP = 64, SPARSE_PIECE = 4096 };
 
 /* What a directory gets last: filling it changes its times, and what is made in it takes after its
  * default ACL. */
@@ -190,7 +190,26 @@ static int check_progress(Unpacker *w, Error **err)
 	return 0;
 }
 
-static int write_content(Unpacker *w, int fd, const char *path, Error **err)
+static gboolean is_zero(const char *data, size_t size)
+{
+	return size > 0 && data[0] == 0 && memcmp(data, data + 1, size - 1) == 0;
+}
+
+/* Into an empty file: zeros are there already. */
+static int write_sparse(int fd, const char *data, size_t size, off_t offset)
+{
+	for (size_t done = 0, piece; done < size; done += piece) {
+		piece = MIN(size - done, SPARSE_PIECE);
+		if (!is_zero(data + done, piece) &&
+		    write_block(fd, data + done, piece, offset + (off_t)done) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+typedef int (*BlockWriter)(int fd, const char *data, size_t size, off_t offset);
+
+static int write_content(Unpacker *w, int fd, const char *path, BlockWriter write, Error **err)
 {
 	struct archive *tar = archive_source_reader(w->source);
 	const void *data;
@@ -206,7 +225,7 @@ static int write_content(Unpacker *w, int fd, const char *path, Error **err)
 			    "The archive unpacks to more than the %" G_GUINT64_FORMAT
 			    " bytes there may be",
 			    (guint64)w->options->limit);
-		if (write_block(fd, data, size, offset) < 0)
+		if (write(fd, data, size, offset) < 0)
 			return entry_errno(err, path);
 		if (++blocks % PROGRESS_STEP == 0 && check_progress(w, err) < 0)
 			return -1;
@@ -231,7 +250,7 @@ static int unpack_regular(Unpacker *w, int parent, const char *base, const char 
 	la_int64_t size = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
 	if (size < 0)
 		return refuse(err, path, "has a negative size");
-	if (size > 0 && write_content(w, fd, path, err) < 0)
+	if (size > 0 && write_content(w, fd, path, write_block, err) < 0)
 		return -1;
 	/* Holes at the end have no block. */
 	if (archive_entry_sparse_count(entry) > 0 && ftruncate(fd, size) < 0)
@@ -333,6 +352,25 @@ static int unpack_node(
 	return attributes_set_at(parent, base, entry) < 0 ? entry_errno(err, path) : 0;
 }
 
+/* "qemu.nvram" may be a link to "NAME.fd", as Incus has it. */
+static gboolean is_machine_part(const char *name)
+{
+	return strcmp(name, "qemu.nvram") == 0 || strcmp(name, "state") == 0 ||
+	    g_str_has_suffix(name, ".fd") || g_str_has_prefix(name, "tpm.");
+}
+
+/* QEMU and its TPM open these by their names: none leads elsewhere. */
+static int machine_entry(const char *name, const char *path, gboolean top, mode_t type, Error **err)
+{
+	gboolean folder = g_str_has_prefix(name, "tpm.");
+	if (folder && (type == AE_IFDIR || (!top && type == AE_IFREG)))
+		return 1;
+	if (!folder && top &&
+	    (type == AE_IFREG || (type == AE_IFLNK && strcmp(name, "qemu.nvram") == 0)))
+		return 1;
+	return refuse(err, path, "of a virtual machine is of the wrong kind");
+}
+
 /* 1: unpack it, 0: not part of an image, -1: an image must not have it so. */
 static int image_entry(
     const UnpackOptions *options, const char *path, struct archive_entry *entry, Error **err)
@@ -348,8 +386,10 @@ static int image_entry(
 			return refuse(err, path, "of an image must be a regular file");
 		return 1;
 	}
+	if (options->shape == UNPACK_MACHINE && is_machine_part(name))
+		return machine_entry(name, path, top, type, err);
 	if (strcmp(name, "templates") != 0 &&
-	    (strcmp(name, "rootfs") != 0 || options->shape == UNPACK_METADATA))
+	    (strcmp(name, "rootfs") != 0 || options->shape != UNPACK_IMAGE))
 		return 0;
 	if (top && type != AE_IFDIR)
 		return refuse(err, path, "of an image must be a directory");
@@ -430,9 +470,14 @@ int unpacker_content(Unpacker *w, int fd, Error **err)
 	if (w->options->limit && (uint64_t)size > w->options->limit)
 		return error_set(err, ERROR_TOO_LARGE,
 		    "Archive entry \"%s\" is larger than there may be", w->path);
-	if (size > 0 && write_content(w, fd, w->path, err) < 0)
+	if (size > 0 && write_content(w, fd, w->path, write_sparse, err) < 0)
 		return -1;
 	return ftruncate(fd, size) < 0 ? entry_errno(err, w->path) : 0;
+}
+
+gboolean unpacker_at_file(const Unpacker *w)
+{
+	return !archive_entry_hardlink(w->entry) && archive_entry_filetype(w->entry) == AE_IFREG;
 }
 
 void unpacker_enter(Unpacker *w, int directory_fd, const char *prefix)

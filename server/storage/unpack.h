@@ -22,6 +22,8 @@ typedef enum UnpackShape {
 	UNPACK_IMAGE,	 /* metadata.yaml (a file), rootfs/ and templates/ (directories); others are
 			    skipped */
 	UNPACK_METADATA, /* as UNPACK_IMAGE without rootfs/ */
+	UNPACK_MACHINE,	 /* what a virtual machine has beside its disk: as UNPACK_METADATA, and the
+			    firmware's variables, its state (files) and TPMs (directories) */
 } UnpackShape;
 
 typedef struct UnpackOptions {
@@ -46,12 +48,15 @@ int unpacker_open(
     int archive_fd, const UnpackOptions *options, Unpacker **ret_unpacker, Error **err);
 /* 1 and the next entry's clean name, until the next call; 0 at the end. */
 int unpacker_next(Unpacker *unpacker, const char **ret_path, Error **err);
+/* It is a regular file. */
+gboolean unpacker_at_file(const Unpacker *unpacker);
 /* Entries go there from now on; a hard link's target has to be there too. The shape's rules are for
  * the names below. Borrows the fd. */
 void unpacker_enter(Unpacker *unpacker, int directory_fd, const char *prefix);
 /* Unpacks the entry that unpacker_next() came to. */
 int unpacker_entry(Unpacker *unpacker, Error **err);
-/* Instead of that: the content of the entry, which must be a regular file, into an empty file. */
+/* Instead of that: the content of the entry, which must be a regular file, into an empty file,
+ * where zeros stay holes. */
 int unpacker_content(Unpacker *unpacker, int fd, Error **err);
 /* The directory has all it gets: sets what writing would change (times of directories). */
 void unpacker_leave(Unpacker *unpacker);

@@ -14,9 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const VolumeArchiveNames volume_archive_instance = {
+const VolumeArchiveNames volume_archive_container = {
 	.volume = "backup/container", .snapshots = "backup/snapshots", .root = TRUE
 };
+const VolumeArchiveNames volume_archive_machine = { .volume = "backup/virtual-machine",
+	.snapshots = "backup/virtual-machine-snapshots",
+	.root = TRUE };
 const VolumeArchiveNames volume_archive_custom = { .volume = "backup/volume",
 	.snapshots = "backup/volume-snapshots" };
 
@@ -26,11 +29,14 @@ enum { NOWHERE = -1 };
 typedef struct Restore {
 	const VolumeArchive *archive;
 	Unpacker *unpacker;
-	const char *path;   /* of the volume that is being made */
-	const char *ending; /* of entries that hold all of one volume; "": there are trees */
-	int current, fd;    /* the tree that entries go to, NOWHERE */
+	const char *path;      /* of the volume that is being made */
+	gboolean trees, disks; /* what there is of each volume */
+	int current, fd;       /* the tree that entries go to, NOWHERE */
+	gboolean has_disk;     /* that tree, by now */
 	gboolean *seen;
 } Restore;
+
+#define DISK_ENDING ".img"
 
 static const SnapshotRow *snapshot_at(const VolumeArchive *archive, int tree)
 {
@@ -44,13 +50,23 @@ static char *tree_prefix(const VolumeArchive *archive, int tree)
 		     g_strdup(archive->names->volume);
 }
 
-/* Whether the name is that of the tree or of something in it; or that of the one entry. */
+/* Whether the name is that of the tree or of something in it; or that of the disk's image. Of
+ * snapshots "a" and "a.img" a file is a disk, and a directory a tree. */
 static gboolean belongs(const Restore *r, const char *path, const char *prefix, size_t length)
 {
 	if (strncmp(path, prefix, length) != 0)
 		return FALSE;
-	return *r->ending ? strcmp(path + length, r->ending) == 0 :
-			    path[length] == '/' || path[length] == '\0';
+	const char *rest = path + length;
+	gboolean file = r->disks && unpacker_at_file(r->unpacker);
+	if (strcmp(rest, DISK_ENDING) == 0)
+		return r->disks && (file || !r->trees);
+	return r->trees && (*rest == '/' || (*rest == '\0' && !file));
+}
+
+static gboolean is_disk(const Restore *r, int tree, const char *path)
+{
+	g_autofree char *prefix = tree_prefix(r->archive, tree);
+	return r->disks && strcmp(path + strlen(prefix), DISK_ENDING) == 0;
 }
 
 /* The tree that a name belongs to; NOWHERE: it is none of ours. */
@@ -76,6 +92,7 @@ static gboolean takes_snapshots(const Restore *r)
 	return r->archive->pool->driver->snapshot_create != NULL;
 }
 
+/* Of all but the disk, which the next snapshot's has most of. */
 static int empty_directory(int fd, Error **err)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -85,7 +102,8 @@ static int empty_directory(int fd, Error **err)
 	int result = 0;
 	struct dirent *item;
 	while (result == 0 && (item = readdir(directory)))
-		if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
+		if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0 &&
+		    strcmp(item->d_name, "root.img") != 0)
 			result = file_remove_all(fd, item->d_name, err);
 	closedir(directory);
 	return result;
@@ -94,10 +112,14 @@ static int empty_directory(int fd, Error **err)
 static int check_root(const Restore *r, Error **err)
 {
 	struct stat st;
+	g_autofree char *prefix = tree_prefix(r->archive, r->current);
+	if (r->disks)
+		return r->has_disk ?
+		    archive_machine_settle(r->fd, err) :
+		    error_set(err, ERROR_INVALID, "Backup holds no \"%s" DISK_ENDING "\"", prefix);
 	if (!r->archive->names->root ||
 	    (fstatat(r->fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
-	g_autofree char *prefix = tree_prefix(r->archive, r->current);
 	return error_set(err, ERROR_INVALID, "Backup holds no \"%s/rootfs\"", prefix);
 }
 
@@ -150,6 +172,7 @@ static int enter_tree(Restore *r, int tree, Error **err)
 	if (r->fd < 0)
 		return -1;
 	r->current = tree;
+	r->has_disk = FALSE;
 	unpacker_enter(r->unpacker, r->fd, prefix);
 	return 0;
 }
@@ -172,6 +195,14 @@ static int write_disk(Restore *r, int tree, int fd, Error **err)
 	return file_mkdir_all(directory, 0700, err) < 0 ? -1 : volume_block_write(fd, path, err);
 }
 
+static int take_root_disk(Restore *r, Error **err)
+{
+	if (r->has_disk)
+		return error_set(err, ERROR_INVALID, "Backup has a disk twice");
+	r->has_disk = TRUE;
+	return archive_machine_disk(r->archive, r->unpacker, r->fd, err);
+}
+
 /* Entries that hold a whole disk. */
 static int take_file(Restore *r, int tree, Error **err)
 {
@@ -184,6 +215,15 @@ static int take_file(Restore *r, int tree, Error **err)
 	return write_disk(r, tree, fd, err);
 }
 
+static int take_entry(Restore *r, int tree, const char *path, Error **err)
+{
+	if (!r->trees)
+		return take_file(r, tree, err);
+	if (tree != r->current && enter_tree(r, tree, err) < 0)
+		return -1;
+	return is_disk(r, tree, path) ? take_root_disk(r, err) : unpacker_entry(r->unpacker, err);
+}
+
 static int unpack_trees(Restore *r, Error **err)
 {
 	const char *path;
@@ -192,9 +232,7 @@ static int unpack_trees(Restore *r, Error **err)
 		int tree = tree_of(r, path);
 		if (tree == NOWHERE)
 			continue;
-		if (*r->ending ? take_file(r, tree, err) < 0 :
-				 (tree != r->current && enter_tree(r, tree, err) < 0) ||
-				unpacker_entry(r->unpacker, err) < 0)
+		if (take_entry(r, tree, path, err) < 0)
 			return -1;
 	}
 	if (more < 0 || leave_tree(r, err) < 0)
@@ -202,15 +240,18 @@ static int unpack_trees(Restore *r, Error **err)
 	for (int tree = 0; tree <= (int)r->archive->snapshots->len; tree++) {
 		g_autofree char *prefix = tree_prefix(r->archive, tree);
 		if (!r->seen[tree])
-			return error_set(
-			    err, ERROR_INVALID, "Backup holds no \"%s%s\"", prefix, r->ending);
+			return error_set(err, ERROR_INVALID, "Backup holds no \"%s%s\"", prefix,
+			    r->trees ? "" : DISK_ENDING);
 	}
 	return 0;
 }
 
 UnpackOptions archive_unpack_options(const VolumeArchive *archive)
 {
-	return (UnpackOptions){ .shape = archive->names->root ? UNPACK_IMAGE : UNPACK_TREE,
+	gboolean machine = archive->volume->type == VOLUME_MACHINE;
+	return (UnpackOptions){ .shape = machine ? UNPACK_MACHINE :
+		    archive->names->root	 ? UNPACK_IMAGE :
+						   UNPACK_TREE,
 		.limit = archive->limit,
 		.op = archive->op,
 		.stage = "restore_backup",
@@ -223,7 +264,9 @@ static int unpack_into(const VolumeArchive *archive, int fd, const char *path, E
 	UnpackOptions options = archive_unpack_options(archive);
 	Restore r = { .archive = archive,
 		.path = path,
-		.ending = archive->volume->content == CONTENT_FILESYSTEM ? "" : ".img",
+		.disks = archive->volume->content != CONTENT_FILESYSTEM,
+		.trees = archive->volume->content == CONTENT_FILESYSTEM ||
+		    archive->volume->type == VOLUME_MACHINE,
 		.current = NOWHERE,
 		.fd = -1,
 		.seen = seen };
@@ -265,6 +308,7 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 {
 	Pool *pool = archive->pool;
 	g_autoptr(Config) config = volume_effective_config(pool, archive->config);
+	g_autoptr(Config) sized = volume_sized_config(config, archive->limit);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, archive->volume->path, FALSE);
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
 		return error_set(
@@ -273,8 +317,8 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"",
 		    archive->volume->name, pool->name);
-	if ((archive->optimized ? archive_unpack_streams(archive, fd, config, err) :
-				  unpack_volume(archive, fd, config, err)) < 0)
+	if ((archive->optimized ? archive_unpack_streams(archive, fd, sized, err) :
+				  unpack_volume(archive, fd, sized, err)) < 0)
 		return -1;
 	VolumeRows rows = { archive->snapshots, archive->also, archive->also_data };
 	return volume_finish_rows(pool, archive->volume,

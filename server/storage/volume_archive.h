@@ -10,12 +10,14 @@
 struct Operation;
 
 /* What Incus calls the entries: PREFIX/..., SNAPSHOTS/NAME/..., of disks PREFIX.img and
- * SNAPSHOTS/NAME.img, of the driver's own streams (optimised) PREFIX.bin and SNAPSHOTS/NAME.bin. */
+ * SNAPSHOTS/NAME.img, of the driver's own streams (optimised) PREFIX.bin and SNAPSHOTS/NAME.bin. Of
+ * a virtual machine there are both, the tree without its disk and the disk. */
 typedef struct VolumeArchiveNames {
 	const char *volume, *snapshots;
 	gboolean root; /* an instance's: only the parts that belong into one are unpacked */
 } VolumeArchiveNames;
-extern const VolumeArchiveNames volume_archive_instance, volume_archive_custom;
+extern const VolumeArchiveNames volume_archive_container, volume_archive_machine,
+    volume_archive_custom;
 
 typedef struct VolumeArchive {
 	Pool *pool;

@@ -28,14 +28,17 @@ static int pack_directory(Pack *sink, const char *path, const char *prefix, Erro
 static int pack_content(const VolumeArchive *archive, Pack *sink, const Volume *volume,
     VolumePlace place, const char *prefix, Error **err)
 {
+	gboolean disk = archive->volume->content != CONTENT_FILESYSTEM;
 	if (fault_point("backup tree", err) < 0)
 		return -1;
-	g_autofree char *path = archive->volume->content == CONTENT_FILESYSTEM ?
-	    volume_path(archive->pool, volume, place) :
-	    volume_block_path(archive->pool, volume, place);
-	return archive->volume->content == CONTENT_FILESYSTEM ?
-	    pack_directory(sink, path, prefix, err) :
-	    pack_disk(sink, path, prefix, err);
+	if (!disk || archive->volume->type == VOLUME_MACHINE) {
+		g_autofree char *tree = volume_path(archive->pool, volume, place);
+		pack_without(sink, disk ? "root.img" : NULL);
+		if (pack_directory(sink, tree, prefix, err) < 0)
+			return -1;
+	}
+	g_autofree char *path = disk ? volume_block_path(archive->pool, volume, place) : NULL;
+	return disk ? pack_disk(sink, path, prefix, err) : 0;
 }
 
 static int pack_snapshot(const VolumeArchive *archive, Pack *sink, guint n, Error **err)

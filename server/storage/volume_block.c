@@ -50,6 +50,14 @@ char *volume_block_file(const char *directory, VolumeContent content)
 	return g_build_filename(directory, contents[content].file, NULL);
 }
 
+int volume_block_trust(const char *path, Error **err)
+{
+	struct stat st;
+	return lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode) ?
+	    error_set(err, ERROR_INVALID, "\"%s\" is not the image of a disk", path) :
+	    0;
+}
+
 static int wanted_size(const Config *config, int64_t *ret_bytes, Error **err)
 {
 	const char *size = config ? config_get(config, "size") : NULL;
@@ -84,17 +92,29 @@ int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
 	return file_copy_data(fd, out, err);
 }
 
-/* A file is made, or gets the size of the source. */
-static int open_target(const char *path, int in, Error **err)
+/* A file gets the size of the source. */
+static int fit_target(int in, int out, gboolean *ret_file, Error **err)
 {
-	struct stat from, to;
-	autofd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || fstat(in, &from) < 0 || fstat(fd, &to) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	struct stat to;
 	off_t size = lseek(in, 0, SEEK_END);
-	if (S_ISREG(to.st_mode) && (size < 0 || ftruncate(fd, size) < 0))
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot resize \"%s\"", path);
-	return g_steal_fd(&fd);
+	if (size < 0 || fstat(out, &to) < 0 || (S_ISREG(to.st_mode) && ftruncate(out, size) < 0))
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot resize the disk");
+	*ret_file = S_ISREG(to.st_mode);
+	return 0;
+}
+
+/* What the source has no data of need not be read: the target is made so. Where the data begins
+ * again, or -1. */
+static off_t skip_hole(int in, int out, off_t at)
+{
+	off_t data = lseek(in, at, SEEK_DATA);
+	if (data < 0 && errno == ENXIO)
+		data = lseek(in, 0, SEEK_END);
+	if (data <= at)
+		return at; /* or it cannot tell */
+	return fallocate(out, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, data - at) == 0 ?
+	    data :
+	    at;
 }
 
 enum { PIECE = 1 << 20, BLOCK = 4096 };
@@ -124,21 +144,29 @@ int volume_block_copy(const char *from, const char *to, Error **err)
 
 int volume_block_write(int in, const char *to, Error **err)
 {
-	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
-	autofd int out = open_target(to, in, err);
+	autofd int out = open(to, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (out < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", to);
+	return volume_block_write_fd(in, out, err) < 0 ? error_prefix(err, "\"%s\"", to) : 0;
+}
+
+int volume_block_write_fd(int in, int out, Error **err)
+{
+	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
+	gboolean file;
+	if (fit_target(in, out, &file, err) < 0)
 		return -1;
 	for (off_t at = 0;;) {
+		at = file ? skip_hole(in, out, at) : at;
 		ssize_t n = pread(in, piece, PIECE, at);
 		if (n < 0)
-			return error_errno(
-			    err, ERROR_INTERNAL, errno, "Cannot read the source of \"%s\"", to);
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk");
 		if (n == 0)
 			return fsync(out) == 0 ?
 			    0 :
-			    error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
+			    error_errno(err, ERROR_INTERNAL, errno, "Cannot write the disk");
 		if (write_piece(out, piece, old, n, at) < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\"", to);
+			return error_errno(err, ERROR_INTERNAL, errno, "Cannot write the disk");
 		at += n;
 	}
 }
@@ -179,11 +207,12 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 		return volume_set_size(pool, volume, bytes, err);
 	struct stat st;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
-	if (stat(path, &st) < 0)
+	autofd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	if (bytes < st.st_size)
 		return error_set(err, ERROR_INVALID, "Block volumes cannot be shrunk");
-	return truncate(path, bytes) == 0 ?
+	return ftruncate(fd, bytes) == 0 ?
 	    0 :
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
 }

@@ -14,6 +14,9 @@ int volume_content_parse(const char *name, VolumeContent *ret_content, Error **e
 char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place);
 /* The file within a volume's directory, of drivers that keep files (g_free). */
 char *volume_block_file(const char *directory, VolumeContent content);
+/* For those who open it by its name: a stream of the driver's that a stranger made may have put a
+ * link to a file of the host there (ERROR_INVALID). */
+int volume_block_trust(const char *path, Error **err);
 /* Bytes; -1 when it cannot be opened. */
 int64_t volume_block_size(const char *path);
 /* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
@@ -30,6 +33,7 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 int volume_block_copy(const char *from, const char *to, Error **err);
 /* The same from an open file or device, of which all is read. */
 int volume_block_write(int in, const char *to, Error **err);
+int volume_block_write_fd(int in, int out, Error **err);
 /* The disk's bytes into a pipe. */
 int volume_block_send(const char *path, int out, gboolean (*cancelled)(void *data), void *data,
     Error **err);

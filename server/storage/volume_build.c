@@ -63,8 +63,8 @@ int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
 	    volume_destroy(pool, volume, PLACE_UNFINISHED, err);
 }
 
-int volume_receive_stream(
-    Pool *pool, const Volume *volume, const GPtrArray *streams, guint number, int fd, Error **err)
+int volume_receive_stream(Pool *pool, const Volume *volume, const Config *config,
+    const GPtrArray *streams, guint number, int fd, Error **err)
 {
 	const BackupStream *stream = streams->pdata[number];
 	g_autoptr(Volume) snapshot = stream->snapshot ?
@@ -73,22 +73,31 @@ int volume_receive_stream(
 	if (snapshot)
 		snapshot->content = volume->content;
 	g_autoptr(DriverCall) call = driver_call_new(
-	    pool, snapshot ? snapshot : volume, PLACE_UNFINISHED, NULL);
+	    pool, snapshot ? snapshot : volume, PLACE_UNFINISHED, config);
 	return pool->driver->backup_receive(&call->pool, &call->volume, stream, number, fd, err);
+}
+
+/* A disk has the size of what it holds, unless it is a device, which can be larger. */
+int volume_limit_received(DriverCall *call, Error **err)
+{
+	const StorageDriver *driver = call->pool.driver;
+	const char *size = config_get(call->volume.config, "size");
+	int64_t bytes = 0;
+	if (!size || !driver->volume_set_size ||
+	    (call->volume.content != CONTENT_FILESYSTEM && !driver->volume_block_path))
+		return 0;
+	return units_parse_bytes(size, &bytes, err) < 0 ?
+	    -1 :
+	    driver->volume_set_size(&call->pool, &call->volume, bytes, err);
 }
 
 int volume_begin_received(Pool *pool, const Volume *volume, const GPtrArray *streams,
     const Config *config, char **ret_path, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	const char *size = config ? config_get(config, "size") : NULL;
-	int64_t bytes = 0;
-	if (pool->driver->backup_place &&
-	    pool->driver->backup_place(&call->pool, &call->volume, streams, err) < 0)
-		return -1;
-	if (size && volume->content == CONTENT_FILESYSTEM && pool->driver->volume_set_size &&
-	    (units_parse_bytes(size, &bytes, err) < 0 ||
-		pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err) < 0))
+	if ((pool->driver->backup_place &&
+		pool->driver->backup_place(&call->pool, &call->volume, streams, err) < 0) ||
+	    volume_limit_received(call, err) < 0)
 		return -1;
 	return mounted_path(pool, volume, call, ret_path, err);
 }

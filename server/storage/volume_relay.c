@@ -3,6 +3,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -46,13 +47,20 @@ static int transfer(DriverCall *from, const char *parent, DriverCall *to, Error 
 	return result < 0 ? error_propagate(err, inner) : 0;
 }
 
-static int stream_one(const VolumeCopy *copy, const Volume *source, const char *parent,
-    const Volume *target, const Config *config, Error **err)
+typedef struct Relay {
+	const VolumeCopy *copy;
+	const Config *config; /* of the new volume */
+	gboolean foreign;
+} Relay;
+
+static int stream_one(
+    const Relay *relay, const Volume *source, const char *parent, const Volume *target, Error **err)
 {
-	g_autoptr(DriverCall) from = driver_call_load(copy->from_pool, source, PLACE_OWN);
+	g_autoptr(DriverCall) from = driver_call_load(relay->copy->from_pool, source, PLACE_OWN);
 	g_autoptr(DriverCall) to = driver_call_new(
-	    copy->to_pool, target, PLACE_UNFINISHED, config);
+	    relay->copy->to_pool, target, PLACE_UNFINISHED, relay->config);
 	g_autofree char *folder = g_path_get_dirname(to->path);
+	to->volume.foreign = relay->foreign;
 	return file_mkdir_all(folder, 0711, err) < 0 || fault_point("volume stream", err) < 0 ?
 	    -1 :
 	    transfer(from, parent, to, err);
@@ -75,21 +83,41 @@ static int is_like(const VolumeCopy *copy, const Config *config, gboolean *ret_l
 	return 0;
 }
 
-static int stream_all(const VolumeCopy *copy, const Config *config, Error **err)
+static int stream_snapshots(const Relay *relay, const char **ret_last, Error **err)
 {
-	const char *parent = NULL;
+	const VolumeCopy *copy = relay->copy;
 	g_autoptr(Volume) volume = volume_new(
 	    copy->from_pool, copy->from->type, copy->from->project, copy->from->name);
 	volume->content = copy->from->content;
+	*ret_last = NULL;
 	for (guint n = 0; copy->snapshots && n < copy->snapshots->len; n++) {
 		const char *name = copy->snapshots->pdata[n];
 		g_autoptr(Volume) source = volume_snapshot(copy->from_pool, volume, name);
 		g_autoptr(Volume) target = volume_snapshot(copy->to_pool, copy->to, name);
-		if (stream_one(copy, source, parent, target, config, err) < 0)
+		if (stream_one(relay, source, *ret_last, target, err) < 0)
 			return -1;
-		parent = name;
+		*ret_last = name;
 	}
-	return stream_one(copy, copy->from, parent, copy->to, config, err);
+	return 0;
+}
+
+static gboolean is_foreign(const VolumeCopy *copy)
+{
+	g_autoptr(DriverCall) call = driver_call_new(copy->from_pool, copy->from, PLACE_OWN, NULL);
+	const StorageDriver *driver = call->pool.driver;
+	return driver->volume_is_foreign && driver->volume_is_foreign(&call->pool, &call->volume);
+}
+
+static int stream_all(const VolumeCopy *copy, const Config *config, Error **err)
+{
+	const char *parent;
+	const Relay relay = { copy, config, is_foreign(copy) };
+	g_autoptr(DriverCall) made = driver_call_new(
+	    copy->to_pool, copy->to, PLACE_UNFINISHED, config);
+	return stream_snapshots(&relay, &parent, err) < 0 ||
+		stream_one(&relay, copy->from, parent, copy->to, err) < 0 ?
+	    -1 :
+	    volume_limit_received(made, err);
 }
 
 int volume_relay(const VolumeCopy *copy, const Config *config, Error **err)

@@ -3,17 +3,52 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/operation/operation.h"
+#include "server/storage/disk_image.h"
 #include "server/storage/tree_pack.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/unpack.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *volume_stream_method(const Pool *pool)
 {
 	return pool->driver->volume_send && pool->driver->volume_receive ? pool->driver->name :
 									   NULL;
+}
+
+gboolean volume_has_tree(const Volume *volume)
+{
+	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE;
+}
+
+gboolean volume_has_disk(const Volume *volume)
+{
+	return volume->content != CONTENT_FILESYSTEM;
+}
+
+static gboolean is_disk(const Volume *volume, const char *path)
+{
+	return volume_has_disk(volume) && strcmp(path, "root.img") == 0;
+}
+
+static int list_tree(const Volume *volume, int fd, GPtrArray **ret_entries, Error **err)
+{
+	if (tree_list(fd, ret_entries, err) < 0)
+		return -1;
+	for (guint n = (*ret_entries)->len; n-- > 0;)
+		if (is_disk(volume, ((TreeEntry *)(*ret_entries)->pdata[n])->path))
+			g_ptr_array_remove_index(*ret_entries, n);
+	return 0;
+}
+
+/* What describes the content comes on top of it. */
+uint64_t volume_stream_limit(uint64_t content)
+{
+	enum { OVERHEAD = 64 << 20 };
+	return content ? 2 * content + OVERHEAD : 0;
 }
 
 /* ---- going out ---- */
@@ -38,32 +73,45 @@ static int close_mounted(Pool *pool, const Volume *volume, int fd, int result, E
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err)
 {
 	int fd = open_mounted(pool, volume, err);
-	return fd < 0 ? -1 : close_mounted(pool, volume, fd, tree_list(fd, ret_entries, err), err);
+	return fd < 0 ?
+	    -1 :
+	    close_mounted(pool, volume, fd, list_tree(volume, fd, ret_entries, err), err);
+}
+
+typedef struct Sending {
+	const Volume *volume;
+	const VolumeStreamTree *tree; /* NULL: it is a disk */
+	Operation *op;
+} Sending;
+
+static gboolean stays(const char *folder, const char *path)
+{
+	size_t length = folder ? strlen(folder) : 0;
+	return length && strncmp(path, folder, length) == 0 &&
+	    (!path[length] || path[length] == '/');
 }
 
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
-	const VolumeStreamTree *tree = data;
-	size_t length = tree->without ? strlen(tree->without) : 0;
-	if (length && strncmp(path, tree->without, length) == 0 &&
-	    (!path[length] || path[length] == '/'))
-		return TRUE;
-	return tree->kept && g_hash_table_contains(tree->kept, path);
+	const Sending *sending = data;
+	GHashTable *kept = sending->tree->kept;
+	return is_disk(sending->volume, path) || stays(sending->tree->without, path) ||
+	    (kept && g_hash_table_contains(kept, path));
 }
 
 static gboolean is_cancelled(void *data)
 {
-	const VolumeStreamTree *tree = data;
-	return tree->op && operation_cancelled(tree->op);
+	const Sending *sending = data;
+	return sending->op && operation_cancelled(sending->op);
 }
 
 int volume_stream_send_tree(
     Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err)
 {
-	TreePackOptions options = { .skip = is_kept,
-		.cancelled = is_cancelled,
-		.data = (void *)tree,
-		.owners = tree->owners };
+	Sending sending = { volume, tree, tree->op };
+	TreePackOptions options = {
+		.skip = is_kept, .cancelled = is_cancelled, .data = &sending, .owners = tree->owners
+	};
 	int dir = open_mounted(pool, volume, err);
 	return dir < 0 ? -1 :
 			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);
@@ -72,7 +120,7 @@ int volume_stream_send_tree(
 int volume_stream_send_block(
     Pool *pool, const Volume *volume, int fd, Operation *op, Error **err)
 {
-	VolumeStreamTree sending = { .op = op };
+	Sending sending = { volume, NULL, op };
 	int dir = open_mounted(pool, volume, err);
 	if (dir < 0)
 		return -1;
@@ -105,7 +153,7 @@ struct VolumeArrival {
 	Pool *pool;
 	Volume *volume;
 	VolumeLock *lock; /* of a new one */
-	Config *config;
+	Config *config, *sized; /* its own, and what it is made by */
 	char *path; /* where the tree is mounted */
 	gboolean existing, native, open;
 };
@@ -119,20 +167,21 @@ static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
 	return a;
 }
 
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err)
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err)
 {
 	g_autoptr(VolumeArrival) a = arrival_make(pool, volume);
-	a->native = native;
-	a->config = volume_effective_config(pool, config);
+	a->native = of->native;
+	a->config = volume_effective_config(pool, of->config);
+	a->sized = volume_sized_config(a->config, of->limit);
 	a->lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
 	/* Of the driver's streams the driver makes it itself. */
-	if ((native ? volume_begin_streams(pool, a->volume, err) :
-		      volume_begin(pool, a->volume, a->config, &a->path, err)) < 0)
+	if ((a->native ? volume_begin_streams(pool, a->volume, err) :
+			 volume_begin(pool, a->volume, a->sized, &a->path, err)) < 0)
 		return -1;
 	a->open = TRUE;
 	*ret = g_steal_pointer(&a);
@@ -153,17 +202,23 @@ int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **re
 	return 0;
 }
 
+const Volume *volume_arrival_volume(const VolumeArrival *a)
+{
+	return a->volume;
+}
+
 int volume_arrival_list(VolumeArrival *a, GPtrArray **ret_entries, Error **err)
 {
 	autofd int fd = file_open_directory(a->path, err);
-	return fd < 0 ? -1 : tree_list(fd, ret_entries, err);
+	return fd < 0 ? -1 : list_tree(a->volume, fd, ret_entries, err);
 }
 
 int volume_arrival_unpack(VolumeArrival *a, const GPtrArray *had, const GByteArray *kept, int fd,
     uint64_t limit, Error **err)
 {
 	/* Progress and cancellation are the business of whoever fills the pipe. */
-	UnpackOptions options = { .shape = UNPACK_TREE, .limit = limit };
+	gboolean machine = a->volume->type == VOLUME_MACHINE;
+	UnpackOptions options = { .shape = machine ? UNPACK_MACHINE : UNPACK_TREE, .limit = limit };
 	autofd int dir = file_open_directory(a->path, err);
 	if (dir < 0 || fault_point("volume receive", err) < 0 ||
 	    tree_prune(dir, had, kept, err) < 0)
@@ -187,12 +242,34 @@ int volume_arrival_rsync(
 	    0;
 }
 
+static int check_disk(const char *path, uint64_t limit, Error **err)
+{
+	struct stat st;
+	autofd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set(err, ERROR_INVALID, "The virtual machine has no disk");
+	if (limit && (uint64_t)st.st_size > limit)
+		return error_set(err, ERROR_TOO_LARGE,
+		    "The disk has more than the %" G_GUINT64_FORMAT " bytes there may be",
+		    (guint64)limit);
+	return disk_image_check_raw(fd, err);
+}
+
+int volume_arrival_check(VolumeArrival *a, uint64_t limit, Error **err)
+{
+	g_autofree char *path = volume_block_path(
+	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
+	return a->volume->type == VOLUME_MACHINE ? check_disk(path, limit, err) : 0;
+}
+
 int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
 {
 	g_autofree char *path = volume_block_path(
 	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
-	return fault_point("volume receive", err) < 0 ? -1 :
-							volume_block_receive(fd, path, limit, err);
+	if (fault_point("volume receive", err) < 0 ||
+	    volume_block_receive(fd, path, limit, err) < 0)
+		return -1;
+	return a->volume->type == VOLUME_MACHINE ? check_disk(path, 0, err) : 0;
 }
 
 int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)
@@ -201,12 +278,14 @@ int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error
 	    volume_snapshot(a->pool, a->volume, snapshot) :
 	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
 	of->content = a->volume->content;
-	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
+	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->sized);
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
 	call->volume.foreign = TRUE;
-	return a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err);
+	if (a->pool->driver->volume_receive(&call->pool, &call->volume, fd, err) < 0)
+		return -1;
+	return snapshot ? 0 : volume_limit_received(call, err);
 }
 
 int volume_arrival_snapshot(VolumeArrival *a, const SnapshotRow *row, Error **err)
@@ -242,6 +321,7 @@ void volume_arrival_free(VolumeArrival *a)
 	if (a->lock)
 		volume_unlock(a->lock);
 	g_clear_pointer(&a->config, g_hash_table_unref);
+	g_clear_pointer(&a->sized, g_hash_table_unref);
 	g_free(a->path);
 	volume_free(a->volume);
 	pool_unref(a->pool);

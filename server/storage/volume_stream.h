@@ -15,6 +15,13 @@ struct Operation;
 /* The driver's own form, by its name; NULL when it has none. */
 const char *volume_stream_method(const Pool *pool);
 
+/* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
+ * which counts for no part of the tree in what follows. */
+gboolean volume_has_tree(const Volume *volume);
+gboolean volume_has_disk(const Volume *volume);
+/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
+uint64_t volume_stream_limit(uint64_t content);
+
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
@@ -37,12 +44,18 @@ int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int
 
 /* One volume that arrives. One thread at a time. */
 typedef struct VolumeArrival VolumeArrival;
-/* A new one; holds its lock until it is freed. native: only volume_arrival_receive() will be used.
- */
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err);
+typedef struct VolumeArrivalOf {
+	const Config *config;
+	uint64_t
+	    limit; /* bytes that there may be of its content, of which size it is made; 0: none */
+	gboolean native; /* only volume_arrival_receive() will be used */
+} VolumeArrivalOf;
+/* A new one; holds its lock until it is freed. */
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err);
 /* One that is there already and not in use. */
 int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err);
+const Volume *volume_arrival_volume(const VolumeArrival *arrival);
 /* What the tree holds so far. */
 int volume_arrival_list(VolumeArrival *arrival, GPtrArray **ret_entries, Error **err);
 /* Makes the tree what the tar stream says, after removing what is in `had` and not in `kept`.
@@ -53,8 +66,10 @@ int volume_arrival_unpack(VolumeArrival *arrival, const GPtrArray *had, const GB
  * disk is refused afterwards. */
 int volume_arrival_rsync(
     VolumeArrival *arrival, int socket, const RsyncOptions *options, uint64_t limit, Error **err);
-/* Makes the disk what is read from fd; as limit, but of its size. */
+/* Makes the disk what is read from fd; as limit, but of its size. A machine's has to be raw. */
 int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
+/* Of what came in the driver's form: a machine has its disk, no larger than `limit` (0: any). */
+int volume_arrival_check(VolumeArrival *arrival, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.
  */
 int volume_arrival_receive(VolumeArrival *arrival, const char *snapshot, int fd, Error **err);

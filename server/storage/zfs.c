@@ -86,6 +86,18 @@ int zfs_look(const char *root, Error **err)
 	return 0;
 }
 
+char **zfs_seen(const char *part)
+{
+	GPtrArray *found = g_ptr_array_new();
+	g_mutex_lock(&seen.lock);
+	for (size_t i = 0; seen.names && seen.names[i]; i++)
+		if (strstr(seen.names[i], part))
+			g_ptr_array_add(found, g_strdup(seen.names[i]));
+	g_mutex_unlock(&seen.lock);
+	g_ptr_array_add(found, NULL);
+	return (char **)g_ptr_array_free(found, FALSE);
+}
+
 int zfs_run_vector(const char *const *argv, Error **err)
 {
 	int result = program_run_vector(argv, err);

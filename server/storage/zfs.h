@@ -14,6 +14,8 @@ int zfs_stream(const char *const *argv, int input, int output, Error **err);
 /* Reads all names below `root` at once, for who will ask for most of them now (a start): the
  * answers that follow are of that, until something is changed here, or for some seconds. */
 int zfs_look(const char *root, Error **err);
+/* What the last look saw with this in its name (g_strfreev). */
+char **zfs_seen(const char *part);
 /* The kernel module's version (g_free). ERROR_UNSUPPORTED, saying what is missing. */
 int zfs_version(char **ret_version, Error **err);
 
@@ -22,7 +24,8 @@ int zfs_name_check(const char *name, Error **err);
 /* A dataset, volume or snapshot. */
 gboolean zfs_exists(const char *name);
 gboolean zfs_pool_exists(const char *name);
-/* The value of a property, numbers exactly (g_free); "-" is the tools' word for none. */
+/* The value of a property, numbers exactly (g_free); "-" is the tools' word for none. Of several
+ * ("a,b") a line each. */
 int zfs_get(const char *name, const char *property, char **ret_value, Error **err);
 /* Whether the dataset itself, not one above it, has this value. */
 gboolean zfs_is_set(const char *name, const char *property, const char *value);

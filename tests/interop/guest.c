@@ -113,10 +113,14 @@ static void figures(Guest *guest)
 	g_autoptr(Error) err = NULL;
 	Pb__InstanceState state = PB__INSTANCE_STATE__INIT;
 	GuestInfo info;
-	int result = guest_state(guest, GUEST_STATE_WHOLE_MS, arena, &state, &err);
-	check(result == 0 && state.n_network > 0 && state.memory->total > 64 << 20 &&
+	GuestQuestion question = { .guest = guest };
+	guest_ask_states(&question, 1, GUEST_STATE_WHOLE_MS);
+	if (question.answer)
+		guest_state_take(question.answer, arena, &state);
+	check(question.answer && state.n_network > 0 && state.memory->total > 64 << 20 &&
 		state.processes > 1,
-	    "its state", err);
+	    "its state", question.error);
+	guest_question_clear(&question);
 	check(guest_info(guest, &info) && *info.kernel, "its system", NULL);
 	printf("figure: kernel %s, %s, host name %s\n", info.kernel, info.architecture,
 	    info.host_name);

@@ -17,7 +17,7 @@ PATIENCE=${INCUS_TEST_PATIENCE:-1} # how much slower this machine may be than a 
 DAEMON_PID=
 TEST_STEP="start"
 
-step() { TEST_STEP="$*"; echo "-- $*"; }
+step() { TEST_STEP="$*"; echo "-- $* (at $SECONDS s)"; }
 fail() { echo "FAILED at \"$TEST_STEP\": $*" >&2; exit 1; }
 skip() { echo "SKIPPED: $*"; exit 77; }
 
