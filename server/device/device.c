@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm };
+static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm,
+	&device_proxy, &device_unix_char, &device_unix_block };
 
 /* Known to Incus, and not built in this version. */
-static const char *const others[] = { "unix-char", "unix-block", "unix-hotplug", "usb", "gpu",
-	"infiniband", "proxy", "pci" };
+static const char *const others[] = { "unix-hotplug", "usb", "gpu", "infiniband", "pci" };
 
 void device_mount_free(DeviceMount *mount)
 {

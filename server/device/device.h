@@ -41,6 +41,9 @@ struct DeviceHost {
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
+	/* Lets the running container use a device ("c 10:200 rwm"), or not any more. Unprivileged ones
+	 * are not restricted so: nothing to do. */
+	int (*device_rule)(const DeviceHost *host, const char *rule, gboolean allow, Error **err);
 	/* Plugs a part into the running virtual machine, or takes the device's part out and waits
 	 * until the guest lets go of it. */
 	int (*part_add)(const DeviceHost *host, const struct DevicePart *part, Error **err);
@@ -60,6 +63,7 @@ typedef struct DeviceMount {
 	gboolean readonly, recursive, optional;
 	gboolean shift;      /* idmap the source with the container's map */
 	gboolean is_file;    /* the source is not a directory */
+	gboolean is_device;  /* it is a device node, which is itself what is mounted */
 } DeviceMount;
 
 void device_mount_free(DeviceMount *mount);
@@ -93,6 +97,7 @@ typedef struct DeviceStart {
 	GPtrArray *lxc_config; /* char *: key, value, key, value, ...; without line breaks */
 	GPtrArray *mounts;     /* DeviceMount * */
 	unsigned n_nics;       /* next N for lxc.net.N; a nic takes one and increments */
+	GPtrArray *device_rules; /* char *: "c 10:200 rwm", for control groups that restrict */
 	GPtrArray *parts;      /* DevicePart *, of virtual machines */
 } DeviceStart;
 
@@ -112,11 +117,15 @@ typedef struct DeviceType {
 	void (*remove)(const DeviceHost *host, const char *name, const Config *config);
 	int (*start)(const DeviceHost *host, const char *name, const Config *config,
 	    DeviceStart *out, Error **err);
-	/* After the container started (init exists); may be NULL. */
+	/* After the instance started (init exists); a failure stops it again. May be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
-	/* The container outlived the server: counts again what stop will give back. May be NULL. */
+	/* The instance outlived the server: counts again what stop will give back, and starts again what
+	 * did not. May be NULL. */
 	void (*adopt)(const DeviceHost *host, const char *name, const Config *config);
+	/* Something of the host's that it waits for (watch.h) came or went; the instance runs. May be
+	 * NULL. */
+	int (*changed)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	/* Hot plug into and out of a running container. NULL: needs a restart (ERROR_INVALID). */
 	int (*attach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	int (*detach)(const DeviceHost *host, const char *name, const Config *config, Error **err);
@@ -127,7 +136,8 @@ typedef struct DeviceType {
 	    const Config *new_config, Error **err);
 } DeviceType;
 
-extern const DeviceType device_disk, device_none, device_tpm;
+extern const DeviceType device_disk, device_none, device_tpm, device_proxy,
+    device_unix_char, device_unix_block;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 /* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
  * them apart or the network gives no names. */

@@ -1,5 +1,6 @@
 /* Nics that are one end of a veth pair, or a tap of a virtual machine: bridged (the host's end is on
  * a bridge) and p2p. */
+#include "server/device/device_private.h"
 #include "server/device/nic_private.h"
 #include "server/network/firewall.h"
 #include "server/network/subnet.h"
@@ -102,9 +103,7 @@ static int apply_priority(const Veth *v, const Config *old_config, Error **err)
 		parse_priority(old_config, &before, NULL);
 	if (now == before)
 		return 0;
-	g_autofree char *instance = strcmp(host->project, "default") == 0 ?
-	    g_strdup(host->instance) :
-	    g_strdup_printf("%s_%s", host->project, host->instance);
+	g_autofree char *instance = device_host_file_name(host);
 	return firewall_priority(instance, v->host_name, now, err);
 }
 

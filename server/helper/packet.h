@@ -17,7 +17,7 @@ enum { PACKET_NUMBERS = 10, PACKET_FDS = 8, PACKET_TEXT = 160 * 1024 };
 typedef enum SpawnOp {
 	/* strings: name, lxcpath, rootfs, state directory, idmap lines ("" privileged), n[1] pairs
 	 * of liblxc configuration, n[2] mounts of 7 (source, beneath, target, propagation,
-	 * filesystem, options, flags "ro,rec,shift,file,opt"), the four of criu.h (the first is ""
+	 * filesystem, options, flags "ro,rec,shift,file,dev,opt"), the four of criu.h (the first is ""
 	 * for a start from nothing). n[0]: mount the rootfs idmapped; n[3]: what is restored waits
 	 * in the moment before its processes run: -> first an empty packet, for which n[0] 1 is the
 	 * answer that lets them; any other, or the socket's end, ends them.
@@ -38,7 +38,8 @@ typedef enum SpawnOp {
 	SPAWN_FILES,
 	/* fds: pidfd of init; strings: one mount of 7 as in SPAWN_START, idmap lines. */
 	SPAWN_MOUNT,
-	SPAWN_UNMOUNT, /* fds: pidfd; strings: target */
+	/* fds: pidfd; strings: target. An empty file below /dev that it stood on goes too. */
+	SPAWN_UNMOUNT,
 	/* strings: name, lxcpath. -> fds: terminal, its keep-alive socket, what takes
 	 * the window's size (the terminal again, where that is one). */
 	SPAWN_CONSOLE,
@@ -59,6 +60,14 @@ typedef enum SpawnOp {
 	 * unless it ends at once, an empty packet while the container stands still and waits for an
 	 * answer; then an empty packet when all is done. */
 	SPAWN_DUMP,
+	/* strings: name, lxcpath, a setting of control groups without "lxc.cgroup.", its value: sets
+	 * it of the running container. */
+	SPAWN_CGROUP,
+	/* The forwarder of a proxy device, which goes on until the container ends. strings: the file
+	 * for its "PID START-TIME", n[2] pairs of where to listen and where to connect (proxy.h).
+	 * fds: pidfd of init. n: listens inside, announces callers, -, mode, uid and gid of socket
+	 * files, uid and gid of who connects. -> empty once it serves. */
+	SPAWN_PROXY,
 } SpawnOp;
 
 typedef enum DumpKind {

@@ -123,13 +123,14 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 	g_autofree char *uuid = g_uuid_string_random();
 	g_autofree char *cloud = g_uuid_string_random();
 	image_keys(config, spec->image_properties);
-	gboolean copied = spec->origin || spec->arrive, known = spec->archive || spec->arrive;
+	gboolean copied = spec->origin || spec->arrive, known = spec->archive || spec->same;
 	/* One that comes back, or moves here, is who it was. */
-	if (!known || !config_get(config, "volatile.uuid")) {
+	gboolean named = known || spec->arrive;
+	if (!named || !config_get(config, "volatile.uuid")) {
 		config_set(config, "volatile.uuid", uuid);
 		config_set(config, "volatile.uuid.generation", uuid);
 	}
-	if (!known || !config_get(config, "volatile.cloud-init.instance-id"))
+	if (!named || !config_get(config, "volatile.cloud-init.instance-id"))
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
@@ -196,7 +197,7 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
-	if (size && i->type == INSTANCE_MACHINE) /* a disk is made with its size, and never shrinks */
+	if (size) /* it is made with that: a disk never shrinks, and a device would do so slowly */
 		config_set(initial, "size", size);
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
 	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
@@ -205,7 +206,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 			  pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;
-	if (size && pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
+	if (size && (spec->arrive || spec->archive) &&
+	    pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
 		pool_instance_delete(pool, i->project, i->name, type, NULL);
 		return -1;
 	}

@@ -17,7 +17,11 @@ void devices_adopt(Instance *i)
 {
 	guint n;
 	DeviceHost host;
-	instance_host(i, &host, NULL);
+	g_autoptr(GArray) idmap = NULL;
+	g_autoptr(Error) error = NULL;
+	if (instance_idmap(i, &idmap, NULL, &error) < 0)
+		log_warn("Id map is not known", "instance", i->name, "err", error->message);
+	instance_host(i, &host, idmap);
 	g_autofree const char **names = device_sorted(host.devices, &n);
 	for (guint k = 0; k < n; k++) {
 		const DeviceType *type;
@@ -60,18 +64,51 @@ int devices_start(const DeviceHost *host, DeviceStart *out, Error **err)
 	return 0;
 }
 
-void devices_started(const DeviceHost *host)
+int devices_started(const DeviceHost *host, Error **err)
 {
 	guint n;
 	g_autofree const char **names = device_sorted(host->devices, &n);
 	for (guint k = 0; k < n; k++) {
 		const DeviceType *type;
-		Error *error = NULL;
 		Config *config = devices_get(host->devices, names[k]);
 		if (device_type_find(config, &type, NULL) == 0 && type->started &&
-		    type->started(host, names[k], config, &error) < 0)
-			log_warn("Device is not fully started", "instance", host->instance,
-			    "device", names[k], "err", error->message);
-		g_clear_pointer(&error, error_free);
+		    (fault_point("device started", err) < 0 ||
+			type->started(host, names[k], config, err) < 0))
+			return error_prefix(err, "Failed to start device \"%s\"", names[k]);
 	}
+	return 0;
+}
+
+static int tell_changed(Instance *i, const char *name, Error **err)
+{
+	const DeviceType *type;
+	DeviceHost host;
+	g_autoptr(GArray) idmap = NULL;
+	if (!instance_running(i))
+		return 0;
+	if (instance_idmap(i, &idmap, NULL, err) < 0)
+		return -1;
+	instance_host(i, &host, idmap);
+	Config *config = devices_get(host.devices, name);
+	int result = config && device_type_find(config, &type, NULL) == 0 && type->changed ?
+	    type->changed(&host, name, config, err) :
+	    0;
+	instance_host_clear(&host);
+	return result;
+}
+
+void devices_changed(Daemon *d, const char *project, const char *instance, const char *device)
+{
+	g_autoptr(Error) error = NULL;
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(d, project, instance, &i, NULL) < 0)
+		return;
+	int result = instance_lock(i, &error);
+	if (result == 0) {
+		result = tell_changed(i, device, &error);
+		instance_unlock(i);
+	}
+	if (result < 0)
+		log_warn("Device is not as the host's is now", "instance", instance, "device",
+		    device, "err", error->message);
 }

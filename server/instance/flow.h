@@ -78,5 +78,6 @@ int instance_pool(Instance *i, Pool **ret_pool, Error **err);
 /* Into and out of the running container. */
 int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err);
 int instance_mount_remove(Instance *i, const char *target, Error **err);
+int instance_device_rule(Instance *i, const char *rule, gboolean allow, Error **err);
 /* Ends what runs below INCUS_DIR/run/NAME and removes that. */
 void runtime_kill_orphan(Daemon *d, const char *file_name);

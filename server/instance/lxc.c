@@ -66,7 +66,8 @@ static int settle(Instance *i, StartPlan *plan, Error **err)
 static void add_mount(Packet *rq, const DeviceMount *m)
 {
 	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
-	    m->shift ? "shift," : "", m->is_file ? "file," : "", m->optional ? "opt," : "", NULL);
+	    m->shift ? "shift," : "", m->is_file ? "file," : "",
+	    m->is_device ? "dev," : "", m->optional ? "opt," : "", NULL);
 	packet_add(rq, m->source);
 	packet_add(rq, m->beneath);
 	packet_add(rq, m->target);
@@ -198,6 +199,9 @@ static int build_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Er
 	}
 	for (guint n = 0; n < plan->devices.lxc_config->len; n++)
 		g_ptr_array_add(pairs, g_strdup(plan->devices.lxc_config->pdata[n]));
+	if (plan->idmap->len == 0)
+		for (guint n = 0; n < plan->devices.device_rules->len; n++)
+			lxc_config_device_rule(pairs, plan->devices.device_rules->pdata[n]);
 	rotate_log(i);
 	write_config_copy(i, pairs);
 	return 0;
@@ -265,6 +269,22 @@ int instance_mount_remove(Instance *i, const char *target, Error **err)
 	return spawner_call(i->daemon->spawner, rq, NULL, NULL, err);
 }
 
+int instance_device_rule(Instance *i, const char *rule, gboolean allow, Error **err)
+{
+	g_autoptr(GArray) idmap = NULL;
+	if (instance_idmap(i, &idmap, NULL, err) < 0)
+		return -1;
+	if (idmap->len > 0)
+		return 0;
+	g_autofree char *name = instance_file_name(i);
+	g_autofree char *lxcpath = instance_lxcpath(i->daemon);
+	Packet *rq = packet_new(SPAWN_CGROUP);
+	packet_add(rq, name);
+	packet_add(rq, lxcpath);
+	packet_add(rq, allow ? "devices.allow" : "devices.deny");
+	packet_add(rq, rule);
+	return spawner_call(i->daemon->spawner, rq, NULL, NULL, err);
+}
 
 /* ---- stopping ---- */
 

@@ -21,8 +21,12 @@ static void add_entry(GPtrArray *pairs, const char *source, const char *entry)
 		add(pairs, "lxc.mount.entry", entry);
 }
 
-static void add_mounts(GPtrArray *pairs, const Config *c)
+static void add_mounts(GPtrArray *pairs, const Daemon *d, const Config *c)
 {
+	g_autofree char *guest_api = g_strdup_printf(
+	    "%s/guestapi dev/incus none bind,create=dir 0 0", d->dir);
+	if (!config_false(c, "security.guestapi"))
+		add_entry(pairs, NULL, guest_api);
 	add(pairs, "lxc.mount.auto",
 	    config_true(c, "security.privileged") ? "proc:mixed sys:mixed" : "proc:rw sys:rw");
 	add_entry(pairs, NULL, "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0");
@@ -47,6 +51,14 @@ static void add_mounts(GPtrArray *pairs, const Config *c)
 	}
 }
 
+void lxc_config_device_rule(GPtrArray *pairs, const char *rule)
+{
+	add(pairs,
+	    cgroup_version("devices") == CGROUP_V1 ? "lxc.cgroup.devices.allow" :
+						     "lxc.cgroup2.devices.allow",
+	    rule);
+}
+
 static void add_privileged(GPtrArray *pairs)
 {
 	add(pairs, "lxc.cap.drop", "sys_time sys_module sys_rawio mac_admin mac_override");
@@ -56,11 +68,9 @@ static void add_privileged(GPtrArray *pairs)
 	CgroupVersion version = cgroup_version("devices");
 	const char *deny = version == CGROUP_V1 ? "lxc.cgroup.devices.deny" :
 						  "lxc.cgroup2.devices.deny";
-	const char *allow = version == CGROUP_V1 ? "lxc.cgroup.devices.allow" :
-						   "lxc.cgroup2.devices.allow";
 	add(pairs, deny, "a");
 	for (guint n = 0; n < G_N_ELEMENTS(allowed); n++)
-		add(pairs, allow, allowed[n]);
+		lxc_config_device_rule(pairs, allowed[n]);
 }
 
 static void add_idmap(GPtrArray *pairs, const char *idmap)
@@ -130,7 +140,7 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	if (apparmor_load(i, c, &label, err) < 0)
 		return -1;
 	add(pairs, "lxc.apparmor.profile", label);
-	add_mounts(pairs, c);
+	add_mounts(pairs, i->daemon, c);
 	if (*idmap)
 		add_idmap(pairs, idmap);
 	else

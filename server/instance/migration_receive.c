@@ -39,8 +39,8 @@ static MigrationTarget target_new(
 	MigrationTarget t = migration_target_new(peer, instance_type_name(type), op);
 	t.alone = wish->instance_only;
 	t.check = check_snapshot;
-	t.content = type == INSTANCE_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	t.check_live = wish->live ? check_live : NULL;
+	t.content = type == INSTANCE_MACHINE ? CONTENT_BLOCK : CONTENT_FILESYSTEM;
 	return t;
 }
 

@@ -396,11 +396,12 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
     const Config *config, uint64_t limit, VolumeArrival **ret, Error **err)
 {
 	gboolean refused = TRUE;
+	VolumeArrivalOf of = { .config = config, .limit = limit, .native = TRUE };
 	if (adopt_rows(t, pool, err) < 0)
 		return -1;
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
-		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
+		if (volume_arrival_new(pool, volume, &of, &native, err) < 0 ||
 		    take_natives(t, native, limit, &refused, err) < 0)
 			return -1;
 		if (!refused)
@@ -409,7 +410,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 	if (!refused)
 		return 0;
 	g_autoptr(VolumeArrival) arrival = NULL;
-	if (volume_arrival_new(pool, volume, config, FALSE, &arrival, err) < 0 ||
+	of.native = FALSE;
+	if (volume_arrival_new(pool, volume, &of, &arrival, err) < 0 ||
 	    (t->header ? migration_incus_take(t, arrival, t->snapshots, FALSE, limit, err) :
 			 take_whole(t, arrival, t->snapshots, limit, err)) < 0)
 		return -1;

@@ -4,6 +4,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
 #include "server/instance/live_private.h"
 #include "server/warning/warning.h"
 #include "sdk/base/fault.h"
@@ -22,6 +23,12 @@ InstanceStatus instance_status(Instance *i)
 	if (!r)
 		return INSTANCE_STOPPED;
 	return instance_driver(i)->frozen(r) ? INSTANCE_FROZEN : INSTANCE_RUNNING;
+}
+
+InstanceStatus instance_status_shown(Instance *i)
+{
+	InstanceStatus status = instance_status(i);
+	return status == INSTANCE_RUNNING && guest_api_is_ready(i) ? INSTANCE_READY : status;
 }
 
 gboolean instance_moving(Instance *i)
@@ -81,6 +88,7 @@ static void plan_clear(StartPlan *plan)
 	g_free(plan->directory);
 	g_ptr_array_unref(plan->devices.lxc_config);
 	g_ptr_array_unref(plan->devices.mounts);
+	g_ptr_array_unref(plan->devices.device_rules);
 	g_ptr_array_unref(plan->devices.parts);
 	pool_unref(plan->pool);
 }
@@ -118,6 +126,27 @@ static void undo_start(Instance *i, StartPlan *plan)
 	runtime_directory_remove(i);
 }
 
+/* What runs without one of its devices is not what was asked for: it goes again. Not when its
+ * processes went on from saved state, which would be lost. */
+static int finish_start(Instance *i, const StartPlan *plan, gboolean restored, Error **err)
+{
+	g_autoptr(Error) error = NULL, why = NULL;
+	if (devices_started(&plan->host, &why) == 0)
+		return 0;
+	if (restored) {
+		log_warn("Device is not fully started", "instance", i->name, "err", why->message);
+		return 0;
+	}
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && instance_driver(i)->kill(i, r, &error) < 0)
+		log_error("An instance that lacks a device does not stop", "instance", i->name,
+		    "err", error->message);
+	else
+		power_cleanup_locked(i);
+	instance_volatile_set(i, "last_state.power", "STOPPED", NULL);
+	return error_propagate(err, g_steal_pointer(&why));
+}
+
 static int start_with(Instance *i, const StartGate *gate, Error **err)
 {
 	if (instance_running(i))
@@ -126,9 +155,11 @@ static int start_with(Instance *i, const StartGate *gate, Error **err)
 						    g_ptr_array_new_with_free_func(g_free),
 				       .mounts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_mount_free),
+				       .device_rules = g_ptr_array_new_with_free_func(g_free),
 				       .parts = g_ptr_array_new_with_free_func(
 					   (GDestroyNotify)device_part_free) } };
 	Runtime *r = NULL;
+	gboolean restored = gate || i->stateful;
 	volatile_defer(i);
 	power_transition(i, INSTANCE_STARTING);
 	instance_host(i, &plan.host, NULL);
@@ -139,11 +170,12 @@ static int start_with(Instance *i, const StartGate *gate, Error **err)
 		undo_start(i, &plan);
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
+		guest_api_forget_ready(i);
 		runtime_publish(i, r);
 		checkpoint_spent(i);
 		plan.host.running = TRUE;
 		plan.host.init_pid = r->init;
-		devices_started(&plan.host);
+		result = finish_start(i, &plan, restored, err);
 	}
 	power_transition(i, 0);
 	Error *error = NULL;
@@ -174,6 +206,9 @@ void power_cleanup_locked(Instance *i)
 {
 	DeviceHost host;
 	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && runtime_was_restored(i))
+		cgroup_remove(r->cgroup);
 	runtime_publish(i, NULL);
 	instance_host(i, &host, NULL);
 	devices_stop(&host);

@@ -144,6 +144,9 @@ Runtime *instance_runtime(Instance *i); /* new reference or NULL */
 /* Writes and reads INCUS_DIR/run/NAME/state. */
 char *runtime_directory(const Instance *i);
 void runtime_directory_remove(Instance *i);
+/* Of a container that runs or has just ended: it was started from state, in control groups that
+ * liblxc knows in part. */
+gboolean runtime_was_restored(const Instance *i);
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
 /* What DIRECTORY/state tells of a container, NULL when that is not alive. */
 int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err);
@@ -171,10 +174,13 @@ void snapshot_tell_created(Instance *i, const char *name, const Caller *caller);
 /* All or none: one that was not started must not be stopped, for what it counts may be another's.
  */
 int devices_start(const DeviceHost *host, DeviceStart *out, Error **err);
-void devices_started(const DeviceHost *host);
+/* Once its first process is there. */
+int devices_started(const DeviceHost *host, Error **err);
 void devices_stop(const DeviceHost *host);
-/* At the server's start, of an instance that runs since before. */
+/* At the server's start, of an instance that runs since before, with its lock held. */
 void devices_adopt(Instance *i);
+/* Of device/watch.h. */
+void devices_changed(Daemon *d, const char *project, const char *instance, const char *device);
 
 /* power.c */
 int power_start_locked(Instance *i, Error **err);
@@ -228,6 +234,8 @@ void owners_repair(Daemon *d);
 
 /* lxc_config.c */
 /* key, value, key, value, ... of everything but the root file system and the devices. */
+/* Appends what allows a device ("c 10:200 rwm"). */
+void lxc_config_device_rule(GPtrArray *pairs, const char *rule);
 int lxc_config_build(
     Instance *i, const Config *expanded, const char *idmap, GPtrArray *pairs, Error **err);
 /* Asks liblxc whether it takes raw.lxc. */

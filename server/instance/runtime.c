@@ -3,6 +3,7 @@
 #include "server/guest/guest.h"
 #include "server/instance/flow.h"
 #include "server/instance/vm.h"
+#include "server/sys/process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 Runtime *runtime_ref(Runtime *r)
 {
@@ -73,28 +75,6 @@ char *runtime_directory(const Instance *i)
 	return g_build_filename(i->daemon->dir, "run", name, NULL);
 }
 
-static uint64_t start_time(pid_t pid)
-{
-	g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
-	g_autofree char *text = NULL;
-	if (!g_file_get_contents(path, &text, NULL, NULL))
-		return 0;
-	char *at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
-
-static int pid_open(pid_t pid, uint64_t start)
-{
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (fd >= 0 && start_time(pid) != start) { /* the number belongs to somebody else by now */
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 static void netlink_open(Daemon *d, Runtime *r)
 {
 	Packet *rq = packet_new(SPAWN_NETLINK);
@@ -128,10 +108,10 @@ static Runtime *read_state(Daemon *d, const char *directory)
 	r->init_start = (uint64_t)init_start;
 	r->monitor_start = (uint64_t)monitor_start;
 	r->cgroup = g_strchomp(g_strdup(text + used));
-	r->monitor_fd = pid_open(r->monitor, r->monitor_start);
+	r->monitor_fd = process_open(r->monitor, r->monitor_start);
 	if (r->monitor_fd < 0)
 		return NULL;
-	r->init_fd = pid_open(r->init, r->init_start);
+	r->init_fd = process_open(r->init, r->init_start);
 	if (r->init_fd < 0) { /* on its way out: nothing may start beside it */
 		runtime_wait(r, 10000);
 		return NULL;
@@ -170,6 +150,13 @@ static void remove_directory(const char *directory)
 		remove(path);
 	}
 	rmdir(directory);
+}
+
+gboolean runtime_was_restored(const Instance *i)
+{
+	g_autofree char *directory = runtime_directory(i);
+	g_autofree char *console = g_build_filename(directory, "console", NULL);
+	return access(console, F_OK) == 0;
 }
 
 void runtime_directory_remove(Instance *i)

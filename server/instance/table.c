@@ -5,6 +5,7 @@
 #include "server/instance/copy.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/flow.h"
+#include "server/device/watch.h"
 #include "server/storage/pool_recover.h"
 #include "sdk/base/file.h"
 #include <errno.h>
@@ -199,6 +200,8 @@ const char *instance_status_name(InstanceStatus status)
 	case INSTANCE_STOPPING: return "Stopping";
 	case INSTANCE_FROZEN: return "Frozen";
 	case INSTANCE_ERROR: return "Error";
+	case INSTANCE_READY:
+		return "Ready";
 	}
 	return "Error";
 }
@@ -369,6 +372,12 @@ static int host_mount_remove(const DeviceHost *host, const char *target, Error *
 	return instance_mount_remove(host->instance_private, target, err);
 }
 
+static int host_device_rule(
+    const DeviceHost *host, const char *rule, gboolean allow, Error **err)
+{
+	return instance_device_rule(host->instance_private, rule, allow, err);
+}
+
 static int host_part_add(const DeviceHost *host, const DevicePart *part, Error **err)
 {
 	return vm_part_add(host->instance_private, part, err);
@@ -402,6 +411,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
+		.device_rule = host_device_rule,
 		.part_add = host_part_add,
 		.part_remove = host_part_remove,
 		.root_grown = host_root_grown,
@@ -441,15 +451,16 @@ static int read_volumes(Tx *tx, void *data, Error **err)
 	return got;
 }
 
-/* Takes the reference. */
+/* Takes the reference. Its end, which is watched for from now on, waits for the lock that the caller
+ * holds. */
 static void adopt(Instance *i, Runtime *runtime)
 {
 	g_autoptr(Pool) pool = NULL;
 	if (instance_pool(i, &pool, NULL) == 0)
 		pool_instance_mount(
 		    pool, i->project, i->name, instance_type_name(i->type), NULL, NULL);
-	devices_adopt(i);
 	runtime_publish(i, runtime);
+	devices_adopt(i);
 	checkpoint_settle(i); /* what a start or a snapshot that was cut off has left */
 }
 
@@ -493,6 +504,7 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 		return;
 	}
 	g_hash_table_insert(table->by_name, table_key(i->project, i->name), instance_ref(i));
+	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&i->change);
 	if (runtime)
 		adopt(i, runtime);
 }
@@ -558,6 +570,7 @@ int instance_table_start(Daemon *d, Error **err)
 	    g_str_hash, g_str_equal, g_free, (GDestroyNotify)instance_unref);
 	g_mutex_init(&table->lock);
 	d->instances = table;
+	device_watch_open(d, devices_changed);
 	g_autofree char *run = g_build_filename(d->dir, "run", NULL);
 	if (mkdir(run, 0711) < 0 && errno != EEXIST)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\"", run);
@@ -580,6 +593,7 @@ void instance_table_stop(Daemon *d)
 	InstanceTable *table = d->instances;
 	if (!table)
 		return;
+	device_watch_close();
 	watcher_stop(table);
 	d->instances = NULL;
 	g_hash_table_unref(table->by_name);

@@ -3,6 +3,7 @@
 #include "server/instance/vm.h"
 #include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
 #include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
@@ -62,6 +63,49 @@ void vm_close(VmHandle *handle)
 	hypervisor_disconnect(&handle->link);
 }
 
+/* ---- its inside ---- */
+
+/* Names, and no reference: the instance holds the guest. */
+typedef struct Inside {
+	Daemon *daemon;
+	const char *project, *name; /* interned */
+} Inside;
+
+static void inside_changed(void *data, GuestEvent event)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if ((event != GUEST_SHUTDOWN && event != GUEST_REBOOTED) ||
+	    instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		return;
+	guest_api_forget_ready(i);
+	if (event == GUEST_REBOOTED)
+		instance_event(i, "instance-restarted", NULL, NULL);
+}
+
+static void inside_connected(void *data, int fd)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		close(fd);
+	else
+		guest_api_serve(i, fd);
+}
+
+static Guest *watch_inside(Instance *i, const char *channel)
+{
+	g_autoptr(Config) config = instance_expanded_config(i);
+	Inside *inside = g_new0(Inside, 1);
+	*inside = (Inside){ i->daemon, i->project, i->name };
+	return guest_new(&(GuestSpec){ .name = i->name,
+	    .socket = channel,
+	    .changed = inside_changed,
+	    .connected = config_false(config, "security.guestapi") ? NULL : inside_connected,
+	    .data = inside,
+	    .data_free = g_free });
+}
+
 /* ---- its process ---- */
 
 /* libvirt's file of the machine, "run" or "log" / "qemu" / NAME and ending. */
@@ -110,7 +154,7 @@ static Runtime *find_process(Instance *i)
 	r->init_fd = fcntl(r->monitor_fd, F_DUPFD_CLOEXEC, 0);
 	r->cgroup = g_strdup("");
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
-	r->guest = guest_new(&(GuestSpec){ .name = i->name, .socket = channel });
+	r->guest = watch_inside(i, channel);
 	return g_steal_pointer(&r);
 }
 

@@ -356,3 +356,58 @@ int firewall_priority(const char *instance, const char *host_name, int64_t prior
 	    (unsigned)(priority >> 16) & 0xffff, (unsigned)priority & 0xffff);
 	return run(s->str, err);
 }
+
+/* ---- what is forwarded to an instance ---- */
+
+static const Hook nat_hooks[] = {
+	{ "prert", "type nat hook prerouting priority -100" },
+	{ "out", "type nat hook output priority -100" },
+	{ "pstrt", "type nat hook postrouting priority 100" },
+};
+
+static void nat_rules(GString *s, char *const *chains, const FirewallNat *nat)
+{
+	const char *ip = nat->ipv6 ? "ip6" : "ip", *open = nat->ipv6 ? "[" : "",
+		   *close = nat->ipv6 ? "]" : "";
+	for (int i = 0; i < 2; i++)
+		g_string_append_printf(s,
+		    "add rule inet incus %s %s daddr %s %s dport %u dnat %s to %s%s%s:%u\n",
+		    chains[i], ip, nat->listen, nat->protocol, nat->listen_port, ip, open,
+		    nat->connect, close, nat->connect_port);
+	/* One that calls itself by the address outside must see its answers come from there. */
+	g_string_append_printf(s,
+	    "add rule inet incus %s %s saddr %s %s daddr %s %s dport %u masquerade\n", chains[2],
+	    ip, nat->connect, ip, nat->connect, nat->protocol, nat->connect_port);
+}
+
+static int nat_run(const char *instance, const char *device, const FirewallNat *rules, guint n,
+    gboolean drop, Error **err)
+{
+	g_autoptr(GString) s = g_string_new("add table inet incus\n");
+	char *chains[G_N_ELEMENTS(nat_hooks)];
+	for (size_t i = 0; i < G_N_ELEMENTS(nat_hooks); i++) {
+		g_autofree char *prefix = g_strconcat("proxy-", nat_hooks[i].prefix, NULL);
+		chains[i] = filter_chain(prefix, instance, device);
+		(drop ? drop_chain : reset_chain)(s, "inet", chains[i], nat_hooks[i].hook);
+	}
+	for (guint i = 0; i < n; i++)
+		nat_rules(s, chains, &rules[i]);
+	for (size_t i = 0; i < G_N_ELEMENTS(nat_hooks); i++)
+		g_free(chains[i]);
+	return run(s->str, err);
+}
+
+int firewall_nat_apply(const char *instance, const char *device, const FirewallNat *rules, guint n,
+    Error **err)
+{
+	for (guint i = 0; i < n; i++)
+		if (name_check_ip(rules[i].listen, err) < 0 ||
+		    name_check_ip(rules[i].connect, err) < 0)
+			return -1;
+	return nat_run(instance, device, rules, n, FALSE, err);
+}
+
+int firewall_nat_remove(const char *instance, const char *device, Error **err)
+{
+	return nat_run(instance, device, NULL, 0, TRUE, err);
+}

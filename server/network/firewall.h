@@ -26,6 +26,18 @@ int firewall_network_remove(const char *bridge, Error **err);
 int firewall_filter_apply(const FirewallFilter *filter, Error **err);
 /* Missing is no failure. */
 int firewall_filter_remove(const char *instance, const char *device, Error **err);
+
+/* What comes to `listen` goes to `connect` (plain addresses of one family). */
+typedef struct FirewallNat {
+	const char *protocol; /* "tcp" or "udp" */
+	gboolean ipv6;
+	const char *listen, *connect;
+	unsigned listen_port, connect_port;
+} FirewallNat;
+
+int firewall_nat_apply(const char *instance, const char *device, const FirewallNat *rules, guint n,
+    Error **err);
+int firewall_nat_remove(const char *instance, const char *device, Error **err);
 /* Packets that leave through `host_name` get this priority ("0:5" of 5), for the queues behind; -1:
  * none. `instance` names the chain. */
 int firewall_priority(const char *instance, const char *host_name, int64_t priority, Error **err);

@@ -14,9 +14,6 @@ const char *zfs_pool_dataset(const DriverPool *pool)
 	return name ? name : pool->name;
 }
 
-static const char *const folders[] = { "containers", "images", "custom", "virtual-machines",
-	"buckets" };
-
 static int prepare_dataset(const DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
@@ -63,27 +60,36 @@ int zfs_pool_prepare(DriverPool *pool, Error **err)
 	    0;
 }
 
-static int make_dataset(const char *parent, const char *name, Error **err)
+/* ---- the datasets around volumes: made when something is to go there ---- */
+
+static struct {
+	GMutex lock;
+	GHashTable *set; /* of names that are known to be there */
+} parents;
+
+static void parents_forget(void)
 {
-	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
-	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	g_mutex_lock(&parents.lock);
+	g_clear_pointer(&parents.set, g_hash_table_unref);
+	g_mutex_unlock(&parents.lock);
 }
 
-static int make_folders(const char *root, Error **err)
+int zfs_make_parent(const char *dataset, Error **err)
 {
-	static const char *const tops[] = { "unfinished", "deleted" };
-	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
-		if (make_dataset(root, folders[i], err) < 0)
-			return -1;
-	for (size_t t = 0; t < G_N_ELEMENTS(tops); t++) {
-		g_autofree char *top = g_strdup_printf("%s/%s", root, tops[t]);
-		if (make_dataset(root, tops[t], err) < 0)
-			return -1;
-		for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
-			if (make_dataset(top, folders[i], err) < 0)
-				return -1;
-	}
-	return make_dataset(root, "deleted/ghosts", err);
+	g_autofree char *parent = g_path_get_dirname(dataset);
+	g_mutex_lock(&parents.lock);
+	gboolean there = parents.set && g_hash_table_contains(parents.set, parent);
+	g_mutex_unlock(&parents.lock);
+	if (there)
+		return 0;
+	if (zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", parent, NULL) < 0)
+		return -1;
+	g_mutex_lock(&parents.lock);
+	if (!parents.set)
+		parents.set = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_hash_table_add(parents.set, g_steal_pointer(&parent));
+	g_mutex_unlock(&parents.lock);
+	return 0;
 }
 
 int zfs_pool_create(DriverPool *pool, Error **err)
@@ -91,6 +97,7 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 	const char *name = zfs_pool_dataset(pool);
 	if (source_create(pool, err) < 0)
 		return -1;
+	parents_forget();
 	if (source_kind(pool) != SOURCE_NAME) {
 		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
 			"-O", MADE "=yes", name, config_get(pool->config, "source"), NULL) < 0)
@@ -100,10 +107,8 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 		NULL) < 0) {
 		return -1;
 	}
-	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
-		"acltype=posixacl", "xattr=sa", name, NULL) < 0)
-		return -1;
-	return make_folders(name, err);
+	return zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
+	    "acltype=posixacl", "xattr=sa", name, NULL);
 }
 
 /* Its own pool, and not a part of somebody's. */
@@ -181,6 +186,7 @@ int zfs_pool_delete(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
 	SourceKind kind = source_kind(pool);
+	parents_forget();
 	if (zfs_exists(name)) {
 		int result = !zfs_is_set(name, MADE, "yes") ? empty_dataset(name, err)
 		    : is_whole(pool)    ? zfs_run(err, "zpool", "destroy", "-f", name, NULL)

@@ -145,7 +145,7 @@ struct VolumeArrival {
 	Pool *pool;
 	Volume *volume;
 	VolumeLock *lock; /* of a new one */
-	Config *config;
+	Config *config, *sized; /* its own, and what it is made by */
 	char *path; /* where the tree is mounted */
 	gboolean existing, native, open;
 };
@@ -159,20 +159,21 @@ static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
 	return a;
 }
 
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err)
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err)
 {
 	g_autoptr(VolumeArrival) a = arrival_make(pool, volume);
-	a->native = native;
-	a->config = volume_effective_config(pool, config);
+	a->native = of->native;
+	a->config = volume_effective_config(pool, of->config);
+	a->sized = volume_sized_config(a->config, of->limit);
 	a->lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
 	/* Of the driver's streams the driver makes it itself. */
-	if ((native ? volume_begin_streams(pool, a->volume, err) :
-		      volume_begin(pool, a->volume, a->config, &a->path, err)) < 0)
+	if ((a->native ? volume_begin_streams(pool, a->volume, err) :
+			 volume_begin(pool, a->volume, a->sized, &a->path, err)) < 0)
 		return -1;
 	a->open = TRUE;
 	*ret = g_steal_pointer(&a);
@@ -269,7 +270,7 @@ int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error
 	    volume_snapshot(a->pool, a->volume, snapshot) :
 	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
 	of->content = a->volume->content;
-	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
+	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->sized);
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
@@ -312,6 +313,7 @@ void volume_arrival_free(VolumeArrival *a)
 	if (a->lock)
 		volume_unlock(a->lock);
 	g_clear_pointer(&a->config, g_hash_table_unref);
+	g_clear_pointer(&a->sized, g_hash_table_unref);
 	g_free(a->path);
 	volume_free(a->volume);
 	pool_unref(a->pool);

@@ -43,10 +43,15 @@ int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int
 
 /* One volume that arrives. One thread at a time. */
 typedef struct VolumeArrival VolumeArrival;
-/* A new one; holds its lock until it is freed. native: only volume_arrival_receive() will be used.
- */
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err);
+typedef struct VolumeArrivalOf {
+	const Config *config;
+	uint64_t
+	    limit; /* bytes that there may be of its content, of which size it is made; 0: none */
+	gboolean native; /* only volume_arrival_receive() will be used */
+} VolumeArrivalOf;
+/* A new one; holds its lock until it is freed. */
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err);
 /* One that is there already and not in use. */
 int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err);
 const Volume *volume_arrival_volume(const VolumeArrival *arrival);

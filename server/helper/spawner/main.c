@@ -22,6 +22,8 @@ static const JobRow jobs[] = {
 	{ SPAWN_CHECK, job_check },
 	{ SPAWN_MAPPABLE, job_mappable },
 	{ SPAWN_DUMP, job_dump },
+	{ SPAWN_CGROUP, job_cgroup },
+	{ SPAWN_PROXY, job_proxy },
 	{ 0, NULL },
 };
 

@@ -52,6 +52,15 @@ void job_mount(Job *job)
 	job_answer(job, packet_new(0));
 }
 
+/* A device's place was made for it. */
+static void remove_place(const char *target)
+{
+	struct stat st;
+	if (strncmp(target, "/dev/", 5) == 0 && lstat(target, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size == 0)
+		unlink(target);
+}
+
 void job_unmount(Job *job)
 {
 	const char *target = packet_next(job->request);
@@ -60,6 +69,7 @@ void job_unmount(Job *job)
 		job_fail(job, errno, "Cannot enter the container: %s", strerror(errno));
 	if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
 		job_fail(job, errno, "Cannot unmount \"%s\": %s", target, strerror(errno));
+	remove_place(target);
 	job_answer(job, packet_new(0));
 }
 

@@ -34,6 +34,8 @@ void job_shift(Job *job);
 void job_check(Job *job);
 void job_mappable(Job *job);
 void job_dump(Job *job);
+void job_proxy(Job *job);
+void job_cgroup(Job *job);
 
 /* Answers with errno and a message and ends the child. */
 _Noreturn void job_fail(Job *job, int error, const char *format, ...)
@@ -66,7 +68,7 @@ void files_serve(Job *job, int sftp);
 /* One mount as SPAWN_START and SPAWN_MOUNT carry it; strings are borrowed from the packet. */
 typedef struct MountSpec {
 	const char *source, *beneath, *target, *propagation, *filesystem, *options;
-	int readonly, recursive, shift, is_file, optional;
+	int readonly, recursive, shift, is_file, is_device, optional;
 } MountSpec;
 
 void mount_spec_read(Packet *packet, MountSpec *ret_spec);

@@ -37,6 +37,7 @@ void mount_spec_read(Packet *packet, MountSpec *ret_spec)
 	spec.recursive = strstr(flags, "rec,") != NULL;
 	spec.shift = strstr(flags, "shift,") != NULL;
 	spec.is_file = strstr(flags, "file,") != NULL;
+	spec.is_device = strstr(flags, "dev,") != NULL;
 	spec.optional = strstr(flags, "opt,") != NULL;
 	*ret_spec = spec;
 }
@@ -362,5 +363,15 @@ void job_check(Job *job)
 		const char *key = packet_next(job->request);
 		configure(job, c, key, packet_next(job->request));
 	}
+	job_answer(job, packet_new(0));
+}
+
+void job_cgroup(Job *job)
+{
+	const char *name = packet_next(job->request);
+	struct lxc_container *c = lxc_container_new(name, packet_next(job->request));
+	const char *key = packet_next(job->request), *value = packet_next(job->request);
+	if (!c || !c->set_cgroup_item(c, key, value))
+		job_fail(job, EINVAL, "Cannot set \"%s\" to \"%s\"", key, value);
 	job_answer(job, packet_new(0));
 }

@@ -171,7 +171,7 @@ int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file)
 	int source = source_open(spec->source, spec->beneath);
 	if (source < 0 || fstat(source, &st) < 0)
 		job_fail(job, errno, "Cannot open \"%s\": %s", spec->source, strerror(errno));
-	int block = S_ISBLK(st.st_mode);
+	int block = S_ISBLK(st.st_mode) && !spec->is_device;
 	if (options_read(spec->options, &options) < 0 || (!block && options.n_own))
 		job_fail(job, EINVAL, "Bad mount option \"%s\" for \"%s\"",
 		    options.n_own ? options.own[0] : spec->options, spec->source);
