@@ -4,7 +4,6 @@
 #include "server/instance/exec_operation.h"
 #include "server/instance/folder.h"
 #include "server/instance/live_private.h"
-#include "server/operation/schedule.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/names.h"
@@ -251,7 +250,7 @@ static void settle(LiveSource *s, Error **failure)
 	case LIVE_UNDECIDED:
 		error_prefix(failure,
 		    "The other server went out of reach in the last moment and may run it: it is asked again and again");
-		schedule_changed(s->instance->daemon);
+		live_ask_again(s->instance->daemon);
 		return;
 	}
 }
