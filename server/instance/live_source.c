@@ -11,7 +11,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { END_PATIENCE_MS = 60000, SETTLE_S = 10, SLACK_S = 1, SERVERS_MAX = 16 };
+enum { END_PATIENCE_MS = 60000, SETTLE_S = 10, SERVERS_MAX = 16 };
+#define SLACK_NS ((int64_t)100000000) /* file systems' clocks go in steps */
 
 struct LiveSource {
 	Instance *instance;
@@ -98,7 +99,7 @@ int live_source_begin(LiveSource *s, Error **err)
 		return 0;
 	if (instance_folder_open(s->instance, &folder, err) < 0)
 		return -1;
-	s->since = g_get_real_time() * 1000 - SLACK_S * (int64_t)1000000000;
+	s->since = g_get_real_time() * 1000 - SLACK_NS;
 	syncfs(instance_folder_fd(folder));
 	return 0;
 }

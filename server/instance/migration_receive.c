@@ -97,6 +97,7 @@ static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
 	if (instance_pool(i, &pool, err) < 0 || root_limit(t, i, &limit, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
+	t->shown = "changes";
 	return migration_target_renew(t, pool, volume, none, limit, err);
 }
 
