@@ -74,6 +74,8 @@ void live_repair(Daemon *d);
  * Under `change`. */
 LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err);
 
+/* An instance with this journal is gone: its target need not know of the move any longer. */
+void live_deleted(const LiveJournal *journal);
 /* One that was not settled is there: it is asked about from now on. */
 void live_ask_again(Daemon *d);
 

@@ -62,6 +62,12 @@ static int forget(Instance *i, LiveJournal *journal, Error **err)
 	return live_journal_write(i, journal, err);
 }
 
+void live_deleted(const LiveJournal *journal)
+{
+	if (journal->phase == LIVE_LEFT && journal->servers[0])
+		ask(journal, TRUE);
+}
+
 /* It runs there. */
 static int settle_arrived(Instance *i, LiveJournal *journal, Error **err)
 {

@@ -172,6 +172,7 @@ static int check_servers(const Pb__MigrationStep *step, Error **err)
 		return unexpected(err);
 	for (size_t n = 0; n < step->n_servers; n++)
 		if (!g_str_has_prefix(step->servers[n], "https://") ||
+		    name_check_line(step->servers[n], NULL) < 0 ||
 		    name_check_url(step->servers[n], NULL) < 0)
 			return error_set(
 			    err, ERROR_INVALID, "The other server names no URL of its own");
