@@ -296,11 +296,14 @@ static int delete_with(Instance *i, gboolean checked, const Caller *caller, Erro
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
+	g_auto(LiveJournal) journal = live_journal_read(i);
 	int result = delete_locked(i, checked, err);
 	instance_unlock(i);
-	if (result == 0)
-		instance_event(i, "instance-deleted", NULL, caller);
-	return result;
+	if (result < 0)
+		return -1;
+	live_deleted(&journal);
+	instance_event(i, "instance-deleted", NULL, caller);
+	return 0;
 }
 
 int instance_delete(Instance *i, const Caller *caller, Error **err)

@@ -6,7 +6,8 @@
 #include "server/instance/instance.h"
 #include "server/operation/operation.h"
 
-/* Whether a running instance can go with its state. ERROR_INVALID and ERROR_UNSUPPORTED say why not. */
+/* Whether a running instance can go with its state. ERROR_INVALID and ERROR_UNSUPPORTED say why
+ * not. */
 int live_source_check(Instance *i, Error **err);
 /* A volatile key that tells of the source's server as it is at the moment. */
 gboolean live_key_is_local(const char *key);

@@ -26,8 +26,7 @@ typedef struct LiveDriver {
 	int (*available)(Daemon *d, char **ret_version, Error **err);
 	/* It stands still, and nothing is written to its volume any more. On failure it goes on.
 	 * *ret_bytes: of its state, at most. */
-	int (*hold)(
-	    Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
+	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
 	/* Data and an end, or whatever receive() understands. */
 	int (*send)(LiveHold *hold, MigrationPeer *peer, Operation *op, Error **err);
 	/* Now the state on disk is the only one, for good: 0; or it is not, for good: -1. */
@@ -75,6 +74,8 @@ void live_repair(Daemon *d);
  * Under `change`. */
 LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err);
 
+/* An instance with this journal is gone: its target need not know of the move any longer. */
+void live_deleted(const LiveJournal *journal);
 /* One that was not settled is there: it is asked about from now on. */
 void live_ask_again(Daemon *d);
 
@@ -88,6 +89,7 @@ void live_source_offer(const LiveSource *source, Pb__MigrationOffer *offer, Aren
 int live_source_begin(LiveSource *source, Error **err);
 /* Changed since then is what has a change time from this on (ns); 0: not held yet. */
 int64_t live_source_since(const LiveSource *source);
-int live_source_step(LiveSource *source, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err);
+int live_source_step(
+    LiveSource *source, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err);
 /* Takes it. How it ended: `failure` (owned, replaced) NULL is well. */
 int live_source_end(LiveSource *source, Error **failure);

@@ -24,7 +24,8 @@ static int ask_server(const char *url, const LiveJournal *journal, gboolean forg
 	if (incus_connect_tls(url, &tls, &client, err) < 0)
 		return -1;
 	incus_client_set_timeout(client, CONNECT_MS);
-	int result = incus_call_unary(client, incus_method("GetMigrationOutcome"), &in, &reply, err);
+	int result = incus_call_unary(
+	    client, incus_method("GetMigrationOutcome"), &in, &reply, err);
 	incus_client_free(client);
 	if (result < 0)
 		return -1;
@@ -59,6 +60,12 @@ static int forget(Instance *i, LiveJournal *journal, Error **err)
 	g_strfreev(journal->servers);
 	journal->servers = g_new0(char *, 1);
 	return live_journal_write(i, journal, err);
+}
+
+void live_deleted(const LiveJournal *journal)
+{
+	if (journal->phase == LIVE_LEFT && journal->servers[0])
+		ask(journal, TRUE);
 }
 
 /* It runs there. */
@@ -97,8 +104,8 @@ LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
 static gboolean has_question(Instance *i)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
-	return !instance_running(i) && (journal.phase == LIVE_LEAVING || journal.phase == LIVE_LEFT) &&
-	    journal.servers[0];
+	return !instance_running(i) &&
+	    (journal.phase == LIVE_LEAVING || journal.phase == LIVE_LEFT) && journal.servers[0];
 }
 
 /* The wall clock's time of the last round, and how long to rest after it: longer and longer. */

@@ -35,8 +35,7 @@ static void source_free(LiveSource *s)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LiveSource, source_free)
 
-static int find_driver(
-    Instance *i, const LiveDriver **ret_driver, char **ret_version, Error **err)
+static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_version, Error **err)
 {
 	*ret_driver = instance_driver(i)->live;
 	if (!*ret_driver)
@@ -60,8 +59,7 @@ int live_source_check(Instance *i, Error **err)
 	return find_driver(i, &driver, &version, err);
 }
 
-int live_source_new(
-    Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err)
+int live_source_new(Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err)
 {
 	g_autoptr(LiveSource) s = g_new0(LiveSource, 1);
 	s->instance = instance_ref(i);
@@ -174,6 +172,7 @@ static int check_servers(const Pb__MigrationStep *step, Error **err)
 		return unexpected(err);
 	for (size_t n = 0; n < step->n_servers; n++)
 		if (!g_str_has_prefix(step->servers[n], "https://") ||
+		    name_check_line(step->servers[n], NULL) < 0 ||
 		    name_check_url(step->servers[n], NULL) < 0)
 			return error_set(
 			    err, ERROR_INVALID, "The other server names no URL of its own");
@@ -208,8 +207,7 @@ static int give(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *ste
 						 reply(peer, PB__MIGRATION_STEP__KIND__GO, 0, err);
 }
 
-int live_source_step(
-    LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err)
+int live_source_step(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err)
 {
 	switch (step->kind) {
 	case PB__MIGRATION_STEP__KIND__HOLD:
@@ -245,8 +243,9 @@ static void settle(LiveSource *s, Error **failure)
 			g_clear_pointer(failure, error_free);
 		return;
 	case LIVE_NEVER:
-		error_prefix(failure, error ? "It did not move, and stays here, stopped with its state" :
-					      "It did not move, and goes on here");
+		error_prefix(failure,
+		    error ? "It did not move, and stays here, stopped with its state" :
+			    "It did not move, and goes on here");
 		return;
 	case LIVE_UNDECIDED:
 		error_prefix(failure,
@@ -261,8 +260,8 @@ static void finish(LiveSource *s, Error **failure)
 {
 	g_autoptr(Error) error = NULL;
 	if (s->driver->release(g_steal_pointer(&s->hold), &error) < 0)
-		log_warn("An instance that left", "instance", s->instance->name, "err",
-		    error->message);
+		log_warn(
+		    "An instance that left", "instance", s->instance->name, "err", error->message);
 	if (!runtime_wait(s->runtime, END_PATIENCE_MS))
 		log_error("The monitor of an instance that left did not end", "instance",
 		    s->instance->name);

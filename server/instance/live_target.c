@@ -110,8 +110,7 @@ static int wait_for_go(void *data, Error **err)
 	uint64_t ignored;
 	if (fault_point("live ready", err) < 0 || say_ready(a, d, err) < 0 ||
 	    hear(a->target->peer, PB__MIGRATION_STEP__KIND__GO, &ignored, err) < 0 ||
-	    fault_point("live take", err) < 0 ||
-	    (!a->stays && live_record_make(d, a->id, err) < 0))
+	    fault_point("live take", err) < 0 || (!a->stays && live_record_make(d, a->id, err) < 0))
 		return -1;
 	gate->passed = TRUE;
 	return fault_point("live taken", err);
@@ -135,8 +134,7 @@ int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
 	if (fault_point("live receive", err) < 0 ||
 	    say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
 	    hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0 ||
-	    a->again(a->target, i, err) < 0 ||
-	    fault_point("live state", err) < 0 ||
+	    a->again(a->target, i, err) < 0 || fault_point("live state", err) < 0 ||
 	    say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
 	    instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0 ||
 	    fault_point("live restore", err) < 0 || start(a, i, err) < 0)

@@ -39,8 +39,10 @@ static int visit_one(int folder, const char *name, Visit visit, void *data, Erro
 	struct stat st;
 	autofd int fd = file_openat(folder, name, O_RDONLY | O_NONBLOCK, 0, FILE_LINKS_NONE);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\" of the state", name);
-	if (!S_ISREG(st.st_mode) || !is_name(name)) /* CRIU's "stats" and its like are not read again */
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Cannot open \"%s\" of the state", name);
+	if (!S_ISREG(st.st_mode) ||
+	    !is_name(name)) /* CRIU's "stats" and its like are not read again */
 		return 0;
 	return visit(name, fd, (uint64_t)st.st_size, data, err);
 }
@@ -147,8 +149,8 @@ static int parse_line(char *line, uint64_t *ret_size, Error **err)
 		*space = '\0';
 	if (!space || !g_ascii_string_to_unsigned(space + 1, 10, 0, INT64_MAX, &size, NULL) ||
 	    !is_name(line))
-		return error_set(err, ERROR_INVALID,
-		    "The state that came has a file that no state has");
+		return error_set(
+		    err, ERROR_INVALID, "The state that came has a file that no state has");
 	*ret_size = size;
 	return 0;
 }

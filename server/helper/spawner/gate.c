@@ -7,8 +7,7 @@
 #include <unistd.h>
 
 /* The folder's path may be longer than a socket's may be. */
-static int with_address(const char *folder,
-    int (*act)(int, const struct sockaddr *, socklen_t))
+static int with_address(const char *folder, int (*act)(int, const struct sockaddr *, socklen_t))
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
