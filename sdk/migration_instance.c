@@ -6,7 +6,12 @@
 #include "incus/v1/snapshot.pb-c.h"
 #include <string.h>
 
-enum { STATUS_RUNNING = 103, STATUS_FROZEN = 110 };
+enum { STATUS_RUNNING = 103, STATUS_FROZEN = 110, STATUS_READY = 113 };
+
+static gboolean is_running(int32_t status)
+{
+	return status == STATUS_RUNNING || status == STATUS_FROZEN || status == STATUS_READY;
+}
 
 /* Copy.data */
 typedef struct Subject {
@@ -133,11 +138,11 @@ static gboolean is_stateful(const Pb__Instance *source)
 /* One that runs goes with its state where it may, and where that is not unwanted. */
 static int choose_state(Subject *subject, const Pb__Instance *source, incus_error **err)
 {
-	gboolean running = source->status_code == STATUS_RUNNING,
+	gboolean running = is_running(source->status_code),
 		 frozen = source->status_code == STATUS_FROZEN;
-	subject->live = running && !subject->snapshot && !subject->options->stateless &&
+	subject->live = running && !frozen && !subject->snapshot && !subject->options->stateless &&
 	    !subject->options->refresh && is_stateful(source);
-	if (!subject->move || subject->live || !(running || frozen))
+	if (!subject->move || subject->live || !running)
 		return 0;
 	return sdk_error(err, ERROR_INVALID,
 	    frozen ? "Instance must be stopped to be moved (or resumed, if \"migration.stateful\" is set)" :
@@ -226,8 +231,7 @@ static int stop_running(
 	if (incus_call_unary(from, incus_method("GetInstance"), &in, &reply, err) < 0)
 		return -1;
 	const Pb__Instance *source = reply;
-	gboolean running = source->status_code == STATUS_RUNNING ||
-	    source->status_code == STATUS_FROZEN;
+	gboolean running = is_running(source->status_code);
 	gboolean ephemeral = source->ephemeral;
 	incus_message_free(reply);
 	if (running && ephemeral)

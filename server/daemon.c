@@ -11,6 +11,7 @@
 #include "server/image/tasks.h"
 #include "server/instance/live.h"
 #include "server/instance/backup.h"
+#include "server/instance/guest_api.h"
 #include "server/instance/snapshot_tasks.h"
 #include "server/instance/instance.h"
 #include "server/key/server.h"
@@ -154,26 +155,28 @@ typedef struct Part {
 
 /* The spawner comes early: it is forked while the process has one thread. */
 static const Part parts[] = {
-    {"pools' folder", pool_folder_share, pool_folder_release},
-    {"spawner", spawner_start, spawner_stop},
-    {"database", start_db, stop_db},
-    {"configuration", server_config_load, stop_config},
-    {"operations", start_work, stop_work},
-    {"identity", identity_start, identity_stop},
-    {"storage", pool_table_start, pool_table_stop},
-    {"stores", store_start, store_stop},
-    {"volume backups", custom_backup_start, NULL},
-    {"images", image_start, NULL},
-    {"networks", network_table_start, network_table_stop},
-    {"virtual machines", hypervisor_start, hypervisor_stop},
-    {"instances", instance_table_start, instance_table_stop},
-    {"listeners", listener_start, listener_stop},
-    {"schedule", schedule_start, schedule_stop},
-    {"image tasks", image_tasks_start, NULL},
-    {"backup tasks", instance_backup_tasks_start, NULL},
-    {"volume backup tasks", custom_backup_tasks_start, NULL},
-    {"snapshot tasks", snapshot_tasks_start, NULL},
-    {"live moves", live_tasks_start, NULL},
+	{ "pools' folder", pool_folder_share, pool_folder_release },
+	{ "spawner", spawner_start, spawner_stop },
+	{ "database", start_db, stop_db },
+	{ "configuration", server_config_load, stop_config },
+	{ "operations", start_work, stop_work },
+	{ "identity", identity_start, identity_stop },
+	{ "storage", pool_table_start, pool_table_stop },
+	{ "stores", store_start, store_stop },
+	{ "volume backups", custom_backup_start, NULL },
+	{ "images", image_start, NULL },
+	{ "networks", network_table_start, network_table_stop },
+	{ "virtual machines", hypervisor_start, hypervisor_stop },
+	{ "guest API", guest_api_start, guest_api_stop },
+	{ "instances", instance_table_start, instance_table_stop },
+	{ "guest API's socket", guest_api_listen, guest_api_hang_up },
+	{ "listeners", listener_start, listener_stop },
+	{ "schedule", schedule_start, schedule_stop },
+	{ "image tasks", image_tasks_start, NULL },
+	{ "backup tasks", instance_backup_tasks_start, NULL },
+	{ "volume backup tasks", custom_backup_tasks_start, NULL },
+	{ "snapshot tasks", snapshot_tasks_start, NULL },
+	{ "live moves", live_tasks_start, NULL },
 };
 
 static void stop_parts(Daemon *daemon, gsize started)
@@ -198,6 +201,7 @@ static void stop_parts(Daemon *daemon, gsize started)
 static gpointer autostart(gpointer data)
 {
 	Daemon *daemon = data;
+	instance_end_orphans(daemon);
 	instance_autostart(daemon);
 	g_atomic_int_set(&daemon->ready, 1);
 	hypervisor_probe();

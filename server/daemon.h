@@ -17,6 +17,7 @@ typedef struct Daemon {
 	struct Spawner *spawner;     /* server/helper/client.h */
 	struct Hypervisor *hypervisor; /* server/helper/hypervisor.h */
 	struct InstanceTable *instances;
+	struct GuestApi *guest_api; /* server/instance/guest_api.h */
 	struct PoolTable *pools;
 	struct Stores *stores; /* server/storage/store.h */
 	struct NetworkTable *networks;

@@ -10,6 +10,8 @@
  */
 #include "server/helper/process.h"
 #include "server/helper/session.h"
+#include "server/rpc/stream.h"
+#include "incus/v1/agent.pb-c.h"
 
 /* --- the process --- */
 
@@ -30,7 +32,26 @@ int port_open(const char *path, Error **err);
 /* Serves one host after the other, until the channel is gone. Never returns 0. */
 int port_run(int port, Error **err);
 
+/* --- relay.c --- */
+
+/* Carries bytes between a stream of AgentBytes, whose first message is `in`, and a socket
+ * (borrowed) until either ends. */
+void relay_run(Stream *stream, const Pb__AgentBytes *in, int socket);
+
+/* --- guest_api.c: /dev/incus/sock --- */
+
+enum { GUEST_API_WAITING = 32 };
+
+/* Where else the socket is to be; for tests. */
+void guest_api_place(const char *path);
+void guest_api_offer(gboolean wanted);
+/* Tells the host of those who wait and that it does not know of yet. */
+void guest_api_announce(void);
+
 /* --- watch.c --- */
+
+/* Somebody has connected to the guest API; FALSE: no host listens. */
+gboolean watch_tell_guest_api(uint64_t id);
 
 /* The agent was told to end (SIGTERM): watchers are told, and have been when this returns. */
 void watch_shutdown(void);

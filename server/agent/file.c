@@ -174,27 +174,6 @@ int agent_change_file(
 
 /* --- SFTP --- */
 
-typedef struct Relay {
-	Stream *stream;
-	int socket;
-} Relay;
-
-static gpointer send_replies(gpointer data)
-{
-	Relay *relay = data;
-	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	Pb__AgentBytes message = PB__AGENT_BYTES__INIT;
-	ssize_t n;
-	while ((n = read(relay->socket, buffer, CHUNK)) > 0 || (n < 0 && errno == EINTR)) {
-		message.data = (ProtobufCBinaryData){ (size_t)MAX(n, 0), buffer };
-		if (n > 0 && stream_send(relay->stream, &message, NULL) < 0)
-			break;
-	}
-	shutdown(relay->socket, SHUT_RDWR);
-	stream_close_send(relay->stream, NULL);
-	return NULL;
-}
-
 int agent_connect_sftp(Request *rq, const Pb__AgentBytes *in, Stream *stream, Error **err)
 {
 	int pair[2], session;
@@ -206,16 +185,6 @@ int agent_connect_sftp(Request *rq, const Pb__AgentBytes *in, Stream *stream, Er
 	if (result < 0)
 		return -1;
 	close(session);
-	Relay relay = { .stream = stream, .socket = socket };
-	GThread *thread = g_thread_new("sftp", send_replies, &relay);
-	const void *message = in;
-	int got = 1;
-	for (; got == 1; got = stream_recv(stream, -1, &message, NULL)) {
-		const Pb__AgentBytes *part = message;
-		if (file_write_all(socket, part->data.data, part->data.len) < 0)
-			break;
-	}
-	shutdown(socket, SHUT_RDWR);
-	g_thread_join(thread);
+	relay_run(stream, in, socket);
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* incus-agent [--port DEVICE | --fd NUMBER]; started by the guest's init (server/agent/dist). */
+/* incus-agent [{--port DEVICE | --fd NUMBER} [--guest-api SOCKET]]; started by the guest's init
+ * (server/agent/dist). */
 #include "server/agent/agent.h"
 #include "sdk/base/log.h"
 #include <fcntl.h>
@@ -54,7 +55,7 @@ static int serve(const char *path, int fd, sigset_t *ends)
 
 static int usage(void)
 {
-	fputs("Usage: incus-agent [--port DEVICE | --fd NUMBER]\n\n"
+	fputs("Usage: incus-agent [{--port DEVICE | --fd NUMBER} [--guest-api SOCKET]]\n\n"
 	      "Lets the host's incusd run commands, reach files and read figures in this virtual "
 	      "machine.\n",
 	    stderr);
@@ -68,6 +69,10 @@ int main(int argc, char **argv)
 		return helper_run(atoi(argv[1]));
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		return puts(INCUS_VERSION) < 0;
+	if (argc == 5 && strcmp(argv[3], "--guest-api") == 0) {
+		guest_api_place(argv[4]);
+		argc = 3;
+	}
 	if (argc != 1 && argc != 3)
 		return usage();
 	const char *path = argc == 3 && strcmp(argv[1], "--port") == 0 ? argv[2] : NULL;

@@ -70,12 +70,23 @@ static void describe_system(Arena *arena, Pb__AgentHelloReply *out)
 	out->os_name = release_value(text, "PRETTY_NAME", arena);
 }
 
+static char *read_boot(Arena *arena)
+{
+	g_autofree char *text = NULL;
+	if (file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", FILE_LINKS_NONE, 256, &text,
+		NULL, NULL) < 0)
+		return (char *)"";
+	return arena_strdup(arena, g_strchomp(text));
+}
+
 int agent_hello(Request *rq, const Pb__AgentHelloRequest *in, Pb__AgentHelloReply *out, Error **err)
 {
 	struct utsname u;
 	set_host_name(in->host_name);
 	set_clock(in->time);
+	guest_api_offer(in->guest_api);
 	describe_system(rq->arena, out);
+	out->boot = read_boot(rq->arena);
 	out->version = (char *)INCUS_VERSION;
 	if (uname(&u) < 0)
 		return 0;
@@ -102,6 +113,19 @@ static int tell(Stream *stream, Pb__AgentNotice__WhatCase what, Error **err)
 	return stream_send(stream, &notice, err);
 }
 
+/* The newest watcher is the host that is there; older ones may be of connections that are dead. */
+gboolean watch_tell_guest_api(uint64_t id)
+{
+	Pb__AgentNotice notice = PB__AGENT_NOTICE__INIT;
+	notice.what_case = PB__AGENT_NOTICE__WHAT_GUEST_API;
+	notice.guest_api = id;
+	g_mutex_lock(&lock);
+	gboolean told = watchers && watchers->len > 0 &&
+	    stream_send(watchers->pdata[watchers->len - 1], &notice, NULL) == 0;
+	g_mutex_unlock(&lock);
+	return told;
+}
+
 int agent_watch(Request *rq, const Google__Protobuf__Empty *in, Stream *stream, Error **err)
 {
 	const void *message;
@@ -112,6 +136,7 @@ int agent_watch(Request *rq, const Google__Protobuf__Empty *in, Stream *stream, 
 		watchers = g_ptr_array_new();
 	g_ptr_array_add(watchers, stream);
 	g_mutex_unlock(&lock);
+	guest_api_announce();
 	while (stream_recv(stream, -1, &message, NULL) == 1)
 		;
 	g_mutex_lock(&lock);

@@ -1,5 +1,6 @@
 /* Disks: the root volume, folders and files of the host, and custom volumes of a pool. */
 #include "server/device/disk_part.h"
+#include "server/device/drive.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -72,6 +73,19 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 	    check_initial(pool_driver(found), config, err);
 }
 
+/* One that the server makes. */
+static int check_drive(
+    const DeviceHost *host, const char *source, const Config *config, Error **err)
+{
+	if (host && !device_host_is_machine(host))
+		return error_set(err, ERROR_INVALID,
+		    "Only virtual machines can have a disk with source \"%s\"", source);
+	if (config_get(config, "path") || config_get(config, "pool"))
+		return error_set(err, ERROR_INVALID,
+		    "A disk with source \"%s\" can have neither \"path\" nor \"pool\"", source);
+	return 0;
+}
+
 static int check_source(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const char *source = config_get(config, "source"), *path = config_get(config, "path");
@@ -79,6 +93,8 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 	if (!source)
 		return error_set(
 		    err, ERROR_INVALID, "Disk entry is missing the required \"source\" property");
+	if (disk_is_drive(config))
+		return check_drive(host, source, config, err);
 	if (g_str_has_prefix(source, "ceph:") || g_str_has_prefix(source, "cephfs:") ||
 	    g_str_has_prefix(source, "cloud-init:") || g_str_has_prefix(source, "agent:"))
 		return error_set(err, ERROR_UNSUPPORTED,
@@ -139,6 +155,8 @@ static char *target_of(const Config *config)
 static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
 {
 	g_autoptr(Pool) pool = NULL;
+	if (g_strcmp0(config_get(config, "source"), DRIVE_CLOUD_INIT) == 0)
+		drive_cloud_init_remove(host, name);
 	if (disk_is_root(config) || !config_get(config, "pool") ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
 		return;

@@ -1,5 +1,6 @@
 #include "server/device/disk_part.h"
 #include "sdk/base/own.h"
+#include "server/device/drive.h"
 #include "server/project/project.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,12 @@
 gboolean disk_is_root(const Config *config)
 {
 	return g_strcmp0(config_get(config, "path"), "/") == 0;
+}
+
+gboolean disk_is_drive(const Config *config)
+{
+	const char *source = config_get(config, "source");
+	return g_strcmp0(source, DRIVE_AGENT) == 0 || g_strcmp0(source, DRIVE_CLOUD_INIT) == 0;
 }
 
 gboolean disk_required(const Config *config)
@@ -80,13 +87,30 @@ static int file_source(const DeviceHost *host, const Config *config, DevicePart 
 	return 0;
 }
 
+static int drive_source(
+    const DeviceHost *host, const char *name, const Config *config, DevicePart *part, Error **err)
+{
+	part->cdrom = TRUE;
+	return strcmp(config_get(config, "source"), DRIVE_AGENT) == 0 ?
+	    drive_agent(host->daemon, &part->source, err) :
+	    drive_cloud_init(host, name, &part->source, err);
+}
+
+static int find_source(
+    const DeviceHost *host, const char *name, const Config *config, DevicePart *part, Error **err)
+{
+	if (disk_is_drive(config))
+		return drive_source(host, name, config, part, err);
+	return config_get(config, "pool") ? volume_source(host, config, part, err) :
+					    file_source(host, config, part, err);
+}
+
 int disk_part_start(const DeviceHost *host, const char *name, const Config *config,
     DevicePart **ret_part, Error **err)
 {
 	g_autoptr(DevicePart) part = device_part_new(PART_DISK, name, config);
 	*ret_part = NULL;
-	if ((config_get(config, "pool") ? volume_source(host, config, part, err) :
-					  file_source(host, config, part, err)) < 0)
+	if (find_source(host, name, config, part, err) < 0)
 		return -1;
 	if (!part->source)
 		return disk_required(config) ?

@@ -4,6 +4,8 @@
 #include "server/storage/pool.h"
 
 gboolean disk_is_root(const Config *config);
+/* Whether the server makes what is on it (server/device/drive.h). */
+gboolean disk_is_drive(const Config *config);
 /* Whether its source must be there ("required", "optional"). */
 gboolean disk_required(const Config *config);
 /* A custom volume that a virtual machine can have: ERROR_NOT_FOUND, ERROR_UNSUPPORTED. */

@@ -37,6 +37,9 @@ void guest_busy(GuestLink *link, gboolean busy);
 /* *ret: incus_message_free(); NULL when only success is of interest. */
 int guest_call(
     GuestLink *link, int method, const void *in, int timeout_ms, void **ret, Error **err);
+/* session.c: a stream socket whose bytes go through a call of two streams of AgentBytes. */
+int guest_relay(
+    GuestLink *link, int method, const Pb__AgentBytes *first, int *ret_socket, Error **err);
 /* Takes an error of the SDK: its kind when it is one that a guest may give, its text as
  * guest_text() leaves it. */
 int guest_fail(incus_error *error, Error **err);

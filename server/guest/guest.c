@@ -18,19 +18,24 @@ enum {
 	LASTING_US = 10 * G_USEC_PER_SEC, /* a connection that did any good */
 	MESSAGE_MAX = 1 << 20,
 	METADATA_MAX = 8 << 10,
+	VISITORS_MAX = 32, /* connections to the guest API at once */
 };
 
 struct Guest {
 	gint refs; /* atomic */
 	char *name, *socket;
 	void (*changed)(void *data, GuestEvent event);
+	void (*connected)(void *data, int fd);
 	void *data;
+	void (*data_free)(void *data);
 	int stop_fd;
 	GThread *thread;
 	GMutex lock;
 	GCond turned;
 	GuestLink *link; /* while it is online */
 	GuestInfo info;
+	char boot[64]; /* as the agent said last */
+	guint visitors;
 	gboolean paused, closed;
 };
 
@@ -51,6 +56,8 @@ void guest_unref(Guest *guest)
 	g_cond_clear(&guest->turned);
 	g_free(guest->name);
 	g_free(guest->socket);
+	if (guest->data_free)
+		guest->data_free(guest->data);
 	g_free(guest);
 }
 
@@ -188,6 +195,7 @@ static int say_hello(GuestLink *link, Error **err)
 	in.host_name = guest->name;
 	in.time = g_get_real_time() * 1000;
 	in.version = (char *)INCUS_VERSION;
+	in.guest_api = guest->connected != NULL;
 	if (guest_call(link, AGENT_HELLO, &in, GUEST_CALL_MS, (void **)&reply, err) < 0)
 		return -1;
 	GuestInfo info;
@@ -198,10 +206,16 @@ static int say_hello(GuestLink *link, Error **err)
 	keep(info.kernel, sizeof(info.kernel), reply->kernel);
 	keep(info.architecture, sizeof(info.architecture), reply->architecture);
 	keep(info.host_name, sizeof(info.host_name), reply->host_name);
+	char boot[sizeof(guest->boot)];
+	keep(boot, sizeof(boot), reply->boot);
 	incus_message_free(reply);
 	g_mutex_lock(&guest->lock);
+	gboolean rebooted = *guest->boot && strcmp(guest->boot, boot) != 0;
 	guest->info = info;
+	g_strlcpy(guest->boot, boot, sizeof(guest->boot));
 	g_mutex_unlock(&guest->lock);
+	if (rebooted && guest->changed)
+		guest->changed(guest->data, GUEST_REBOOTED);
 	return 0;
 }
 
@@ -213,6 +227,55 @@ static void turn(Guest *guest, GuestLink *link)
 	g_mutex_unlock(&guest->lock);
 	if (guest->changed)
 		guest->changed(guest->data, link ? GUEST_ONLINE : GUEST_OFFLINE);
+}
+
+/* --- the guest API --- */
+
+typedef struct Visitor {
+	GuestLink *link;
+	uint64_t id;
+} Visitor;
+
+static gboolean visitor_enter(Guest *guest)
+{
+	g_mutex_lock(&guest->lock);
+	gboolean may = !guest->closed && guest->visitors < VISITORS_MAX;
+	guest->visitors += may;
+	g_mutex_unlock(&guest->lock);
+	return may;
+}
+
+static void visitor_leave(Guest *guest)
+{
+	g_mutex_lock(&guest->lock);
+	guest->visitors--;
+	g_cond_broadcast(&guest->turned);
+	g_mutex_unlock(&guest->lock);
+}
+
+static gpointer serve_visitor(gpointer data)
+{
+	Visitor *visitor = data;
+	g_autoptr(Guest) guest = guest_ref(visitor->link->guest);
+	Pb__AgentBytes first = PB__AGENT_BYTES__INIT;
+	int fd;
+	first.id = visitor->id;
+	if (guest_relay(visitor->link, AGENT_CONNECT_GUEST_API, &first, &fd, NULL) == 0)
+		guest->connected(guest->data, fd);
+	guest_link_unref(visitor->link);
+	g_free(visitor);
+	visitor_leave(guest);
+	return NULL;
+}
+
+/* One too many finds its connection closed, once the agent does not wait for us any more. */
+static void admit(GuestLink *link, uint64_t id)
+{
+	if (!link->guest->connected || !visitor_enter(link->guest))
+		return;
+	Visitor *visitor = g_new0(Visitor, 1);
+	*visitor = (Visitor){ guest_link_ref(link), id };
+	g_thread_unref(g_thread_new("guest-visitor", serve_visitor, visitor));
 }
 
 /* Until the connection ends. */
@@ -228,6 +291,8 @@ static void watch(GuestLink *link)
 		Guest *guest = link->guest;
 		if (notice->what_case == PB__AGENT_NOTICE__WHAT_SHUTDOWN && guest->changed)
 			guest->changed(guest->data, GUEST_SHUTDOWN);
+		else if (notice->what_case == PB__AGENT_NOTICE__WHAT_GUEST_API)
+			admit(link, notice->guest_api);
 		incus_message_free(notice);
 	}
 	incus_stream_free(stream);
@@ -301,7 +366,9 @@ Guest *guest_new(const GuestSpec *spec)
 	guest->name = g_strdup(spec->name);
 	guest->socket = g_strdup(spec->socket);
 	guest->changed = spec->changed;
+	guest->connected = spec->connected;
 	guest->data = spec->data;
+	guest->data_free = spec->data_free;
 	guest->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g_mutex_init(&guest->lock);
 	g_cond_init(&guest->turned);
@@ -319,6 +386,10 @@ void guest_close(Guest *guest)
 	g_mutex_unlock(&guest->lock);
 	eventfd_write(guest->stop_fd, 1);
 	g_thread_join(guest->thread);
+	g_mutex_lock(&guest->lock);
+	while (guest->visitors > 0)
+		g_cond_wait(&guest->turned, &guest->lock);
+	g_mutex_unlock(&guest->lock);
 	guest_unref(guest);
 }
 

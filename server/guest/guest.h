@@ -17,6 +17,7 @@ typedef enum GuestEvent {
 	GUEST_ONLINE,	/* the agent answers */
 	GUEST_OFFLINE,	/* it does not any more */
 	GUEST_SHUTDOWN, /* the guest goes down by itself, or at our request */
+	GUEST_REBOOTED, /* before GUEST_ONLINE: it has booted since it was online last */
 } GuestEvent;
 
 typedef struct GuestSpec {
@@ -25,7 +26,12 @@ typedef struct GuestSpec {
 	/* On the guest's own thread, for which guest_close() waits: it takes no lock that is held
 	 * there. NULL: nobody. */
 	void (*changed)(void *data, GuestEvent event);
+	/* A process of the guest's root has connected to /dev/incus/sock: serves the socket (taken)
+	 * until it is closed, on a thread of its own, for which guest_close() waits. NULL: the
+	 * guest has no such socket. */
+	void (*connected)(void *data, int fd);
 	void *data;
+	void (*data_free)(void *data); /* with the last reference; NULL: not */
 } GuestSpec;
 
 /* What the agent said about its system; all copied, "" where it did not. */

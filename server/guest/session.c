@@ -290,7 +290,7 @@ int guest_files(Guest *guest, FileSession **ret_session, Error **err)
 	return 0;
 }
 
-/* --- SFTP --- */
+/* --- bytes both ways --- */
 
 typedef struct Relay {
 	Transfer *transfer;
@@ -318,7 +318,7 @@ static gpointer take_answers(gpointer data)
 {
 	Relay *relay = data;
 	Pb__AgentBytes *message;
-	relay->sender = g_thread_new("sftp-guest", send_questions, relay);
+	relay->sender = g_thread_new("relay-guest", send_questions, relay);
 	while (incus_stream_recv(relay->transfer->stream, -1, (void **)&message, NULL) == 1) {
 		int result = file_write_all(relay->socket, message->data.data, message->data.len);
 		incus_message_free(message);
@@ -333,14 +333,12 @@ static gpointer take_answers(gpointer data)
 	return NULL;
 }
 
-int guest_sftp(Guest *guest, int *ret_socket, Error **err)
+int guest_relay(
+    GuestLink *link, int method, const Pb__AgentBytes *first, int *ret_socket, Error **err)
 {
-	g_autoptr(GuestLink) link = NULL;
-	Pb__AgentBytes first = PB__AGENT_BYTES__INIT;
 	Transfer *t;
 	int pair[2];
-	if (guest_link(guest, &link, err) < 0 ||
-	    transfer_open(link, AGENT_CONNECT_SFTP, &first, &t, err) < 0)
+	if (transfer_open(link, method, first, &t, err) < 0)
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
 		transfer_free(t);
@@ -349,7 +347,16 @@ int guest_sftp(Guest *guest, int *ret_socket, Error **err)
 	Relay *relay = g_new0(Relay, 1);
 	relay->transfer = t;
 	relay->socket = pair[1];
-	g_thread_unref(g_thread_new("sftp", take_answers, relay));
+	g_thread_unref(g_thread_new("guest-relay", take_answers, relay));
 	*ret_socket = pair[0];
 	return 0;
+}
+
+int guest_sftp(Guest *guest, int *ret_socket, Error **err)
+{
+	g_autoptr(GuestLink) link = NULL;
+	Pb__AgentBytes first = PB__AGENT_BYTES__INIT;
+	return guest_link(guest, &link, err) < 0 ?
+	    -1 :
+	    guest_relay(link, AGENT_CONNECT_SFTP, &first, ret_socket, err);
 }

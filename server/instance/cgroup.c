@@ -1,6 +1,7 @@
 #include "server/instance/cgroup.h"
 #include "sdk/base/own.h"
 #include "sdk/base/units.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -190,6 +191,41 @@ GArray *cgroup_cpus(void)
 	if (units_parse_cpuset(g_strchomp(text), &cpus, NULL) < 0)
 		cpus = g_array_new(FALSE, FALSE, sizeof(unsigned));
 	return cpus;
+}
+
+/* Nobody is in there any more: control groups are removed by rmdir() alone, from below. */
+static void remove_below(int parent, const char *name, int depth)
+{
+	enum { DEPTH_MAX = 32 };
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	autodir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return;
+	for (struct dirent *entry; depth < DEPTH_MAX && (entry = readdir(dir));)
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			remove_below(fd, entry->d_name, depth + 1);
+	unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+static void remove_in(const char *mount, const char *group)
+{
+	autofd int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		remove_below(fd, group + 1, 0);
+}
+
+void cgroup_remove(const char *group)
+{
+	const Layout *layout = cgroup_layout();
+	GHashTableIter iter;
+	void *mount;
+	if (*group != '/' || !group[1])
+		return;
+	g_hash_table_iter_init(&iter, layout->v1);
+	while (g_hash_table_iter_next(&iter, NULL, &mount))
+		remove_in(mount, group);
+	if (layout->v2)
+		remove_in(layout->v2, group);
 }
 
 void cgroup_tidy(void)

@@ -47,5 +47,7 @@ int cgroup_write(
     const char *controller, const char *group, const char *file, const char *value, Error **err);
 /* CPUs that containers may use: cpuset of the root group. Elements are unsigned. */
 GArray *cgroup_cpus(void);
+/* Of a container that has ended: what is left of its group. */
+void cgroup_remove(const char *group);
 /* The empty groups that liblxc leaves in the roots ("lxc.pivot"); while no container runs. */
 void cgroup_tidy(void);

@@ -1,6 +1,6 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/criu.h"
-#include "server/instance/folder.h"
+#include "server/instance/vm_checkpoint.h"
 #include "server/project/project.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -18,16 +18,24 @@ static char *log_path(Instance *i, const char *what)
 	return g_build_filename(logs, name, NULL);
 }
 
-static gboolean is_folder(int fd, const char *name)
+static gboolean exists(int fd, const char *name)
 {
 	struct stat st;
-	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static void remove_folder(Instance *i, int fd, const char *name)
+static gboolean has_state(const Instance *i, int fd)
+{
+	struct stat st;
+	mode_t wanted = i->type == INSTANCE_MACHINE ? S_IFREG : S_IFDIR;
+	return fstatat(fd, "state", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (st.st_mode & S_IFMT) == wanted;
+}
+
+static void remove_part(Instance *i, int fd, const char *name)
 {
 	Error *error = NULL;
-	if (is_folder(fd, name) && file_remove_all(fd, name, &error) < 0)
+	if (exists(fd, name) && file_remove_all(fd, name, &error) < 0)
 		log_warn("Saved state is not removed", "instance", i->name, "err", error->message);
 	error_free(error);
 }
@@ -96,17 +104,14 @@ static int dump_request(
 	return 0;
 }
 
-static int folder_ready(Instance *i, InstanceFolder **ret_folder, Error **err)
+int checkpoint_open(Instance *i, InstanceFolder **ret_folder, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
-	if (i->type != INSTANCE_CONTAINER)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "State of virtual machines is not kept in this version");
 	if (instance_folder_open(i, &folder, err) < 0)
 		return -1;
 	static const char *const stale[] = { "state", "state.new", "state.used" };
 	for (guint n = 0; n < G_N_ELEMENTS(stale); n++)
-		remove_folder(i, instance_folder_fd(folder), stale[n]);
+		remove_part(i, instance_folder_fd(folder), stale[n]);
 	*ret_folder = g_steal_pointer(&folder);
 	return 0;
 }
@@ -125,7 +130,7 @@ void checkpoint_explain(Instance *i, Error **err)
 static int failed(Instance *i, InstanceFolder *folder, Error **err)
 {
 	explain(i, "dump", err);
-	remove_folder(i, instance_folder_fd(folder), "state.new");
+	remove_part(i, instance_folder_fd(folder), "state.new");
 	return error_prefix(err, "The state of the instance cannot be saved");
 }
 
@@ -133,7 +138,7 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	Packet *rq;
-	if (folder_ready(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
+	if (checkpoint_open(i, &folder, err) < 0 || fault_point("state", err) < 0 ||
 	    dump_request(i, r, instance_folder_path(folder), DUMP_END, &rq, err) < 0)
 		return -1;
 	SpawnerCall call = { .timeout_ms = PATIENCE };
@@ -143,12 +148,16 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err)
 	fault_point("state saved", NULL);
 	if (!runtime_wait(r, END_PATIENCE))
 		return error_set(err, ERROR_TIMEOUT, "The instance's monitor did not end");
-	Error *error = NULL;
+	checkpoint_saved(i);
+	return 0;
+}
+
+void checkpoint_saved(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
 	if (set_stateful(i, TRUE, &error) < 0)
 		log_error("That there is state is not stored", "instance", i->name, "err",
 		    error->message);
-	error_free(error);
-	return 0;
 }
 
 struct CheckpointHold {
@@ -160,6 +169,7 @@ struct CheckpointHold {
 
 static void hold_free(CheckpointHold *hold)
 {
+	instance_unref(hold->i);
 	instance_folder_close(hold->folder);
 	own_close_fd(&hold->socket);
 	g_free(hold);
@@ -172,11 +182,17 @@ int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error
 	g_autoptr(Runtime) r = instance_runtime(i);
 	g_autoptr(Packet) answer = NULL;
 	Packet *rq;
-	hold->i = i;
+	hold->i = instance_ref(i);
 	hold->socket = -1;
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance isn't running");
-	if (folder_ready(i, &hold->folder, err) < 0 ||
+	if (i->type == INSTANCE_MACHINE) {
+		if (vm_hold(i, err) < 0)
+			return -1;
+		*ret_hold = g_steal_pointer(&hold);
+		return 0;
+	}
+	if (checkpoint_open(i, &hold->folder, err) < 0 ||
 	    fault_point("state held", err) < 0 ||
 	    dump_request(i, r, instance_folder_path(hold->folder), kind, &rq, err) < 0)
 		return -1;
@@ -204,7 +220,7 @@ int checkpoint_end(CheckpointHold *hold, Error **err)
 	    spawner_receive(hold->socket, END_PATIENCE, packet, NULL) > 0 && !packet->error)
 		hold->ended = TRUE;
 	else /* what is on disk knows */
-		hold->ended = is_folder(instance_folder_fd(hold->folder), "state");
+		hold->ended = has_state(hold->i, instance_folder_fd(hold->folder));
 	return hold->ended ? 0 :
 			     error_set(err, ERROR_INTERNAL,
 				 "The instance goes on, since its state does not get its name");
@@ -213,13 +229,15 @@ int checkpoint_end(CheckpointHold *hold, Error **err)
 int checkpoint_release(CheckpointHold *held, Error **err)
 {
 	g_autoptr(CheckpointHold) hold = held;
+	if (hold->i->type == INSTANCE_MACHINE)
+		return vm_release(hold->i, err);
 	g_autoptr(Packet) packet = packet_new(0);
 	fault_point("state released", NULL);
 	if (!hold->ended)
 		packet_send(hold->socket, packet);
 	int got = spawner_receive(hold->socket, PATIENCE, packet, err);
-	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.used");
-	remove_folder(hold->i, instance_folder_fd(hold->folder), "state.new");
+	remove_part(hold->i, instance_folder_fd(hold->folder), "state.used");
+	remove_part(hold->i, instance_folder_fd(hold->folder), "state.new");
 	if (got < 0)
 		return -1;
 	return got == 0 || packet->error ?
@@ -228,14 +246,12 @@ int checkpoint_release(CheckpointHold *held, Error **err)
 	    0;
 }
 
-/* What came with a copy or an archive is not of this instance's processes, and must never be taken
- * for theirs. */
-static int remove_foreign(Instance *i, Error **err)
+int checkpoint_clear(Instance *i, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (instance_folder_open(i, &folder, err) < 0)
 		return -1;
-	return is_folder(instance_folder_fd(folder), "state") ?
+	return exists(instance_folder_fd(folder), "state") ?
 	    file_remove_all(instance_folder_fd(folder), "state", err) :
 	    0;
 }
@@ -244,7 +260,7 @@ int checkpoint_receive(
     Instance *i, int (*receive)(int folder, void *data, Error **err), void *data, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
-	if (folder_ready(i, &folder, err) < 0)
+	if (checkpoint_open(i, &folder, err) < 0)
 		return -1;
 	int fd = instance_folder_fd(folder);
 	if (mkdirat(fd, "state.new", 0700) < 0)
@@ -253,7 +269,7 @@ int checkpoint_receive(
 	    fd, "state.new", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE);
 	if (state < 0 || receive(state, data, err) < 0 ||
 	    renameat(fd, "state.new", fd, "state") < 0) {
-		remove_folder(i, fd, "state.new");
+		remove_part(i, fd, "state.new");
 		return err && *err ?
 		    -1 :
 		    error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the state");
@@ -265,7 +281,7 @@ int checkpoint_request(Instance *i, const char *volume, Packet *rq, Error **err)
 {
 	if (!i->stateful) {
 		packet_add(rq, "");
-		return remove_foreign(i, err);
+		return checkpoint_clear(i, err);
 	}
 	g_autofree char *state = g_build_filename(volume, "state", NULL);
 	g_autofree char *log = log_path(i, "restore");
@@ -283,7 +299,7 @@ void checkpoint_spent(Instance *i)
 		return;
 	fault_point("state used", NULL);
 	if (instance_folder_open(i, &folder, &error) == 0)
-		remove_folder(i, instance_folder_fd(folder), "state.used");
+		remove_part(i, instance_folder_fd(folder), "state.used");
 	if (error || set_stateful(i, FALSE, &error) < 0)
 		log_error("That the state was used is not stored", "instance", i->name, "err",
 		    error->message);
@@ -294,16 +310,16 @@ void checkpoint_settle(Instance *i)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
 	g_autoptr(Error) error = NULL;
-	if (i->type != INSTANCE_CONTAINER)
-		return;
 	int result = instance_folder_open(i, &folder, &error);
 	if (result == 0) {
 		int fd = instance_folder_fd(folder);
 		if (instance_running(i))
-			remove_folder(i, fd, "state");
-		remove_folder(i, fd, "state.new");
-		remove_folder(i, fd, "state.used");
-		result = set_stateful(i, is_folder(fd, "state"), &error);
+			remove_part(i, fd, "state");
+		else if (i->type == INSTANCE_MACHINE)
+			vm_checkpoint_settle(i, fd);
+		remove_part(i, fd, "state.new");
+		remove_part(i, fd, "state.used");
+		result = set_stateful(i, has_state(i, fd), &error);
 	}
 	if (result < 0)
 		log_warn("Whether the instance has saved state is not known", "instance", i->name,
@@ -322,7 +338,7 @@ int checkpoint_drop(Instance *i, Error **err)
 	if (!i->stateful)
 		return 0;
 	if (instance_folder_open(i, &folder, err) < 0 ||
-	    (is_folder(instance_folder_fd(folder), "state") &&
+	    (exists(instance_folder_fd(folder), "state") &&
 		file_remove_all(instance_folder_fd(folder), "state", err) < 0))
 		return -1;
 	return set_stateful(i, FALSE, err);
@@ -334,8 +350,8 @@ int checkpoint_restored(Instance *i, gboolean keep, Error **err)
 	if (instance_folder_open(i, &folder, err) < 0)
 		return -1;
 	int fd = instance_folder_fd(folder);
-	gboolean present = is_folder(fd, "state");
-	if (present && !keep && file_remove_all(fd, "state", err) < 0)
+	gboolean present = has_state(i, fd);
+	if (exists(fd, "state") && !keep && file_remove_all(fd, "state", err) < 0)
 		return -1;
 	if (set_stateful(i, keep && present, err) < 0)
 		return -1;

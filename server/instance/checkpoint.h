@@ -1,11 +1,12 @@
 #pragma once
 /*
- * Containers whose processes are on disk instead of in memory. The folder "state" beside the root
- * file system is whole or not there at all, and while it is there the container does not run
- * (helper/spawner/criu.h says how); so the row's `stateful` only repeats what the disk says, and is
- * set right when it was not. All are called under `change`.
+ * Instances whose processes are on disk instead of in memory. The folder "state" beside a root file
+ * system (the file, of a virtual machine: vm_checkpoint.h) is whole or not there at all, and while
+ * it is there the instance does not run (helper/spawner/criu.h says how); so the row's `stateful`
+ * only repeats what the disk says, and is set right when it was not. All are called under `change`.
  */
 #include "server/instance/driver.h"
+#include "server/instance/folder.h"
 
 /* Writes the running container to disk and ends it; on failure it goes on running. */
 int checkpoint_save(Instance *i, Runtime *r, Error **err);
@@ -23,6 +24,14 @@ int checkpoint_end(CheckpointHold *hold, Error **err);
  * it is left. */
 int checkpoint_receive(
     Instance *i, int (*receive)(int folder, void *data, Error **err), void *data, Error **err);
+
+/* For the drivers: the instance's folder, without what an earlier attempt left in it. */
+int checkpoint_open(Instance *i, InstanceFolder **ret_folder, Error **err);
+/* There is state, and nothing runs any more. */
+void checkpoint_saved(Instance *i);
+/* Before a start without state: what came with a copy or an archive is not of this instance's
+ * processes, and must never be taken for theirs. */
+int checkpoint_clear(Instance *i, Error **err);
 
 /* Settings for liblxc and a mount that let a container be saved later (migration.stateful). */
 int checkpoint_config(Instance *i, const StartPlan *plan, GPtrArray *pairs, Error **err);

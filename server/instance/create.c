@@ -134,7 +134,7 @@ static int fill(Instance *i, const InstanceSpec *spec, Error **err)
 		config_set(config, "volatile.cloud-init.instance-id", cloud);
 	if (!copied && !spec->archive) /* their keys have it */
 		config_set(config, "volatile.base_image", spec->image);
-	if (!known)
+	if (!spec->archive && !spec->same)
 		config_set(config, "volatile.apply_template", copied ? "copy" : "create");
 	/* What comes from elsewhere has the ids of inside; a copy of here has its origin's. */
 	config_set(config, "volatile.last_state.idmap", "[]");
@@ -197,7 +197,7 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	if (size && units_parse_bytes(size, &bytes, err) < 0)
 		return -1;
 	g_autoptr(Config) initial = initial_config(root);
-	if (size && i->type == INSTANCE_MACHINE) /* a disk is made with its size, and never shrinks */
+	if (size) /* it is made with that: a disk never shrinks, and a device would do so slowly */
 		config_set(initial, "size", size);
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
 	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
@@ -206,7 +206,8 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 			  pool_instance_create(pool, i->project, i->name, type, initial, err);
 	if (result < 0)
 		return -1;
-	if (size && pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
+	if (size && (spec->arrive || spec->archive) &&
+	    pool_instance_set_size(pool, i->project, i->name, type, bytes, err) < 0) {
 		pool_instance_delete(pool, i->project, i->name, type, NULL);
 		return -1;
 	}
@@ -431,17 +432,12 @@ static void restore_keys(Instance *i, Config *old)
 
 static int set_root_size(Instance *i, Pool *pool, Error **err)
 {
-	Config *root;
-	int64_t bytes = 0;
-	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0)
+	uint64_t bytes;
+	if (device_root_size(i->expanded_devices, &bytes, err) < 0)
 		return -1;
-	const char *size = config_get(root, "size");
-	if (!size)
-		return 0;
-	return units_parse_bytes(size, &bytes, err) < 0 ?
-	    -1 :
-	    pool_instance_set_size(
-		pool, i->project, i->name, instance_type_name(i->type), bytes, err);
+	return bytes == 0 ? 0 :
+			    pool_instance_set_size(pool, i->project, i->name,
+				instance_type_name(i->type), (int64_t)bytes, err);
 }
 
 /* The keys first: they are what can be put back. */

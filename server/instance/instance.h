@@ -29,7 +29,8 @@ typedef enum InstanceStatus {
 	INSTANCE_STOPPING = 107,
 	INSTANCE_FROZEN = 110,
 	INSTANCE_ERROR = 112,
-} InstanceStatus; /* values are Incus's status codes */
+	INSTANCE_READY = 113, /* shown for a running one whose inside said so */
+} InstanceStatus;	      /* values are Incus's status codes */
 
 /* Loads all rows, removes half-made instances, finds running containers again and watches them.
  * After pool_table_start and network_table_start. */
@@ -37,6 +38,8 @@ int instance_table_start(Daemon *d, Error **err);
 /* After SQL by hand: instances whose rows are gone are forgotten; what runs goes on. */
 int instance_table_sync(Daemon *d, Error **err);
 void instance_table_stop(Daemon *d); /* containers go on */
+/* What runs and is no instance's (any more): once, before instances start by themselves. */
+void instance_end_orphans(Daemon *d);
 /* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready.
  */
 void instance_autostart(Daemon *d);
@@ -63,6 +66,7 @@ const char *instance_type_name(InstanceType type); /* "container", "virtual-mach
 /* It stands still, to go to another server: commands in it are ended. */
 gboolean instance_moving(Instance *i);
 InstanceStatus instance_status(Instance *instance);
+InstanceStatus instance_status_shown(Instance *instance);
 const char *instance_status_name(InstanceStatus status); /* "Running" */
 gboolean instance_running(Instance *instance);     /* Frozen counts as running */
 pid_t instance_init_pid(Instance *instance);       /* 0 when not running */

@@ -21,8 +21,12 @@ static void add_entry(GPtrArray *pairs, const char *source, const char *entry)
 		add(pairs, "lxc.mount.entry", entry);
 }
 
-static void add_mounts(GPtrArray *pairs, const Config *c)
+static void add_mounts(GPtrArray *pairs, const Daemon *d, const Config *c)
 {
+	g_autofree char *guest_api = g_strdup_printf(
+	    "%s/guestapi dev/incus none bind,create=dir 0 0", d->dir);
+	if (!config_false(c, "security.guestapi"))
+		add_entry(pairs, NULL, guest_api);
 	add(pairs, "lxc.mount.auto",
 	    config_true(c, "security.privileged") ? "proc:mixed sys:mixed" : "proc:rw sys:rw");
 	add_entry(pairs, NULL, "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0");
@@ -136,7 +140,7 @@ int lxc_config_build(Instance *i, const Config *c, const char *idmap, GPtrArray 
 	if (apparmor_load(i, c, &label, err) < 0)
 		return -1;
 	add(pairs, "lxc.apparmor.profile", label);
-	add_mounts(pairs, c);
+	add_mounts(pairs, i->daemon, c);
 	if (*idmap)
 		add_idmap(pairs, idmap);
 	else

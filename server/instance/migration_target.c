@@ -311,6 +311,11 @@ static int read_native(int fd, void *data, Error **err)
 	return volume_arrival_receive(taken->arrival, taken->snapshot, fd, err);
 }
 
+static const char *shown(const MigrationTarget *t, const char *otherwise)
+{
+	return t->shown ? t->shown : otherwise;
+}
+
 /* The disk becomes that of the snapshot ("": of the volume). */
 static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *snapshot,
     uint64_t limit, Error **err)
@@ -319,7 +324,7 @@ static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *sn
 	Taken taken = { .arrival = arrival, .limit = limit };
 	if (request(t, snapshot, "block", "", err) < 0 ||
 	    migration_data_receive(t->peer, read_block, &taken, t->op,
-		*snapshot ? snapshot : "disk", 0, &refused, err) < 0)
+		*snapshot ? snapshot : shown(t, "disk"), 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this volume") :
@@ -339,7 +344,7 @@ static int take_tree(
 		return -1;
 	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
 	if (migration_data_receive(t->peer, read_tree, &taken, t->op,
-		*snapshot ? snapshot : "rootfs", 0, &refused, err) < 0)
+		*snapshot ? snapshot : shown(t, "rootfs"), 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :
@@ -396,11 +401,12 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
     const Config *config, uint64_t limit, VolumeArrival **ret, Error **err)
 {
 	gboolean refused = TRUE;
+	VolumeArrivalOf of = { .config = config, .limit = limit, .native = TRUE };
 	if (adopt_rows(t, pool, err) < 0)
 		return -1;
 	if (t->native && g_strcmp0(t->native, volume_stream_method(pool)) == 0) {
 		g_autoptr(VolumeArrival) native = NULL;
-		if (volume_arrival_new(pool, volume, config, TRUE, &native, err) < 0 ||
+		if (volume_arrival_new(pool, volume, &of, &native, err) < 0 ||
 		    take_natives(t, native, limit, &refused, err) < 0)
 			return -1;
 		if (!refused)
@@ -409,7 +415,8 @@ int migration_target_fill(MigrationTarget *t, Pool *pool, const Volume *volume,
 	if (!refused)
 		return 0;
 	g_autoptr(VolumeArrival) arrival = NULL;
-	if (volume_arrival_new(pool, volume, config, FALSE, &arrival, err) < 0 ||
+	of.native = FALSE;
+	if (volume_arrival_new(pool, volume, &of, &arrival, err) < 0 ||
 	    (t->header ? migration_incus_take(t, arrival, t->snapshots, FALSE, limit, err) :
 			 take_whole(t, arrival, t->snapshots, limit, err)) < 0)
 		return -1;

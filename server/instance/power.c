@@ -4,6 +4,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
 #include "server/instance/live_private.h"
 #include "server/warning/warning.h"
 #include "sdk/base/fault.h"
@@ -22,6 +23,12 @@ InstanceStatus instance_status(Instance *i)
 	if (!r)
 		return INSTANCE_STOPPED;
 	return instance_driver(i)->frozen(r) ? INSTANCE_FROZEN : INSTANCE_RUNNING;
+}
+
+InstanceStatus instance_status_shown(Instance *i)
+{
+	InstanceStatus status = instance_status(i);
+	return status == INSTANCE_RUNNING && guest_api_is_ready(i) ? INSTANCE_READY : status;
 }
 
 gboolean instance_moving(Instance *i)
@@ -163,6 +170,7 @@ static int start_with(Instance *i, const StartGate *gate, Error **err)
 		undo_start(i, &plan);
 	} else {
 		instance_volatile_set(i, "last_state.power", "RUNNING", NULL);
+		guest_api_forget_ready(i);
 		runtime_publish(i, r);
 		checkpoint_spent(i);
 		plan.host.running = TRUE;
@@ -198,6 +206,9 @@ void power_cleanup_locked(Instance *i)
 {
 	DeviceHost host;
 	g_autoptr(Pool) pool = NULL;
+	g_autoptr(Runtime) r = instance_runtime(i);
+	if (r && runtime_was_restored(i))
+		cgroup_remove(r->cgroup);
 	runtime_publish(i, NULL);
 	instance_host(i, &host, NULL);
 	devices_stop(&host);

@@ -144,6 +144,9 @@ Runtime *instance_runtime(Instance *i); /* new reference or NULL */
 /* Writes and reads INCUS_DIR/run/NAME/state. */
 char *runtime_directory(const Instance *i);
 void runtime_directory_remove(Instance *i);
+/* Of a container that runs or has just ended: it was started from state, in control groups that
+ * liblxc knows in part. */
+gboolean runtime_was_restored(const Instance *i);
 int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err); /* NULL: not running */
 /* What DIRECTORY/state tells of a container, NULL when that is not alive. */
 int lxc_adopt(Instance *i, Runtime **ret_runtime, Error **err);

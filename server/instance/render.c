@@ -53,7 +53,7 @@ static void render_maps(const Instance *i, RenderParts parts, Arena *arena, Pb__
 
 void instance_render(Instance *i, RenderParts parts, Arena *arena, Pb__Instance *out)
 {
-	InstanceStatus status = instance_status(i);
+	InstanceStatus status = instance_status_shown(i);
 	g_mutex_lock(&i->lock);
 	render_maps(i, parts, arena, out);
 	out->architecture = (char *)image_architecture_name((int)i->architecture);

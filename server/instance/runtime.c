@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 Runtime *runtime_ref(Runtime *r)
 {
@@ -143,12 +144,20 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu.conf" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console",
+		"criu.conf", "stats-dump", "stats-restore" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);
 	}
 	rmdir(directory);
+}
+
+gboolean runtime_was_restored(const Instance *i)
+{
+	g_autofree char *directory = runtime_directory(i);
+	g_autofree char *console = g_build_filename(directory, "console", NULL);
+	return access(console, F_OK) == 0;
 }
 
 void runtime_directory_remove(Instance *i)

@@ -131,7 +131,7 @@ void instance_state(
     Instance *i, StateDepth depth, const Insides *insides, Arena *arena, Pb__InstanceState *out)
 {
 	g_autoptr(Runtime) r = instance_runtime(i);
-	InstanceStatus status = instance_status(i);
+	InstanceStatus status = instance_status_shown(i);
 	out->status = (char *)instance_status_name(status);
 	out->status_code = (int32_t)status;
 	out->cpu = arena_message(arena, Pb__InstanceStateCPU, pb__instance_state_cpu);

@@ -200,6 +200,8 @@ const char *instance_status_name(InstanceStatus status)
 	case INSTANCE_STOPPING: return "Stopping";
 	case INSTANCE_FROZEN: return "Frozen";
 	case INSTANCE_ERROR: return "Error";
+	case INSTANCE_READY:
+		return "Ready";
 	}
 	return "Error";
 }

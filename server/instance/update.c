@@ -3,6 +3,7 @@
 #include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/instance/cloud_init.h"
+#include "server/instance/guest_api.h"
 #include "server/image/metadata.h"
 #include "server/key/key.h"
 #include "server/project/project.h"
@@ -328,6 +329,8 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 	int result = carry_out(i, &before, err);
 	if (result == 0)
 		result = row_update(i, err);
+	if (result == 0)
+		guest_api_tell_change(i, before.expanded, before.expanded_devices);
 	if (result < 0) {
 		if (instance_running(i))
 			instance_driver(i)->update(i, i->expanded, before.expanded, NULL);

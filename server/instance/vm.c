@@ -1,7 +1,10 @@
 /* The driver of virtual machines: started, stopped and found again through libvirt. What runs is
  * QEMU's process; its end is seen through a pidfd, as a container's. */
 #include "server/instance/vm.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
+#include "server/instance/guest_api.h"
+#include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -60,22 +63,66 @@ void vm_close(VmHandle *handle)
 	hypervisor_disconnect(&handle->link);
 }
 
+/* ---- its inside ---- */
+
+/* Names, and no reference: the instance holds the guest. */
+typedef struct Inside {
+	Daemon *daemon;
+	const char *project, *name; /* interned */
+} Inside;
+
+static void inside_changed(void *data, GuestEvent event)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if ((event != GUEST_SHUTDOWN && event != GUEST_REBOOTED) ||
+	    instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		return;
+	guest_api_forget_ready(i);
+	if (event == GUEST_REBOOTED)
+		instance_event(i, "instance-restarted", NULL, NULL);
+}
+
+static void inside_connected(void *data, int fd)
+{
+	const Inside *inside = data;
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		close(fd);
+	else
+		guest_api_serve(i, fd);
+}
+
+static Guest *watch_inside(Instance *i, const char *channel)
+{
+	g_autoptr(Config) config = instance_expanded_config(i);
+	Inside *inside = g_new0(Inside, 1);
+	*inside = (Inside){ i->daemon, i->project, i->name };
+	return guest_new(&(GuestSpec){ .name = i->name,
+	    .socket = channel,
+	    .changed = inside_changed,
+	    .connected = config_false(config, "security.guestapi") ? NULL : inside_connected,
+	    .data = inside,
+	    .data_free = g_free });
+}
+
 /* ---- its process ---- */
 
-/* Where libvirt writes "NAME.pid". */
-static char *pid_file(Instance *i)
+/* libvirt's file of the machine, "run" or "log" / "qemu" / NAME and ending. */
+static char *libvirt_file(Instance *i, const char *folder, const char *ending)
 {
 	g_autofree char *uri = vm_uri(i->daemon);
 	g_autofree char *name = instance_file_name(i);
-	g_autofree char *file = g_strconcat(name, ".pid", NULL);
+	g_autofree char *file = g_strconcat(name, ending, NULL);
 	const char *root = uri ? strstr(uri, "root=") : NULL;
 	if (!uri || !*uri)
-		return g_build_filename(i->daemon->dir, "libvirt", "run", "qemu", file, NULL);
+		return g_build_filename(i->daemon->dir, "libvirt", folder, "qemu", file, NULL);
 	if (root) {
-		g_autofree char *folder = g_strndup(root + 5, strcspn(root + 5, "&"));
-		return g_build_filename(folder, "run", "qemu", file, NULL);
+		g_autofree char *own = g_strndup(root + 5, strcspn(root + 5, "&"));
+		return g_build_filename(own, folder, "qemu", file, NULL);
 	}
-	return g_build_filename("/run/libvirt/qemu", file, NULL);
+	return strcmp(folder, "run") == 0 ? g_build_filename("/run/libvirt/qemu", file, NULL) :
+					    g_build_filename("/var/log/libvirt/qemu", file, NULL);
 }
 
 /* Process ids are used again; that of this machine has its UUID among its arguments. */
@@ -94,7 +141,7 @@ static gboolean is_its_process(pid_t pid, const char *uuid)
 
 static Runtime *find_process(Instance *i)
 {
-	g_autofree char *path = pid_file(i);
+	g_autofree char *path = libvirt_file(i, "run", ".pid");
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
 	g_autofree char *text = NULL;
 	if (!uuid || !g_file_get_contents(path, &text, NULL, NULL))
@@ -107,7 +154,7 @@ static Runtime *find_process(Instance *i)
 	r->init_fd = fcntl(r->monitor_fd, F_DUPFD_CLOEXEC, 0);
 	r->cgroup = g_strdup("");
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
-	r->guest = guest_new(&(GuestSpec){ .name = i->name, .socket = channel });
+	r->guest = watch_inside(i, channel);
 	return g_steal_pointer(&r);
 }
 
@@ -125,6 +172,7 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
+	vm_checkpoint_adopt(i, ret_runtime);
 	return 0;
 }
 
@@ -301,7 +349,16 @@ static void write_copy(Instance *i, const char *xml)
 	file_write_plain(path, xml, 0600, NULL);
 }
 
-static int create_domain(Instance *i, const VmDomain *vm, Error **err)
+static int start_domain(Instance *i, HypervisorLink *link, const char *xml, Error **err)
+{
+	virDomainPtr domain = link->lv->domain_create(link->connection, xml, 0);
+	if (!domain)
+		return libvirt_error(link->lv, err, "Cannot start the virtual machine");
+	link->lv->domain_free(domain);
+	return 0;
+}
+
+static int create_domain(Instance *i, const VmDomain *vm, const char *volume, Error **err)
 {
 	g_auto(HypervisorLink) link = { 0 };
 	g_autofree char *xml = NULL;
@@ -311,11 +368,8 @@ static int create_domain(Instance *i, const VmDomain *vm, Error **err)
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
-	virDomainPtr domain = link.lv->domain_create(link.connection, xml, 0);
-	if (!domain)
-		return libvirt_error(link.lv, err, "Cannot start the virtual machine");
-	link.lv->domain_free(domain);
-	return 0;
+	return i->stateful ? vm_restore(i, &link, volume, xml, err) :
+			     start_domain(i, &link, xml, err);
 }
 
 static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
@@ -354,7 +408,8 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	vm.agent_socket = channel;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
-	if (create_domain(i, &vm, err) < 0)
+	if ((!i->stateful && checkpoint_clear(i, err) < 0) ||
+	    create_domain(i, &vm, plan->path, err) < 0)
 		return -1;
 	*ret_runtime = find_process(i);
 	return *ret_runtime ? 0 :
@@ -362,9 +417,21 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 				  "The virtual machine ended at once: see its console log");
 }
 
+/* What QEMU said goes to the instance's logs, and with them. */
+static void take_log(Instance *i)
+{
+	g_autofree char *theirs = libvirt_file(i, "log", ".log");
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *own = g_build_filename(logs, "qemu.log", NULL);
+	if (rename(theirs, own) < 0 && errno != ENOENT)
+		unlink(theirs);
+}
+
 static void release(Instance *i)
 {
-	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET };
+	take_log(i);
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
+		VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -452,6 +519,7 @@ const InstanceDriver instance_driver_vm = {
 	.adopt = adopt,
 	.shut_down = shut_down,
 	.kill = kill_now,
+	.save = vm_save,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,

@@ -11,6 +11,10 @@
 /* In the instance's run directory: the host's end of the agent's channel. */
 #define VM_AGENT_SOCKET "agent.sock"
 
+/* There while its memory is written or read (vm_checkpoint.h), and what it is read from. */
+#define VM_STATE_NOTE "vm.state"
+#define VM_STATE_PIPE "vm.state.pipe"
+
 /* What a virtual machine's configuration comes to. */
 typedef struct VmSize {
 	int64_t memory; /* bytes */

@@ -1,6 +1,7 @@
 /* What libvirt is told of a virtual machine. */
 #include "server/instance/vm.h"
 #include "server/instance/cgroup.h"
+#include "server/device/drive.h"
 #include "sdk/base/units.h"
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +245,29 @@ static void add_agent(XmlWriter *x, const VmDomain *vm)
 	xml_close(x);
 }
 
+/* Far from where the machine's own disks are numbered, and not booted from. A machine that was
+ * given the drive as a device has it there. */
+static void add_agent_drive(XmlWriter *x, const VmDomain *vm)
+{
+	Daemon *d = instance_daemon(vm->instance);
+	g_autofree char *path = NULL;
+	if (drive_agent(d, &path, NULL) < 0)
+		return;
+	for (guint n = 0; n < vm->parts->len; n++)
+		if (g_strcmp0(((DevicePart *)vm->parts->pdata[n])->source, path) == 0)
+			return;
+	g_autofree char *source = hypervisor_path(d, vm->uri, path);
+	xml_open(x, "disk", "type", "file", "device", "cdrom", NULL);
+	xml_leaf(x, "driver", "name", "qemu", "type", "raw", NULL);
+	xml_leaf(x, "source", "file", source, NULL);
+	xml_leaf(x, "target", "dev", "sdz", "bus", "scsi", NULL);
+	xml_leaf(x, "readonly", NULL);
+	xml_text(x, "serial", "incus-agent");
+	xml_leaf(x, "address", "type", "drive", "controller", "0", "bus", "0", "target", "200",
+	    "unit", "0", NULL);
+	xml_close(x);
+}
+
 static void add_devices(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "devices", NULL);
@@ -256,6 +280,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	add_parts(x, vm);
 	add_console(x, vm);
 	add_agent(x, vm);
+	add_agent_drive(x, vm);
 	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
 	xml_close(x);

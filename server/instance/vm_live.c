@@ -10,7 +10,8 @@ enum { LEAVE_TRIES = 100, LEAVE_WAIT_US = 100000 };
 static gboolean can_change(const char *key)
 {
 	static const char *const exact[] = { "limits.cpu", "limits.memory", "cluster.evacuate",
-		"security.protection.delete", "security.agent.metrics", "agent.nic_config" };
+		"security.protection.delete", "security.agent.metrics", "security.guestapi",
+		"agent.nic_config" };
 	static const char *const beginnings[] = { "user.", "boot.", "snapshots.", "volatile.",
 		"image.", "cloud-init.", "environment.", "migration." };
 	for (gsize n = 0; n < G_N_ELEMENTS(exact); n++)

@@ -85,7 +85,7 @@ const Key key_rows_device[] = {
 	{.name = "shift", .kinds = "disk", .type = KEY_BOOL, .initial = "false", .help = "Idmap overlay of source."},
 	{.name = "size", .kinds = "disk", .type = KEY_SIZE, .help = "Size limit."},
 	{.name = "size.state", .kinds = "disk", .type = KEY_SIZE, .help = "VM state volume size."},
-	{.name = "source", .kinds = "disk,unix-block,unix-char", .type = KEY_STRING, .help = "Host path, volume, ceph:, cephfs:, cloud-init:config, agent..."},
+	{.name = "source", .kinds = "disk,unix-block,unix-char", .type = KEY_STRING, .help = "Host path, volume, or a drive made for virtual machines (cloud-init:config, agent:config)."},
 	{.name = "nictype", .kinds = "infiniband", .type = KEY_STRING, .flags = KEY_REQUIRED, .help = "Kind of NIC."},
 	{.name = "parent", .kinds = "infiniband", .type = KEY_STRING, .flags = KEY_REQUIRED, .help = "Host interface."},
 	{.name = "address", .kinds = "pci", .type = KEY_STRING, .flags = KEY_REQUIRED, .check = name_check_pci, .help = "PCI slot."},

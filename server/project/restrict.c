@@ -213,7 +213,8 @@ static int check_disk(
 	if (strcmp(answer, "block") == 0)
 		return error_set(
 		    err, ERROR_FORBIDDEN, "Disk devices are forbidden (device \"%s\")", name);
-	if (pool || g_strcmp0(source, "cloud-init:config") == 0)
+	if (pool || g_strcmp0(source, "cloud-init:config") == 0 ||
+	    g_strcmp0(source, "agent:config") == 0)
 		return 0;
 	if (strcmp(answer, "allow") != 0)
 		return error_set(err, ERROR_FORBIDDEN,

@@ -3,7 +3,7 @@
  * The REST door: requests on a Conn to methods and back. Runs the table it is handed and knows no
  * method by name.
  */
-#include "server/rpc/conn.h"
+#include "server/rpc/exchange.h"
 #include "server/daemon.h"
 
 typedef enum RestResult { REST_PARK, REST_CLOSE } RestResult;
@@ -11,6 +11,9 @@ typedef enum RestResult { REST_PARK, REST_CLOSE } RestResult;
 /* Serves what has arrived; REST_PARK when the next request (or the rest of its head) is not there
  * yet. Blocks while a handler runs and while bodies move. */
 RestResult rest_serve(Daemon *daemon, Conn *conn);
+
+/* Answers a request that was read elsewhere and made by us: with all rights. */
+void rest_answer_as_admin(Exchange *ex);
 
 /* Runs one REST request in process, with the caller, host and arena of rq: for `incus query` over
  * gRPC. The reply is in the arena; *ret_headers is NULL-terminated name, value pairs. */

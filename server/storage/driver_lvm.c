@@ -1,6 +1,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
+#include "server/storage/disk_name.h"
 #include "server/storage/driver_lvm_private.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
@@ -20,10 +21,13 @@ static const char *const suffixes[] = {
 	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
 };
 
+enum { MARK = '+' };
+
 /* A single hyphen divides volume and snapshot, so that those of names are doubled. */
-static void append_name(GString *lv, const char *name)
+static void append_name(GString *lv, const char *plain)
 {
-	for (; *name; name++) {
+	g_autofree char *escaped = disk_name_escape(plain, "_.-", MARK);
+	for (const char *name = escaped; *name; name++) {
 		g_string_append_c(lv, *name);
 		if (*name == '-')
 			g_string_append_c(lv, '-');
@@ -73,8 +77,10 @@ gboolean lvm_name_parse(
 	const char *rest = parse_part(plain, name);
 	if (rest)
 		parse_part(rest, snapshot);
-	*ret_snapshot = g_string_free(snapshot, !rest);
-	*ret_name = g_string_free(name, FALSE);
+	*ret_snapshot = rest ? disk_name_read(snapshot->str, MARK) : NULL;
+	*ret_name = disk_name_read(name->str, MARK);
+	g_string_free(snapshot, TRUE);
+	g_string_free(name, TRUE);
 	return TRUE;
 }
 
@@ -155,12 +161,15 @@ static int lvm_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 {
 	g_autofree char *lv = lvm_name(volume),
 			*device = lvm_volume_device(lvm_pool_group(pool), lv);
-	if (lvm_volume_exists(lvm_pool_group(pool), lv))
+	Error *inner = NULL;
+	if (make_volume(pool, volume, lv, &inner) < 0) {
+		if (!lvm_volume_exists(lvm_pool_group(pool), lv))
+			return error_propagate(err, inner);
+		error_free(inner);
 		return error_set(err, ERROR_EXISTS,
 		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
-	if (make_volume(pool, volume, lv, err) < 0)
-		return -1;
+	}
 	if (volume->content != CONTENT_FILESYSTEM ||
 	    filesystem_make(device, option(volume, "block.filesystem", "ext4"), NULL,
 		lvm_pool_thin(pool) != NULL, err) == 0)
@@ -212,14 +221,28 @@ static void remove_mount_point(const char *path)
 	rmdir(path);
 }
 
+/* One call, for they take long. A thick volume's snapshots would go with it before their turn. */
+static int remove_all(DriverPool *pool, GPtrArray *names, Error **err)
+{
+	g_autoptr(GPtrArray) words = program_words("lvremove", "-f", "-y", NULL);
+	for (guint i = 0; i < names->len; i++) {
+		g_autofree char *lv = full(pool, names->pdata[i]);
+		if (lvm_pool_thin(pool))
+			program_add(words, lv, NULL);
+		else if (lvm_remove(pool, names->pdata[i], err) < 0)
+			return -1;
+	}
+	return lvm_pool_thin(pool) && names->len > 0 ? lvm_run_words(words, err) : 0;
+}
+
 /* With every snapshot, and whatever its content: what a crash left is known by its name alone. */
 static int lvm_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
-	g_autoptr(GPtrArray) volumes = NULL;
+	g_autoptr(GPtrArray) volumes = NULL, names = g_ptr_array_new();
 	if (lvm_volume_list(lvm_pool_group(pool), &volumes, err) < 0)
 		return -1;
 	for (guint i = volumes->len; i > 0; i--) { /* origins are older than their snapshots */
-		const char *lv = ((const LvmVolume *)volumes->pdata[i - 1])->name;
+		char *lv = ((LvmVolume *)volumes->pdata[i - 1])->name;
 		g_autofree char *name = NULL, *snapshot = NULL;
 		if (!lvm_name_parse(lv, volume->type, volume->place, &name, &snapshot) ||
 		    strcmp(name, volume->name) != 0)
@@ -227,10 +250,11 @@ static int lvm_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 		g_autofree char *path = driver_path(
 		    pool->path, volume->type, volume->place, name, snapshot);
 		remove_mount_point(path);
-		if (lvm_remove(pool, lv, err) < 0)
-			return error_prefix(err,
-			    "Cannot delete volume \"%s\" of storage pool \"%s\"", name, pool->name);
+		g_ptr_array_add(names, lv);
 	}
+	if (remove_all(pool, names, err) < 0)
+		return error_prefix(err, "Cannot delete volume \"%s\" of storage pool \"%s\"",
+		    volume->name, pool->name);
 	g_autofree char *folder = driver_path(
 	    pool->path, volume->type, volume->place, volume->name, "");
 	rmdir(folder);
@@ -316,7 +340,8 @@ int lvm_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 	if (volume->content == CONTENT_FILESYSTEM &&
 	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
-	if (lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0)
+	/* The tools wait for udev: the device is there while the volume is active. */
+	if (access(device, F_OK) < 0 && lvm_run(err, "lvchange", "-y", "-ay", "-K", lv, NULL) < 0)
 		return -1;
 	return volume->content == CONTENT_FILESYSTEM ? mount_active(volume, device, err) : 0;
 }
@@ -326,8 +351,10 @@ int lvm_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err
 	g_autofree char *name = lvm_name(volume), *lv = full(pool, name);
 	if (volume->content == CONTENT_FILESYSTEM && filesystem_unmount(volume->path, err) < 0)
 		return -1;
-	if (volume->place != PLACE_OWN)
+	if (volume->place != PLACE_OWN) { /* it is mounted again soon, or removed */
 		rmdir(volume->path);
+		return 0;
+	}
 	/* Thick snapshots are read through their origin, which then stays. */
 	lvm_run(NULL, "lvchange", "-an", lv, NULL);
 	return 0;
@@ -456,13 +483,11 @@ static int lvm_volume_set_size(
 {
 	g_autofree char *name = lvm_name(volume);
 	g_autoptr(LvmVolume) found = NULL;
-	g_auto(LvmGroup) group = { 0 };
 	if (bytes == 0) /* a block device has a size; it keeps that */
 		return 0;
-	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0 ||
-	    lvm_group_find(lvm_pool_group(pool), &group, err) < 0)
+	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0)
 		return -1;
-	int64_t extent = MAX(group.extent, 1);
+	int64_t extent = MAX(found->extent, 1);
 	int64_t wanted = (bytes + extent - 1) / extent * extent;
 	if (wanted == found->bytes)
 		return 0;

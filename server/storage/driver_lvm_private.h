@@ -1,8 +1,8 @@
 #pragma once
 /*
  * What the files of the lvm driver share. A pool is a volume group; a volume is a logical volume
- * [new_|old_]FOLDER_NAME[-SNAPSHOT][.block|.iso], with every hyphen of a name doubled, in a thin
- * pool or, with lvm.use_thinpool=false, on its own.
+ * [new_|old_]FOLDER_NAME[-SNAPSHOT][.block|.iso], with every hyphen of a name doubled and what LVM
+ * does not allow as "+XX", in a thin pool or, with lvm.use_thinpool=false, on its own.
  */
 #include "server/storage/driver.h"
 #include "server/storage/lvm.h"

@@ -18,7 +18,13 @@ int lvm_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **
 	if (filesystem_unmount(snapshot->path, err) < 0)
 		return -1;
 	rmdir(snapshot->path);
-	return lvm_volume_exists(lvm_pool_group(pool), name) ? lvm_remove(pool, name, err) : 0;
+	Error *inner = NULL;
+	if (lvm_remove(pool, name, &inner) == 0)
+		return 0;
+	if (lvm_volume_exists(lvm_pool_group(pool), name))
+		return error_propagate(err, inner);
+	error_free(inner);
+	return 0;
 }
 
 int lvm_snapshot_rename(

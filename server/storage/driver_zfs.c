@@ -1,6 +1,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
+#include "server/storage/disk_name.h"
 #include "server/storage/driver_zfs_private.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
@@ -18,10 +19,20 @@ static const char *const suffixes[] = {
 	[CONTENT_FILESYSTEM] = "", [CONTENT_BLOCK] = ".block", [CONTENT_ISO] = ".iso"
 };
 
+/* zfsconcepts(7). */
+#define ALLOWED "_.- "
+enum { MARK = ':' };
+
+char *zfs_name_read(const char *name)
+{
+	return disk_name_read(name, MARK);
+}
+
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place)
 {
+	g_autofree char *name = disk_name_escape(volume->name, ALLOWED, MARK);
 	return g_strdup_printf("%s/%s%s/%s%s", zfs_pool_dataset(pool), places[place],
-	    driver_folder(volume->type), volume->name, suffixes[volume->content]);
+	    driver_folder(volume->type), name, suffixes[volume->content]);
 }
 
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
@@ -31,8 +42,9 @@ char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume)
 
 char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot)
 {
-	g_autofree char *dataset = zfs_dataset(pool, volume);
-	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, snapshot);
+	g_autofree char *dataset = zfs_dataset(pool, volume),
+			*name = disk_name_escape(snapshot, ALLOWED, MARK);
+	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, name);
 }
 
 char *zfs_unique(const char *prefix)
@@ -129,6 +141,8 @@ static int zfs_volume_create(DriverPool *pool, const DriverVolume *volume, Error
 		    "Volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
 	const ZfsKind kind = { .zvol = zfs_is_zvol_wanted(volume) };
+	if (zfs_make_parent(dataset, err) < 0)
+		return -1;
 	int result = kind.zvol ? make_zvol(volume, dataset, err) :
 				 make_dataset(volume, dataset, err);
 	if (result == 0 && (kind.zvol || zfs_volume_apply(pool, volume, &kind, err) == 0))
@@ -170,7 +184,9 @@ int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 		g_autofree char *name = g_uuid_string_random();
 		g_autofree char *to = g_strdup_printf(
 		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);
-		return zfs_run(err, "zfs", "rename", dataset, to, NULL);
+		return zfs_make_parent(to, err) < 0 ?
+		    -1 :
+		    zfs_run(err, "zfs", "rename", dataset, to, NULL);
 	}
 	while (ghost) {
 		g_autofree char *gone = g_steal_pointer(&ghost);
@@ -216,6 +232,8 @@ static int rename_dataset(DriverPool *pool, const char *from, const DriverVolume
 {
 	Error *inner = NULL;
 	g_autofree char *target = zfs_dataset(pool, to);
+	if (zfs_make_parent(target, err) < 0)
+		return -1;
 	if (zfs_run(&inner, "zfs", "rename", from, target, NULL) == 0)
 		return 0;
 	if (!zfs_exists(target))
@@ -252,14 +270,16 @@ static int zfs_volume_list(
 {
 	g_autofree char *parent = g_strdup_printf(
 	    "%s/%s%s", zfs_pool_dataset(pool), places[place], driver_folder(type));
-	if (zfs_children(parent, ret_names, err) < 0)
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	if (zfs_children(parent, names, err) < 0)
 		return -1;
-	for (guint i = 0; i < ret_names->len; i++)
-		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++) {
-			char *name = ret_names->pdata[i];
+	for (guint i = 0; i < names->len; i++) {
+		char *name = names->pdata[i];
+		for (size_t s = CONTENT_BLOCK; s <= CONTENT_ISO; s++)
 			if (g_str_has_suffix(name, suffixes[s]))
 				name[strlen(name) - strlen(suffixes[s])] = '\0';
-		}
+		g_ptr_array_add(ret_names, zfs_name_read(name));
+	}
 	return 0;
 }
 

@@ -14,9 +14,6 @@ const char *zfs_pool_dataset(const DriverPool *pool)
 	return name ? name : pool->name;
 }
 
-static const char *const folders[] = { "containers", "images", "custom", "virtual-machines",
-	"buckets" };
-
 static int prepare_dataset(const DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
@@ -63,27 +60,36 @@ int zfs_pool_prepare(DriverPool *pool, Error **err)
 	    0;
 }
 
-static int make_dataset(const char *parent, const char *name, Error **err)
+/* ---- the datasets around volumes: made when something is to go there ---- */
+
+static struct {
+	GMutex lock;
+	GHashTable *set; /* of names that are known to be there */
+} parents;
+
+static void parents_forget(void)
 {
-	g_autofree char *dataset = g_strdup_printf("%s/%s", parent, name);
-	return zfs_run(err, "zfs", "create", "-o", "mountpoint=legacy", dataset, NULL);
+	g_mutex_lock(&parents.lock);
+	g_clear_pointer(&parents.set, g_hash_table_unref);
+	g_mutex_unlock(&parents.lock);
 }
 
-static int make_folders(const char *root, Error **err)
+int zfs_make_parent(const char *dataset, Error **err)
 {
-	static const char *const tops[] = { "unfinished", "deleted" };
-	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
-		if (make_dataset(root, folders[i], err) < 0)
-			return -1;
-	for (size_t t = 0; t < G_N_ELEMENTS(tops); t++) {
-		g_autofree char *top = g_strdup_printf("%s/%s", root, tops[t]);
-		if (make_dataset(root, tops[t], err) < 0)
-			return -1;
-		for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
-			if (make_dataset(top, folders[i], err) < 0)
-				return -1;
-	}
-	return make_dataset(root, "deleted/ghosts", err);
+	g_autofree char *parent = g_path_get_dirname(dataset);
+	g_mutex_lock(&parents.lock);
+	gboolean there = parents.set && g_hash_table_contains(parents.set, parent);
+	g_mutex_unlock(&parents.lock);
+	if (there)
+		return 0;
+	if (zfs_run(err, "zfs", "create", "-p", "-o", "mountpoint=legacy", parent, NULL) < 0)
+		return -1;
+	g_mutex_lock(&parents.lock);
+	if (!parents.set)
+		parents.set = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_hash_table_add(parents.set, g_steal_pointer(&parent));
+	g_mutex_unlock(&parents.lock);
+	return 0;
 }
 
 int zfs_pool_create(DriverPool *pool, Error **err)
@@ -91,6 +97,7 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 	const char *name = zfs_pool_dataset(pool);
 	if (source_create(pool, err) < 0)
 		return -1;
+	parents_forget();
 	if (source_kind(pool) != SOURCE_NAME) {
 		if (zfs_run(err, "zpool", "create", "-f", "-m", "none", "-O", "compression=on",
 			"-O", MADE "=yes", name, config_get(pool->config, "source"), NULL) < 0)
@@ -100,10 +107,8 @@ int zfs_pool_create(DriverPool *pool, Error **err)
 		NULL) < 0) {
 		return -1;
 	}
-	if (zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
-		"acltype=posixacl", "xattr=sa", name, NULL) < 0)
-		return -1;
-	return make_folders(name, err);
+	return zfs_run(err, "zfs", "set", "mountpoint=legacy", "setuid=on", "exec=on", "devices=on",
+	    "acltype=posixacl", "xattr=sa", name, NULL);
 }
 
 /* Its own pool, and not a part of somebody's. */
@@ -113,7 +118,7 @@ static gboolean is_whole(const DriverPool *pool)
 }
 
 /* What was in use when it was deleted, and may not be any more. */
-static void sweep_ghosts(const char *root)
+static guint sweep_ghosts(const char *root)
 {
 	g_autofree char *folder = g_strdup_printf("%s/deleted/ghosts", root);
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
@@ -123,17 +128,40 @@ static void sweep_ghosts(const char *root)
 		    "%s/%s", folder, (const char *)names->pdata[i - 1]);
 		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
 	}
+	return names->len;
 }
 
-/* With the snapshots gone that a crash left of sending. */
-static int look(const char *root, Error **err)
+/* Snapshots that a crash left of sending. */
+static guint sweep_streams(void)
 {
-	if (zfs_look(root, err) < 0)
-		return -1;
 	g_auto(GStrv) left = zfs_seen("@" ZFS_MIGRATION "-");
 	for (size_t i = 0; left[i]; i++)
 		zfs_run(NULL, "zfs", "destroy", left[i], NULL);
-	return left[0] ? zfs_look(root, err) : 0;
+	return g_strv_length(left);
+}
+
+/* What a copy is made of goes with the last copy, unless a crash came before that was said. */
+static guint sweep_origins(void)
+{
+	enum { AT_ONCE = 500 };
+	guint swept = 0;
+	g_auto(GStrv) origins = zfs_seen("@" ZFS_COPY "-");
+	for (size_t i = 0; origins[i];) {
+		g_autofree char *output = NULL;
+		g_autoptr(GPtrArray) words = program_words(
+		    "zfs", "get", "-Hp", "-o", "value,name", "defer_destroy", NULL);
+		for (size_t n = 0; origins[i] && n < AT_ONCE; n++)
+			program_add(words, origins[i++], NULL);
+		g_ptr_array_add(words, NULL);
+		if (program_output((const char *const *)words->pdata, &output, NULL) < 0)
+			continue;
+		g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+		for (size_t n = 0; lines[n]; n++)
+			if (g_str_has_prefix(lines[n], "off\t") && ++swept)
+				zfs_run(
+				    NULL, "zfs", "destroy", "-d", lines[n] + strlen("off\t"), NULL);
+	}
+	return swept;
 }
 
 int zfs_pool_mount(DriverPool *pool, Error **err)
@@ -148,10 +176,10 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 		if (result < 0)
 			return -1;
 	}
-	if (!zfs_exists(name))
+	if (zfs_look(name, NULL) < 0)
 		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
-	sweep_ghosts(name);
-	return look(name, err);
+	guint swept = sweep_streams() + sweep_origins();
+	return sweep_ghosts(name) + swept > 0 ? zfs_look(name, err) : 0;
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)
@@ -181,6 +209,7 @@ int zfs_pool_delete(DriverPool *pool, Error **err)
 {
 	const char *name = zfs_pool_dataset(pool);
 	SourceKind kind = source_kind(pool);
+	parents_forget();
 	if (zfs_exists(name)) {
 		int result = !zfs_is_set(name, MADE, "yes") ? empty_dataset(name, err)
 		    : is_whole(pool)    ? zfs_run(err, "zpool", "destroy", "-f", name, NULL)

@@ -13,16 +13,22 @@
 
 #define ZFS_SNAPSHOT "snapshot-"
 #define ZFS_MIGRATION "migration"
+#define ZFS_COPY "copy"
 /* A property: yes on what a stranger's stream made, whose snapshots may hold anything. */
 #define ZFS_FOREIGN "incus:foreign"
 
 const char *zfs_pool_dataset(const DriverPool *pool);
-/* Names (g_free). */
+/* Names (g_free): what ZFS does not allow in a volume's or snapshot's is ":XX". */
 char *zfs_dataset_of(const DriverPool *pool, const DriverVolume *volume, VolumePlace place);
 char *zfs_dataset(const DriverPool *pool, const DriverVolume *volume);
 char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, const char *snapshot);
+/* The part of a volume or snapshot, as it was. */
+char *zfs_name_read(const char *name);
 /* "PREFIX-UUID" (g_free). */
 char *zfs_unique(const char *prefix);
+
+/* Makes what is above a dataset that is about to be. */
+int zfs_make_parent(const char *dataset, Error **err);
 
 int zfs_pool_prepare(DriverPool *pool, Error **err);
 int zfs_pool_create(DriverPool *pool, Error **err);

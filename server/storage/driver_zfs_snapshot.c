@@ -19,7 +19,7 @@ int zfs_snapshot_list(
 	for (guint i = 0; i < all->len; i++)
 		if (g_str_has_prefix(all->pdata[i], ZFS_SNAPSHOT))
 			g_ptr_array_add(ret_names,
-			    g_strdup((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
+			    zfs_name_read((const char *)all->pdata[i] + strlen(ZFS_SNAPSHOT)));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error *
 static int copy_origin(
     DriverPool *pool, const DriverVolume *from, char **ret_origin, gboolean *ret_fresh, Error **err)
 {
-	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique("copy");
+	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique(ZFS_COPY);
 	gboolean image = from->type == VOLUME_IMAGE;
 	*ret_fresh = FALSE;
 	*ret_origin = from->snapshot ?
@@ -210,7 +210,8 @@ int zfs_volume_clone(
 	ZfsKind kind;
 	g_autofree char *dataset = zfs_dataset(pool, from), *origin = NULL,
 			*target = zfs_dataset(pool, volume);
-	if (zfs_kind(dataset, &kind, err) < 0 || copy_origin(pool, from, &origin, &fresh, err) < 0)
+	if (zfs_make_parent(target, err) < 0 || zfs_kind(dataset, &kind, err) < 0 ||
+	    copy_origin(pool, from, &origin, &fresh, err) < 0)
 		return -1;
 	int result = copy_from(pool, from, origin, &kind, target, err);
 	/* It stays for as long as something was made of it. */

@@ -213,7 +213,7 @@ int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Err
 	    zfs_snapshot_name(pool, volume, volume->snapshot) :
 	    g_strdup_printf("%s@%s", dataset, unique);
 	if (read_head(fd, head, err) < 0 || zfs_stream_parse(head, &stream, err) < 0 ||
-	    check_fits(volume, &stream, dataset, err) < 0)
+	    check_fits(volume, &stream, dataset, err) < 0 || zfs_make_parent(dataset, err) < 0)
 		return -1;
 	if (receive(volume, &stream, name, head, fd, err) == 0 && check_alone(dataset, err) == 0 &&
 	    (volume->snapshot || settle(pool, volume, &stream, dataset, name, err) == 0))

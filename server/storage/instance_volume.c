@@ -67,6 +67,15 @@ static int make_parts(
 	    file_mkdir_beneath(fd, "rootfs", 0755, FALSE, err);
 }
 
+/* What its row keeps: a container's size is a matter of its root disk. */
+static Config *stored_config(Pool *p, const Volume *volume, const Config *config)
+{
+	g_autoptr(Config) own = config ? config_copy(config) : config_new();
+	if (volume->type == VOLUME_CONTAINER)
+		config_set(own, "size", NULL);
+	return volume_effective_config(p, own);
+}
+
 int pool_instance_create(Pool *p, const char *project, const char *name, const char *type,
     const Config *volume_config, Error **err)
 {
@@ -82,7 +91,8 @@ int pool_instance_create(Pool *p, const char *project, const char *name, const c
 		volume_abandon(p, volume);
 		return -1;
 	}
-	return volume_finish(p, volume, "", effective, err);
+	g_autoptr(Config) stored = stored_config(p, volume, volume_config);
+	return volume_finish(p, volume, "", stored, err);
 }
 
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,
@@ -98,7 +108,8 @@ int pool_instance_create_from_image(Pool *p, const char *project, const char *na
 	g_autoptr(Config) effective = volume_effective_config(p, volume_config);
 	if (image_volume_clone(p, fingerprint, volume, effective, op, err) < 0)
 		return -1;
-	return volume_finish(p, volume, "", effective, err);
+	g_autoptr(Config) stored = stored_config(p, volume, volume_config);
+	return volume_finish(p, volume, "", stored, err);
 }
 
 /* The new tree stands in UNFINISHED and the row is there: a start that finds neither tree in its

@@ -123,14 +123,13 @@ int lvm_group_find(const char *name, LvmGroup *ret_group, Error **err)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", name);
 	const char *const argv[] = { "vgs", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "vg_size,vg_free,vg_extent_size,lv_count,vg_tags", "-S", select, NULL };
+		"-o", "vg_size,vg_free,lv_count,vg_tags", "-S", select, NULL };
 	if (report(argv, "vg", &root, &rows, err) < 0)
 		return -1;
 	json_t *row = json_array_get(rows, 0);
 	if (row)
 		*ret_group = (LvmGroup){ .bytes = number(row, "vg_size"),
 			.free = number(row, "vg_free"),
-			.extent = number(row, "vg_extent_size"),
 			.volumes = (int)number(row, "lv_count"),
 			.tags = g_strdup(text(row, "vg_tags")) };
 	json_decref(root);
@@ -174,6 +173,7 @@ static LvmVolume *volume_new_from(const json_t *row)
 	volume->name = g_strdup(text(row, "lv_name"));
 	volume->tags = g_strdup(text(row, "lv_tags"));
 	volume->bytes = number(row, "lv_size");
+	volume->extent = number(row, "vg_extent_size");
 	volume->used = *used ? g_ascii_strtod(used, NULL) : -1;
 	volume->origin = g_ascii_tolower(*text(row, "lv_attr")) == 'o'; /* lvs(8) */
 	return volume;
@@ -241,8 +241,8 @@ int lvm_volume_list(const char *group, GPtrArray **ret_volumes, Error **err)
 		return -1;
 	g_autofree char *select = g_strdup_printf("vg_name=\"%s\"", group);
 	const char *const argv[] = { "lvs", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "lv_name,lv_size,lv_attr,data_percent,lv_tags", "-O", "lv_time", "-S", select,
-		NULL };
+		"-o", "lv_name,lv_size,lv_attr,data_percent,lv_tags,vg_extent_size", "-O",
+		"lv_time", "-S", select, NULL };
 	if (report(argv, "lv", &root, &rows, err) < 0)
 		return -1;
 	*ret_volumes = g_ptr_array_new_with_free_func((GDestroyNotify)lvm_volume_free);

@@ -16,7 +16,7 @@ int lvm_run_words(GPtrArray *words, Error **err);
 int lvm_version(char **ret_version, Error **err);
 
 typedef struct LvmGroup {
-	int64_t bytes, free, extent;
+	int64_t bytes, free;
 	int volumes;
 	char *tags; /* separated by commas */
 } LvmGroup;
@@ -29,7 +29,7 @@ int lvm_group_devices(const char *name, GPtrArray **ret_devices, Error **err);
 
 typedef struct LvmVolume {
 	char *name, *tags;
-	int64_t bytes;
+	int64_t bytes, extent; /* what it has, and in pieces of what */
 	double used; /* percent of a thin volume or pool that has data; -1 for others */
 	gboolean origin; /* of thick snapshots, which follow what is written to it */
 } LvmVolume;

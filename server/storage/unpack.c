@@ -355,8 +355,8 @@ static int unpack_node(
 /* "qemu.nvram" may be a link to "NAME.fd", as Incus has it. */
 static gboolean is_machine_part(const char *name)
 {
-	return strcmp(name, "qemu.nvram") == 0 || g_str_has_suffix(name, ".fd") ||
-	    g_str_has_prefix(name, "tpm.");
+	return strcmp(name, "qemu.nvram") == 0 || strcmp(name, "state") == 0 ||
+	    g_str_has_suffix(name, ".fd") || g_str_has_prefix(name, "tpm.");
 }
 
 /* QEMU and its TPM open these by their names: none leads elsewhere. */

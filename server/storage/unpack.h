@@ -23,7 +23,7 @@ typedef enum UnpackShape {
 			    skipped */
 	UNPACK_METADATA, /* as UNPACK_IMAGE without rootfs/ */
 	UNPACK_MACHINE,	 /* what a virtual machine has beside its disk: as UNPACK_METADATA, and the
-			    firmware's variables (files) and TPMs (directories of files) */
+			    firmware's variables, its state (files) and TPMs (directories) */
 } UnpackShape;
 
 typedef struct UnpackOptions {

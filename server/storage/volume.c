@@ -159,6 +159,15 @@ Config *volume_effective_config(Pool *pool, const Config *config)
 	return result;
 }
 
+Config *volume_sized_config(const Config *config, uint64_t bytes)
+{
+	Config *result = config_copy(config);
+	g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, (guint64)bytes);
+	if (bytes)
+		config_set(result, "size", size);
+	return result;
+}
+
 /* Adds to the count of mounts and gives what it was; -1 with nothing counted gives 0. */
 static int mounts_change(Pool *pool, const Volume *volume, int by)
 {

@@ -95,6 +95,9 @@ int volume_row_update(
 
 /* The volume's configuration with the pool's `volume.*` defaults below it. */
 Config *volume_effective_config(Pool *pool, const Config *config);
+/* What a volume is made by that has its size from elsewhere (an instance's root disk; 0: not):
+ * drivers whose volumes are devices make it as large at once, and its snapshots. */
+Config *volume_sized_config(const Config *config, uint64_t bytes);
 
 /* Counted mounts; the driver is called for the first and the last. */
 int volume_mount(Pool *pool, const Volume *volume, Error **err);

@@ -308,6 +308,7 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 {
 	Pool *pool = archive->pool;
 	g_autoptr(Config) config = volume_effective_config(pool, archive->config);
+	g_autoptr(Config) sized = volume_sized_config(config, archive->limit);
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, archive->volume->path, FALSE);
 	if (!pool->driver || strcmp(pool->status, "Created") != 0)
 		return error_set(
@@ -316,8 +317,8 @@ int volume_archive_unpack(const VolumeArchive *archive, int fd, Error **err)
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"",
 		    archive->volume->name, pool->name);
-	if ((archive->optimized ? archive_unpack_streams(archive, fd, config, err) :
-				  unpack_volume(archive, fd, config, err)) < 0)
+	if ((archive->optimized ? archive_unpack_streams(archive, fd, sized, err) :
+				  unpack_volume(archive, fd, sized, err)) < 0)
 		return -1;
 	VolumeRows rows = { archive->snapshots, archive->also, archive->also_data };
 	return volume_finish_rows(pool, archive->volume,

@@ -127,6 +127,7 @@ int archive_pack_streams(const VolumeArchive *archive, Pack *sink, Error **err)
 
 typedef struct Incoming {
 	const VolumeArchive *archive;
+	const Config *config;
 	Unpacker *unpacker;
 	GPtrArray *streams;  /* BackupStream * */
 	GHashTable *waiting; /* entry -> number in that list */
@@ -202,7 +203,7 @@ static int take_stream(Incoming *in, const char *entry, int fd, Error **err)
 	in->volume_seen |= !stream->snapshot;
 	return fault_point("restore tree", err) < 0 ?
 	    -1 :
-	    volume_receive_stream(in->archive->pool, in->archive->volume, in->streams,
+	    volume_receive_stream(in->archive->pool, in->archive->volume, in->config, in->streams,
 		GPOINTER_TO_UINT(number), fd, err);
 }
 
@@ -246,7 +247,7 @@ static int check_received(const VolumeArchive *archive, const char *path, Error 
 	return error_set(err, ERROR_INVALID, "Backup holds no \"rootfs\"");
 }
 
-static int receive_all(Incoming *in, int fd, const Config *config, Error **err)
+static int receive_all(Incoming *in, int fd, Error **err)
 {
 	const VolumeArchive *archive = in->archive;
 	UnpackOptions options = archive_unpack_options(archive);
@@ -258,7 +259,7 @@ static int receive_all(Incoming *in, int fd, const Config *config, Error **err)
 	unpacker_close(in->unpacker);
 	return result < 0 ||
 		volume_begin_received(
-		    archive->pool, archive->volume, in->streams, config, &path, err) < 0 ||
+		    archive->pool, archive->volume, in->streams, in->config, &path, err) < 0 ||
 		check_received(archive, path, err) < 0 ?
 	    -1 :
 	    0;
@@ -269,8 +270,9 @@ int archive_unpack_streams(const VolumeArchive *archive, int fd, const Config *c
 	if (volume_begin_streams(archive->pool, archive->volume, err) < 0)
 		return -1;
 	Incoming in = { .archive = archive,
+		.config = config,
 		.waiting = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL) };
-	int result = receive_all(&in, fd, config, err);
+	int result = receive_all(&in, fd, err);
 	g_hash_table_unref(in.waiting);
 	g_clear_pointer(&in.streams, g_ptr_array_unref);
 	if (result < 0)

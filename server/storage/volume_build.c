@@ -63,8 +63,8 @@ int volume_begin_streams(Pool *pool, const Volume *volume, Error **err)
 	    volume_destroy(pool, volume, PLACE_UNFINISHED, err);
 }
 
-int volume_receive_stream(
-    Pool *pool, const Volume *volume, const GPtrArray *streams, guint number, int fd, Error **err)
+int volume_receive_stream(Pool *pool, const Volume *volume, const Config *config,
+    const GPtrArray *streams, guint number, int fd, Error **err)
 {
 	const BackupStream *stream = streams->pdata[number];
 	g_autoptr(Volume) snapshot = stream->snapshot ?
@@ -73,7 +73,7 @@ int volume_receive_stream(
 	if (snapshot)
 		snapshot->content = volume->content;
 	g_autoptr(DriverCall) call = driver_call_new(
-	    pool, snapshot ? snapshot : volume, PLACE_UNFINISHED, NULL);
+	    pool, snapshot ? snapshot : volume, PLACE_UNFINISHED, config);
 	return pool->driver->backup_receive(&call->pool, &call->volume, stream, number, fd, err);
 }
 

@@ -20,8 +20,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
 /* One that is received from the driver's streams (BackupStream *): nothing is left of an earlier
  * attempt, then each stream, then it is as after volume_begin(). */
 int volume_begin_streams(Pool *pool, const Volume *volume, Error **err);
-int volume_receive_stream(
-    Pool *pool, const Volume *volume, const GPtrArray *streams, guint number, int fd, Error **err);
+int volume_receive_stream(Pool *pool, const Volume *volume, const Config *config,
+    const GPtrArray *streams, guint number, int fd, Error **err);
 /* What its configuration says about size comes true: streams bring no limits along. */
 int volume_limit_received(DriverCall *call, Error **err);
 int volume_begin_received(Pool *pool, const Volume *volume, const GPtrArray *streams,

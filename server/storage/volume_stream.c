@@ -19,13 +19,6 @@ const char *volume_stream_method(const Pool *pool)
 									   NULL;
 }
 
-/* What describes the content comes on top of it. */
-uint64_t volume_stream_limit(uint64_t content)
-{
-	enum { OVERHEAD = 64 << 20 };
-	return content ? 2 * content + OVERHEAD : 0;
-}
-
 gboolean volume_has_tree(const Volume *volume)
 {
 	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE;
@@ -49,6 +42,13 @@ static int list_tree(const Volume *volume, int fd, GPtrArray **ret_entries, Erro
 		if (is_disk(volume, ((TreeEntry *)(*ret_entries)->pdata[n])->path))
 			g_ptr_array_remove_index(*ret_entries, n);
 	return 0;
+}
+
+/* What describes the content comes on top of it. */
+uint64_t volume_stream_limit(uint64_t content)
+{
+	enum { OVERHEAD = 64 << 20 };
+	return content ? 2 * content + OVERHEAD : 0;
 }
 
 /* ---- going out ---- */
@@ -84,11 +84,19 @@ typedef struct Sending {
 	Operation *op;
 } Sending;
 
+static gboolean stays(const char *folder, const char *path)
+{
+	size_t length = folder ? strlen(folder) : 0;
+	return length && strncmp(path, folder, length) == 0 &&
+	    (!path[length] || path[length] == '/');
+}
+
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
 	const Sending *sending = data;
 	GHashTable *kept = sending->tree->kept;
-	return is_disk(sending->volume, path) || (kept && g_hash_table_contains(kept, path));
+	return is_disk(sending->volume, path) || stays(sending->tree->without, path) ||
+	    (kept && g_hash_table_contains(kept, path));
 }
 
 static gboolean is_cancelled(void *data)
@@ -145,7 +153,7 @@ struct VolumeArrival {
 	Pool *pool;
 	Volume *volume;
 	VolumeLock *lock; /* of a new one */
-	Config *config;
+	Config *config, *sized; /* its own, and what it is made by */
 	char *path; /* where the tree is mounted */
 	gboolean existing, native, open;
 };
@@ -159,20 +167,21 @@ static VolumeArrival *arrival_make(Pool *pool, const Volume *volume)
 	return a;
 }
 
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err)
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err)
 {
 	g_autoptr(VolumeArrival) a = arrival_make(pool, volume);
-	a->native = native;
-	a->config = volume_effective_config(pool, config);
+	a->native = of->native;
+	a->config = volume_effective_config(pool, of->config);
+	a->sized = volume_sized_config(a->config, of->limit);
 	a->lock = volume_lock(pool->locks, volume->path, FALSE);
 	if (volume_exists(pool, volume, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS,
 		    "Storage volume \"%s\" already exists on storage pool \"%s\"", volume->name,
 		    pool->name);
 	/* Of the driver's streams the driver makes it itself. */
-	if ((native ? volume_begin_streams(pool, a->volume, err) :
-		      volume_begin(pool, a->volume, a->config, &a->path, err)) < 0)
+	if ((a->native ? volume_begin_streams(pool, a->volume, err) :
+			 volume_begin(pool, a->volume, a->sized, &a->path, err)) < 0)
 		return -1;
 	a->open = TRUE;
 	*ret = g_steal_pointer(&a);
@@ -269,7 +278,7 @@ int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error
 	    volume_snapshot(a->pool, a->volume, snapshot) :
 	    volume_new(a->pool, a->volume->type, a->volume->project, a->volume->name);
 	of->content = a->volume->content;
-	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->config);
+	g_autoptr(DriverCall) call = driver_call_new(a->pool, of, PLACE_UNFINISHED, a->sized);
 	g_autofree char *folder = g_path_get_dirname(call->path);
 	if (fault_point("volume receive", err) < 0 || file_mkdir_all(folder, 0711, err) < 0)
 		return -1;
@@ -312,6 +321,7 @@ void volume_arrival_free(VolumeArrival *a)
 	if (a->lock)
 		volume_unlock(a->lock);
 	g_clear_pointer(&a->config, g_hash_table_unref);
+	g_clear_pointer(&a->sized, g_hash_table_unref);
 	g_free(a->path);
 	volume_free(a->volume);
 	pool_unref(a->pool);

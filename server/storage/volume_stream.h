@@ -15,17 +15,19 @@ struct Operation;
 /* The driver's own form, by its name; NULL when it has none. */
 const char *volume_stream_method(const Pool *pool);
 
-/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
-uint64_t volume_stream_limit(uint64_t content);
 /* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
  * which counts for no part of the tree in what follows. */
 gboolean volume_has_tree(const Volume *volume);
 gboolean volume_has_disk(const Volume *volume);
+/* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
+uint64_t volume_stream_limit(uint64_t content);
+
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
 typedef struct VolumeStreamTree {
 	GHashTable *kept;     /* set of char *; NULL: none */
+	const char *without;  /* a folder at the top that stays here; NULL: none */
 	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
 	struct Operation *op; /* may be NULL */
 } VolumeStreamTree;
@@ -42,10 +44,15 @@ int volume_stream_send(Pool *pool, const Volume *volume, const char *parent, int
 
 /* One volume that arrives. One thread at a time. */
 typedef struct VolumeArrival VolumeArrival;
-/* A new one; holds its lock until it is freed. native: only volume_arrival_receive() will be used.
- */
-int volume_arrival_new(Pool *pool, const Volume *volume, const Config *config, gboolean native,
-    VolumeArrival **ret, Error **err);
+typedef struct VolumeArrivalOf {
+	const Config *config;
+	uint64_t
+	    limit; /* bytes that there may be of its content, of which size it is made; 0: none */
+	gboolean native; /* only volume_arrival_receive() will be used */
+} VolumeArrivalOf;
+/* A new one; holds its lock until it is freed. */
+int volume_arrival_new(
+    Pool *pool, const Volume *volume, const VolumeArrivalOf *of, VolumeArrival **ret, Error **err);
 /* One that is there already and not in use. */
 int volume_arrival_existing(Pool *pool, const Volume *volume, VolumeArrival **ret, Error **err);
 const Volume *volume_arrival_volume(const VolumeArrival *arrival);

@@ -27,6 +27,13 @@ typedef struct Libvirt {
 	__typeof__(virDomainSetVcpusFlags) *domain_set_vcpus;
 	__typeof__(virDomainSetMemoryFlags) *domain_set_memory;
 	__typeof__(virDomainBlockResize) *domain_block_resize;
+	__typeof__(virDomainSaveFlags) *domain_save;
+	__typeof__(virDomainRestoreFlags) *domain_restore;
+	__typeof__(virDomainSnapshotCreateXML) *domain_snapshot;
+	__typeof__(virDomainSnapshotFree) *snapshot_free;
+	__typeof__(virDomainAbortJob) *domain_abort_job;
+	__typeof__(virDomainGetUUIDString) *domain_uuid;
+	__typeof__(virConnectListAllDomains) *connect_list;
 	__typeof__(virGetLastError) *last_error;
 	__typeof__(virSetErrorFunc) *set_error_function;
 	__typeof__(virEventRegisterDefaultImpl) *event_register;

@@ -101,7 +101,7 @@ cleanup() {
 		wait "$DAEMON_PID" 2>/dev/null
 	fi
 	# what a failed test left: processes with this folder in their command line or environment roots, then mounts
-	for p in $(pgrep -f "$TEST_DIR/d"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
+	for p in $(pgrep -f "$TEST_DIR/"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
 	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
 	remove_pools

@@ -1,16 +1,19 @@
 # Virtual machines for a test script, after daemon.sh: `machine_setup` imports the test image as "vm", or
-# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it. Machines are slow here without KVM: everything waits for what the
+# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it, or "drive": that of the host's drive. Machines are slow here without KVM: everything waits for what the
 # guest says on its console.
 MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
 
 machine_setup() { # needs a pool "default"
 	local program out
+	case ${INCUS_TEST_DRIVER-} in lvm | zfs) skip "storage driver $INCUS_TEST_DRIVER has no volumes for virtual machines in this version" ;; esac
 	for program in libvirtd qemu-system-x86_64 qemu-img; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "virtual machines need $program"
 	done
 	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || skip "virtual machines need the package ovmf"
 	getent passwd libvirt-qemu >/dev/null || skip "virtual machines need the system user libvirt-qemu"
-	out=$("$LIB_DIR/make-vm-image" ${MACHINE_AGENT:+--agent "$MACHINE_AGENT"} "$TEST_DIR/machine") || skip "$out"
+	local agent=(${MACHINE_AGENT:+--agent "$MACHINE_AGENT"})
+	[ "${MACHINE_AGENT:-}" != drive ] || agent=(--agent-drive)
+	out=$("$LIB_DIR/make-vm-image" "${agent[@]}" "$TEST_DIR/machine") || skip "$out"
 	# shellcheck disable=SC2086 # two files
 	incus image import $out --alias vm >/dev/null
 }

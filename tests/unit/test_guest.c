@@ -8,6 +8,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
+#include "sdk/base/unix_socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -82,7 +83,7 @@ static void test_bad_heads(void **state)
 /* --- a machine without a machine: one socket, and an agent for whoever connects --- */
 
 typedef struct Machine {
-	char *folder, *socket;
+	char *folder, *socket, *api;
 	int listener;
 	pid_t agent;
 	Guest *guest;
@@ -98,7 +99,7 @@ static char *agent_program(void)
 	return g_build_filename(folder, "..", "bin", "incus-agent", NULL);
 }
 
-static Machine *machine_new(void)
+static Machine *machine_new_with(void (*connected)(void *data, int fd))
 {
 	Machine *m = g_new0(Machine, 1);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -108,8 +109,15 @@ static Machine *machine_new(void)
 	m->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(m->listener, (void *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(m->listener, 8), 0);
-	m->guest = guest_new(&(GuestSpec){ .name = "v1", .socket = m->socket });
+	m->api = g_build_filename(m->folder, "api", NULL);
+	m->guest = guest_new(
+	    &(GuestSpec){ .name = "v1", .socket = m->socket, .connected = connected });
 	return m;
+}
+
+static Machine *machine_new(void)
+{
+	return machine_new_with(NULL);
 }
 
 static int machine_accept(Machine *m)
@@ -119,10 +127,10 @@ static int machine_accept(Machine *m)
 	return accept4(m->listener, NULL, NULL, SOCK_CLOEXEC);
 }
 
-static pid_t run_agent(int fd)
+static pid_t run_agent(int fd, const char *api)
 {
 	g_autofree char *program = agent_program();
-	const char *argv[] = { program, "--fd", "3", NULL };
+	const char *argv[] = { program, "--fd", "3", "--guest-api", api, NULL };
 	pid_t pid = -1;
 	Spawn spawn = { .argv = argv, .fds = &fd, .n_fds = 1, .stderr_fd = 2 };
 	assert_int_equal(spawn_start(&spawn, &pid, NULL), 0);
@@ -132,7 +140,7 @@ static pid_t run_agent(int fd)
 static void machine_boot(Machine *m)
 {
 	autofd int fd = machine_accept(m);
-	m->agent = run_agent(fd);
+	m->agent = run_agent(fd, m->api);
 	assert_true(guest_wait_online(m->guest, PATIENCE));
 }
 
@@ -143,8 +151,10 @@ static void machine_free(Machine *m)
 		spawn_stop(m->agent, PATIENCE);
 	close(m->listener);
 	unlink(m->socket);
+	unlink(m->api);
 	rmdir(m->folder);
 	g_free(m->socket);
+	g_free(m->api);
 	g_free(m->folder);
 	g_free(m);
 }
@@ -502,6 +512,62 @@ static void test_crowd(void **state)
 	}
 }
 
+/* --- the guest API's socket --- */
+
+static gint visits; /* atomic */
+
+/* Gives back what comes, until the other side has enough. */
+static void echo(void *data, int fd)
+{
+	char buffer[4096];
+	ssize_t n;
+	g_atomic_int_inc(&visits);
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		if (file_write_all(fd, buffer, (size_t)n) < 0)
+			break;
+	close(fd);
+}
+
+static int visit(Machine *m)
+{
+	int fd = unix_connect(m->api, 0);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void test_guest_api(void **state)
+{
+	Machine *m = machine_new_with(echo);
+	char answer[8] = "";
+	machine_boot(m);
+	for (int turn = 0; turn < 40; turn++) { /* more than may be there at once */
+		autofd int fd = visit(m);
+		assert_int_equal(file_write_all(fd, "hello", 5), 0);
+		assert_int_equal(recv(fd, answer, 5, MSG_WAITALL), 5);
+		assert_string_equal(answer, "hello");
+	}
+	/* Those that stay are so many, and leave with the machine. */
+	int fds[40];
+	g_atomic_int_set(&visits, 0);
+	for (int n = 0; n < 40; n++)
+		fds[n] = visit(m);
+	for (int i = 0; i < PATIENCE / 10 && g_atomic_int_get(&visits) < 32; i++)
+		g_usleep(10000);
+	assert_int_equal(g_atomic_int_get(&visits), 32);
+	machine_free(m);
+	for (int n = 0; n < 40; n++) {
+		assert_true(recv(fds[n], answer, 1, 0) <= 0);
+		close(fds[n]);
+	}
+}
+
+/* Where it is not wanted there is none. */
+static void test_no_guest_api(void **state)
+{
+	Machine *m = *state;
+	assert_int_not_equal(access(m->api, F_OK), 0);
+}
+
 /* --- ends that go, and come again --- */
 
 static void wait_offline(Machine *m)
@@ -539,7 +605,7 @@ static void test_host_again(void **state)
 	static uint8_t bytes[LINK_ZEROS + LINK_SYNC];
 	uint8_t number[LINK_NUMBER], answer[LINK_SYNC], sync[LINK_SYNC];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	pid_t agent = run_agent(pair[1]);
+	pid_t agent = run_agent(pair[1], "/nowhere/api");
 	close(pair[1]);
 	autofd int host = pair[0];
 	assert_int_equal(file_write_all(host, "\xff\xffincus-agent-noise", 19), 0);
@@ -647,6 +713,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
 		cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_guest_api),
+		cmocka_unit_test_setup_teardown(test_no_guest_api, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_agent_again, setup, teardown),
 		cmocka_unit_test(test_host_again),
 		cmocka_unit_test(test_liars),

@@ -35,6 +35,13 @@ static void test_names(void **state)
 		       .content = CONTENT_ISO },
 	    "custom_default_d-x.iso");
 	round_trip(
+	    (DriverVolume){ .type = VOLUME_CUSTOM, .name = "default_a~b", .snapshot = "50%" },
+	    "custom_default_a+7eb-50+25");
+	round_trip((DriverVolume){ .type = VOLUME_CUSTOM, .name = "default_a+b+7e" },
+	    "custom_default_a+b+2b7e");
+	round_trip(
+	    (DriverVolume){ .type = VOLUME_CUSTOM, .name = "default_+-7" }, "custom_default_+--7");
+	round_trip(
 	    (DriverVolume){ .type = VOLUME_IMAGE, .name = "0123", .place = PLACE_UNFINISHED },
 	    "new_images_0123");
 	round_trip((DriverVolume){ .type = VOLUME_CONTAINER, .name = "c1", .place = PLACE_DELETED },

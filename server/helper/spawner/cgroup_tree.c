@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { DEPTH_MAX = 64 };
@@ -246,4 +247,39 @@ int cgroup_tree_make(const char *group, const char *idmap, int folder)
 		close(open.group);
 	fclose(tree.file);
 	return result;
+}
+
+/* ---- and away ---- */
+
+static int remove_below(int parent, const char *name, int depth)
+{
+	struct dirent *entry;
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return errno == ENOENT ? 0 : -1;
+	while (depth < DEPTH_MAX && (entry = readdir(dir)))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			remove_below(fd, entry->d_name, depth + 1);
+	closedir(dir);
+	return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+static int remove_hierarchy(const char *name, const char *mount, void *data)
+{
+	const struct timespec moment = { .tv_nsec = 5000000 };
+	const char *group = data;
+	int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Those that are being ended are in it for a moment. */
+	for (int n = 0; fd >= 0 && n < 400 && remove_below(fd, group + 1, 0) < 0 && errno == EBUSY; n++)
+		nanosleep(&moment, NULL);
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
+void cgroup_tree_remove(const char *group)
+{
+	if (*group == '/' && group[1])
+		cgroup_hierarchies(remove_hierarchy, (void *)group);
 }

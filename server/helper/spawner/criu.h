@@ -49,5 +49,7 @@ int criu_images_own(const Criu *criu);
  * CRIU makes the groups it needs, but neither empty ones nor with owners. 0 or -1. */
 int cgroup_tree_write(const char *group, const char *idmap, int folder);
 int cgroup_tree_make(const char *group, const char *idmap, int folder);
+/* Removes the group with all below it where nobody is in it, as is soon so of what is being ended. */
+void cgroup_tree_remove(const char *group);
 /* Calls `visit` with each hierarchy's name ("" is v2) and mount point until one answers not 0. */
 int cgroup_hierarchies(int (*visit)(const char *name, const char *mount, void *data), void *data);

@@ -184,6 +184,9 @@ static void translate(Restore *r, FILE *file, int argc, char **argv)
 			snprintf(r->group, sizeof(r->group), "%s", path ? path + 1 : value);
 		criu_setting(file, argv[i], value);
 	}
+	/* liblxc names the hierarchies it manages; in any other it is the same group. */
+	if (*r->group)
+		criu_setting(file, "--cgroup-root", r->group);
 	criu_setting(
 	    file, "--shell-job", ""); /* the console may be nobody's controlling terminal */
 	criu_setting(file, "--log-file", r->criu->log);
@@ -200,6 +203,14 @@ static int settings_write(Restore *r, int argc, char **argv)
 	return fclose(file);
 }
 
+/* Up to "post-restore" a refusal ends what was restored; later CRIU only takes note of it. */
+static int attend_step(const Restore *r, const char *script)
+{
+	if (strcmp(script, "post-restore") == 0)
+		return !*r->criu->gated || criu_gate_pass(r->folder);
+	return strcmp(script, "pre-resume") != 0 || criu_rename(r->criu, "state", "state.used") == 0;
+}
+
 /* The other side of CRIU: asks for the restore, gives the state its name in the moment that counts,
  * and keeps the console afterwards. Nobody's child, so that CRIU and the monitor do not meet it. */
 static _Noreturn void attend(const Restore *r, const Keeper *keeper, int socket)
@@ -210,13 +221,12 @@ static _Noreturn void attend(const Restore *r, const Keeper *keeper, int socket)
 		_exit(1);
 	while (
 	    (kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
-		int done = strcmp(script, "pre-resume") != 0 ||
-		    ((!*r->criu->gated || criu_gate_pass(r->folder)) &&
-			criu_rename(r->criu, "state", "state.used") == 0);
-		if (criu_rpc_reply(socket, done) < 0)
+		if (criu_rpc_reply(socket, attend_step(r, script)) < 0)
 			_exit(1);
 	}
 	close(socket);
+	if (kind != CRIU_RPC_DONE)
+		cgroup_tree_remove(r->group);
 	if (kind != CRIU_RPC_DONE || console < 0)
 		_exit(kind != CRIU_RPC_DONE);
 	keeper_serve(keeper, console);
