@@ -4,7 +4,15 @@
 #include "sdk/base/names.h"
 #include "server/device/device.h"
 #include "server/key/device_type.h"
+#include <stdlib.h>
 #include <string.h>
+
+/* Which keys a device may have: "nic-bridged", "gpu-physical", or the number of its type. */
+#define DEVICE_KIND(config, device)                                                                \
+	"CASE d.type WHEN 1 THEN 'nic-' || coalesce((SELECT k.value FROM " config                  \
+	" k WHERE k." device " = d.id AND k.key = 'nictype'), 'bridged')"                          \
+	" WHEN 6 THEN 'gpu-' || coalesce((SELECT k.value FROM " config " k WHERE k." device        \
+	" = d.id AND k.key = 'gputype'), 'physical') ELSE d.type END"
 
 /* What a keyed table's rows are called, and of which kind they are: the kind is that of key_check.
  * Columns: name for people, kind, key, value. */
@@ -18,7 +26,7 @@ static const struct {
 	    "SELECT j.name || '/' || p.name, '', c.key, c.value FROM profiles_config c"
 	    " JOIN profiles p ON p.id = c.profile_id JOIN projects j ON j.id = p.project_id" },
 	{ "profiles_devices_config", "device of profile",
-	    "SELECT j.name || '/' || p.name || ' ' || d.name, '', c.key, c.value FROM profiles_devices_config c"
+	    "SELECT j.name || '/' || p.name || ' ' || d.name, " DEVICE_KIND("profiles_devices_config", "profile_device_id") ", c.key, c.value FROM profiles_devices_config c"
 	    " JOIN profiles_devices d ON d.id = c.profile_device_id JOIN profiles p ON p.id = d.profile_id"
 	    " JOIN projects j ON j.id = p.project_id" },
 	{ "networks_config", "network",
@@ -40,11 +48,11 @@ static const struct {
 	    " FROM instances_snapshots_config c JOIN instances_snapshots s ON s.id = c.instance_snapshot_id"
 	    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id" },
 	{ "instances_devices_config", "device of instance",
-	    "SELECT j.name || '/' || i.name || ' ' || d.name, '', c.key, c.value FROM instances_devices_config c"
+	    "SELECT j.name || '/' || i.name || ' ' || d.name, " DEVICE_KIND("instances_devices_config", "instance_device_id") ", c.key, c.value FROM instances_devices_config c"
 	    " JOIN instances_devices d ON d.id = c.instance_device_id JOIN instances i ON i.id = d.instance_id"
 	    " JOIN projects j ON j.id = i.project_id" },
 	{ "instances_snapshots_devices_config", "device of snapshot",
-	    "SELECT j.name || '/' || i.name || '/' || s.name || ' ' || d.name, '', c.key, c.value"
+	    "SELECT j.name || '/' || i.name || '/' || s.name || ' ' || d.name, " DEVICE_KIND("instances_snapshots_devices_config", "instance_snapshot_device_id") ", c.key, c.value"
 	    " FROM instances_snapshots_devices_config c"
 	    " JOIN instances_snapshots_devices d ON d.id = c.instance_snapshot_device_id"
 	    " JOIN instances_snapshots s ON s.id = d.instance_snapshot_id"
@@ -75,6 +83,12 @@ static void check_key(Migration *m, KeyScope scope, const char *kind, const char
 		findings_add_error(m->findings, FINDING_REFUSED, "settings", where, error);
 }
 
+static const char *kind_of(KeyScope scope, const char *kind)
+{
+	return scope == KEY_DEVICE && g_ascii_isdigit(*kind) ? device_type_from_number(atoi(kind)) :
+							       kind;
+}
+
 typedef struct KeysCall {
 	Migration *m;
 	const char *what, *sql;
@@ -93,8 +107,8 @@ static int check_rows(Tx *tx, void *data, Error **err)
 		const char *value = rows_null(rows, 3) ? NULL : rows_text(rows, 3);
 		g_autofree char *where = *name ? g_strdup_printf("%s \"%s\"", call->what, name) :
 						 g_strdup(call->what);
-		check_key(
-		    call->m, call->scope, rows_text(rows, 1), where, rows_text(rows, 2), value);
+		const char *kind = kind_of(call->scope, rows_text(rows, 1));
+		check_key(call->m, call->scope, kind, where, rows_text(rows, 2), value);
 	}
 	return more;
 }

@@ -1,11 +1,13 @@
 #include "sdk/base/fault.h"
 
 #ifndef NDEBUG
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static GMutex lock;
 
@@ -34,6 +36,20 @@ static gboolean count_down(const char *path, const char *name, char verb[8])
 	return TRUE;
 }
 
+/* What is written from here on finds no room. */
+static void fill_disk(void)
+{
+	static const char zeros[64 * 1024];
+	const char *path = g_getenv("INCUS_FAULT_FILL");
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+	size_t size = sizeof(zeros);
+	while (fd >= 0 && size > 0)
+		if (write(fd, zeros, size) <= 0)
+			size /= 2; /* to the last block */
+	if (fd >= 0)
+		close(fd);
+}
+
 int fault_point(const char *name, Error **err)
 {
 	const char *path = g_getenv("INCUS_FAULT");
@@ -47,6 +63,10 @@ int fault_point(const char *name, Error **err)
 		return 0;
 	if (strcmp(verb, "kill") == 0)
 		raise(SIGKILL);
+	if (strcmp(verb, "full") == 0) {
+		fill_disk();
+		return 0;
+	}
 	return error_set(err, ERROR_INTERNAL, "A test made \"%s\" fail", name);
 }
 #endif

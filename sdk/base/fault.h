@@ -1,9 +1,10 @@
 #pragma once
 /*
  * Places where a test can make a step fail, or the process die, to see what a flow leaves behind.
- * The file that INCUS_FAULT names (environment) says "fail N" or "kill N": the Nth place passed
- * from then on, counting from 0, does so; the place's name then stands in FILE.hit and FILE is
- * gone. Not in release builds.
+ * The file that INCUS_FAULT names (environment) says "fail N", "kill N" or "full N": the Nth place
+ * passed from then on, counting from 0, does so; the place's name then stands in FILE.hit and FILE
+ * is gone. "full" fails nothing itself: it fills the file system that the file INCUS_FAULT_FILL is
+ * on. Not in release builds.
  */
 #include "sdk/base/error.h"
 
