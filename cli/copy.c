@@ -304,7 +304,10 @@ const Command copy_commands[] = {
 	    .max_args = 2,
 	    .flags = copy_flags,
 	    .summary = "Copy an instance",
-	    .help = "The copy gets its own name, identity and MAC addresses; it is not started.",
+	    .help =
+		"The copy gets its own name, identity and MAC addresses. It is not started, but for that of a\n"
+		"running instance with \"migration.stateful\" on another server: that goes on from the same\n"
+		"moment as the original (not with --stateless).",
 	    .examples = "incus copy c1 c2\n"
 			"incus copy c1/before-upgrade c3 -s fast -c limits.memory=2GiB\n"
 			"incus copy c1 backup --refresh\n"
@@ -321,8 +324,9 @@ const Command copy_commands[] = {
 	    .flags = move_flags,
 	    .summary = "Move or rename an instance",
 	    .help =
-		"The instance must be stopped; one that goes to another server may also be stopped for it\n"
-		"(--stateless). Its snapshots go with it.",
+		"The instance must be stopped, but to another server: there it goes while it runs, where\n"
+		"\"migration.stateful\" is set, and stands still for a moment; else it may be stopped for\n"
+		"it (--stateless). Its snapshots go with it.",
 	    .examples = "incus move c1 web\n"
 			"    Another name.\n"
 			"incus move c1 --storage fast\n"

@@ -52,10 +52,7 @@ static json_t *whole(Cli *cli, const Ends *ends, const json_t *changes, bool mov
 
 void copy_show(const Pb__Operation *operation, void *data)
 {
-	char *text = incus_operation_metadata(operation, "fs_progress");
-	if (text)
-		progress_text(data, text);
-	free(text);
+	progress_operation(data, operation);
 }
 
 int copy_mode(Cli *cli, incus_copy_mode *ret_mode, Error **err)

@@ -2,6 +2,7 @@
  * incus image copy: the target fetches the image (pull), the source sends it (push), or it goes
  * through this program (relay).
  */
+#include "cli/copy_remote.h"
 #include "cli/image_commands.h"
 #include "cli/message.h"
 #include "cli/progress.h"
@@ -15,29 +16,16 @@ typedef struct Copy {
 	Cli *cli;
 	const Remote *remote; /* of the source */
 	const char *image;    /* as named there */
-	Server *from;	      /* NULL: a simple streams server */
+	incus_copy_mode mode;
+	Server *from; /* NULL: a simple streams server */
 	Server *to;
-	json_t *data;	     /* the image as the source describes it */
+	/* Of a simple streams server: */
+	json_t *data;	     /* the image as it is described there */
 	json_t *aliases;     /* to make */
 	const char *project; /* over there; "": the current one */
 } Copy;
 
 /* ---- what is common ---- */
-
-static int find_image(Copy *copy, Error **err)
-{
-	if (strcmp(copy->remote->protocol, "simplestreams") == 0) {
-		copy->data = image_streams_get(copy->cli, copy->remote, copy->image, err);
-		return copy->data ? 0 : -1;
-	}
-	copy->from = server_get(copy->cli, copy->remote->name, err);
-	if (!copy->from)
-		return -1;
-	const char *fingerprint = image_resolve(copy->from, copy->image);
-	copy->data = server_call(
-	    copy->from, "GetImage", json_pack("{s:s}", "fingerprint", fingerprint), err);
-	return copy->data ? 0 : -1;
-}
 
 static bool has_alias(const json_t *aliases, const char *name)
 {
@@ -86,7 +74,7 @@ static json_t *post_of(const Copy *copy, json_t *source)
 
 /* ---- modes ---- */
 
-static int pull(Copy *copy, Error **err)
+static int pull_from_image_server(Copy *copy, Error **err)
 {
 	json_t *source = image_remote_source(copy->cli, copy->remote, copy->image, err);
 	if (!source)
@@ -98,72 +86,31 @@ static int pull(Copy *copy, Error **err)
 		   : -1;
 }
 
-/* Has the source send to the address; `waiting` is the target's operation. */
-static int send_to(const Copy *copy, const char *address, const char *certificate,
-    const json_t *waiting, Error **err)
-{
-	const char *project = *copy->project	  ? copy->project
-			      : copy->to->project ? copy->to->project
-						  : "";
-	const char *secret = json_get_text(json_object_get(waiting, "metadata"), "secret");
-	json_t *export = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "target", address, "secret",
-	    secret, "certificate", certificate, "aliases", copy->aliases, "project", project,
-	    "profiles", profiles_of(copy->cli));
-	json_t *request = json_pack("{s:O, s:o}", "fingerprint",
-	    json_object_get(copy->data, "fingerprint"), "image", export);
-	return server_do(copy->from, "PushImage", request, "Copying the image", err) ? 0 : -1;
-}
-
-static int push(Copy *copy, Error **err)
-{
-	json_t *target = server_keep(copy->cli, json_object());
-	if (!copy->from)
-		return error_set(err, ERROR_INVALID,
-		    "Remote \"%s\" cannot push images: use pull or relay", copy->remote->name);
-	if (image_server_addresses(copy->to, target, err) < 0)
-		return -1;
-	char **addresses = image_take_servers(copy->cli, target, "server");
-	json_t *source = json_pack("{s:s, s:s, s:O}", "type", "image", "mode", "push",
-	    "fingerprint", json_object_get(copy->data, "fingerprint"));
-	json_t *post = post_of(copy, source);
-	json_object_set(post, "properties", json_object_get(copy->data, "properties"));
-	json_object_set(post, "expires_at", json_object_get(copy->data, "expires_at"));
-	json_t *waiting = image_create_start(copy->to, post, copy->project, err);
-	if (!waiting)
-		return -1;
-	g_autoptr(Error) problem = NULL;
-	for (int i = 0; addresses[i]; i++) {
-		g_clear_pointer(&problem, error_free);
-		if (send_to(copy, addresses[i], json_get_text(target, "certificate"), waiting,
-			&problem) == 0)
-			return 0;
-	}
-	server_call(copy->to, "DeleteOperation",
-	    json_pack("{s:O}", "id", json_object_get(waiting, "id")), NULL);
-	return error_propagate(err, g_steal_pointer(&problem));
-}
-
 static int show(uint64_t done, uint64_t total, void *data)
 {
 	progress_bytes(data, done, total);
 	return 0;
 }
 
-static int relay_from_server(Copy *copy, Error **err)
+static int between_servers(Copy *copy, Error **err)
 {
 	Progress progress;
 	incus_error *problem = NULL;
 	incus_image_copy options = {
+		.mode = copy->mode,
 		.project = *copy->project ? copy->project : NULL,
 		.aliases = flag_list(copy->cli, "alias", NULL),
 		.profiles = flag_list(copy->cli, "profile", NULL),
 		.copy_aliases = flag_bool(copy->cli, "copy-aliases"),
 		.is_public = flag_bool(copy->cli, "public"),
+		.auto_update = flag_bool(copy->cli, "auto-update"),
 		.transfer = { show, &progress },
+		.progress = copy_show,
+		.data = &progress,
 	};
 	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");
-	int result = incus_copy_image(copy->from->client,
-	    json_get_text(copy->data, "fingerprint"), copy->to->client, &options, NULL, &problem);
+	int result = incus_copy_image(
+	    copy->from->client, copy->image, copy->to->client, &options, NULL, &problem);
 	progress_end(&progress);
 	return result < 0 ? error_from_sdk(err, problem) : 0;
 }
@@ -191,12 +138,10 @@ static json_t *relay_from_image_server(Copy *copy, Error **err)
 	return done;
 }
 
-static int relay(Copy *copy, Error **err)
+static int relay_with_aliases(Copy *copy, Error **err)
 {
 	json_t *alias;
 	size_t i;
-	if (copy->from)
-		return relay_from_server(copy, err);
 	if (!relay_from_image_server(copy, err))
 		return -1;
 	json_array_foreach(copy->aliases, i, alias) {
@@ -214,37 +159,40 @@ static int relay(Copy *copy, Error **err)
 
 /* ---- the command ---- */
 
-static const struct {
-	const char *name;
-	int (*run)(Copy *copy, Error **err);
-} modes[] = {{"pull", pull}, {"push", push}, {"relay", relay}};
-
-static int check_flags(Cli *cli, const char *mode, Error **err)
+/* A simple streams server can only be asked for files. */
+static int from_image_server(Copy *copy, Error **err)
 {
-	if (strcmp(mode, "pull") != 0 && flag_bool(cli, "auto-update"))
-		return error_set(err, ERROR_INVALID, "Auto update is only available in pull mode");
-	return 0;
+	copy->data = image_streams_get(copy->cli, copy->remote, copy->image, err);
+	if (!copy->data)
+		return -1;
+	if (copy->mode == INCUS_COPY_PUSH)
+		return error_set(err, ERROR_INVALID,
+		    "Remote \"%s\" cannot push images: use pull or relay", copy->remote->name);
+	collect_aliases(copy);
+	return copy->mode == INCUS_COPY_PULL ? pull_from_image_server(copy, err) :
+					       relay_with_aliases(copy, err);
+}
+
+static int from_server(Copy *copy, Error **err)
+{
+	copy->from = server_get(copy->cli, copy->remote->name, err);
+	return copy->from ? between_servers(copy, err) : -1;
 }
 
 int image_copy(Cli *cli, Error **err)
 {
-	const char *mode = flag_string(cli, "mode");
 	Copy copy = {.cli = cli, .project = flag_string(cli, "target-project")};
-	size_t i = 0;
-	while (i < G_N_ELEMENTS(modes) && strcmp(modes[i].name, mode) != 0)
-		i++;
-	if (i == G_N_ELEMENTS(modes))
-		return error_set(
-		    err, ERROR_INVALID, "Invalid mode \"%s\": use pull, push or relay", mode);
-	if (check_flags(cli, mode, err) < 0 || !(copy.to = server_of_argument(cli, 1, err)) ||
+	if (copy_mode(cli, &copy.mode, err) < 0)
+		return -1;
+	if (copy.mode != INCUS_COPY_PULL && flag_bool(cli, "auto-update"))
+		return error_set(err, ERROR_INVALID, "Auto update is only available in pull mode");
+	if (!(copy.to = server_of_argument(cli, 1, err)) ||
 	    !(copy.remote = image_remote(cli, cli->args[0], &copy.image, err)))
 		return -1;
 	if (!*copy.image)
 		return error_set(err, ERROR_INVALID, "Image identifier missing");
-	if (find_image(&copy, err) < 0)
-		return -1;
-	collect_aliases(&copy);
-	if (modes[i].run(&copy, err) < 0)
+	bool streams = strcmp(copy.remote->protocol, "simplestreams") == 0;
+	if ((streams ? from_image_server : from_server)(&copy, err) < 0)
 		return -1;
 	if (!cli->quiet)
 		puts("Image copied successfully!");

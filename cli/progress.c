@@ -1,6 +1,7 @@
 #include "cli/progress.h"
 #include "sdk/base/units.h"
 #include <glib.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,4 +74,26 @@ void progress_end(Progress *progress)
 	if (progress->shown)
 		fprintf(stderr, "\r%*s\r", (int)progress->width, "");
 	progress->shown = false;
+}
+
+/* What the operation says about its progress, in one line. */
+static char *progress_of(const json_t *metadata)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach ((json_t *)metadata, key, value)
+		if (g_str_has_suffix(key, "_progress") && json_is_string(value))
+			return g_strdup(json_string_value(value));
+	return NULL;
+}
+
+void progress_operation(Progress *progress, const Pb__Operation *operation)
+{
+	if (!operation->metadata || !*operation->metadata)
+		return;
+	json_t *metadata = json_loads(operation->metadata, JSON_DECODE_ANY, NULL);
+	g_autofree char *text = progress_of(metadata);
+	if (text)
+		progress_text(progress, text);
+	json_decref(metadata);
 }

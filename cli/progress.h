@@ -3,6 +3,7 @@
  * One line on a terminal's standard error that tells how far something is. Nothing is shown
  * elsewhere. What is shown never goes back: a smaller percentage of the same step is left out.
  */
+#include "incus/v1/operation.pb-c.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,5 +22,7 @@ void progress_start(Progress *progress, const char *label);
 void progress_text(Progress *progress, const char *text);
 /* `done` of `total` bytes (0: not known). */
 void progress_bytes(Progress *progress, uint64_t done, uint64_t total);
+/* What the operation says about itself. */
+void progress_operation(Progress *progress, const Pb__Operation *operation);
 /* Clears the line. */
 void progress_end(Progress *progress);

@@ -254,17 +254,6 @@ static void count_interrupt(int number)
 	interrupts++;
 }
 
-/* What the operation says about its progress, in one line. */
-static char *progress_of(const json_t *metadata)
-{
-	const char *key;
-	json_t *value;
-	json_object_foreach ((json_t *)metadata, key, value)
-		if (g_str_has_suffix(key, "_progress") && json_is_string(value))
-			return g_strdup(json_string_value(value));
-	return NULL;
-}
-
 static int check_done(const Pb__Operation *operation, Error **err)
 {
 	if (operation->status_code == 200)
@@ -280,17 +269,6 @@ static int check_done(const Pb__Operation *operation, Error **err)
 static void cancel_operation(Server *server, const char *id)
 {
 	server_call(server, "DeleteOperation", json_pack("{s:s}", "id", id), NULL);
-}
-
-static void show_progress(Progress *progress, const Pb__Operation *operation)
-{
-	if (!operation->metadata || !*operation->metadata)
-		return;
-	json_t *metadata = json_loads(operation->metadata, JSON_DECODE_ANY, NULL);
-	g_autofree char *text = progress_of(metadata);
-	if (text)
-		progress_text(progress, text);
-	json_decref(metadata);
 }
 
 /* Follows an operation until it is done; the first ctrl+c cancels it, the second leaves it. */
@@ -327,7 +305,7 @@ static Pb__Operation *follow(
 		Pb__Operation *operation = message;
 		if (operation->status_code >= 200)
 			return operation;
-		show_progress(progress, operation);
+		progress_operation(progress, operation);
 		incus_message_free(message);
 	}
 }

@@ -183,14 +183,13 @@ static const struct {
 	const char *what, *sql, *text;
 } needs[] = {
 	{ "instance",
-	    "SELECT i.name FROM instances i WHERE NOT EXISTS (SELECT 1 FROM storage_volumes v"
-	    " WHERE v.name = i.name AND v.project_id = i.project_id AND v.type = i.type * 3)",
+	    "SELECT i.name FROM instances i WHERE (i.name, i.project_id, i.type * 3)"
+	    " NOT IN (SELECT name, project_id, type FROM storage_volumes)",
 	    "Its storage pool or root volume is gone" },
 	{ "snapshot",
 	    "SELECT i.name || '/' || s.name FROM instances_snapshots s JOIN instances i ON i.id = s.instance_id"
-	    " WHERE NOT EXISTS (SELECT 1 FROM storage_volumes v JOIN storage_volumes_snapshots w"
-	    " ON w.storage_volume_id = v.id WHERE v.name = i.name AND v.project_id = i.project_id"
-	    " AND v.type = i.type * 3 AND w.name = s.name)",
+	    " WHERE (s.name, i.name, i.project_id, i.type * 3) NOT IN (SELECT w.name, v.name, v.project_id,"
+	    " v.type FROM storage_volumes_snapshots w JOIN storage_volumes v ON v.id = w.storage_volume_id)",
 	    "Its volume's snapshot is gone" },
 	{ "storage pool", "SELECT name FROM storage_pools WHERE state <> 1",
 	    "Its creation was never finished" },

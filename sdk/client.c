@@ -152,6 +152,8 @@ int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret,
 	    g_strdup_printf(v6 ? "https://[%s]:%s" : "https://%s:%s", host, port));
 	X509 *certificate = SSL_get1_peer_certificate(ssl);
 	client->server_certificate = tls_certificate_pem(certificate);
+	client->by_authorities = !tls ||
+	    !(tls->server_certificate || tls->server_fingerprint || tls->insecure);
 	X509_free(certificate);
 	grpc_once();
 	client->pump = pump_open(ssl, pair[1]);

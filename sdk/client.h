@@ -16,6 +16,7 @@ struct incus_client {
 	char *project, *target, *if_match; /* "" when not set */
 	int timeout_ms;
 	char *server_certificate;  /* PEM, NULL over the unix socket */
+	gboolean by_authorities;   /* that was checked by the system's authorities alone */
 	struct Pump *pump;         /* TLS only */
 };
 

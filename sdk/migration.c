@@ -90,12 +90,7 @@ static int wait_both(
 
 /* ---- where a server is reached ---- */
 
-typedef struct Place {
-	const char *certificate;
-	char **urls; /* tried in order */
-} Place;
-
-static int ask_place(Copy *copy, incus_client *client, Place *ret, incus_error **err)
+static int ask_place(Arena *arena, incus_client *client, CopyPlace *ret, incus_error **err)
 {
 	void *reply;
 	if (incus_call_unary(client, incus_method("GetServer"), NULL, &reply, err) < 0)
@@ -103,10 +98,10 @@ static int ask_place(Copy *copy, incus_client *client, Place *ret, incus_error *
 	const Pb__Server *server = reply;
 	const Pb__ServerEnvironment *environment = server->environment;
 	size_t n = environment ? environment->n_addresses : 0;
-	ret->certificate = arena_strdup(copy->arena, environment ? environment->certificate : "");
-	ret->urls = arena_alloc(copy->arena, (n + 1) * sizeof(char *));
+	ret->certificate = arena_strdup(arena, environment ? environment->certificate : "");
+	ret->urls = arena_alloc(arena, (n + 1) * sizeof(char *));
 	for (size_t i = 0; i < n; i++)
-		ret->urls[i] = arena_printf(copy->arena, "https://%s", environment->addresses[i]);
+		ret->urls[i] = arena_printf(arena, "https://%s", environment->addresses[i]);
 	incus_message_free(reply);
 	return n ?
 	    0 :
@@ -114,13 +109,13 @@ static int ask_place(Copy *copy, incus_client *client, Place *ret, incus_error *
 		incus_client_url(client));
 }
 
-static int find_place(Copy *copy, incus_client *client, Place *ret, incus_error **err)
+int copy_find_place(Arena *arena, incus_client *client, CopyPlace *ret, incus_error **err)
 {
 	if (g_str_has_prefix(incus_client_url(client), "unix:"))
-		return ask_place(copy, client, ret, err);
-	const char *pem = incus_client_server_certificate(client);
+		return ask_place(arena, client, ret, err);
+	const char *pem = client->by_authorities ? NULL : client->server_certificate;
 	ret->certificate = pem ? pem : "";
-	ret->urls = arena_alloc(copy->arena, 2 * sizeof(char *));
+	ret->urls = arena_alloc(arena, 2 * sizeof(char *));
 	ret->urls[0] = (char *)incus_client_url(client);
 	return 0;
 }
@@ -147,8 +142,8 @@ static char *operation_url(Copy *copy, const char *server, const Pb__Operation *
 
 /* ---- modes ---- */
 
-static int pull_from(Copy *copy, const Place *place, const char *url, const Pb__Operation *sending,
-    incus_error **err)
+static int pull_from(Copy *copy, const CopyPlace *place, const char *url,
+    const Pb__Operation *sending, incus_error **err)
 {
 	g_autoptr(Config) secrets = config_new();
 	CopyMeeting meeting = { "pull", operation_url(copy, url, sending), place->certificate,
@@ -166,10 +161,10 @@ static int pull_from(Copy *copy, const Place *place, const char *url, const Pb__
  * own. */
 static int pull(Copy *copy, incus_error **err)
 {
-	Place place;
+	CopyPlace place;
 	incus_error *problem = NULL;
 	int result = -1;
-	if (find_place(copy, copy->from, &place, err) < 0)
+	if (copy_find_place(copy->arena, copy->from, &place, err) < 0)
 		return -1;
 	for (char **url = place.urls; *url && result < 0; url++) {
 		Pb__Operation *sending = NULL;
@@ -192,8 +187,8 @@ static int pull(Copy *copy, incus_error **err)
 	return result;
 }
 
-static int push_to(Copy *copy, const Place *place, const char *url, const Pb__Operation *receiving,
-    incus_error **err)
+static int push_to(Copy *copy, const CopyPlace *place, const char *url,
+    const Pb__Operation *receiving, incus_error **err)
 {
 	g_autoptr(Config) secrets = config_new();
 	CopyMeeting meeting = { "push", operation_url(copy, url, receiving), place->certificate,
@@ -209,10 +204,10 @@ static int push_to(Copy *copy, const Place *place, const char *url, const Pb__Op
 
 static int push(Copy *copy, incus_error **err)
 {
-	Place place;
+	CopyPlace place;
 	CopyMeeting waiting = { .mode = "push" };
 	Pb__Operation *receiving = NULL;
-	if (find_place(copy, copy->to, &place, err) < 0 ||
+	if (copy_find_place(copy->arena, copy->to, &place, err) < 0 ||
 	    copy->receive(copy, &waiting, &receiving, err) < 0)
 		return -1;
 	int result = push_to(copy, &place, place.urls[0], receiving, err);

@@ -32,6 +32,14 @@ struct Copy {
 	GMutex lock; /* of the caller's progress function */
 };
 
+/* Where others reach a server: what its certificate is (PEM, or "") and addresses to try in order,
+ * NULL-terminated; in the arena, or the client's. */
+typedef struct CopyPlace {
+	const char *certificate;
+	char **urls;
+} CopyPlace;
+int copy_find_place(Arena *arena, incus_client *client, CopyPlace *ret_place, incus_error **err);
+
 /* As requests say it, in the arena; NULL stays NULL. */
 Pb__MigrationTarget *migration_target(Copy *copy, const CopyMeeting *meeting);
 /* 0 once the target has all. */

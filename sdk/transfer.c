@@ -4,6 +4,7 @@
 #include <incus/call.h>
 #include <incus/operation.h>
 #include "sdk/client.h"
+#include "sdk/image_copy.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,30 +287,6 @@ int incus_create_image_from_file(incus_client *client, const Pb__CreateImageRequ
 
 /* ---- from one server to another ---- */
 
-typedef struct Copy {
-	incus_client *from, *to;
-	const incus_image_copy *options;
-	Pb__Image *image; /* as the source has it */
-} Copy;
-
-/* An alias of the source, or a fingerprint. */
-static int find_image(Copy *copy, const char *name, incus_error **err)
-{
-	Pb__GetImageAliasRequest alias_in = PB__GET_IMAGE_ALIAS_REQUEST__INIT;
-	Pb__GetImageRequest in = PB__GET_IMAGE_REQUEST__INIT;
-	incus_error *missing = NULL;
-	void *alias = NULL, *image = NULL;
-	alias_in.name = in.fingerprint = (char *)name;
-	if (incus_call_unary(
-		copy->from, incus_method("GetImageAlias"), &alias_in, &alias, &missing) == 0)
-		in.fingerprint = ((Pb__ImageAliasesEntry *)alias)->target;
-	incus_error_free(missing);
-	int result = incus_call_unary(copy->from, incus_method("GetImage"), &in, &image, err);
-	incus_message_free(alias);
-	copy->image = image;
-	return result;
-}
-
 /* Adds "key=value", escaped, after what is there. */
 static void add_query(GString *text, const char *key, const char *value)
 {
@@ -320,7 +297,7 @@ static void add_query(GString *text, const char *key, const char *value)
 }
 
 /* Every message of the export becomes one of the upload. 0 also when the target takes no more. */
-static int carry(Copy *copy, incus_stream *from, incus_stream *to, Pb__CreateImageRequest *out,
+static int carry(ImageCopy *copy, incus_stream *from, incus_stream *to, Pb__CreateImageRequest *out,
     incus_error **err)
 {
 	Meter meter = { &copy->options->transfer, 0, (uint64_t)copy->image->size };
@@ -342,7 +319,7 @@ static int carry(Copy *copy, incus_stream *from, incus_stream *to, Pb__CreateIma
 	return got;
 }
 
-static int copy_data(Copy *copy, incus_error **err)
+static int copy_data(ImageCopy *copy, incus_error **err)
 {
 	Pb__ExportImageRequest export = PB__EXPORT_IMAGE_REQUEST__INIT;
 	Pb__CreateImageRequest out = PB__CREATE_IMAGE_REQUEST__INIT;
@@ -373,7 +350,7 @@ static int copy_data(Copy *copy, incus_error **err)
 	return result;
 }
 
-static int make_alias(Copy *copy, const char *name, const char *description, incus_error **err)
+static int make_alias(ImageCopy *copy, const char *name, const char *description, incus_error **err)
 {
 	Pb__CreateImageAliasRequest in = PB__CREATE_IMAGE_ALIAS_REQUEST__INIT;
 	Pb__ImageAliasesPost alias = PB__IMAGE_ALIASES_POST__INIT;
@@ -385,34 +362,18 @@ static int make_alias(Copy *copy, const char *name, const char *description, inc
 	return incus_call_unary(copy->to, incus_method("CreateImageAlias"), &in, NULL, err);
 }
 
-/* Whether `name` is among the first n of a list. */
-static gboolean listed(const char *const *names, size_t n, const char *name)
+static int make_aliases(ImageCopy *copy, incus_error **err)
 {
+	size_t n;
+	Pb__ImageAlias **aliases = image_copy_aliases(copy, &n);
 	for (size_t i = 0; i < n; i++)
-		if (strcmp(names[i], name) == 0)
-			return TRUE;
-	return FALSE;
-}
-
-static int make_aliases(Copy *copy, incus_error **err)
-{
-	const char *const *names = copy->options->aliases;
-	size_t n = names ? g_strv_length((char **)names) : 0;
-	size_t n_own = copy->options->copy_aliases ? copy->image->n_aliases : 0;
-	for (size_t i = 0; i < n; i++)
-		if (!listed(names, i, names[i]) && make_alias(copy, names[i], "", err) < 0)
+		if (make_alias(copy, aliases[i]->name, aliases[i]->description, err) < 0)
 			return -1;
-	for (size_t i = 0; i < n_own; i++) {
-		const Pb__ImageAlias *alias = copy->image->aliases[i];
-		if (!listed(names, n, alias->name) &&
-		    make_alias(copy, alias->name, alias->description, err) < 0)
-			return -1;
-	}
 	return 0;
 }
 
 /* With it go the aliases that were made. */
-static void remove_copy(Copy *copy)
+static void remove_copy(ImageCopy *copy)
 {
 	Pb__DeleteImageRequest in = PB__DELETE_IMAGE_REQUEST__INIT;
 	void *operation = NULL;
@@ -423,20 +384,12 @@ static void remove_copy(Copy *copy)
 	incus_message_free(operation);
 }
 
-int incus_copy_image(incus_client *from, const char *image, incus_client *to,
-    const incus_image_copy *options, char **ret_fingerprint, incus_error **err)
+int image_relay(ImageCopy *copy, incus_error **err)
 {
-	static const incus_image_copy plain;
-	Copy copy = { from, to, options ? options : &plain, NULL };
-	if (find_image(&copy, image, err) < 0)
+	if (copy_data(copy, err) < 0)
 		return -1;
-	int result = copy_data(&copy, err);
-	if (result == 0 && make_aliases(&copy, err) < 0) {
-		remove_copy(&copy);
-		result = -1;
-	}
-	if (result == 0 && ret_fingerprint)
-		*ret_fingerprint = strdup(copy.image->fingerprint);
-	incus_message_free(copy.image);
-	return result;
+	if (make_aliases(copy, err) == 0)
+		return 0;
+	remove_copy(copy);
+	return -1;
 }

@@ -201,6 +201,7 @@ static void stop_parts(Daemon *daemon, gsize started)
 static gpointer autostart(gpointer data)
 {
 	Daemon *daemon = data;
+	instance_end_orphans(daemon);
 	instance_autostart(daemon);
 	g_atomic_int_set(&daemon->ready, 1);
 	hypervisor_probe();

@@ -19,7 +19,7 @@ static int copy(incus_client *from, incus_client *to, const char *alias, incus_e
 {
 	int last = -1;
 	char *fingerprint = NULL;
-	incus_image_copy options = { .transfer = { show, &last } };
+	incus_image_copy options = { .mode = INCUS_COPY_RELAY, .transfer = { show, &last } };
 	if (incus_copy_image(from, alias, to, &options, &fingerprint, err) < 0)
 		return -1;
 	printf("\n%s\n", fingerprint);

@@ -4,6 +4,7 @@
 #include "server/instance/exec_operation.h"
 #include "server/instance/exec_session.h"
 #include <signal.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -107,8 +108,10 @@ static int attach(Attached *attached, Instance *instance, Operation *op, Error *
 	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) <
 	    0)
 		result = -1;
-	else if (exec_check_moved(instance, code, &failure) < 0)
-		result = -1;
+	g_autofree char *words = exec_moved_words(instance, code);
+	if (result == 0 && words)
+		send_output(attached, attached->process.pty ? 1 : 2, (const uint8_t *)words,
+		    strlen(words));
 	/* Before the client knows: it may look at the operation next. */
 	exec_operation_end(op, result, code, failure);
 	g_atomic_int_set(&attached->ended, 1);

@@ -1,5 +1,6 @@
 #include "server/device/device.h"
 #include "sdk/base/names.h"
+#include "sdk/base/units.h"
 #include "server/key/key.h"
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,19 @@ int device_root_disk(
 		*ret_name = found;
 	if (ret_config)
 		*ret_config = devices_get(devices, found);
+	return 0;
+}
+
+int device_root_size(const Devices *devices, uint64_t *ret_bytes, Error **err)
+{
+	Config *root;
+	int64_t bytes = 0;
+	if (device_root_disk(devices, NULL, &root, err) < 0)
+		return -1;
+	const char *size = config_get(root, "size");
+	if (size && units_parse_bytes(size, &bytes, err) < 0)
+		return -1;
+	*ret_bytes = (uint64_t)bytes;
 	return 0;
 }
 

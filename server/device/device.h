@@ -153,6 +153,8 @@ int device_validate_all(const DeviceHost *host, const Devices *devices, Error **
  */
 int device_root_disk(
     const Devices *devices, const char **ret_name, Config **ret_config, Error **err);
+/* The bytes that it says; 0: nothing. */
+int device_root_size(const Devices *devices, uint64_t *ret_bytes, Error **err);
 /* Gives the root disk the size that it could not get while it was in use
  * (volatile.NAME.apply_quota); before its volume is mounted. */
 int device_root_settle(const DeviceHost *host, Error **err);

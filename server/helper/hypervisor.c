@@ -397,6 +397,20 @@ int hypervisor_ensure(Daemon *d, const char *uri, Error **err)
 	return result;
 }
 
+gboolean hypervisor_may_run(Daemon *d)
+{
+	Hypervisor *h = d->hypervisor;
+	g_autofree char *folder = g_build_filename(h->folder, "run", "qemu", NULL);
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	const char *name;
+	if (find_running(h))
+		return TRUE;
+	while (dir && (name = g_dir_read_name(dir)))
+		if (g_str_has_suffix(name, ".pid"))
+			return TRUE;
+	return FALSE;
+}
+
 void hypervisor_disconnect(HypervisorLink *link)
 {
 	if (link->connection)

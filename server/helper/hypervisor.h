@@ -44,6 +44,8 @@ int hypervisor_find(Daemon *d, const char *uri, HypervisorLink *link, const char
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HypervisorLink, hypervisor_disconnect)
 /* Of virtual machines that run since before: libvirtd is to see their end. */
 int hypervisor_ensure(Daemon *d, const char *uri, Error **err);
+/* Whether the private libvirtd runs, or something that it left. */
+gboolean hypervisor_may_run(Daemon *d);
 /* What leads from the private libvirtd's mounts to a path of ours (g_free): it does not see pools.
  */
 char *hypervisor_path(Daemon *d, const char *uri, const char *path);

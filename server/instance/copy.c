@@ -126,6 +126,9 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 	    copy_root_volume(origin->source, from_pool);
 	g_autoptr(Volume) to = copy_root_volume(i, pool);
 	g_autoptr(GPtrArray) names = names_of(snapshots);
+	uint64_t size;
+	if (device_root_size(i->expanded_devices, &size, err) < 0)
+		return -1;
 	CopiedSnapshots copied = { i, pool, snapshots };
 	VolumeCopy copy = { .from_pool = from_pool,
 		.from = from,
@@ -133,6 +136,7 @@ int copy_root(Instance *i, Pool *pool, const InstanceOrigin *origin, Operation *
 		.to = to,
 		.snapshots = names,
 		.description = "",
+		.size = size,
 		.op = op,
 		.also = copy_insert_snapshots,
 		.data = &copied };

@@ -432,17 +432,12 @@ static void restore_keys(Instance *i, Config *old)
 
 static int set_root_size(Instance *i, Pool *pool, Error **err)
 {
-	Config *root;
-	int64_t bytes = 0;
-	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0)
+	uint64_t bytes;
+	if (device_root_size(i->expanded_devices, &bytes, err) < 0)
 		return -1;
-	const char *size = config_get(root, "size");
-	if (!size)
-		return 0;
-	return units_parse_bytes(size, &bytes, err) < 0 ?
-	    -1 :
-	    pool_instance_set_size(
-		pool, i->project, i->name, instance_type_name(i->type), bytes, err);
+	return bytes == 0 ? 0 :
+			    pool_instance_set_size(pool, i->project, i->name,
+				instance_type_name(i->type), (int64_t)bytes, err);
 }
 
 /* The keys first: they are what can be put back. */

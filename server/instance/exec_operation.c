@@ -68,13 +68,13 @@ void exec_operations_end(Instance *instance)
 	}
 }
 
-int exec_check_moved(Instance *instance, int code, Error **err)
+char *exec_moved_words(Instance *instance, int code)
 {
 	return code == 128 + SIGKILL && instance_moving(instance) ?
-	    error_set(err, ERROR_UNAVAILABLE,
-		"The command was ended, since instance \"%s\" is moving to another server",
+	    g_strdup_printf(
+		"\r\nThe command was ended, since instance \"%s\" is moving to another server\r\n",
 		instance_name(instance)) :
-	    0;
+	    NULL;
 }
 
 /* Has a descriptor of its own: a cancel may come when the command's are closed already. */

@@ -249,8 +249,9 @@ static int run(Operation *op, void *data, Error **err)
 		if (!session->channels)
 			close_input(session);
 		result = exec_pump(&session->process, send_output, session, &code, err);
-		if (result == 0)
-			result = exec_check_moved(session->instance, code, err);
+		g_autofree char *words = exec_moved_words(session->instance, code);
+		if (words)
+			send_output(session, 2, (const uint8_t *)words, strlen(words));
 	}
 	if (result == 0) {
 		g_autofree char *text = g_strdup_printf("%d", code);

@@ -38,6 +38,8 @@ int instance_table_start(Daemon *d, Error **err);
 /* After SQL by hand: instances whose rows are gone are forgotten; what runs goes on. */
 int instance_table_sync(Daemon *d, Error **err);
 void instance_table_stop(Daemon *d); /* containers go on */
+/* What runs and is no instance's (any more): once, before instances start by themselves. */
+void instance_end_orphans(Daemon *d);
 /* boot.autostart and last power state, in order of priority; blocks. Call when the daemon is ready.
  */
 void instance_autostart(Daemon *d);

@@ -75,6 +75,9 @@ void live_repair(Daemon *d);
  * Under `change`. */
 LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err);
 
+/* One that was not settled is there: it is asked about from now on. */
+void live_ask_again(Daemon *d);
+
 /* ---- the two sides ---- */
 
 typedef struct LiveSource LiveSource;

@@ -8,7 +8,7 @@
 #include <incus/call.h>
 #include <string.h>
 
-enum { CONNECT_MS = 3000, PAUSE_MS = 100, AGAIN_S = 10, AGAIN_MOST_S = 600, PATIENCE_S = 2 };
+enum { CONNECT_MS = 3000, PAUSE_MS = 100, AGAIN_S = 5, AGAIN_MOST_S = 60, PATIENCE_S = 2 };
 
 static int ask_server(const char *url, const LiveJournal *journal, gboolean forget,
     LiveOutcome *ret_outcome, incus_error **err)
@@ -51,12 +51,23 @@ static LiveOutcome ask(const LiveJournal *journal, gboolean forget)
 	return LIVE_UNDECIDED;
 }
 
+/* Nobody need be asked any more, once the target has heard that we know. */
+static int forget(Instance *i, LiveJournal *journal, Error **err)
+{
+	if (ask(journal, TRUE) == LIVE_UNDECIDED)
+		return 0;
+	g_strfreev(journal->servers);
+	journal->servers = g_new0(char *, 1);
+	return live_journal_write(i, journal, err);
+}
+
 /* It runs there. */
 static int settle_arrived(Instance *i, LiveJournal *journal, Error **err)
 {
-	LiveJournal left = *journal;
-	left.phase = LIVE_LEFT;
-	return live_journal_write(i, &left, err) < 0 ? -1 : checkpoint_drop(i, err);
+	journal->phase = LIVE_LEFT;
+	if (live_journal_write(i, journal, err) < 0 || checkpoint_drop(i, err) < 0)
+		return -1;
+	return forget(i, journal, err);
 }
 
 /* It does not, and never will. */
@@ -73,8 +84,8 @@ LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
 	while ((outcome = ask(&journal, FALSE)) == LIVE_UNDECIDED &&
 	    g_get_monotonic_time() < until && !g_atomic_int_get(&i->daemon->shutting_down))
 		g_usleep(PAUSE_MS * 1000);
-	if (outcome == LIVE_ARRIVED && settle_arrived(i, &journal, err) == 0)
-		ask(&journal, TRUE);
+	if (outcome == LIVE_ARRIVED)
+		settle_arrived(i, &journal, err);
 	else if (outcome == LIVE_NEVER)
 		settle_never(i, err);
 	return outcome;
@@ -100,15 +111,6 @@ static gint64 due(Daemon *d, gint64 now_us)
 		if (has_question(all->pdata[n]))
 			return last_round_us + rest_s * (gint64)G_USEC_PER_SEC;
 	return G_MAXINT64;
-}
-
-static void forget(Instance *i, LiveJournal *journal, Error **err)
-{
-	if (ask(journal, TRUE) == LIVE_UNDECIDED)
-		return;
-	g_strfreev(journal->servers);
-	journal->servers = g_new0(char *, 1);
-	live_journal_write(i, journal, err);
 }
 
 static void settle_one(Instance *i)
@@ -141,6 +143,12 @@ static int run(Operation *op, void *data, Error **err)
 	last_round_us = g_get_real_time();
 	rest_s = more ? MIN(2 * rest_s, AGAIN_MOST_S) : AGAIN_S;
 	return 0;
+}
+
+void live_ask_again(Daemon *d)
+{
+	rest_s = AGAIN_S;
+	schedule_changed(d);
 }
 
 int live_tasks_start(Daemon *d, Error **err)

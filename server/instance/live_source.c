@@ -4,7 +4,6 @@
 #include "server/instance/exec_operation.h"
 #include "server/instance/folder.h"
 #include "server/instance/live_private.h"
-#include "server/operation/schedule.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/names.h"
@@ -12,7 +11,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { END_PATIENCE_MS = 60000, SETTLE_S = 10, SLACK_S = 1, SERVERS_MAX = 16 };
+enum { END_PATIENCE_MS = 60000, SETTLE_S = 10, SERVERS_MAX = 16 };
+#define SLACK_NS ((int64_t)100000000) /* file systems' clocks go in steps */
 
 struct LiveSource {
 	Instance *instance;
@@ -99,7 +99,7 @@ int live_source_begin(LiveSource *s, Error **err)
 		return 0;
 	if (instance_folder_open(s->instance, &folder, err) < 0)
 		return -1;
-	s->since = g_get_real_time() * 1000 - SLACK_S * (int64_t)1000000000;
+	s->since = g_get_real_time() * 1000 - SLACK_NS;
 	syncfs(instance_folder_fd(folder));
 	return 0;
 }
@@ -251,7 +251,7 @@ static void settle(LiveSource *s, Error **failure)
 	case LIVE_UNDECIDED:
 		error_prefix(failure,
 		    "The other server went out of reach in the last moment and may run it: it is asked again and again");
-		schedule_changed(s->instance->daemon);
+		live_ask_again(s->instance->daemon);
 		return;
 	}
 }

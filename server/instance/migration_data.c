@@ -73,6 +73,7 @@ typedef struct Sender {
 	gboolean open;	   /* a frame of zstd has begun, of this level: */
 	int level;
 	uint64_t bytes, sent;
+	int64_t packing_us, sending_us;
 	MigrationPack pack;
 	unsigned pieces;
 	int64_t started_us;
@@ -84,7 +85,10 @@ static int send_piece(Sender *s, uint8_t *bytes, size_t length, gboolean plain, 
 		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
 	if (++s->pieces % CHECK_EVERY == 0 && migration_peer_check(s->peer, err) < 0)
 		return -1;
-	if (migration_peer_send_data(s->peer, bytes, length, plain, err) < 0) {
+	int64_t before = g_get_monotonic_time();
+	int result = migration_peer_send_data(s->peer, bytes, length, plain, err);
+	s->sending_us += g_get_monotonic_time() - before;
+	if (result < 0) {
 		/* What the other side said before it left is the reason. */
 		g_autoptr(Error) reason = NULL;
 		if (migration_peer_check(s->peer, &reason) < 0 &&
@@ -111,7 +115,9 @@ static int compress(Sender *s, size_t length, ZSTD_EndDirective mode, Error **er
 	ZSTD_inBuffer in = { .src = s->in, .size = length };
 	for (;;) {
 		ZSTD_outBuffer out = { .dst = s->out, .size = PIECE, .pos = s->have };
+		int64_t before = g_get_monotonic_time();
 		size_t left = ZSTD_compressStream2(s->zstd, &out, &in, mode);
+		s->packing_us += g_get_monotonic_time() - before;
 		if (ZSTD_isError(left))
 			return error_set(
 			    err, ERROR_INTERNAL, "Cannot compress: %s", ZSTD_getErrorName(left));
@@ -143,10 +149,18 @@ static int send_plain(Sender *s, size_t length, Error **err)
 	return send_piece(s, s->in, length, TRUE, err);
 }
 
+/* Over a door that cannot tell, what sending takes is the network's. */
+static MigrationPace pace(const Sender *s)
+{
+	MigrationPace pace = { s->bytes, s->sent + s->have, g_get_monotonic_time(), s->sending_us,
+		s->packing_us };
+	migration_peer_network_wait(s->peer, &pace.network_us);
+	return pace;
+}
+
 static int send_chunk(Sender *s, size_t length, Error **err)
 {
 	int level = migration_pack_level(&s->pack);
-	uint64_t before = s->sent + s->have;
 	if (s->level != level && end_frame(s, err) < 0)
 		return -1;
 	s->level = level;
@@ -157,7 +171,8 @@ static int send_chunk(Sender *s, size_t length, Error **err)
 	if ((level > 0 ? compress(s, length, ZSTD_e_continue, err) : send_plain(s, length, err)) <
 	    0)
 		return -1;
-	migration_pack_count(&s->pack, length, s->sent + s->have - before, g_get_monotonic_time());
+	MigrationPace now = pace(s);
+	migration_pack_go_on(&s->pack, &now);
 	return 0;
 }
 
@@ -215,7 +230,8 @@ int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Ope
 		.in = in + MIGRATION_ROOM,
 		.out = out + MIGRATION_ROOM,
 		.started_us = g_get_monotonic_time() };
-	migration_pack_start(&s.pack, s.started_us);
+	MigrationPace start = pace(&s);
+	migration_pack_start(&s.pack, &start);
 	int result = send_all(&s, fd, &ours);
 	result = worker_end(&worker, &fd, result, &failure, ours);
 	ZSTD_freeCCtx(s.zstd);

@@ -1,20 +1,21 @@
 #include "server/instance/migration_pack.h"
 
-static const int levels[MIGRATION_PACK_LEVELS] = { 0, 1, 3, 6, 9 };
+/* From little to much work: each row takes two or three times as long as the one before. */
+static const int levels[] = { 0, 1, 3, 6, 9 };
 
 enum {
 	FIRST = 1,
-	/* What a choice is made from: enough that what buffers swallow does not count. */
-	WINDOW_US = 150000,
-	WINDOW_BYTES = 16 << 20,
-	DENSE_BYTES = 2 << 20, /* that do not become smaller are enough */
-	TRY_AGAIN = 64,	       /* choices, after which what was slower is tried once more */
-	SAMPLE_EVERY = 32,     /* pieces */
+	/* What a choice is made from. */
+	WINDOW_US = 100000,
+	WINDOW_BYTES = 2 << 20,
+	SAMPLE_EVERY = 16, /* pieces */
 };
+/* Shares of the time. */
+static const double network_full = 0.9, network_free = 0.7, work_full = 0.9, work_light = 0.35;
 
-void migration_pack_start(MigrationPack *pack, int64_t now_us)
+void migration_pack_start(MigrationPack *pack, const MigrationPace *pace)
 {
-	*pack = (MigrationPack){ .now = FIRST, .since_us = now_us };
+	*pack = (MigrationPack){ .now = FIRST, .since = *pace };
 }
 
 int migration_pack_level(const MigrationPack *pack)
@@ -27,47 +28,46 @@ static gboolean is_dense(uint64_t raw, uint64_t wire)
 	return wire > raw - raw / 10;
 }
 
-static unsigned fastest(const MigrationPack *pack)
+/* What went by since the last choice: shares of the time, and bytes a microsecond. */
+typedef struct Seen {
+	double network, work, speed;
+	double plain; /* what the network's share would be without compression */
+} Seen;
+
+static unsigned choose(MigrationPack *pack, const Seen *seen)
 {
-	unsigned best = pack->now;
-	for (unsigned n = 0; n < MIGRATION_PACK_LEVELS; n++)
-		if (pack->speed[n] > pack->speed[best])
-			best = n;
-	return best;
+	unsigned now = pack->now;
+	gboolean full = seen->network > network_full;
+	if (now == FIRST)
+		pack->speed = seen->speed;
+	if (now == 0)
+		return full && (pack->speed == 0 || seen->speed < pack->speed) ? FIRST : 0;
+	if (seen->plain < network_free)
+		return 0;
+	if (full && seen->work < work_light)
+		return MIN(now + 1, G_N_ELEMENTS(levels) - 1);
+	return now > FIRST && seen->work > work_full && seen->network < network_free ? now - 1 :
+										       now;
 }
 
-/* The fastest row, or one beside it that was not tried; less work first. */
-static unsigned choose(MigrationPack *pack)
+void migration_pack_go_on(MigrationPack *pack, const MigrationPace *pace)
 {
-	unsigned best = fastest(pack);
-	if (++pack->choices % TRY_AGAIN == 0)
-		for (unsigned n = 0; n < MIGRATION_PACK_LEVELS; n++)
-			if (n != best)
-				pack->speed[n] = 0;
-	if (best > 0 && pack->speed[best - 1] == 0)
-		return best - 1;
-	return best + 1 < MIGRATION_PACK_LEVELS && pack->speed[best + 1] == 0 ? best + 1 : best;
-}
-
-static void begin(MigrationPack *pack, unsigned now, int64_t now_us)
-{
-	pack->now = now;
-	pack->since_us = now_us;
-	pack->raw = pack->wire = 0;
-}
-
-void migration_pack_count(MigrationPack *pack, uint64_t raw, uint64_t wire, int64_t now_us)
-{
-	int64_t took = now_us - pack->since_us;
-	pack->raw += raw;
-	pack->wire += wire;
-	if (pack->now > 0 && pack->raw >= DENSE_BYTES && is_dense(pack->raw, pack->wire)) {
+	const MigrationPace *since = &pack->since;
+	uint64_t raw = pace->raw - since->raw, wire = pace->wire - since->wire;
+	int64_t took = MAX(pace->time_us - since->time_us, 1);
+	if (took < WINDOW_US && raw < WINDOW_BYTES)
+		return;
+	if (pack->now > 0 && is_dense(raw, wire)) {
 		pack->dense = TRUE;
-		begin(pack, 0, now_us);
-	} else if (!pack->dense && (took >= WINDOW_US || pack->raw >= WINDOW_BYTES)) {
-		pack->speed[pack->now] = (double)pack->raw / (double)MAX(took, 1);
-		begin(pack, choose(pack), now_us);
+		pack->now = 0;
+	} else if (!pack->dense) {
+		Seen seen = { .network = (double)(pace->network_us - since->network_us) / took,
+			.work = (double)(pace->packing_us - since->packing_us) / took,
+			.speed = (double)raw / took };
+		seen.plain = seen.network * (double)raw / (double)MAX(wire, 1);
+		pack->now = choose(pack, &seen);
 	}
+	pack->since = *pace;
 }
 
 gboolean migration_pack_wants_sample(MigrationPack *pack)
@@ -77,8 +77,6 @@ gboolean migration_pack_wants_sample(MigrationPack *pack)
 
 void migration_pack_sample(MigrationPack *pack, uint64_t raw, uint64_t wire)
 {
-	if (is_dense(raw, wire))
-		return;
-	pack->dense = FALSE;
-	pack->speed[FIRST] = 0; /* tried after this choice */
+	pack->dense = is_dense(raw, wire);
+	pack->speed = 0; /* other data was seen then */
 }

@@ -1,30 +1,33 @@
 #pragma once
 /*
- * How hard to compress what is being sent: whatever made the bytes go fastest lately, which
- * measures the link, the processors and the data together. What does not become smaller goes as it
- * is.
+ * How hard to compress what is being sent, from what the time goes by with. Only while the network
+ * is what everything waits for is more work worth it, and only as long as that work is not what
+ * everything waits for next; what does not become smaller goes as it is.
  */
 #include <glib.h>
 #include <stdint.h>
 
-/* Rows of the table of levels: as they are, and from little to much work. */
-enum { MIGRATION_PACK_LEVELS = 5 };
+/* Since the beginning. */
+typedef struct MigrationPace {
+	uint64_t raw, wire; /* bytes that went, as they are and as they travelled */
+	int64_t time_us;    /* any clock */
+	int64_t network_us; /* in which the network was waited for */
+	int64_t packing_us; /* in which compression worked */
+} MigrationPace;
 
 typedef struct MigrationPack {
-	unsigned now;			     /* the row in use */
-	gboolean dense;			     /* nothing to be gained, as far as was seen */
-	double speed[MIGRATION_PACK_LEVELS]; /* bytes a microsecond, last seen; 0: not tried */
-	/* Since the last choice: */
-	int64_t since_us;
-	uint64_t raw, wire;
-	unsigned choices, pieces;
+	unsigned now;	     /* the row in use */
+	gboolean dense;	     /* nothing to be gained, as far as was seen */
+	double speed;	     /* bytes a microsecond, compressed a little, last seen; 0: not tried */
+	MigrationPace since; /* at the last choice */
+	unsigned pieces;
 } MigrationPack;
 
-void migration_pack_start(MigrationPack *pack, int64_t now_us);
+void migration_pack_start(MigrationPack *pack, const MigrationPace *pace);
 /* Level of zstd for the next bytes; 0: as they are. */
 int migration_pack_level(const MigrationPack *pack);
-/* `raw` bytes have gone as `wire`. */
-void migration_pack_count(MigrationPack *pack, uint64_t raw, uint64_t wire, int64_t now_us);
+/* Chooses anew when enough has gone since the last time. */
+void migration_pack_go_on(MigrationPack *pack, const MigrationPace *pace);
 /* While bytes go as they are because nothing was to be gained: whether it is time to compress the
  * next piece only to see, and what came of that. */
 gboolean migration_pack_wants_sample(MigrationPack *pack);

@@ -194,6 +194,11 @@ static int wait_for_peer(MigrationPeer *peer, Error **err)
 			err, ERROR_TIMEOUT, "Timed out waiting for the other server to connect");
 	}
 	g_mutex_lock(&peer->lock);
+	/* Who cancelled before this saw no stream, and has let their threads go. */
+	if (peer->cancelled) {
+		g_mutex_unlock(&peer->lock);
+		return error_set(err, ERROR_CANCELLED, "The migration was cancelled");
+	}
 	if (which == 0) {
 		peer->stream = channels_stream(peer->channels, "stream");
 	} else {
@@ -319,6 +324,11 @@ int migration_peer_send_data(
 	size_t size = wire_out_bytes_head(head, plain ? FIELD_PLAIN : FIELD_DATA, length);
 	memcpy(bytes - size, head, size);
 	return put(peer, bytes - size, size + length, err);
+}
+
+gboolean migration_peer_network_wait(const MigrationPeer *peer, int64_t *ret_us)
+{
+	return stream_network_wait(peer->stream, ret_us);
 }
 
 static int unpack(const ProtobufCBinaryData *data, Pb__MigrationMessage **ret_message, Error **err)

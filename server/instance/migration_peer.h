@@ -50,6 +50,9 @@ int migration_peer_send_data(
 /* The next message, checked, for pb__migration_message__free_unpacked(). The end of the stream and
  * a long silence are failures, and so is a result that says one. */
 int migration_peer_receive(MigrationPeer *peer, Pb__MigrationMessage **ret_message, Error **err);
+/* Microseconds in which the network was what kept data from going faster; FALSE: it is not known.
+ */
+gboolean migration_peer_network_wait(const MigrationPeer *peer, int64_t *ret_us);
 /* The same where data is awaited: 1 and *ret_data, whose bytes are the peer's until it receives
  * again, or 0 and another message. */
 typedef struct MigrationData {

@@ -1,6 +1,5 @@
 #include "server/instance/migration.h"
 #include "sdk/base/names.h"
-#include "sdk/base/units.h"
 #include "server/instance/backup_index.h"
 #include "server/instance/live_target.h"
 #include "server/instance/migration_target.h"
@@ -66,15 +65,7 @@ static int disk_limit(const MigrationTarget *t, uint64_t *limit, Error **err)
 static int root_limit(const MigrationTarget *t, Instance *i, uint64_t *ret_limit, Error **err)
 {
 	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
-	Config *root;
-	int64_t bytes = 0;
-	if (device_root_disk(devices, NULL, &root, err) < 0)
-		return -1;
-	const char *size = config_get(root, "size");
-	if (size && units_parse_bytes(size, &bytes, err) < 0)
-		return -1;
-	*ret_limit = (uint64_t)bytes;
-	return disk_limit(t, ret_limit, err);
+	return device_root_size(devices, ret_limit, err) < 0 ? -1 : disk_limit(t, ret_limit, err);
 }
 
 static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **err)
@@ -106,6 +97,7 @@ static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
 	if (instance_pool(i, &pool, err) < 0 || root_limit(t, i, &limit, err) < 0)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
+	t->shown = "changes";
 	return migration_target_renew(t, pool, volume, none, limit, err);
 }
 

@@ -222,6 +222,8 @@ static int write_tree(int fd, void *data, Error **err)
 	VolumeStreamTree tree = {
 		.owners = sent->owners, .kept = sent->kept, .op = sent->source->op
 	};
+	if (sent->source->live && !sent->volume->snapshot)
+		tree.without = "state.new"; /* its state goes by itself */
 	return volume_stream_send_tree(sent->source->pool, sent->volume, &tree, fd, err);
 }
 
@@ -318,7 +320,9 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 	const char *of = *name ? name : s->snapshot;
 	g_autoptr(Volume) snapshot = of ? volume_snapshot(s->pool, s->whole, of) : NULL;
 	const Volume *volume = snapshot ? snapshot : s->whole;
-	const char *shown = *name ? name : s->name;
+	const char *shown = *name ? name :
+	    s->live && live_source_since(s->live) ? "changes" :
+						    s->name;
 	if (snapshot)
 		snapshot->content = s->whole->content;
 	else if (s->live && live_source_begin(s->live, err) < 0)

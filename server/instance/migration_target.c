@@ -311,6 +311,11 @@ static int read_native(int fd, void *data, Error **err)
 	return volume_arrival_receive(taken->arrival, taken->snapshot, fd, err);
 }
 
+static const char *shown(const MigrationTarget *t, const char *otherwise)
+{
+	return t->shown ? t->shown : otherwise;
+}
+
 /* The disk becomes that of the snapshot ("": of the volume). */
 static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *snapshot,
     uint64_t limit, Error **err)
@@ -319,7 +324,7 @@ static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *sn
 	Taken taken = { .arrival = arrival, .limit = limit };
 	if (request(t, snapshot, "block", "", err) < 0 ||
 	    migration_data_receive(t->peer, read_block, &taken, t->op,
-		*snapshot ? snapshot : "disk", 0, &refused, err) < 0)
+		*snapshot ? snapshot : shown(t, "disk"), 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this volume") :
@@ -339,7 +344,7 @@ static int take_tree(
 		return -1;
 	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
 	if (migration_data_receive(t->peer, read_tree, &taken, t->op,
-		*snapshot ? snapshot : "rootfs", 0, &refused, err) < 0)
+		*snapshot ? snapshot : shown(t, "rootfs"), 0, &refused, err) < 0)
 		return -1;
 	return refused ?
 	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :

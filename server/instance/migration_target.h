@@ -20,6 +20,7 @@ struct MigrationTarget {
 	int (*check_live)(const MigrationTarget *target, const Pb__MigrationLive *live, Error **err);
 	Daemon *daemon;
 	Operation *op;
+	const char *shown; /* what progress calls the volume itself; NULL: by what it is */
 	/* From the offer: */
 	char *live_id; /* its state may be had; NULL: not */
 	gboolean live_stays, heard; /* it was heard how it ended here */

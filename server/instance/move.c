@@ -85,12 +85,16 @@ static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error 
 	for (guint n = 0; n < snapshots->len && !plan->instance_only; n++)
 		g_ptr_array_add(names, ((InstanceSnapshot *)snapshots->pdata[n])->name);
 	g_autoptr(Config) marked = NULL;
+	uint64_t size;
+	if (device_root_size(i->expanded_devices, &size, err) < 0)
+		return -1;
 	VolumeCopy copy = { .from_pool = plan->from_pool,
 		.from = plan->from,
 		.to_pool = plan->pool,
 		.to = plan->to,
 		.snapshots = names,
 		.description = "",
+		.size = size,
 		.op = op };
 	if (volume_copy_config(&copy, &marked, err) < 0)
 		return -1;

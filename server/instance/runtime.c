@@ -144,7 +144,8 @@ int runtime_adopt(Instance *i, Runtime **ret_runtime, Error **err)
 
 static void remove_directory(const char *directory)
 {
-	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console", "criu.conf" };
+	static const char *const files[] = { "state", "state.new", "stopped", "mounts", "console",
+		"criu.conf", "stats-dump", "stats-restore" };
 	for (guint n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = g_build_filename(directory, files[n], NULL);
 		remove(path);

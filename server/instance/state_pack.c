@@ -19,10 +19,9 @@ static ssize_t read_some(int fd, void *buffer)
 	return n;
 }
 
-static int fail(Error **err, const char *what, size_t code)
+static int fail(Error **err, const char *what)
 {
-	return error_set(err, ERROR_INTERNAL, "Cannot %s the state: %s", what,
-	    ZSTD_isError(code) ? ZSTD_getErrorName(code) : g_strerror(errno));
+	return error_errno(err, ERROR_INTERNAL, errno, "Cannot %s the state", what);
 }
 
 static int pack_all(ZSTD_CCtx *zstd, int in, int out, Error **err)
@@ -32,7 +31,7 @@ static int pack_all(ZSTD_CCtx *zstd, int in, int out, Error **err)
 	do {
 		n = read_some(in, from);
 		if (n < 0)
-			return fail(err, "read", 0);
+			return fail(err, "read");
 		ZSTD_inBuffer source = { from, (size_t)n, 0 };
 		size_t left = 1;
 		while (n == 0 ? left > 0 : source.pos < source.size) {
@@ -40,9 +39,10 @@ static int pack_all(ZSTD_CCtx *zstd, int in, int out, Error **err)
 			left = ZSTD_compressStream2(
 			    zstd, &target, &source, n ? ZSTD_e_continue : ZSTD_e_end);
 			if (ZSTD_isError(left))
-				return fail(err, "pack", left);
+				return error_set(err, ERROR_INTERNAL, "Cannot pack the state: %s",
+				    ZSTD_getErrorName(left));
 			if (file_write_all(out, to, target.pos) < 0)
-				return fail(err, "write", 0);
+				return fail(err, "write");
 		}
 	} while (n > 0);
 	return 0;
@@ -55,8 +55,7 @@ int state_pack(int in, int out, Error **err)
 	ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, LEVEL);
 	ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
 	ZSTD_CCtx_setParameter(zstd, ZSTD_c_nbWorkers, threads); /* refused where it has none */
-	int result = lseek(in, 0, SEEK_SET) < 0 ? fail(err, "read", 0) :
-						  pack_all(zstd, in, out, err);
+	int result = lseek(in, 0, SEEK_SET) < 0 ? fail(err, "read") : pack_all(zstd, in, out, err);
 	ZSTD_freeCCtx(zstd);
 	return result;
 }
@@ -66,7 +65,7 @@ static int pass_on(int in, int out, Error **err)
 	g_autofree char *piece = g_malloc(CHUNK);
 	for (ssize_t n; (n = read_some(in, piece)) != 0;)
 		if (n < 0 || file_write_all(out, piece, (size_t)n) < 0)
-			return fail(err, n < 0 ? "read" : "pass on", 0);
+			return fail(err, n < 0 ? "read" : "pass on");
 	return 0;
 }
 
@@ -77,18 +76,19 @@ static int unpack_all(ZSTD_DCtx *zstd, int in, int out, Error **err)
 	ssize_t n;
 	while ((n = read_some(in, from)) > 0) {
 		ZSTD_inBuffer source = { from, (size_t)n, 0 };
-		ZSTD_outBuffer target = { to, CHUNK, CHUNK };
-		while (source.pos < source.size || target.pos == target.size) {
+		ZSTD_outBuffer target = { to, CHUNK, 0 };
+		while (source.pos < source.size || (left != 0 && target.pos == target.size)) {
 			target.pos = 0;
 			left = ZSTD_decompressStream(zstd, &target, &source);
 			if (ZSTD_isError(left))
-				return fail(err, "unpack", left);
+				return error_set(err, ERROR_INVALID,
+				    "The saved state is damaged: %s", ZSTD_getErrorName(left));
 			if (file_write_all(out, to, target.pos) < 0)
-				return fail(err, "pass on", 0);
+				return fail(err, "pass on");
 		}
 	}
 	if (n < 0)
-		return fail(err, "read", 0);
+		return fail(err, "read");
 	return left == 0 ? 0 : error_set(err, ERROR_INVALID, "The saved state is cut short");
 }
 
@@ -96,7 +96,7 @@ int state_unpack(int in, int out, Error **err)
 {
 	unsigned char head[4] = { 0 };
 	if (lseek(in, 0, SEEK_SET) < 0 || pread(in, head, sizeof head, 0) < 0)
-		return fail(err, "read", 0);
+		return fail(err, "read");
 	if (memcmp(head, "\x28\xb5\x2f\xfd", sizeof head) != 0)
 		return pass_on(in, out, err);
 	ZSTD_DCtx *zstd = ZSTD_createDCtx();

@@ -108,20 +108,21 @@ static Guest *watch_inside(Instance *i, const char *channel)
 
 /* ---- its process ---- */
 
-/* Where libvirt writes "NAME.pid". */
-static char *pid_file(Instance *i)
+/* libvirt's file of the machine, "run" or "log" / "qemu" / NAME and ending. */
+static char *libvirt_file(Instance *i, const char *folder, const char *ending)
 {
 	g_autofree char *uri = vm_uri(i->daemon);
 	g_autofree char *name = instance_file_name(i);
-	g_autofree char *file = g_strconcat(name, ".pid", NULL);
+	g_autofree char *file = g_strconcat(name, ending, NULL);
 	const char *root = uri ? strstr(uri, "root=") : NULL;
 	if (!uri || !*uri)
-		return g_build_filename(i->daemon->dir, "libvirt", "run", "qemu", file, NULL);
+		return g_build_filename(i->daemon->dir, "libvirt", folder, "qemu", file, NULL);
 	if (root) {
-		g_autofree char *folder = g_strndup(root + 5, strcspn(root + 5, "&"));
-		return g_build_filename(folder, "run", "qemu", file, NULL);
+		g_autofree char *own = g_strndup(root + 5, strcspn(root + 5, "&"));
+		return g_build_filename(own, folder, "qemu", file, NULL);
 	}
-	return g_build_filename("/run/libvirt/qemu", file, NULL);
+	return strcmp(folder, "run") == 0 ? g_build_filename("/run/libvirt/qemu", file, NULL) :
+					    g_build_filename("/var/log/libvirt/qemu", file, NULL);
 }
 
 /* Process ids are used again; that of this machine has its UUID among its arguments. */
@@ -140,7 +141,7 @@ static gboolean is_its_process(pid_t pid, const char *uuid)
 
 static Runtime *find_process(Instance *i)
 {
-	g_autofree char *path = pid_file(i);
+	g_autofree char *path = libvirt_file(i, "run", ".pid");
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
 	g_autofree char *text = NULL;
 	if (!uuid || !g_file_get_contents(path, &text, NULL, NULL))
@@ -416,8 +417,19 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 				  "The virtual machine ended at once: see its console log");
 }
 
+/* What QEMU said goes to the instance's logs, and with them. */
+static void take_log(Instance *i)
+{
+	g_autofree char *theirs = libvirt_file(i, "log", ".log");
+	g_autofree char *logs = instance_log_path(i);
+	g_autofree char *own = g_build_filename(logs, "qemu.log", NULL);
+	if (rename(theirs, own) < 0 && errno != ENOENT)
+		unlink(theirs);
+}
+
 static void release(Instance *i)
 {
+	take_log(i);
 	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
 		VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {

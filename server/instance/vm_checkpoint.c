@@ -85,11 +85,11 @@ void vm_checkpoint_settle(Instance *i, int folder_fd)
 		    "A finished state is not kept", "instance", i->name, "err", error->message);
 }
 
-/* Settings that libvirt's file would be of no use without are asked for as Incus asks. */
+/* As Incus has it. */
 static int check_allowed(Instance *i, const char *what, Error **err)
 {
-	g_autofree char *allowed = instance_expanded_get(i, "migration.stateful");
-	return g_strcmp0(allowed, "true") == 0 ?
+	g_autoptr(Config) config = instance_expanded_config(i);
+	return config_true(config, "migration.stateful") ?
 	    0 :
 	    error_set(err, ERROR_INVALID, "%s requires migration.stateful to be set to true", what);
 }

@@ -2,6 +2,8 @@
 #include "sdk/base/own.h"
 #include "sdk/client.h"
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -215,6 +217,18 @@ int conn_write(Conn *conn, const struct iovec *parts, int n_parts, Error **err)
 			return -1;
 	}
 	return 0;
+}
+
+gboolean conn_network_wait(const Conn *conn, int64_t *ret_us)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+	if (conn->fd < 0 || getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+	    size < offsetof(struct tcp_info, tcpi_delivered))
+		return FALSE;
+	*ret_us = (int64_t)(info.tcpi_busy_time - info.tcpi_rwnd_limited -
+	    info.tcpi_sndbuf_limited);
+	return TRUE;
 }
 
 int conn_sendfile(Conn *conn, int file, uint64_t offset, uint64_t length, Error **err)

@@ -39,6 +39,8 @@ ssize_t conn_read(Conn *conn, void *data, size_t n, int64_t deadline_us, Error *
 int conn_write(Conn *conn, const struct iovec *parts, int n_parts, Error **err);
 /* sendfile; plain descriptors only. */
 int conn_sendfile(Conn *conn, int file, uint64_t offset, uint64_t length, Error **err);
+/* As stream_network_wait(): TCP only. */
+gboolean conn_network_wait(const Conn *conn, int64_t *ret_us);
 /* Waits for events on the descriptor: 1 ready, 0 at the deadline, -1 cancelled. */
 int conn_wait(Conn *conn, short events, int64_t deadline_us, Error **err);
 /* True when the other side has closed or reset (nothing is consumed). */

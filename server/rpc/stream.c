@@ -35,6 +35,11 @@ void stream_set_whole(Stream *stream)
 		stream->ops->set_whole(stream);
 }
 
+gboolean stream_network_wait(const Stream *stream, int64_t *ret_us)
+{
+	return stream->ops->network_wait && stream->ops->network_wait(stream, ret_us);
+}
+
 void stream_set_length(Stream *stream, uint64_t length)
 {
 	if (stream->ops->set_length)

@@ -31,6 +31,9 @@ void stream_set_length(Stream *stream, uint64_t length);
 /* WebSockets, before the first recv: binary messages are handed out whole (at most 16 MiB), however
  * they arrive; else in parts as they come. */
 void stream_set_whole(Stream *stream);
+/* Microseconds, since the stream began, in which the network alone kept what was sent from going
+ * faster: not the other side, which did not read, and not this one. FALSE: the door cannot tell. */
+gboolean stream_network_wait(const Stream *stream, int64_t *ret_us);
 /* Sends `length` bytes of fd from offset as `data` of output messages: splice or sendfile where the
  * door can (plain unix REST), else 256 KiB chunks. */
 int stream_send_file(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);

@@ -18,6 +18,7 @@ typedef struct StreamOps {
 	int (*recv_file)(
 	    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);
 	void (*set_whole)(Stream *stream);
+	gboolean (*network_wait)(const Stream *stream, int64_t *ret_us); /* NULL: it cannot tell */
 	int (*send_sync)(Stream *stream, const ProtobufCMessage *message, Error **err);
 } StreamOps;
 

@@ -169,6 +169,11 @@ static void socket_set_whole(Stream *stream)
 	((Socket *)stream)->whole = TRUE;
 }
 
+static gboolean socket_network_wait(const Stream *stream, int64_t *ret_us)
+{
+	return conn_network_wait(((const Socket *)stream)->conn, ret_us);
+}
+
 static void socket_cancel(Stream *stream)
 {
 	conn_cancel(((Socket *)stream)->conn);
@@ -448,6 +453,7 @@ static const StreamOps socket_ops = {
 	.cancel = socket_cancel,
 	.close_send = socket_close_send,
 	.set_whole = socket_set_whole,
+	.network_wait = socket_network_wait,
 };
 
 static int check_upgrade(const Exchange *ex, const SchemaMethod *schema, Error **err)

@@ -118,7 +118,7 @@ static gboolean is_whole(const DriverPool *pool)
 }
 
 /* What was in use when it was deleted, and may not be any more. */
-static void sweep_ghosts(const char *root)
+static guint sweep_ghosts(const char *root)
 {
 	g_autofree char *folder = g_strdup_printf("%s/deleted/ghosts", root);
 	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
@@ -128,17 +128,40 @@ static void sweep_ghosts(const char *root)
 		    "%s/%s", folder, (const char *)names->pdata[i - 1]);
 		zfs_run(NULL, "zfs", "destroy", "-r", ghost, NULL);
 	}
+	return names->len;
 }
 
-/* With the snapshots gone that a crash left of sending. */
-static int look(const char *root, Error **err)
+/* Snapshots that a crash left of sending. */
+static guint sweep_streams(void)
 {
-	if (zfs_look(root, err) < 0)
-		return -1;
 	g_auto(GStrv) left = zfs_seen("@" ZFS_MIGRATION "-");
 	for (size_t i = 0; left[i]; i++)
 		zfs_run(NULL, "zfs", "destroy", left[i], NULL);
-	return left[0] ? zfs_look(root, err) : 0;
+	return g_strv_length(left);
+}
+
+/* What a copy is made of goes with the last copy, unless a crash came before that was said. */
+static guint sweep_origins(void)
+{
+	enum { AT_ONCE = 500 };
+	guint swept = 0;
+	g_auto(GStrv) origins = zfs_seen("@" ZFS_COPY "-");
+	for (size_t i = 0; origins[i];) {
+		g_autofree char *output = NULL;
+		g_autoptr(GPtrArray) words = program_words(
+		    "zfs", "get", "-Hp", "-o", "value,name", "defer_destroy", NULL);
+		for (size_t n = 0; origins[i] && n < AT_ONCE; n++)
+			program_add(words, origins[i++], NULL);
+		g_ptr_array_add(words, NULL);
+		if (program_output((const char *const *)words->pdata, &output, NULL) < 0)
+			continue;
+		g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+		for (size_t n = 0; lines[n]; n++)
+			if (g_str_has_prefix(lines[n], "off\t") && ++swept)
+				zfs_run(
+				    NULL, "zfs", "destroy", "-d", lines[n] + strlen("off\t"), NULL);
+	}
+	return swept;
 }
 
 int zfs_pool_mount(DriverPool *pool, Error **err)
@@ -153,10 +176,10 @@ int zfs_pool_mount(DriverPool *pool, Error **err)
 		if (result < 0)
 			return -1;
 	}
-	if (!zfs_exists(name))
+	if (zfs_look(name, NULL) < 0)
 		return error_set(err, ERROR_NOT_FOUND, "ZFS dataset \"%s\" does not exist", name);
-	sweep_ghosts(name);
-	return look(name, err);
+	guint swept = sweep_streams() + sweep_origins();
+	return sweep_ghosts(name) + swept > 0 ? zfs_look(name, err) : 0;
 }
 
 int zfs_pool_unmount(DriverPool *pool, Error **err)

@@ -13,6 +13,7 @@
 
 #define ZFS_SNAPSHOT "snapshot-"
 #define ZFS_MIGRATION "migration"
+#define ZFS_COPY "copy"
 /* A property: yes on what a stranger's stream made, whose snapshots may hold anything. */
 #define ZFS_FOREIGN "incus:foreign"
 

@@ -104,7 +104,7 @@ int zfs_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error *
 static int copy_origin(
     DriverPool *pool, const DriverVolume *from, char **ret_origin, gboolean *ret_fresh, Error **err)
 {
-	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique("copy");
+	g_autofree char *dataset = zfs_dataset(pool, from), *unique = zfs_unique(ZFS_COPY);
 	gboolean image = from->type == VOLUME_IMAGE;
 	*ret_fresh = FALSE;
 	*ret_origin = from->snapshot ?

@@ -279,9 +279,11 @@ static int link_to(Pool *pool, const Volume *volume, gboolean snapshots, Error *
 	g_autofree char *link = link_path(pool, volume, snapshots);
 	g_autofree char *target = driver_path(
 	    pool->path, volume->type, PLACE_OWN, volume->disk_name, snapshots ? "" : NULL);
-	if (symlink(target, link) == 0)
+	/* Usually it is there: a start asks for all of them, and would make as many inodes anew. */
+	g_autofree char *there = g_file_read_link(link, NULL);
+	if (g_strcmp0(there, target) == 0 || symlink(target, link) == 0)
 		return 0;
-	/* One from before, to this or to a tree that is gone. */
+	/* One from before, to a tree that is gone. */
 	if (errno == EEXIST && unlink(link) == 0 && symlink(target, link) == 0)
 		return 0;
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot create the link \"%s\"", link);

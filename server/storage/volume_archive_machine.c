@@ -65,8 +65,7 @@ int archive_machine_settle(int tree_fd, Error **err)
 int archive_machine_check(int tree_fd, Error **err)
 {
 	struct stat st;
-	autofd int fd = file_open_beneath(
-	    tree_fd, disk_name, O_RDONLY | O_NONBLOCK, 0, FILE_LINKS_NONE, err);
+	autofd int fd = file_openat(tree_fd, disk_name, O_RDONLY | O_NONBLOCK, 0, FILE_LINKS_NONE);
 	if (fd < 0 || !is_file(tree_fd, disk_name))
 		return error_set(err, ERROR_INVALID, "Backup holds no disk");
 	if (fstatat(tree_fd, variables_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&

@@ -215,7 +215,9 @@ int volume_copy(const VolumeCopy *copy, Error **err)
 	g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(
 	    (GDestroyNotify)snapshot_row_free);
 	VolumeRows all = { rows, copy->also, copy->data };
-	if (load_rows(copy, rows, err) < 0 || make_data(copy, config, err) < 0)
+	g_autoptr(Config) sized = volume_sized_config(
+	    config, copy->from->content == CONTENT_FILESYSTEM ? copy->size : 0);
+	if (load_rows(copy, rows, err) < 0 || make_data(copy, sized, err) < 0)
 		return -1;
 	return volume_finish_rows(
 	    copy->to_pool, copy->to, copy->description, config, &all, err);

@@ -17,6 +17,7 @@ typedef struct VolumeCopy {
 	const char *description;
 	const Config *config;	/* of the new volume's row, over the pool's defaults; NULL:
 				   volume_copy_config() */
+	uint64_t size;		/* that a tree is to have, as volume_sized_config() */
 	struct Operation *op;   /* may be NULL */
 	PoolAlso also;          /* volume_copy(): in the transaction that makes the rows; may be NULL */
 	void *data;

@@ -84,11 +84,19 @@ typedef struct Sending {
 	Operation *op;
 } Sending;
 
+static gboolean stays(const char *folder, const char *path)
+{
+	size_t length = folder ? strlen(folder) : 0;
+	return length && strncmp(path, folder, length) == 0 &&
+	    (!path[length] || path[length] == '/');
+}
+
 static gboolean is_kept(void *data, const char *path, int fd, const struct stat *st)
 {
 	const Sending *sending = data;
 	GHashTable *kept = sending->tree->kept;
-	return is_disk(sending->volume, path) || (kept && g_hash_table_contains(kept, path));
+	return is_disk(sending->volume, path) || stays(sending->tree->without, path) ||
+	    (kept && g_hash_table_contains(kept, path));
 }
 
 static gboolean is_cancelled(void *data)

@@ -27,6 +27,7 @@ int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries
 /* Writes tar of all but the files in `kept`. */
 typedef struct VolumeStreamTree {
 	GHashTable *kept;     /* set of char *; NULL: none */
+	const char *without;  /* a folder at the top that stays here; NULL: none */
 	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
 	struct Operation *op; /* may be NULL */
 } VolumeStreamTree;

@@ -53,6 +53,7 @@ static int copy_image(char **args, const incus_transfer *transfer)
 {
 	const char *aliases[] = { args[2], NULL };
 	incus_image_copy options = {
+		.mode = INCUS_COPY_RELAY,
 		.project = args[1],
 		.aliases = aliases,
 		.copy_aliases = true,

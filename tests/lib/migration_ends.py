@@ -1,6 +1,7 @@
 """Ends of a migration that lie: `migration_ends.py SOCKET` sends to a server what it must refuse, `... receive SOCKET INSTANCE`
 asks one for what it must not give, `... native SOCKET POOL UUID OUTSIDE` sends streams of btrfs that reach for the subvolume of
-that UUID and for a folder outside, `... silent SOCKET` says nothing until it is cancelled. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
+that UUID and for a folder outside, `... silent SOCKET` says nothing until it is cancelled, `... live SOCKET` sends running
+state that is none, `... live-receive SOCKET INSTANCE` takes steps that are not its turn. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
 import io, os, stat, struct, sys, tarfile, uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rest"))
 from http_client import WebSocket, request
@@ -8,11 +9,11 @@ from protobuf_bytes import number, text
 import btrfs_stream as bs
 
 
-def offer(*snapshots, version=1, kind="container", methods=("tar",), more=False, content="", size=0, config=()):
+def offer(*snapshots, version=1, kind="container", methods=("tar",), more=False, content="", size=0, config=(), live=b""):
     entries = b"".join(text(2, text(1, key) + text(2, value)) for key, value in config)
     return text(1, number(1, version) + text(2, kind) + b"".join(text(3, m) for m in methods)
                 + b"".join(text(4, text(1, s)) for s in snapshots) + number(5, int(more)) + text(6, content) + number(7, size)
-                + text(8, entries))
+                + text(8, entries) + (text(9, live) if live else b""))
 
 
 def frame(blocks):
@@ -215,6 +216,70 @@ def silent(socket):
         ws.close()
 
 
+HOLD, HELD, STATE, READY, GO = range(1, 6)
+
+
+def step(kind, *more):
+    return text(8, number(1, kind) + b"".join(more))
+
+
+def live(move=None, driver="criu", architecture=os.uname().machine):
+    return text(1, move or str(uuid.uuid4())) + text(2, driver) + text(3, "4.2") + text(4, architecture)
+
+
+def with_state(state, announced=1 << 20):
+    first, second = tar(("rootfs", D, ""), ("rootfs/f", F, b"x")), tar(("rootfs", D, ""))
+    return ([offer(live=live())] + data(first) + [end(len(first)), step(HELD, number(2, announced)), text(4, text(1, b"\xff"))]
+            + data(second) + [end(len(second))] + data(state) + [end(len(state))])
+
+
+def hostile_live_senders(socket):
+    plain = tar(("rootfs", D, ""))
+    body = instance_body("x1")
+    body["source"]["live"] = True
+    body["config"] = {"migration.stateful": "true"}
+    cases = [
+        ("a move without identity", [offer(live=live(move="../../escaped"))], "no identity"),
+        ("a driver that is none", [offer(live=live(driver="magic"))], "not known"),
+        ("another processor", [offer(live=live(architecture="vax"))], "another kind"),
+        ("live twice", [offer("a", live=live(), more=True), offer("b", live=live())], "Unexpected"),
+        ("no step", [offer(live=live())] + data(plain) + [end(len(plain)), end(0)], "Unexpected"),
+        ("a step that is another's", [offer(live=live())] + data(plain) + [end(len(plain)), step(GO)], "Unexpected"),
+        ("a name that leaves", with_state(b"../../escaped.img 1\nx.\n"), "no state has"),
+        ("an absolute name", with_state(b"/escaped.img 1\nx.\n"), "no state has"),
+        ("a hidden name", with_state(b".escaped.img 1\nx.\n"), "no state has"),
+        ("a foreign name", with_state(b"program.sh 1\nx.\n"), "no state has"),
+        ("a long name", with_state(b"a" * 200 + b".img 1\nx.\n"), ""),
+        ("a size that is none", with_state(b"a.img -1\nx.\n"), "no state has"),
+        ("an endless size", with_state(b"a.img 99999999999999999999999\nx.\n"), "no state has"),
+        ("a file twice", with_state(b"a.img 1\nxa.img 1\ny.\n"), "a.img"),
+        ("half a file", with_state(b"a.img 100\nx"), "cut short"),
+        ("no last line", with_state(b"a.img 1\nx"), "cut short"),
+        ("no lines", with_state(b"x" * 5000), "damaged"),
+        ("more than its end", with_state(b"a.img 1\nx.\nb.img 1\ny.\n"), "More comes"),
+        ("more than announced", with_state(b"a.img 3000\n" + b"x" * 3000 + b".\n", announced=100), "more than"),
+        ("nothing", with_state(b".\n"), ""),
+        ("no state of CRIU", with_state(b"inventory.img 5\nhello.\n"), ""),
+    ]
+    for name, messages, part in cases:
+        refused_sender(socket, name, messages, part, body=body)
+
+
+def hostile_live_receivers(socket, instance):
+    whole = [ask(), text(3, b"")]
+    cases = [
+        ("ready before all", [step(READY)]), ("state before it stands still", [step(STATE)]),
+        ("a step of its own", [step(HELD)]), ("no kind", [step(0)]), ("held twice", [step(HOLD), step(HOLD)]),
+        ("ready without state", [*whole, step(HOLD), step(READY)]), ("state twice", [step(HOLD), step(STATE), step(STATE)]),
+    ]
+    for name, messages in cases:
+        refused_receiver(socket, instance, name, messages, "Unexpected", live=True)
+    for url in ("http://127.0.0.1:1", "https://a\nb", "file:///etc/passwd", ""):
+        refused_receiver(socket, instance, "a server that is none", [step(HOLD), step(STATE), step(READY, text(3, url), text(4, "x"))],
+                         "names no URL", live=True)
+    refused_receiver(socket, instance, "gone while it stands still", [step(HOLD), b""], "too early", live=True)
+
+
 def hostile_senders(socket):
     plain = tar(("rootfs", D, ""), ("rootfs/f", F, b"x" * 3000))
     cases = [
@@ -253,13 +318,13 @@ def hostile_senders(socket):
         refused_sender(socket, name, messages, part, body=volume, path=path)
 
 
-def refused_receiver(socket, instance, name, messages, part):
-    ws, operation, _ = open_operation(socket, "POST", "/1.0/instances/" + instance, {"migration": True})
+def refused_receiver(socket, instance, name, messages, part, live=False):
+    ws, operation, _ = open_operation(socket, "POST", "/1.0/instances/" + instance, {"migration": True, "live": live})
     opcode, message = ws.message()
     assert opcode == ws.BINARY and 1 in fields(message), "no offer"
-    for message in messages:
+    for message in filter(None, messages):
         ws.send(message, ws.BINARY)
-    said = last_error(ws) if messages else None
+    said = last_error(ws) if messages and messages[-1] else None
     ws.close()
     _, _, reply = request(socket, "GET", "/1.0/operations/%s/wait" % operation)
     done = reply["metadata"]
@@ -290,6 +355,10 @@ if sys.argv[1] == "native":
     hostile_streams(*sys.argv[2:])
 elif sys.argv[1] == "silent":
     silent(sys.argv[2])
+elif sys.argv[1] == "live":
+    hostile_live_senders(sys.argv[2])
+elif sys.argv[1] == "live-receive":
+    hostile_live_receivers(sys.argv[2], sys.argv[3])
 elif sys.argv[1] == "receive":
     hostile_receivers(sys.argv[2], sys.argv[3])
 else:

@@ -7,67 +7,74 @@
 
 enum { CHUNK = 256 << 10 };
 
-/* Bytes a microsecond of the link; what a level leaves of the data, and how fast it works. */
-typedef struct World {
-	double link, left[10], work[10];
-} World;
+/* What a level leaves of the data, and how many bytes a microsecond it works on. */
+typedef struct Kind {
+	double left[10], work[10];
+} Kind;
 
-static const World text = { 0, { [0] = 1, [1] = 0.33, [3] = 0.3, [6] = 0.27, [9] = 0.25 },
+static const Kind text = { { [0] = 1, [1] = 0.33, [3] = 0.3, [6] = 0.27, [9] = 0.25 },
 	{ [0] = 1e9, [1] = 500, [3] = 250, [6] = 80, [9] = 40 } };
-static const World noise = { 0, { [0] = 1, [1] = 1.001, [3] = 1.001, [6] = 1.001, [9] = 1.001 },
+static const Kind noise = { { [0] = 1, [1] = 1.001, [3] = 1.001, [6] = 1.001, [9] = 1.001 },
 	{ [0] = 1e9, [1] = 2500, [3] = 1500, [6] = 500, [9] = 200 } };
 
-/* Sends chunks, and tells the last one's level. */
-static int send(MigrationPack *pack, const World *world, double link, int chunks, int64_t *now)
+/* Sends chunks over a link and to a reader of so many bytes a microsecond; the last one's level. */
+static int send(MigrationPack *pack, MigrationPace *pace, const Kind *kind, double link,
+    double reader, int chunks)
 {
 	int level = 0;
 	for (int i = 0; i < chunks; i++) {
 		level = migration_pack_level(pack);
-		double wire = CHUNK * world->left[level];
-		*now += (int64_t)(CHUNK / world->work[level] + wire / link);
+		double wire = CHUNK * kind->left[level], work = CHUNK / kind->work[level];
 		if (level == 0 && migration_pack_wants_sample(pack))
-			migration_pack_sample(pack, CHUNK, (uint64_t)(CHUNK * world->left[1]));
-		migration_pack_count(pack, CHUNK, (uint64_t)wire, *now);
+			migration_pack_sample(pack, CHUNK, (uint64_t)(CHUNK * kind->left[1]));
+		pace->raw += CHUNK;
+		pace->wire += (uint64_t)wire;
+		pace->network_us += (int64_t)(wire / link);
+		pace->packing_us += (int64_t)work;
+		pace->time_us += (int64_t)MAX(MAX(work, wire / link), CHUNK / reader);
+		migration_pack_go_on(pack, pace);
 	}
 	return level;
 }
 
-/* The level most of the time, once it knows. */
-static int settles(const World *world, double link)
+/* The level that it comes to and stays at. */
+static int settles(const Kind *kind, double link, double reader)
 {
+	MigrationPace pace = { 0 };
 	MigrationPack pack;
-	int64_t now = 0;
-	int seen[10] = { 0 }, best = 0;
-	migration_pack_start(&pack, now);
-	send(&pack, world, link, 1000, &now);
-	for (int i = 0; i < 2000; i++)
-		seen[send(&pack, world, link, 1, &now)]++;
-	for (int level = 0; level < 10; level++)
-		if (seen[level] > seen[best])
-			best = level;
-	assert_true(seen[best] > 1600);
-	return best;
+	migration_pack_start(&pack, &pace);
+	int level = send(&pack, &pace, kind, link, reader, 1000);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(send(&pack, &pace, kind, link, reader, 1), level);
+	return level;
 }
 
 static void test_links(void **state)
 {
-	assert_int_equal(settles(&text, 1000), 0); /* loopback */
-	assert_int_equal(settles(&text, 110), 1);  /* 1 Gbit/s */
-	assert_int_equal(settles(&text, 1.1), 9);  /* 10 Mbit/s */
-	assert_int_equal(settles(&noise, 1000), 0);
-	assert_int_equal(settles(&noise, 1.1), 0);
+	assert_int_equal(settles(&text, 5000, 1000), 0); /* loopback */
+	assert_int_equal(settles(&text, 5000, 50), 0);	 /* and a slow disk behind it */
+	assert_int_equal(settles(&text, 1100, 1000), 0); /* 10 Gbit/s */
+	assert_int_equal(settles(&text, 110, 1000), 1);	 /* 1 Gbit/s: more would be waited for */
+	assert_int_equal(settles(&text, 11, 1000), 6);	 /* 100 Mbit/s */
+	assert_int_equal(settles(&text, 1.1, 1000), 9);
+	assert_int_equal(settles(&text, 110, 50), 0); /* the disk is slower than the link */
+	assert_int_equal(settles(&noise, 5000, 1000), 0);
+	assert_int_equal(settles(&noise, 1.1, 1000), 0);
 }
 
 static void test_change(void **state)
 {
+	MigrationPace pace = { 0 };
 	MigrationPack pack;
-	int64_t now = 0;
-	migration_pack_start(&pack, now);
+	migration_pack_start(&pack, &pace);
 	/* A few pieces show that nothing is to be gained. */
-	assert_int_equal(send(&pack, &noise, 110, 10, &now), 0);
-	assert_int_equal(send(&pack, &noise, 110, 1000, &now), 0);
-	assert_int_equal(send(&pack, &text, 110, 500, &now), 1);
-	assert_int_equal(send(&pack, &noise, 110, 100, &now), 0);
+	assert_int_equal(send(&pack, &pace, &noise, 110, 1000, 10), 0);
+	assert_int_equal(send(&pack, &pace, &noise, 110, 1000, 1000), 0);
+	assert_int_equal(send(&pack, &pace, &text, 110, 1000, 100), 1);
+	assert_int_equal(send(&pack, &pace, &noise, 110, 1000, 100), 0);
+	assert_int_equal(send(&pack, &pace, &text, 1.1, 1000, 300), 9);
+	/* The link gets better. */
+	assert_int_equal(send(&pack, &pace, &text, 5000, 1000, 300), 0);
 }
 
 int main(void)

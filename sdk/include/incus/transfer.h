@@ -1,10 +1,10 @@
 #pragma once
 /*
  * Whole files in one call: images and backups between a server and an open file, and images between
- * two servers, through the caller. Each call returns when all is done. What runs on the servers
- * alone (pull and push) is asked for with the generated calls.
+ * two servers. Each call returns when all is done.
  */
 #include <incus/client.h>
+#include <incus/migration.h>
 #include "incus/v1/backup.pb-c.h"
 #include "incus/v1/image.pb-c.h"
 #include "incus/v1/storage.pb-c.h"
@@ -32,14 +32,20 @@ int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, 
 int incus_create_image_from_file(incus_client *client, const Pb__CreateImageRequest *first, int fd,
     int rootfs_fd, char **ret_fingerprint, const incus_transfer *transfer, incus_error **err);
 
-/* What a copied image gets. All zeros: nothing but its properties. */
+/* How an image is copied, and what the copy gets. All zeros: the target fetches it, and it gets
+ * nothing but its properties. */
 typedef struct incus_image_copy {
+	incus_copy_mode mode;
 	const char *project;	    /* of the copy; NULL: that of the target's client */
 	const char *const *aliases; /* to make, NULL-terminated; NULL: none */
 	bool copy_aliases;	    /* those of the source too */
 	const char *const *profiles; /* of instances made from it; NULL: "default" */
 	bool is_public;		    /* anybody may see and export it */
-	incus_transfer transfer;
+	bool auto_update;	    /* keep it up to date with its source: the target fetches it */
+	incus_transfer transfer;    /* of a relay */
+	incus_copy_progress
+	    progress; /* of the others: states of the operation that is waited for */
+	void *data;
 } incus_image_copy;
 
 /* Copies an image (alias, fingerprint or an unambiguous start of one) of the server `from` to `to`.
