@@ -54,10 +54,13 @@ static int set_state(GuestRequest *rq, Error **err)
 		return -1;
 	if (!wants_ready(body, length, &ready))
 		return error_set(err, ERROR_INVALID, "Invalid state");
-	if (instance_volatile_set(i, "last_state.ready", ready ? "true" : "false", err) < 0)
-		return -1;
-	if (ready)
-		instance_event(i, "instance-ready", NULL, NULL);
+	/* Said again it is no news: a guest may say it for ever. */
+	if (ready != guest_api_is_ready(i)) {
+		if (instance_volatile_set(i, "last_state.ready", ready ? "true" : "false", err) < 0)
+			return -1;
+		if (ready)
+			instance_event(i, "instance-ready", NULL, NULL);
+	}
 	return exchange_reply(rq->ex, 200, "text/plain", "", 0, err);
 }
 

@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, concurrent.futures, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, concurrent.futures, json, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -421,6 +421,90 @@ for (driver, pool), aim in zip(POOLS, (1500, 1000)):
     between_figure(driver, pool, aim)
 
 
+def machines_missing():
+    """Why there are no figures of virtual machines, or None."""
+    for program in ("libvirtd", "qemu-system-x86_64", "qemu-img"):
+        if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
+            return f"{program} is missing"
+    return None
+
+
+def answers(s, name):
+    return subprocess.run([s.client, "exec", name, "--", "true"], env=s.env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def launch_machine(s, name):
+    """Milliseconds from the command to an agent that answers."""
+    if not getattr(s, "machine", False):
+        agent = os.path.dirname(s.client) + "/incus-agent"
+        out = subprocess.run([HERE + "/../lib/make-vm-image", "--agent", agent, TOOLS + "/machine"], stdout=subprocess.PIPE)
+        if out.returncode:
+            sys.exit(out.stdout.decode())
+        s.run("image", "import", *out.stdout.decode().split(), "--alias", "bench-vm")
+        s.machine = True
+    start = time.perf_counter()
+    s.run("launch", "bench-vm", name, "--vm", "-p", "bench", "-q", "-c", "security.secureboot=false", "-c", "limits.memory=256MiB")
+    while not answers(s, name):
+        if time.perf_counter() - start > 300:
+            sys.exit(f"the agent of {name} does not answer")
+        time.sleep(0.05)  # asking without a pause would take the processors from the machine
+    return (time.perf_counter() - start) * 1000
+
+
+@figure("launch of the test machine through OVMF, to its agent's answer", 8000, "ms", "vm")
+def machine_launch(s, n):
+    if not s.pid or machines_missing():
+        print("# virtual machines: skipped,", machines_missing() or "not for a peer", file=sys.stderr)
+        return []
+    out = []
+    for _ in range(min(n, 3)):
+        out.append(launch_machine(s, "b-v"))
+        s.run("delete", "-f", "b-v")
+    return out
+
+
+@figure("exec v -- true, its agent warm", 40, "ms", "vm")
+def machine_exec(s, n):
+    if not s.pid or machines_missing():
+        return []
+    launch_machine(s, "b-v")
+    out = [s.run("exec", "b-v", "--", "true") for _ in range(3 * n)]
+    s.run("delete", "-f", "b-v")
+    return out
+
+
+def running(s):
+    """{name: pid} of what runs."""
+    out = subprocess.check_output([s.client, "query", "/1.0/instances?recursion=2"], env=s.env)
+    return {i["name"]: i["state"]["pid"] for i in json.loads(out) if i["status"] == "Running"}
+
+
+def restart_with_machines(bin_dir, s, process, n):
+    """With five machines and twenty containers, every one of which is to be found again as it runs."""
+    if machines_missing():
+        return process
+    for i in range(5):
+        launch_machine(s, f"b-v{i}")
+    for i in range(20):
+        s.run("launch", "bench-bb", f"b-m{i}", "-p", "bench", "-q")
+    before = running(s)
+    if len(before) != 25:
+        sys.exit(f"{len(before)} of 25 instances run")
+    values = []
+    for _ in range(n):
+        process.terminate()
+        process.wait()
+        process, took = start_daemon(bin_dir, s.directory)
+        s.pid = process.pid
+        if running(s) != before:
+            sys.exit("a restart of the server lost or restarted an instance")
+        values.append(took)
+    report("restart to ready, 5 machines and 20 containers found again", 300, "ms", values, None)
+    s.run("delete", "-f", *before)
+    return process
+
+
 def images():
     """Files of BENCH_IMAGE, separated by colons: the same 480 MB in several compressions."""
     return [f for f in os.environ.get("BENCH_IMAGE", "").split(":") if f]
@@ -492,6 +576,7 @@ def clean(s):
         s.run("profile", "delete", profile, check=False)
     s.run("network", "delete", "benchbr0", check=False)
     s.run("image", "delete", "bench-bb", check=False)
+    s.run("image", "delete", "bench-vm", check=False)
     shutil.rmtree(s.env["INCUS_CONF"], ignore_errors=True)
 
 
@@ -545,7 +630,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir")
     parser.add_argument("--reps", type=int, default=7)
-    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, between, image or restart")
+    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, between, vm, image or restart")
     parser.add_argument("--peer-bin")
     parser.add_argument("--peer-dir")
     a = parser.parse_args()
@@ -579,6 +664,8 @@ def main():
         for name, aim, unit, part, function in FIGURES:
             if a.only in (None, part):
                 report(name, aim, unit, function(ours, a.reps), function(peer, a.reps) if peer else None)
+        if a.only in (None, "vm"):
+            process = restart_with_machines(bin_dir, ours, process, a.reps)
     finally:
         for side in filter(None, (ours, peer)):
             try:
