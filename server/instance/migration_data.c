@@ -165,8 +165,11 @@ static int send_chunk(Sender *s, size_t length, Error **err)
 		return -1;
 	s->level = level;
 	s->bytes += length;
-	if (level > 0 && !s->open)
+	if (level > 0 && !s->open) {
+		/* A sample's size would be promised as that of the frame, else. */
+		ZSTD_CCtx_reset(s->zstd, ZSTD_reset_session_only);
 		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, level);
+	}
 	s->open = level > 0;
 	if ((level > 0 ? compress(s, length, ZSTD_e_continue, err) : send_plain(s, length, err)) <
 	    0)
