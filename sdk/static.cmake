@@ -27,7 +27,10 @@ foreach(flag ${GRPC_FLAGS})
   endif()
 endforeach()
 list(REMOVE_DUPLICATES GRPC_ARCHIVES)
+# gRPC's own OpenSSL is named within: CMake orders targets, but not the flags of one after those of
+# another.
 incus_archives(PkgConfig::GRPC "grpc;all" -Wl,--gc-sections -Wl,--start-group ${GRPC_ARCHIVES}
+  "$<$<STREQUAL:$<TARGET_PROPERTY:INCUS_STATIC>,all>:-l:libssl.a;-l:libcrypto.a>"
   -Wl,--end-group PkgConfig::OPENSSL -l:libstdc++.a -lm -lrt -latomic -lresolv)
 incus_archives(PkgConfig::OPENSSL all -l:libssl.a -l:libcrypto.a -ldl)
 incus_archives(PkgConfig::GLIB all -l:libglib-2.0.a -l:libpcre2-8.a -lm)

@@ -82,7 +82,7 @@ static int pack_disk(Pack *pack, const Instance *i, const char *path, Operation 
 	g_autofree char *folder = g_build_filename(i->daemon->dir, "images", NULL);
 	return disk_image_pack(raw, folder, cancelled, op, &disk, err) < 0 ?
 	    -1 :
-	    pack_file(pack, "rootfs.img", disk, err);
+	    pack_file(pack, "rootfs.img", disk, 0, err);
 }
 
 static int pack_instance(Pack *pack, const Instance *i, const char *path, int folder,

@@ -182,7 +182,7 @@ int state_stream_receive(int folder, int fd, uint64_t limit, Error **err)
 	r->fd = fd;
 	r->left = limit;
 	for (unsigned n = 0; n < FILES_MAX; n++) {
-		uint64_t size;
+		uint64_t size = 0;
 		if (read_line(r, line, err) < 0)
 			return -1;
 		if (strcmp(line, ".") == 0)

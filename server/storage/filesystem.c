@@ -296,3 +296,15 @@ gboolean filesystem_is_mounted(const char *path)
 	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO, &st) == 0 &&
 	       st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
+
+int filesystem_flush(const char *path, Error **err)
+{
+	if (!filesystem_is_mounted(path))
+		return 0;
+	autofd int fd = file_open_directory(path, err);
+	if (fd < 0)
+		return -1;
+	return syncfs(fd) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot write \"%s\" out", path);
+}

@@ -39,3 +39,7 @@ int filesystem_bind(const char *source, const char *path, Error **err);
 /* Success when nothing is mounted there; ERROR_BUSY. */
 int filesystem_unmount(const char *path, Error **err);
 gboolean filesystem_is_mounted(const char *path);
+/* What was written is on the device that it is mounted from, as whoever makes a snapshot of that
+ * device needs it: device mapper freezes ext4 and xfs, but no btrfs, and zvols nothing. Success
+ * when nothing is mounted there. */
+int filesystem_flush(const char *path, Error **err);

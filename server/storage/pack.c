@@ -334,12 +334,14 @@ void pack_without(Pack *pack, const char *name)
 	pack->without = name;
 }
 
-int pack_file(Pack *pack, const char *path, int fd, Error **err)
+int pack_file(Pack *pack, const char *path, int fd, int64_t bytes, Error **err)
 {
 	struct stat st;
 	off_t size = lseek(fd, 0, SEEK_END);
 	if (size < 0 || lseek(fd, 0, SEEK_SET) < 0 || fstat(fd, &st) < 0)
 		return fail("read", path, err);
+	if (bytes > 0)
+		size = MIN(size, (off_t)bytes);
 	st = (struct stat){ .st_mode = S_IFREG | 0600,
 		.st_nlink = 1,
 		.st_size = size,

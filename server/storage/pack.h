@@ -28,8 +28,8 @@ void pack_owners(Pack *pack, const GArray *map);
 int pack_text(Pack *pack, const char *path, const char *text, Error **err);
 /* Of trees that follow: what goes meanwhile is left out, what gets shorter ends in zeros. */
 void pack_set_live(Pack *pack, gboolean live);
-/* An open file or device, read from its start, as a file of root's. */
-int pack_file(Pack *pack, const char *path, int fd, Error **err);
+/* An open file or device, read from its start, as a file of root's; bytes: no more than that (0: all). */
+int pack_file(Pack *pack, const char *path, int fd, int64_t bytes, Error **err);
 /* Of trees that follow: what has that name at their top is left out. NULL: nothing. */
 void pack_without(Pack *pack, const char *name);
 /* The directory and all in it, below `path`. */

@@ -2,6 +2,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
+#include "server/storage/filesystem.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
 #include "server/storage/spread.h"
@@ -65,13 +66,14 @@ static int copy_into_place(
 static int data_create(Pool *pool, const Volume *snapshot, VolumePlace place, Error **err)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, snapshot, place, NULL);
-	if (make_folder(pool, snapshot, place, err) < 0)
-		return -1;
-	if (pool->driver->snapshot_create)
-		return pool->driver->snapshot_create(&call->pool, &call->volume, err);
 	Volume volume = *snapshot;
 	volume.snapshot = NULL;
 	g_autofree char *from = volume_path(pool, &volume, place);
+	if (make_folder(pool, snapshot, place, err) < 0 ||
+	    (pool->driver->volume_block_path && filesystem_flush(from, err) < 0))
+		return -1;
+	if (pool->driver->snapshot_create)
+		return pool->driver->snapshot_create(&call->pool, &call->volume, err);
 	g_autofree char *partial = volume_path(pool, snapshot, PLACE_DELETED);
 	g_autofree char *beside = volume_path(pool, &volume, PLACE_UNFINISHED);
 	if (make_folder(pool, snapshot, PLACE_DELETED, err) < 0)

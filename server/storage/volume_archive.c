@@ -246,13 +246,23 @@ static int unpack_trees(Restore *r, Error **err)
 	return 0;
 }
 
+/* A disk that was on a device has as many bytes as the blocks there; LVM's are the largest. */
+static uint64_t most_bytes(const VolumeArchive *archive)
+{
+	enum { EXTENT = 4 << 20 };
+	uint64_t bytes = archive->limit;
+	return archive->volume->content != CONTENT_BLOCK || bytes > INT64_MAX ?
+	    bytes :
+	    (bytes + EXTENT - 1) / EXTENT * EXTENT;
+}
+
 UnpackOptions archive_unpack_options(const VolumeArchive *archive)
 {
 	gboolean machine = archive->volume->type == VOLUME_MACHINE;
 	return (UnpackOptions){ .shape = machine ? UNPACK_MACHINE :
 		    archive->names->root	 ? UNPACK_IMAGE :
 						   UNPACK_TREE,
-		.limit = archive->limit,
+		.limit = most_bytes(archive),
 		.op = archive->op,
 		.stage = "restore_backup",
 		.what = "Unpacking backup" };

@@ -2,6 +2,7 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "sdk/base/units.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_archive_private.h"
@@ -10,12 +11,29 @@
 #include <errno.h>
 #include <fcntl.h>
 
-static int pack_disk(Pack *sink, const char *path, const char *prefix, Error **err)
+/* Of an ISO file, which a device holds with what fills up its last extent; 0: all there is. */
+static int disk_bytes(const VolumeArchive *archive, int64_t *ret, Error **err)
+{
+	g_autoptr(Config) config = NULL;
+	*ret = 0;
+	if (archive->volume->content != CONTENT_ISO)
+		return 0;
+	if (volume_row_find(archive->pool, archive->volume, NULL, &config, err) < 0)
+		return -1;
+	const char *size = config_get(config, "size");
+	return size ? units_parse_bytes(size, ret, err) : 0;
+}
+
+static int pack_disk(const VolumeArchive *archive, Pack *sink, const char *path, const char *prefix,
+    Error **err)
 {
 	g_autofree char *name = g_strconcat(prefix, ".img", NULL);
 	autofd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path) :
-			pack_file(sink, name, fd, err);
+	int64_t bytes;
+	if (fd < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	return disk_bytes(archive, &bytes, err) < 0 ? -1 :
+						      pack_file(sink, name, fd, bytes, err);
 }
 
 static int pack_directory(Pack *sink, const char *path, const char *prefix, Error **err)
@@ -38,7 +56,7 @@ static int pack_content(const VolumeArchive *archive, Pack *sink, const Volume *
 			return -1;
 	}
 	g_autofree char *path = disk ? volume_block_path(archive->pool, volume, place) : NULL;
-	return disk ? pack_disk(sink, path, prefix, err) : 0;
+	return disk ? pack_disk(archive, sink, path, prefix, err) : 0;
 }
 
 static int pack_snapshot(const VolumeArchive *archive, Pack *sink, guint n, Error **err)

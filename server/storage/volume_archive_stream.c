@@ -69,7 +69,7 @@ static int pack_stream(const VolumeArchive *archive, Pack *sink, const Volume *v
 	    archive->pool->driver->backup_send(
 		&call->pool, &call->volume, stream, parent, fd, err) < 0)
 		return -1;
-	return pack_file(sink, name, fd, err);
+	return pack_file(sink, name, fd, 0, err);
 }
 
 /* A snapshot that is mounted stays. */

@@ -153,7 +153,7 @@ int volume_block_write(int in, const char *to, Error **err)
 int volume_block_write_fd(int in, int out, Error **err)
 {
 	g_autofree char *piece = g_malloc(PIECE), *old = g_malloc(PIECE);
-	gboolean file;
+	gboolean file = FALSE;
 	if (fit_target(in, out, &file, err) < 0)
 		return -1;
 	for (off_t at = 0;;) {

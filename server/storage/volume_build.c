@@ -6,6 +6,7 @@
 #include "sdk/base/units.h"
 #include "server/operation/operation.h"
 #include "server/storage/backup_stream.h"
+#include "server/storage/filesystem.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/shift.h"
 #include "server/storage/volume_block.h"
@@ -161,7 +162,8 @@ int volume_begin_clone(Pool *pool, const Volume *from, const Volume *volume, con
 		return begin_copy(pool, from, volume, config, op, ret_path, err);
 	g_autoptr(DriverCall) source = driver_call_new(pool, from, PLACE_OWN, NULL);
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_UNFINISHED, config);
-	if (clear_unfinished(pool, volume, err) < 0)
+	if (clear_unfinished(pool, volume, err) < 0 ||
+	    (pool->driver->volume_block_path && filesystem_flush(source->path, err) < 0))
 		return -1;
 	if (pool->driver->volume_clone(&call->pool, &source->volume, &call->volume, &inner) == 0)
 		return mounted_path(pool, volume, call, ret_path, err);
