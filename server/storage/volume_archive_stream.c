@@ -236,13 +236,14 @@ static int take_all(Incoming *in, Error **err)
 static int check_received(const VolumeArchive *archive, const char *path, Error **err)
 {
 	struct stat st;
+	if (!archive->names->root) /* a disk has no directory on every driver */
+		return 0;
 	autofd int fd = file_open_directory(path, err);
 	if (fd < 0)
 		return -1;
 	if (archive->volume->type == VOLUME_MACHINE)
 		return archive_machine_check(fd, err);
-	if (!archive->names->root ||
-	    (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)))
+	if (fstatat(fd, "rootfs", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
 		return 0;
 	return error_set(err, ERROR_INVALID, "Backup holds no \"rootfs\"");
 }
