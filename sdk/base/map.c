@@ -79,6 +79,19 @@ static int compare_strings(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+gboolean config_equal(const Config *a, const Config *b)
+{
+	GHashTableIter iter;
+	void *key, *value;
+	if (!a || !b || g_hash_table_size((GHashTable *)a) != g_hash_table_size((GHashTable *)b))
+		return a == b;
+	g_hash_table_iter_init(&iter, (GHashTable *)a);
+	while (g_hash_table_iter_next(&iter, &key, &value))
+		if (g_strcmp0(config_get(b, key), value) != 0)
+			return FALSE;
+	return TRUE;
+}
+
 const char **config_sorted_keys(const Config *config, guint *ret_n)
 {
 	guint n = 0;

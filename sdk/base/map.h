@@ -24,6 +24,8 @@ static inline const char *config_get(const Config *config, const char *key)
 void config_set(Config *config, const char *key, const char *value);
 /* Lays `over` (may be NULL) over config; what is "" there removes. */
 void config_merge(Config *config, const Config *over);
+/* The same keys with the same values; NULL equals only NULL. */
+gboolean config_equal(const Config *a, const Config *b);
 /* True for "true", "1", "yes", "on" (any case), as Incus reads booleans. */
 gboolean config_true(const Config *config, const char *key);
 gboolean config_false(const Config *config, const char *key);

@@ -1,13 +1,13 @@
 /* /dev/incus/sock in the guest: its root's connections wait here until the host takes them. */
 #include "incus/v1/agent_handlers.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include "server/agent/agent.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { WAIT_S = 10 };
@@ -149,16 +149,11 @@ static gpointer accept_main(gpointer data)
 
 static int listen_at(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	g_autofree char *folder = g_path_get_dirname(path);
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -1;
-	strcpy(address.sun_path, path);
 	mkdir(folder, 0755);
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    chmod(path, 0600) < 0 || listen(fd, 16) < 0)
+	autofd int fd = unix_bind(path, 0);
+	if (fd < 0 || chmod(path, 0600) < 0 || listen(fd, 16) < 0)
 		return -1;
 	return g_steal_fd(&fd);
 }

@@ -3,6 +3,7 @@
 #include "server/instance/guest_api_private.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include "server/rpc/http.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 enum {
 	CONNECTIONS_MAX = 512, /* of all instances */
@@ -255,16 +255,10 @@ static gpointer accept_main(gpointer data)
 
 int guest_api_listen(Daemon *d, Error **err)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	g_autofree char *path = g_build_filename(d->dir, "guestapi", "sock", NULL);
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (strlen(path) >= sizeof(address.sun_path))
-		return error_set(
-		    err, ERROR_INVALID, "The path \"%s\" is too long for a socket", path);
-	strcpy(address.sun_path, path);
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    chmod(path, 0666) < 0 || listen(fd, SOMAXCONN) < 0)
+	autofd int fd = unix_bind(path, 0);
+	if (fd < 0 || chmod(path, 0666) < 0 || listen(fd, SOMAXCONN) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot listen on \"%s\"", path);
 	d->guest_api->listener = g_steal_fd(&fd);
 	d->guest_api->thread = g_thread_new("guest-api-socket", accept_main, d);

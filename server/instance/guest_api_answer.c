@@ -94,25 +94,31 @@ static int get_config(GuestRequest *rq, Error **err)
 	return value ? reply_text(rq, value, err) : error_set(err, ERROR_NOT_FOUND, "not found");
 }
 
+void guest_api_add_config(GString *json, const Config *config)
+{
+	guint n;
+	g_autofree const char **keys = config_sorted_keys(config, &n);
+	g_string_append_c(json, '{');
+	for (guint k = 0; k < n; k++) {
+		g_string_append(json, k ? "," : "");
+		json_text_append(json, keys[k]);
+		g_string_append_c(json, ':');
+		json_text_append(json, config_get(config, keys[k]));
+	}
+	g_string_append_c(json, '}');
+}
+
 static void add_device(Instance *i, const char *name, const Config *device, GString *json)
 {
 	g_autoptr(Config) shown = config_copy(device);
-	guint n;
 	if (g_strcmp0(config_get(device, "type"), "nic") == 0 && !config_get(device, "hwaddr")) {
 		g_autofree char *key = g_strconcat(name, ".hwaddr", NULL);
 		g_autofree char *hwaddr = instance_volatile_get(i, key);
 		config_set(shown, "hwaddr", hwaddr);
 	}
-	g_autofree const char **keys = config_sorted_keys(shown, &n);
 	json_text_append(json, name);
-	g_string_append(json, ":{");
-	for (guint k = 0; k < n; k++) {
-		g_string_append(json, k ? "," : "");
-		json_text_append(json, keys[k]);
-		g_string_append_c(json, ':');
-		json_text_append(json, config_get(shown, keys[k]));
-	}
-	g_string_append_c(json, '}');
+	g_string_append_c(json, ':');
+	guest_api_add_config(json, shown);
 }
 
 static int list_devices(GuestRequest *rq, Error **err)

@@ -36,34 +36,14 @@ static void tell_key(Instance *i, const char *key, const char *was, const char *
 
 static void tell_device(Instance *i, const char *name, const char *action, const Config *device)
 {
-	guint n;
-	g_autofree const char **keys = config_sorted_keys(device, &n);
 	g_autoptr(GString) json = g_string_new("{\"action\":");
 	json_text_append(json, action);
 	g_string_append(json, ",\"name\":");
 	json_text_append(json, name);
-	g_string_append(json, ",\"config\":{");
-	for (guint k = 0; k < n; k++) {
-		g_string_append(json, k ? "," : "");
-		json_text_append(json, keys[k]);
-		g_string_append_c(json, ':');
-		json_text_append(json, config_get(device, keys[k]));
-	}
-	g_string_append(json, "}}");
+	g_string_append(json, ",\"config\":");
+	guest_api_add_config(json, device);
+	g_string_append_c(json, '}');
 	tell(i, "device", json->str);
-}
-
-static gboolean same(const Config *a, const Config *b)
-{
-	GHashTableIter iter;
-	void *key, *value;
-	if (g_hash_table_size((GHashTable *)a) != g_hash_table_size((GHashTable *)b))
-		return FALSE;
-	g_hash_table_iter_init(&iter, (GHashTable *)a);
-	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (g_strcmp0(config_get(b, key), value) != 0)
-			return FALSE;
-	return TRUE;
 }
 
 static void tell_devices(Instance *i, const Devices *before, const Devices *now)
@@ -77,7 +57,7 @@ static void tell_devices(Instance *i, const Devices *before, const Devices *now)
 	g_hash_table_iter_init(&iter, (GHashTable *)now);
 	while (g_hash_table_iter_next(&iter, &name, &device)) {
 		const Config *old = devices_get(before, name);
-		if (!old || !same(old, device))
+		if (!old || !config_equal(old, device))
 			tell_device(i, name, old ? "updated" : "added", device);
 	}
 }

@@ -16,5 +16,7 @@ typedef struct GuestRequest {
 void guest_api_answer(GuestRequest *rq);
 /* Of all guests; the project of an event is the instance's "PROJECT/NAME". */
 EventHub *guest_api_hub(Daemon *d);
+/* The configuration as a JSON object. */
+void guest_api_add_config(GString *json, const Config *config);
 /* GET /1.0/events: as a WebSocket, or one JSON text a line until the client goes. */
 int guest_api_events(GuestRequest *rq, Error **err);

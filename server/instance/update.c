@@ -32,19 +32,6 @@ int instance_reexpand(Instance *i, Error **err)
 	return 0;
 }
 
-static gboolean same_config(const Config *a, const Config *b)
-{
-	if (!a || !b || g_hash_table_size((GHashTable *)a) != g_hash_table_size((GHashTable *)b))
-		return FALSE;
-	GHashTableIter iter;
-	void *key, *value;
-	g_hash_table_iter_init(&iter, (GHashTable *)a);
-	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (g_strcmp0(config_get(b, key), value) != 0)
-			return FALSE;
-	return TRUE;
-}
-
 typedef struct DeviceStep {
 	const DeviceHost *host;
 	const Devices *before, *after;
@@ -122,7 +109,7 @@ static int apply_devices(Instance *i, const Devices *before, const Devices *afte
 		const Config *was = devices_get(before, new[k]);
 		if (!was)
 			result = add_device(&step, new[k], err);
-		else if (!same_config(was, devices_get(after, new[k])))
+		else if (!config_equal(was, devices_get(after, new[k])))
 			result = change_device(&step, new[k], err);
 	}
 	instance_host_clear(&host);

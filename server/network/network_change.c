@@ -179,19 +179,6 @@ static int check_present(Daemon *d, Network *network, Error **err)
 	return present ? 0 : error_set(err, ERROR_NOT_FOUND, "Network not found");
 }
 
-static gboolean same_config(const Config *a, const Config *b)
-{
-	GHashTableIter iter;
-	void *key, *value;
-	if (g_hash_table_size((GHashTable *)a) != g_hash_table_size((GHashTable *)b))
-		return FALSE;
-	g_hash_table_iter_init(&iter, (GHashTable *)a);
-	while (g_hash_table_iter_next(&iter, &key, &value))
-		if (g_strcmp0(config_get(b, key), value) != 0)
-			return FALSE;
-	return TRUE;
-}
-
 /* The host follows first; the row is written once that worked, and undone with it. */
 static int apply_new(Daemon *d, Network *network, const char *description, const Config *old,
     const Config *config, Error **err)
@@ -200,7 +187,7 @@ static int apply_new(Daemon *d, Network *network, const char *description, const
 	network_setup(network, &setup);
 	setup.bridge.config = config;
 	setup.bridge.old_config = old;
-	gboolean changed = !same_config(old, config);
+	gboolean changed = !config_equal(old, config);
 	int result = changed ? bridge_apply(&setup.bridge, err) : 0;
 	if (result == 0)
 		result = network_row_update(d, network, description, config, err);

@@ -1,5 +1,6 @@
 #include "server/rpc/address.h"
 #include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 enum { BACKLOG = 1024 };
 
@@ -151,19 +151,18 @@ int address_listen(const char *address, int *ret_fd, char **ret_bound, Error **e
 }
 
 /* A socket file without a daemon behind it is left over from a crash. */
-static int clear_stale(const struct sockaddr_un *address, Error **err)
+static int clear_stale(const char *path, Error **err)
 {
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Failed to make a socket");
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
-		return error_set(err, ERROR_EXISTS, "Another daemon is already running on \"%s\"",
-		    address->sun_path);
-	if (errno == ENOENT)
-		return 0;
-	if (unlink(address->sun_path) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno,
-		    "Failed to remove the old socket \"%s\"", address->sun_path);
+	autofd int fd = unix_connect(path, 0);
+	if (fd >= 0)
+		return error_set(
+		    err, ERROR_EXISTS, "Another daemon is already running on \"%s\"", path);
+	if (errno == ENAMETOOLONG)
+		return error_set(err, ERROR_INVALID, "Socket path \"%s\" is longer than %d bytes",
+		    path, UNIX_PATH_MOST);
+	if (errno != ENOENT && unlink(path) < 0)
+		return error_errno(
+		    err, ERROR_INTERNAL, errno, "Failed to remove the old socket \"%s\"", path);
 	return 0;
 }
 
@@ -180,17 +179,12 @@ static int group_id(const char *name, gid_t *ret_gid, Error **err)
 
 int address_listen_unix(const char *path, const char *group, int *ret_fd, Error **err)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	gid_t gid = (gid_t)-1;
-	if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
-		return error_set(err, ERROR_INVALID, "Socket path \"%s\" is longer than %zu bytes",
-		    path, sizeof(address.sun_path) - 1);
-	if ((group && group_id(group, &gid, err) < 0) || clear_stale(&address, err) < 0)
+	if ((group && group_id(group, &gid, err) < 0) || clear_stale(path, err) < 0)
 		return -1;
-	autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	autofd int fd = unix_bind(path, SOCK_NONBLOCK);
+	if (fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to bind \"%s\"", path);
-	/* Nobody can connect before listen(), so there is no moment with wrong rights. */
 	if (chown(path, (uid_t)-1, gid) < 0 || chmod(path, 0660) < 0 || listen(fd, BACKLOG) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to set up \"%s\"", path);
 	*ret_fd = own_steal_fd(&fd);

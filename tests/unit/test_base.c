@@ -83,7 +83,14 @@ static void test_config(void **state)
 	assert_int_equal(n, 3);
 	assert_string_equal(keys[0], "a");
 	g_autoptr(Config) copy = config_copy(config);
+	assert_true(config_equal(config, copy));
+	config_set(copy, "a", "on");
+	assert_false(config_equal(config, copy));
+	config_set(copy, "a", "off");
+	assert_false(config_equal(config, NULL));
+	assert_true(config_equal(NULL, NULL));
 	config_set(config, "a", "");
+	assert_false(config_equal(copy, config));
 	assert_null(config_get(config, "a"));
 	assert_string_equal(config_get(copy, "a"), "off");
 	g_autoptr(GHashTable) devices = devices_new();
