@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WAIT_S = 10 };
+enum { WAIT_S = 10, REST_US = 200000 };
 
 static const char *place = "/dev/incus/sock";
 static GMutex lock;
@@ -140,8 +140,10 @@ static gpointer accept_main(gpointer data)
 		int fd = accept4(from, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			attend(fd);
-		else if (errno != EINTR && errno != ECONNABORTED)
+		else if (errno == EINVAL) /* it was shut down */
 			break;
+		else if (errno != EINTR && errno != ECONNABORTED) /* no descriptors, no memory */
+			g_usleep(REST_US);
 	}
 	close(from);
 	return NULL;

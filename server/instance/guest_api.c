@@ -5,6 +5,7 @@
 #include "sdk/base/own.h"
 #include "sdk/base/unix_socket.h"
 #include "server/rpc/http.h"
+#include "server/sys/process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
@@ -19,6 +20,7 @@ enum {
 	CONNECTIONS_EACH = 32,
 	IDLE_S = 60,	      /* between two requests */
 	NAMESPACES_DEEP = 32, /* the kernel's limit */
+	REST_US = 200000,     /* after running out of descriptors or threads */
 };
 
 typedef struct GuestApi {
@@ -196,16 +198,28 @@ typedef struct Visitor {
 	int fd;
 } Visitor;
 
-static void attend(Daemon *d, int fd)
+/* The instance whose root is at the other end; NULL: somebody else. The number of a process that has
+ * ended may be another's by now, and then says nothing: whoever connects does not end before its
+ * first answer. (Before Linux 6.5 that cannot be seen.) */
+static Instance *root_behind(Daemon *d, int fd)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
-		close(fd);
-		return;
-	}
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return NULL;
+	autofd int process = process_open_peer(fd);
+	if (process < 0 && errno != ENOPROTOOPT)
+		return NULL;
 	g_autoptr(Instance) i = find_instance(d, peer.pid);
-	if (i && is_root(i, peer.uid)) {
+	if (!i || !is_root(i, peer.uid) || (process >= 0 && process_has_ended(process)))
+		return NULL;
+	return g_steal_pointer(&i);
+}
+
+static void attend(Daemon *d, int fd)
+{
+	g_autoptr(Instance) i = root_behind(d, fd);
+	if (i) {
 		guest_api_serve(i, fd);
 		return;
 	}
@@ -216,40 +230,63 @@ static void attend(Daemon *d, int fd)
 	leave(d->guest_api, stranger);
 }
 
-static gpointer attend_main(gpointer data)
+static gboolean count_visitor(GuestApi *api)
 {
-	Visitor *visitor = data;
-	GuestApi *api = visitor->daemon->guest_api;
-	attend(visitor->daemon, visitor->fd);
+	g_mutex_lock(&api->lock);
+	gboolean may = !api->closing && api->pending < CONNECTIONS_MAX;
+	api->pending += may;
+	g_mutex_unlock(&api->lock);
+	return may;
+}
+
+static void uncount_visitor(GuestApi *api)
+{
 	g_mutex_lock(&api->lock);
 	api->pending--;
 	g_cond_broadcast(&api->ended);
 	g_mutex_unlock(&api->lock);
+}
+
+static gpointer attend_main(gpointer data)
+{
+	Visitor *visitor = data;
+	attend(visitor->daemon, visitor->fd);
+	uncount_visitor(visitor->daemon->guest_api);
 	g_free(visitor);
 	return NULL;
+}
+
+/* Takes fd. */
+static gboolean receive_visitor(Daemon *d, int fd)
+{
+	if (!count_visitor(d->guest_api)) {
+		close(fd);
+		return TRUE;
+	}
+	Visitor *visitor = g_new0(Visitor, 1);
+	*visitor = (Visitor){ d, fd };
+	GThread *thread = g_thread_try_new("guest-api", attend_main, visitor, NULL);
+	if (thread) {
+		g_thread_unref(thread);
+		return TRUE;
+	}
+	uncount_visitor(d->guest_api);
+	g_free(visitor);
+	close(fd);
+	return FALSE;
 }
 
 static gpointer accept_main(gpointer data)
 {
 	Daemon *d = data;
-	GuestApi *api = d->guest_api;
 	for (;;) {
-		int fd = accept4(api->listener, NULL, NULL, SOCK_CLOEXEC);
+		int fd = accept4(d->guest_api->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0 && errno == EINVAL)
+			return NULL; /* it was shut down */
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0)
-			return NULL; /* it was shut down */
-		g_mutex_lock(&api->lock);
-		gboolean may = !api->closing && api->pending < CONNECTIONS_MAX;
-		api->pending += may;
-		g_mutex_unlock(&api->lock);
-		if (!may) {
-			close(fd);
-			continue;
-		}
-		Visitor *visitor = g_new0(Visitor, 1);
-		*visitor = (Visitor){ d, fd };
-		g_thread_unref(g_thread_new("guest-api", attend_main, visitor));
+		if (fd < 0 || !receive_visitor(d, fd))
+			g_usleep(REST_US);
 	}
 }
 

@@ -1,5 +1,6 @@
 #include "server/rpc/local_file.h"
 #include "sdk/base/own.h"
+#include "server/sys/process.h"
 #include <errno.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -7,10 +8,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 enum { RANGE = 16 << 20, BLOCK = 1 << 20 };
 
@@ -25,15 +22,10 @@ static gboolean is_socket_of(const Caller *caller)
  * meanwhile may be another one's: it is asked before and after. */
 static int peer_process(const Caller *caller)
 {
-	int process = -1;
-	socklen_t length = sizeof(process);
-	if (caller->kind != CALLER_UNIX || !caller->admin || !is_socket_of(caller) ||
-	    getsockopt(caller->socket, SOL_SOCKET, SO_PEERPIDFD, &process, &length) < 0)
+	if (caller->kind != CALLER_UNIX || !caller->admin || !is_socket_of(caller))
 		return -1;
-	if (is_socket_of(caller))
-		return process;
-	close(process);
-	return -1;
+	autofd int process = process_open_peer(caller->socket);
+	return is_socket_of(caller) ? own_steal_fd(&process) : -1;
 }
 
 int local_file_take(const Request *rq, const Pb__LocalFile *file, int *ret_fd, Error **err)

@@ -6,8 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 uint64_t process_start_time(pid_t pid)
 {
@@ -41,6 +46,13 @@ int process_open_noted(const char *path)
 	return process_open((pid_t)pid, (uint64_t)start);
 }
 
+int process_open_peer(int socket)
+{
+	int process = -1;
+	socklen_t length = sizeof(process);
+	return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &process, &length) < 0 ? -1 : process;
+}
+
 static gboolean ended(int pidfd, int timeout_ms)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
@@ -51,6 +63,11 @@ static gboolean ended(int pidfd, int timeout_ms)
 		if (ready >= 0 || errno != EINTR)
 			return ready > 0;
 	}
+}
+
+int process_has_ended(int pidfd)
+{
+	return ended(pidfd, 0);
 }
 
 void process_end(int pidfd, int timeout_ms)

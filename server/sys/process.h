@@ -12,5 +12,9 @@ uint64_t process_start_time(pid_t pid);
 int process_open(pid_t pid, uint64_t start_time);
 /* What a file says ("PID START-TIME"), -1 likewise. */
 int process_open_noted(const char *path);
+/* Of who connected a unix socket; -1 with errno: ENOPROTOOPT before Linux 6.5. */
+int process_open_peer(int socket);
+/* Whether it has ended by now. */
+int process_has_ended(int pidfd);
 /* SIGTERM, after timeout_ms SIGKILL, and waits for its end. Closes nothing. */
 void process_end(int pidfd, int timeout_ms);
