@@ -1,6 +1,7 @@
 #include "server/device/drive.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "server/device/device_private.h"
 #include "server/helper/client.h"
 #include <archive.h>
 #include <archive_entry.h>
@@ -10,78 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { AGENT_MAX = 256 << 20 };
-
-/* ---- what is on the agent's drive beside it ---- */
-
-static const char setup_script[] =
-    "#!/bin/sh\n"
-    "# Takes incus-agent from the drive that the host gives every virtual machine.\n"
-    "set -e\n"
-    "run=/run/incus_agent\n"
-    "mkdir -p \"$run/drive\"\n"
-    "chmod 0700 \"$run\"\n"
-    "modprobe isofs 2>/dev/null || true\n"
-    "modprobe sr_mod 2>/dev/null || true\n"
-    "for device in /dev/disk/by-label/incus-agent /dev/sr*; do\n"
-    "\t[ -b \"$device\" ] || continue\n"
-    "\tmount -t iso9660 -o ro \"$device\" \"$run/drive\" 2>/dev/null || continue\n"
-    "\tif [ -f \"$run/drive/incus-agent\" ]; then\n"
-    "\t\tcp \"$run/drive/incus-agent\" \"$run/incus-agent.new\"\n"
-    "\t\tchmod 0755 \"$run/incus-agent.new\"\n"
-    "\t\tmv \"$run/incus-agent.new\" \"$run/incus-agent\"\n"
-    "\t\tumount \"$run/drive\"\n"
-    "\t\texit 0\n"
-    "\tfi\n"
-    "\tumount \"$run/drive\"\n"
-    "done\n"
-    "echo 'No drive with incus-agent was found' >&2\n"
-    "exit 1\n";
-
-static const char service_unit[] = "[Unit]\n"
-				   "Description=Incus agent\n"
-				   "ConditionPathExists=/dev/virtio-ports/org.incus.agent.0\n"
-				   "After=local-fs.target\n"
-				   "\n"
-				   "[Service]\n"
-				   "ExecStartPre=/usr/local/sbin/incus-agent-setup\n"
-				   "ExecStart=/run/incus_agent/incus-agent\n"
-				   "WorkingDirectory=/run/incus_agent\n"
-				   "KillMode=process\n"
-				   "Restart=always\n"
-				   "RestartSec=5\n"
-				   "\n"
-				   "[Install]\n"
-				   "WantedBy=multi-user.target\n";
-
-static const char install_script[] =
-    "#!/bin/sh\n"
-    "# Makes this system start incus-agent at every boot, from the drive this script is on.\n"
-    "set -e\n"
-    "here=$(dirname \"$0\")\n"
-    "[ \"$(id -u)\" = 0 ] || { echo 'This must be run as root' >&2; exit 1; }\n"
-    "mkdir -p /usr/local/sbin\n"
-    "cp \"$here/systemd/incus-agent-setup\" /usr/local/sbin/incus-agent-setup\n"
-    "chmod 0755 /usr/local/sbin/incus-agent-setup\n"
-    "if [ -d /run/systemd/system ]; then\n"
-    "\tcp \"$here/systemd/incus-agent.service\" /etc/systemd/system/incus-agent.service\n"
-    "\tchmod 0644 /etc/systemd/system/incus-agent.service\n"
-    "\tsystemctl daemon-reload\n"
-    "\tsystemctl enable --now incus-agent.service\n"
-    "\techo 'incus-agent is installed and started.'\n"
-    "else\n"
-    "\techo 'This system has no systemd: have its init run, at every boot,'\n"
-    "\techo '  incus-agent-setup && /run/incus_agent/incus-agent'\n"
-    "fi\n";
-
-static const struct {
-	const char *name, *text;
-	mode_t mode;
-} agent_files[] = {
-	{ "install.sh", install_script, 0755 },
-	{ "systemd/incus-agent-setup", setup_script, 0755 },
-	{ "systemd/incus-agent.service", service_unit, 0644 },
-};
+enum { FILE_MAX = 256 << 20 };
 
 /* ---- writing ---- */
 
@@ -153,21 +83,43 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Drive, drive_clear)
 
 /* ---- the agent's ---- */
 
+static int add_file(Drive *drive, int folder, const char *name, Error **err)
+{
+	struct stat st;
+	size_t length;
+	g_autofree char *data = NULL;
+	if (fstatat(folder, name, &st, 0) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", name);
+	return file_read(folder, name, FILE_LINKS_NONE, FILE_MAX, &data, &length, err) < 0 ?
+	    -1 :
+	    drive_add(drive, name, st.st_mode & 0100 ? 0755 : 0644, data, length, err);
+}
+
+/* The agent, and what is in the folder "agent" beside it (server/agent/dist). */
+static int add_agent(Drive *drive, const char *beside, Error **err)
+{
+	g_autofree char *scripts = g_build_filename(beside, "agent", NULL);
+	g_autoptr(GPtrArray) names = NULL;
+	autofd int programs = file_open_directory(beside, err);
+	if (programs < 0 || add_file(drive, programs, "incus-agent", err) < 0)
+		return -1;
+	autofd int folder = file_open_directory(scripts, err);
+	if (folder < 0 || file_names(folder, &names, err) < 0)
+		return -1;
+	for (guint n = 0; n < names->len; n++)
+		if (add_file(drive, folder, names->pdata[n], err) < 0)
+			return -1;
+	return 0;
+}
+
 static int write_agent(
-    const char *path, const char *program, const struct timespec *moment, Error **err)
+    const char *path, const char *beside, const struct timespec *moment, Error **err)
 {
 	g_auto(Drive) drive = { .fd = -1 };
-	g_autofree char *agent = NULL;
-	size_t length;
-	if (file_read(AT_FDCWD, program, FILE_LINKS_NONE, AGENT_MAX, &agent, &length, err) < 0 ||
-	    drive_open(&drive, path, "incus-agent", err) < 0 ||
-	    drive_add(&drive, "incus-agent", 0755, agent, length, err) < 0)
-		return -1;
-	for (gsize n = 0; n < G_N_ELEMENTS(agent_files); n++)
-		if (drive_add(&drive, agent_files[n].name, agent_files[n].mode, agent_files[n].text,
-			strlen(agent_files[n].text), err) < 0)
-			return -1;
-	return drive_finish(&drive, moment, err);
+	return drive_open(&drive, path, "incus-agent", err) < 0 ||
+		add_agent(&drive, beside, err) < 0 ?
+	    -1 :
+	    drive_finish(&drive, moment, err);
 }
 
 int drive_agent(Daemon *d, char **ret_path, Error **err)
@@ -183,7 +135,7 @@ int drive_agent(Daemon *d, char **ret_path, Error **err)
 	g_mutex_lock(&lock);
 	gboolean fresh = stat(path, &there) == 0 && there.st_mtim.tv_sec == agent.st_mtim.tv_sec &&
 	    there.st_mtim.tv_nsec == agent.st_mtim.tv_nsec;
-	int result = fresh ? 0 : write_agent(path, program, &agent.st_mtim, err);
+	int result = fresh ? 0 : write_agent(path, beside, &agent.st_mtim, err);
 	g_mutex_unlock(&lock);
 	if (result == 0)
 		*ret_path = g_steal_pointer(&path);
@@ -192,15 +144,7 @@ int drive_agent(Daemon *d, char **ret_path, Error **err)
 
 /* ---- cloud-init's ---- */
 
-static char *cloud_init_path(const DeviceHost *host, const char *device)
-{
-	g_autofree char *name = g_strcmp0(host->project, "default") == 0 ?
-	    g_strdup(host->instance) :
-	    g_strconcat(host->project, "_", host->instance, NULL);
-	g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, device, -1);
-	g_autofree char *file = g_strdup_printf("cloud-init.%.16s.iso", sum);
-	return g_build_filename(host->daemon->dir, "devices", name, file, NULL);
-}
+#define CLOUD_INIT "cloud-init" /* kind of device file */
 
 static char *cloud_init_meta_data(const DeviceHost *host)
 {
@@ -224,15 +168,15 @@ static const char *seed(const DeviceHost *host, const char *name, const char *ot
 int drive_cloud_init(const DeviceHost *host, const char *device, char **ret_path, Error **err)
 {
 	g_auto(Drive) drive = { .fd = -1 };
-	g_autofree char *path = cloud_init_path(host, device);
-	g_autofree char *folder = g_path_get_dirname(path);
+	g_autofree char *path = NULL;
 	g_autofree char *meta = cloud_init_meta_data(host);
 	const char *user = seed(host, "user-data", "#cloud-config\n{}\n"),
 		   *vendor = seed(host, "vendor-data", "#cloud-config\n{}\n"),
 		   *network = seed(host, "network-config", NULL);
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (file_mkdir_all(folder, 0711, err) < 0 || drive_open(&drive, path, "cidata", err) < 0 ||
+	if (device_file_make(host, CLOUD_INIT, device, &path, err) < 0 ||
+	    drive_open(&drive, path, "cidata", err) < 0 ||
 	    drive_add(&drive, "meta-data", 0600, meta, strlen(meta), err) < 0 ||
 	    drive_add(&drive, "user-data", 0600, user, strlen(user), err) < 0 ||
 	    drive_add(&drive, "vendor-data", 0600, vendor, strlen(vendor), err) < 0 ||
@@ -246,8 +190,6 @@ int drive_cloud_init(const DeviceHost *host, const char *device, char **ret_path
 
 void drive_cloud_init_remove(const DeviceHost *host, const char *device)
 {
-	g_autofree char *path = cloud_init_path(host, device);
-	g_autofree char *folder = g_path_get_dirname(path);
-	unlink(path);
-	rmdir(folder); /* unless other devices have something there */
+	g_autofree char *path = device_file_path(host, CLOUD_INIT, device);
+	device_file_remove(path);
 }

@@ -8,12 +8,11 @@
 #define DRIVE_AGENT "agent:config"
 #define DRIVE_CLOUD_INIT "cloud-init:config"
 
-/* INCUS_DIR/agent.iso, label "incus-agent": the agent, its units and "install.sh". One for all
+/* INCUS_DIR/agent.iso, label "incus-agent": the agent and server/agent/dist. One for all
  * machines, made anew when the agent is another one; running machines keep theirs. ERROR_NOT_FOUND
  * when no agent is installed. */
 int drive_agent(Daemon *d, char **ret_path, Error **err);
-/* INCUS_DIR/devices/[PROJECT_]INSTANCE.DEVICE.iso, label "cidata", with the configuration as it is
- * now. */
+/* A file of the device's (device_file_path()), label "cidata", with the configuration as it is now. */
 int drive_cloud_init(const DeviceHost *host, const char *device, char **ret_path, Error **err);
 /* Removes what drive_cloud_init() made. */
 void drive_cloud_init_remove(const DeviceHost *host, const char *device);

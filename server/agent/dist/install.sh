@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the agent from the config drive that this script is on into the running guest, and starts it.
+# Installs the agent from the drive that this script is on into the running guest, and starts it.
 # Needs nothing but a shell; run it as root: sh /mnt/install.sh
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,6 +14,7 @@ put() { # SOURCE TARGET MODE: whole or not at all, also while the old one runs
 }
 
 put incus-agent /usr/local/sbin/incus-agent 0755
+put incus-agent-setup /usr/local/sbin/incus-agent-setup 0755 # the agent is the host's at each boot
 if [ -d /run/systemd/system ]; then
 	put incus-agent.service /etc/systemd/system/incus-agent.service 0644
 	put 99-incus-agent.rules /etc/udev/rules.d/99-incus-agent.rules 0644
