@@ -4,6 +4,7 @@
  */
 #include "cli/copy_remote.h"
 #include "cli/copy.h"
+#include "cli/interrupt.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 #include "cli/sdk_error.h"
@@ -50,9 +51,10 @@ static json_t *whole(Cli *cli, const Ends *ends, const json_t *changes, bool mov
 	return post;
 }
 
-void copy_show(const Pb__Operation *operation, void *data)
+int copy_show(const Pb__Operation *operation, void *data)
 {
 	progress_operation(data, operation);
+	return interrupt_count();
 }
 
 int copy_mode(Cli *cli, incus_copy_mode *ret_mode, Error **err)
@@ -94,8 +96,10 @@ int copy_between(Cli *cli, const Ends *ends, const json_t *changes, bool move, E
 		move   ? "Transferring instance" :
 			 "Copying the instance");
 	copy.data = &progress;
+	interrupt_begin();
 	int result = (move ? incus_migrate_instance : incus_copy_instance)(
 	    ends->source.server->client, name, ends->server->client, &copy, &problem);
+	interrupt_end();
 	progress_end(&progress);
 	return result < 0 ? error_from_sdk(err, problem) : 0;
 }

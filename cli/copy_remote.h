@@ -7,5 +7,5 @@
 
 /* Of --mode. */
 int copy_mode(Cli *cli, incus_copy_mode *ret, Error **err);
-/* An incus_copy_progress: data is a Progress. */
-void copy_show(const Pb__Operation *operation, void *data);
+/* An incus_operation_progress that stops after Ctrl+C: data is a Progress. */
+int copy_show(const Pb__Operation *operation, void *data);

@@ -4,6 +4,7 @@
  */
 #include "cli/copy_remote.h"
 #include "cli/image_commands.h"
+#include "cli/interrupt.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 #include "cli/sdk_error.h"
@@ -89,7 +90,7 @@ static int pull_from_image_server(Copy *copy, Error **err)
 static int show(uint64_t done, uint64_t total, void *data)
 {
 	progress_bytes(data, done, total);
-	return 0;
+	return interrupt_count();
 }
 
 static int between_servers(Copy *copy, Error **err)
@@ -109,8 +110,10 @@ static int between_servers(Copy *copy, Error **err)
 		.data = &progress,
 	};
 	progress_start(&progress, copy->cli->quiet ? NULL : "Copying the image");
+	interrupt_begin();
 	int result = incus_copy_image(
 	    copy->from->client, copy->image, copy->to->client, &options, NULL, &problem);
+	interrupt_end();
 	progress_end(&progress);
 	return result < 0 ? error_from_sdk(err, problem) : 0;
 }

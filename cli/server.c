@@ -1,4 +1,5 @@
 #include "cli/server.h"
+#include "cli/interrupt.h"
 #include "cli/message.h"
 #include "cli/progress.h"
 #include "cli/stream.h"
@@ -7,7 +8,6 @@
 #include "incus/v1/operation.pb-c.h"
 #include <glib.h>
 #include <incus/call.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -246,14 +246,6 @@ json_t *server_list(Server *server, const char *name, json_t *request, Error **e
 
 /* ---- operations ---- */
 
-static volatile sig_atomic_t interrupts;
-
-static void count_interrupt(int number)
-{
-	(void)number;
-	interrupts++;
-}
-
 static int check_done(const Pb__Operation *operation, Error **err)
 {
 	if (operation->status_code == 200)
@@ -280,8 +272,8 @@ static Pb__Operation *follow(
 		incus_error *problem = NULL;
 		void *message = NULL;
 		int result = incus_stream_recv(stream, 200, &message, &problem);
-		if (interrupts > seen) {
-			seen = interrupts;
+		if (interrupt_count() > seen) {
+			seen = interrupt_count();
 			if (seen > 1) {
 				incus_message_free(message);
 				error_set(err, ERROR_CANCELLED, "Left the operation running");
@@ -328,14 +320,12 @@ json_t *server_wait(Server *server, const json_t *operation, const char *label, 
 		error_from_sdk(err, problem);
 		return NULL;
 	}
-	struct sigaction old, own = { .sa_handler = count_interrupt };
-	interrupts = 0;
-	sigaction(SIGINT, &own, &old);
+	interrupt_begin();
 	Progress progress;
 	progress_start(&progress, server->cli->quiet ? NULL : label);
 	Pb__Operation *done = follow(server, stream, id, &progress, err);
 	progress_end(&progress);
-	sigaction(SIGINT, &old, NULL);
+	interrupt_end();
 	incus_stream_free(stream);
 	json_t *out = NULL;
 	if (done && check_done(done, err) == 0)

@@ -4,6 +4,7 @@
  */
 #include "cli/volume.h"
 #include "cli/copy_remote.h"
+#include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/sdk_error.h"
 #include <stdio.h>
@@ -71,9 +72,11 @@ static int copy_between(Cli *cli, const Ends *ends, bool move, Error **err)
 	    cli->quiet ? NULL :
 		move   ? "Moving the storage volume" :
 			 "Copying the storage volume");
+	interrupt_begin();
 	int result = (move ? incus_migrate_storage_pool_volume : incus_copy_storage_pool_volume)(
 	    ends->server->client, ends->from_pool, ends->from_name, ends->to->client, &copy,
 	    &problem);
+	interrupt_end();
 	progress_end(&progress);
 	return result < 0 ? error_from_sdk(err, problem) : 0;
 }

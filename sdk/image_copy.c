@@ -92,20 +92,20 @@ static int create(
 	return result;
 }
 
-static void tell(const Pb__Operation *operation, void *data)
-{
-	ImageCopy *copy = data;
-	if (copy->options->progress)
-		copy->options->progress(operation, copy->options->data);
-}
-
 /* Waits for an operation, and frees it. */
 static int wait_for(
     ImageCopy *copy, incus_client *client, Pb__Operation *operation, incus_error **err)
 {
-	int result = incus_operation_wait(client, operation, tell, copy, NULL, err);
+	int result = incus_operation_wait(
+	    client, operation, copy->options->progress, copy->options->data, NULL, err);
 	incus_message_free(operation);
 	return result;
+}
+
+/* The next address, unless that was the end of it. */
+static gboolean may_try(int result, const incus_error *problem)
+{
+	return result < 0 && !(problem && incus_error_is(problem, "CANCELLED"));
 }
 
 /* ---- pull ---- */
@@ -152,7 +152,7 @@ static int pull(ImageCopy *copy, incus_error **err)
 	    copy_find_place(copy->arena, copy->from, &place, err) < 0)
 		return -1;
 	post->source->certificate = (char *)place.certificate;
-	for (char **url = place.urls; *url && result < 0; url++) {
+	for (char **url = place.urls; *url && may_try(result, problem); url++) {
 		Pb__Operation *operation;
 		incus_error_free(problem);
 		problem = NULL;
@@ -198,7 +198,7 @@ static int send_to_any(ImageCopy *copy, const CopyPlace *place, const Pb__Operat
 	int result = secret ? -1 :
 			      sdk_error(&problem, ERROR_UNSUPPORTED,
 				  "The server did not answer with a secret");
-	for (char **url = place->urls; secret && *url && result < 0; url++) {
+	for (char **url = place->urls; secret && *url && may_try(result, problem); url++) {
 		incus_error_free(problem);
 		problem = NULL;
 		result = send_to(copy, place, *url, secret, post, &problem);

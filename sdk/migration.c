@@ -12,14 +12,16 @@
 /* migration.proto says what it means. */
 #define STREAM_PREFIX "stream-"
 
-static void tell(const Pb__Operation *operation, void *data)
+static int tell(const Pb__Operation *operation, void *data)
 {
 	Copy *copy = data;
 	if (!copy->progress)
-		return;
+		return 0;
 	g_mutex_lock(&copy->lock);
-	copy->progress(operation, copy->progress_data);
+	int stop = copy->progress(operation, copy->progress_data);
+	copy->stopped |= stop != 0;
 	g_mutex_unlock(&copy->lock);
+	return stop;
 }
 
 static void give_up(incus_client *client, const Pb__Operation *operation)
@@ -81,6 +83,11 @@ static int wait_both(
 	wait_run(&target);
 	g_thread_join(thread);
 	int result = copy->either && source.result == 0 ? 0 : target.result;
+	/* Either side may only have seen the other go. */
+	if (result < 0 && copy->stopped) {
+		incus_error_free(first);
+		return sdk_error(err, ERROR_CANCELLED, "The operation was cancelled");
+	}
 	if (result < 0 && err)
 		*err = first;
 	else

@@ -18,7 +18,7 @@ typedef struct Copy Copy;
 struct Copy {
 	incus_client *from, *to;
 	incus_copy_mode mode;
-	incus_copy_progress progress;
+	incus_operation_progress progress;
 	void *progress_data;
 	gboolean either; /* the source's word is enough, too */
 	/* Ask the source to send and the target to receive; target NULL: it waits to be connected
@@ -29,7 +29,8 @@ struct Copy {
 	    Copy *copy, const CopyMeeting *source, Pb__Operation **ret, incus_error **err);
 	void *data; /* theirs */
 	Arena *arena;
-	GMutex lock; /* of the caller's progress function */
+	GMutex lock; /* of the caller's progress function, and: */
+	gboolean stopped; /* it said so */
 };
 
 /* Where others reach a server: what its certificate is (PEM, or "") and addresses to try in order,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { STATUS_CANCELLED = 401, STATUS_SUCCESS = 200 };
+enum { QUIET_MS = 200 };
 
 bool incus_operation_done(const Pb__Operation *operation)
 {
@@ -25,25 +26,51 @@ static int verdict(const Pb__Operation *operation, incus_error **err)
 	return sdk_error(err, ERROR_INTERNAL, "%s", *text ? text : "The operation failed");
 }
 
-/* Reads states until the last one, which becomes *ret. */
-static int follow(incus_stream *stream, incus_operation_progress progress, void *data,
-    Pb__Operation **ret, incus_error **err)
+typedef struct Follow {
+	incus_client *client;
+	incus_stream *stream;
+	incus_operation_progress progress;
+	void *data;
+	Pb__Operation *last;
+	bool stopping;
+} Follow;
+
+static void tell(Follow *f)
+{
+	if (!f->progress || !f->last || f->progress(f->last, f->data) == 0 || f->stopping)
+		return;
+	f->stopping = true;
+	if (!incus_operation_done(f->last))
+		incus_operation_cancel(f->client, f->last, NULL);
+}
+
+/* Reads states until the last one. */
+static int follow(Follow *f, incus_error **err)
 {
 	for (;;) {
 		void *state = NULL;
-		int got = incus_stream_recv(stream, -1, &state, err);
+		incus_error *problem = NULL;
+		int got = incus_stream_recv(f->stream, f->progress ? QUIET_MS : -1, &state, &problem);
+		if (got < 0 && f->progress && incus_error_is(problem, "TIMEOUT")) {
+			incus_error_free(problem);
+			tell(f);
+			continue;
+		}
 		if (got == 0)
 			return sdk_error(err, ERROR_UNAVAILABLE,
 			    "The server stopped telling about the operation");
-		if (got < 0)
+		if (got < 0) {
+			if (err)
+				*err = problem;
+			else
+				incus_error_free(problem);
 			return -1;
-		if (progress)
-			progress(state, data);
-		if (incus_operation_done(state)) {
-			*ret = state;
-			return 0;
 		}
-		incus_message_free(state);
+		incus_message_free(f->last);
+		f->last = state;
+		tell(f);
+		if (incus_operation_done(state))
+			return 0;
 	}
 }
 
@@ -55,18 +82,19 @@ int incus_operation_wait_id(incus_client *client, const char *id, const char *se
 	request.id = (char *)(slash ? slash + 1 : id);
 	if (secret)
 		request.secret = (char *)secret;
-	incus_stream *stream = NULL;
-	if (incus_stream_open(client, incus_method("WatchOperation"), &request, &stream, err) < 0)
+	Follow f = { .client = client, .progress = progress, .data = data };
+	if (incus_stream_open(client, incus_method("WatchOperation"), &request, &f.stream, err) < 0)
 		return -1;
-	Pb__Operation *last = NULL;
-	int result = follow(stream, progress, data, &last, err);
-	incus_stream_free(stream);
+	int result = follow(&f, err);
+	incus_stream_free(f.stream);
 	if (result == 0)
-		result = verdict(last, err);
-	if (ret)
-		*ret = last;
+		result = verdict(f.last, err);
 	else
-		incus_message_free(last);
+		g_clear_pointer(&f.last, incus_message_free);
+	if (ret)
+		*ret = f.last;
+	else
+		incus_message_free(f.last);
 	return result;
 }
 

@@ -4,6 +4,7 @@
  * do the work; the caller holds a connection to both.
  */
 #include <incus/client.h>
+#include <incus/operation.h>
 #include "incus/v1/instance.pb-c.h"
 #include "incus/v1/operation.pb-c.h"
 
@@ -18,10 +19,6 @@ typedef enum incus_copy_mode {
 	INCUS_COPY_RELAY,    /* neither: the data goes through the caller */
 } incus_copy_mode;
 
-/* Called with the states of the operations on both servers, on threads of the call, never two at
- * once. */
-typedef void (*incus_copy_progress)(const Pb__Operation *operation, void *data);
-
 /* How a copy is made. All zeros are good values. */
 typedef struct incus_copy {
 	incus_copy_mode mode;
@@ -34,7 +31,8 @@ typedef struct incus_copy {
 	bool refresh;		 /* bring an instance that exists up to date */
 	bool allow_inconsistent; /* a running source does not stand still */
 	bool stateless;		 /* leave the running state: a move stops the instance by force first */
-	incus_copy_progress progress;
+	/* Of the operations on both servers; on threads of the call, never two at once. */
+	incus_operation_progress progress;
 	void *data;
 } incus_copy;
 
@@ -57,7 +55,8 @@ typedef struct incus_volume_copy {
 	const char *project;	 /* of the copy; NULL: that of the target's client */
 	bool volume_only;	 /* leave the snapshots */
 	bool refresh;		 /* bring a volume that exists up to date */
-	incus_copy_progress progress;
+	/* Of the operations on both servers; on threads of the call, never two at once. */
+	incus_operation_progress progress;
 	void *data;
 } incus_volume_copy;
 

@@ -10,8 +10,10 @@
 extern "C" {
 #endif
 
-/* Called with every state of the operation, on the thread that waits. */
-typedef void (*incus_operation_progress)(const Pb__Operation *operation, void *data);
+/* Called with every state of the operation, and with the last one again while nothing new is heard,
+ * five times a second; on the thread that waits. Anything but 0 asks the operation to stop, once: the
+ * wait goes on until it has. */
+typedef int (*incus_operation_progress)(const Pb__Operation *operation, void *data);
 
 /* Waits until `operation` (as a call returned it) is done; no request is made when it already is.
  * -1 when it failed ("INTERNAL" with its text), was cancelled ("CANCELLED"), or could not be

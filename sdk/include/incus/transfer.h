@@ -43,8 +43,7 @@ typedef struct incus_image_copy {
 	bool is_public;		    /* anybody may see and export it */
 	bool auto_update;	    /* keep it up to date with its source: the target fetches it */
 	incus_transfer transfer;    /* of a relay */
-	incus_copy_progress
-	    progress; /* of the others: states of the operation that is waited for */
+	incus_operation_progress progress; /* of the others */
 	void *data;
 } incus_image_copy;
 
