@@ -121,10 +121,13 @@ int vm_save(Instance *i, Runtime *r, Error **err)
 	    fault_point("state", err) < 0 || note_begin(i, err) < 0)
 		return -1;
 	int fd = instance_folder_fd(folder);
-	if (save_domain(i, folder, err) < 0 && !is_whole(fd)) {
+	g_autoptr(Error) error = NULL;
+	/* The connection may have gone after the last byte was written. */
+	if (save_domain(i, folder, &error) < 0 && !is_whole(fd)) {
 		unlinkat(fd, fresh_name, 0);
 		note_end(i);
-		return error_prefix(err, "The state of the instance cannot be saved");
+		error_prefix(&error, "The state of the instance cannot be saved");
+		return error_propagate(err, g_steal_pointer(&error));
 	}
 	/* From here on it is stopped, whatever fails. */
 	fault_point("state saved", NULL);
@@ -186,10 +189,14 @@ static int hold_still(Instance *i, const VmHandle *vm, const InstanceFolder *fol
 {
 	g_autofree char *path = fresh_path(i, folder);
 	int fd = instance_folder_fd(folder);
-	if (write_memory(vm, path, err) == 0 && is_whole(fd) && keep(i, fd, err) == 0)
-		return 0;
-	unlinkat(fd, fresh_name, 0);
-	return error_set(err, ERROR_INTERNAL, "libvirt wrote no state");
+	int result = write_memory(vm, path, err);
+	if (result == 0 && !is_whole(fd))
+		result = error_set(err, ERROR_INTERNAL, "libvirt wrote no state");
+	if (result == 0)
+		result = keep(i, fd, err);
+	if (result < 0)
+		unlinkat(fd, fresh_name, 0);
+	return result;
 }
 
 int vm_hold(Instance *i, Error **err)
