@@ -18,7 +18,7 @@
 #define TREE "backup/container"
 #define MACHINE "backup/virtual-machine"
 
-enum { PIECE = 1 << 20 };
+enum { PIECE = 1 << 20, SECTOR = 512 };
 
 typedef struct Writer {
 	const Migration *m;
@@ -248,7 +248,11 @@ static int disk_size(int fd, const char *path, int64_t *ret_size, Error **err)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	*ret_size = st.st_size;
 	if (S_ISREG(st.st_mode))
-		return 0;
+		return st.st_size > 0 && st.st_size % SECTOR == 0 ?
+		    0 :
+		    error_set(err, ERROR_INVALID,
+			"\"%s\" is no disk's image: it does not consist of whole sectors of %d bytes",
+			path, SECTOR);
 	if (!S_ISBLK(st.st_mode))
 		return error_set(err, ERROR_INVALID,
 		    "\"%s\" is neither a disk's image nor a block device", path);
@@ -279,7 +283,7 @@ static int open_disk(const Migration *m, int *ret_fd, int64_t *ret_size, Error *
 	autofd int fd = open(m->source, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", m->source);
-	if (disk_size(fd, m->source, ret_size, err) < 0 || check_raw(fd, m->source, err) < 0)
+	if (check_raw(fd, m->source, err) < 0 || disk_size(fd, m->source, ret_size, err) < 0)
 		return -1;
 	*ret_fd = g_steal_fd(&fd);
 	return 0;
