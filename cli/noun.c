@@ -6,6 +6,7 @@
 #include "sdk/base/schema.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/units.h"
+#include <incus/client.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,8 @@ Object object_make(Server *server, const Noun *noun, const char *name)
 	json_t *key = server_keep(server->cli, json_object());
 	if (name && *name)
 		json_object_set_new(key, "name", json_string(name));
-	return (Object){ .noun = noun, .server = server, .name = name, .key = key };
+	const char **etag = arena_alloc(server->cli->arena, sizeof(*etag));
+	return (Object){ .noun = noun, .server = server, .name = name, .key = key, .etag = etag };
 }
 
 int object_parse(Cli *cli, const Noun *noun, const char *argument, Object *ret, Error **err)
@@ -61,7 +63,10 @@ int object_parse_named(Cli *cli, const Noun *noun, const char *argument, Object 
 
 json_t *object_get(const Object *object, Error **err)
 {
-	return server_call(object->server, method_of(object, "Get"), json_copy(object->key), err);
+	json_t *data = server_call(
+	    object->server, method_of(object, "Get"), json_copy(object->key), err);
+	*object->etag = data ? object->server->etag : NULL;
+	return data;
 }
 
 json_t *object_writable(const Object *object, const json_t *data)
@@ -73,7 +78,13 @@ json_t *object_put_raw(const Object *object, const json_t *data, Error **err)
 {
 	json_t *request = json_copy(object->key);
 	json_object_set(request, object->noun->body, object_writable(object, data));
-	return server_do(object->server, method_of(object, "Update"), request, NULL, err);
+	/* Somebody may have changed it since: that is not undone unseen. */
+	incus_client_set_if_match(object->server->client, *object->etag);
+	json_t *done = server_do(
+	    object->server, method_of(object, "Update"), request, NULL, err);
+	incus_client_set_if_match(object->server->client, NULL);
+	*object->etag = NULL; /* it is another one now */
+	return done;
 }
 
 int object_put(const Object *object, const json_t *data, Error **err)

@@ -18,6 +18,7 @@ typedef struct Object {
 	Server *server;
 	const char *name;
 	json_t *key; /* what Get, Update and Delete requests have in common */
+	const char **etag; /* as object_get() found it: object_put() changes nothing else */
 } Object;
 
 /* The object that "[remote:]name" names. */

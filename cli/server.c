@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <incus/call.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int error_from_sdk(Error **err, incus_error *error)
@@ -218,7 +219,11 @@ json_t *server_call(Server *server, const char *name, json_t *request, Error **e
 	if (!message)
 		return NULL;
 	gint64 start = g_get_monotonic_time();
-	int result = incus_call_unary(server->client, method, message, &reply, &problem);
+	char *etag = NULL;
+	int result = incus_call_unary_etag(
+	    server->client, method, message, &reply, &etag, &problem);
+	server->etag = arena_strdup(arena, etag);
+	free(etag);
 	trace(server, name, start, problem);
 	if (result < 0) {
 		error_from_sdk(err, problem);

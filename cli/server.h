@@ -16,6 +16,7 @@ typedef struct Server {
 	const Remote *remote;
 	const char *project; /* that requests go to; NULL: the server's default */
 	struct incus_client *client;
+	const char *etag; /* of the object that the last call got; NULL: it has none */
 } Server;
 
 /* What "[remote:]name" names; name is "" when only a remote was given. */

@@ -255,8 +255,20 @@ static void queue_end(grpc_completion_queue *queue)
 	grpc_completion_queue_destroy(queue);
 }
 
-int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
-    int timeout_ms, void **ret, incus_error **err)
+/* malloc()ed; NULL: the call brought none. */
+static char *unary_etag(const Unary *unary)
+{
+	for (size_t i = 0; i < unary->trailers.count; i++)
+		if (grpc_slice_str_cmp(unary->trailers.metadata[i].key, "etag") == 0) {
+			grpc_slice value = unary->trailers.metadata[i].value;
+			return strndup((const char *)GRPC_SLICE_START_PTR(value),
+			    GRPC_SLICE_LENGTH(value));
+		}
+	return NULL;
+}
+
+static int call_unary(incus_client *client, const SchemaMethod *method, const void *in,
+    int timeout_ms, void **ret, char **ret_etag, incus_error **err)
 {
 	g_autofree ProtobufCMessage *empty = NULL;
 	if (!in) {
@@ -270,9 +282,17 @@ int call_unary_within(incus_client *client, const SchemaMethod *method, const vo
 		grpc_completion_queue_pluck(
 		    unary.queue, &unary, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 	int result = unary_result(&unary, method, ret, err);
+	if (ret_etag)
+		*ret_etag = result == 0 ? unary_etag(&unary) : NULL;
 	unary_clear(&unary);
 	queue_end(unary.queue);
 	return result;
+}
+
+int call_unary_within(incus_client *client, const SchemaMethod *method, const void *in,
+    int timeout_ms, void **ret, incus_error **err)
+{
+	return call_unary(client, method, in, timeout_ms, ret, NULL, err);
 }
 
 void call_unary_all(CallEntry *calls, size_t n, const SchemaMethod *method, int timeout_ms)
@@ -299,5 +319,11 @@ void call_unary_all(CallEntry *calls, size_t n, const SchemaMethod *method, int 
 int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,
     void **ret, incus_error **err)
 {
-	return call_unary_within(client, method, in, 0, ret, err);
+	return call_unary(client, method, in, 0, ret, NULL, err);
+}
+
+int incus_call_unary_etag(incus_client *client, const struct SchemaMethod *method, const void *in,
+    void **ret, char **ret_etag, incus_error **err)
+{
+	return call_unary(client, method, in, 0, ret, ret_etag, err);
 }

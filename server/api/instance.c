@@ -10,6 +10,7 @@
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
 #include "server/project/project.h"
+#include "server/rpc/etag.h"
 #include "server/rpc/access.h"
 #include <string.h>
 
@@ -156,7 +157,8 @@ int api_get_instance_state(Request *rq, const Pb__GetInstanceStateRequest *in,
 typedef struct Work {
 	Instance *instance;
 	GPtrArray *instances; /* bulk */
-	char *name, *pool, *project, *description, *architecture, *action;
+	char *name, *pool, *project, *description, *architecture, *action, *if_match;
+	const char *etag_fields;
 	Config *config;
 	Devices *devices;
 	char **profiles;
@@ -175,6 +177,7 @@ static void work_free(gpointer data)
 	g_free(work->description);
 	g_free(work->architecture);
 	g_free(work->action);
+	g_free(work->if_match);
 	g_clear_pointer(&work->config, g_hash_table_unref);
 	g_clear_pointer(&work->devices, g_hash_table_unref);
 	g_strfreev(work->profiles);
@@ -205,23 +208,40 @@ static Work *work_on(Request *rq, const char *name, Error **err)
 
 /* ---- change ---- */
 
+/* Nobody has changed it since the client saw it (an InstanceChange's check). */
+static int check_match(Instance *instance, void *data, Error **err)
+{
+	const Work *work = data;
+	g_autoptr(Arena) arena = arena_new();
+	Pb__Instance *now = arena_message(arena, Pb__Instance, pb__instance);
+	instance_render(instance, RENDER_ALL, arena, now);
+	return etag_check(work->etag_fields, &now->base, work->if_match, err);
+}
+
+static void expect_match(Work *work, const Request *rq, const char *if_match)
+{
+	work->etag_fields = rq->method->schema->etag;
+	g_free(work->if_match);
+	work->if_match = g_strdup(if_match);
+}
+
 static int run_update(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
 	InstanceChange change = {.config = work->config, .devices = work->devices,
 	    .profiles = work->profiles, .description = work->description,
-	    .architecture = work->architecture, .ephemeral = work->ephemeral_change};
+	    .architecture = work->architecture, .ephemeral = work->ephemeral_change,
+	    .check = work->if_match ? check_match : NULL, .data = work};
 	return instance_update(work->instance, &change, operation_caller(op), err);
 }
 
-/* The ETag is that of the object as it is now, before the operation starts. */
-static int check_etag(Request *rq, Instance *instance, Error **err)
+/* Said at once where it can be; the change looks again when its turn has come. */
+static int check_etag(Request *rq, Work *work, Error **err)
 {
-	if (!rq->if_match)
+	if (!rq->if_match || !*rq->if_match)
 		return 0;
-	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
-	instance_render(instance, RENDER_ALL, rq->arena, now);
-	return request_check_etag(rq, now, err);
+	expect_match(work, rq, rq->if_match);
+	return check_match(work->instance, work, err);
 }
 
 static int run_restore(Operation *op, void *data, Error **err)
@@ -264,7 +284,7 @@ int api_update_instance(
 		return error_set(err, ERROR_INVALID, "No content was given");
 	if (*put->restore)
 		return restore_snapshot(rq, in, g_steal_pointer(&work), out, err);
-	if (check_etag(rq, work->instance, err) < 0)
+	if (check_etag(rq, work, err) < 0)
 		return -1;
 	work->config = config_from_map(put->n_config, put->config);
 	if (check_volatile(rq, work->instance, work->config, err) < 0)
@@ -285,17 +305,18 @@ static void merge_config(Config *into, const Pb__InstancePut *put)
 		config_set(into, put->config[i]->key, put->config[i]->value);
 }
 
-int api_patch_instance(
-    Request *rq, const Pb__PatchInstanceRequest *in, Google__Protobuf__Empty *out, Error **err)
+/* Over the instance as it is now, which it must still be when the change's turn comes. */
+static int patch(Request *rq, const Pb__PatchInstanceRequest *in, Work *work, Error **err)
 {
 	const Pb__InstancePut *put = in->instance;
-	g_autoptr(Work) work = work_on(rq, in->name, err);
-	if (!work || !put)
-		return work ? error_set(err, ERROR_INVALID, "No content was given") : -1;
-	if (check_etag(rq, work->instance, err) < 0)
-		return -1;
-	g_autoptr(Config) config = instance_config(work->instance);
-	g_autoptr(GHashTable) devices = instance_devices(work->instance);
+	char etag[ETAG_LENGTH];
+	Pb__Instance *now = arena_message(rq->arena, Pb__Instance, pb__instance);
+	instance_render(work->instance, RENDER_ALL, rq->arena, now);
+	etag_hash(rq->method->schema->etag, &now->base, etag);
+	if (!rq->if_match || !*rq->if_match)
+		expect_match(work, rq, etag);
+	g_autoptr(Config) config = config_from_map(now->n_config, now->config);
+	g_autoptr(GHashTable) devices = devices_from_map(now->n_devices, now->devices);
 	g_autoptr(GHashTable) given = devices_from_map(put->n_devices, put->devices);
 	GHashTableIter iter;
 	gpointer name, device;
@@ -319,8 +340,31 @@ int api_patch_instance(
 		.architecture = put->architecture,
 		.ephemeral = mask_has(in->update_mask, in->n_update_mask, "ephemeral") ?
 		    put->ephemeral :
-		    -1 };
+		    -1,
+		.check = check_match,
+		.data = work };
 	return instance_update(work->instance, &change, rq->caller, err);
+}
+
+/* Two patches of different keys both hold: who comes second begins anew, unless it named the state
+ * that it means. */
+int api_patch_instance(
+    Request *rq, const Pb__PatchInstanceRequest *in, Google__Protobuf__Empty *out, Error **err)
+{
+	enum { TRIES = 16 };
+	g_autoptr(Work) work = work_on(rq, in->name, err);
+	if (!work || !in->instance)
+		return work ? error_set(err, ERROR_INVALID, "No content was given") : -1;
+	if (check_etag(rq, work, err) < 0)
+		return -1;
+	for (int n = 1;; n++) {
+		g_autoptr(Error) error = NULL;
+		if (patch(rq, in, work, &error) == 0)
+			return 0;
+		if (error->kind != ERROR_PRECONDITION || n == TRIES ||
+		    (rq->if_match && *rq->if_match))
+			return error_propagate(err, g_steal_pointer(&error));
+	}
 }
 
 static int run_rename(Operation *op, void *data, Error **err)

@@ -34,3 +34,21 @@ void etag_hash(const char *fields, const ProtobufCMessage *object, char ret_hash
 	    G_CHECKSUM_SHA256, (const guchar *)json->str, json->len);
 	memcpy(ret_hash, hash, ETAG_LENGTH);
 }
+
+int etag_check(
+    const char *fields, const ProtobufCMessage *object, const char *if_match, Error **err)
+{
+	size_t length = strlen(if_match);
+	while (length && if_match[length - 1] == '"')
+		length--;
+	while (length && *if_match == '"') {
+		if_match++;
+		length--;
+	}
+	char actual[ETAG_LENGTH];
+	etag_hash(fields, object, actual);
+	if (strlen(actual) == length && !memcmp(actual, if_match, length))
+		return 0;
+	return error_set(err, ERROR_PRECONDITION, "ETag doesn't match: %s vs %.*s", actual,
+	    (int)length, if_match);
+}

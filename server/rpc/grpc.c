@@ -2,6 +2,7 @@
 #include "sdk/base/log.h"
 #include "server/rpc/access.h"
 #include "server/rpc/decode.h"
+#include "server/rpc/etag.h"
 #include "server/rpc/field.h"
 #include "server/rpc/grpc_call.h"
 #include "server/rpc/identity.h"
@@ -190,6 +191,8 @@ static int serve_method(
 		ProtobufCMessage *out = field_new_message(call->arena, schema->output);
 		if (method->unary(&call->rq, in, out, err) < 0)
 			return -1;
+		if (schema->etag && schema->http_verb && strcmp(schema->http_verb, "GET") == 0)
+			etag_hash(schema->etag, out, call->etag);
 		*ret_reply = grpc_call_pack(out);
 		return 1;
 	}

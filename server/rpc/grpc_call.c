@@ -287,6 +287,11 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 		status.data.send_status_from_server.status =
 		    (grpc_status_code)error_row(err->kind)->grpc_status;
 		status.data.send_status_from_server.status_details = &text;
+	} else if (*call->etag) {
+		trailer.key = grpc_slice_from_static_string("etag");
+		trailer.value = grpc_slice_from_copied_string(call->etag);
+		status.data.send_status_from_server.trailing_metadata = &trailer;
+		status.data.send_status_from_server.trailing_metadata_count = 1;
 	}
 	ops[n++] = status;
 	if (grpc_call_start_batch(call->call, ops, n, &tag_status, NULL) == GRPC_CALL_OK &&
@@ -297,7 +302,7 @@ void grpc_call_finish(GrpcCall *call, const grpc_slice *reply, const Error *err)
 	g_mutex_unlock(&call->sending);
 	if (buffer)
 		grpc_byte_buffer_destroy(buffer);
-	if (err)
+	if (err || *call->etag)
 		grpc_slice_unref(trailer.value);
 	grpc_slice_unref(text);
 }

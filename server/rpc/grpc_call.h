@@ -26,6 +26,7 @@ typedef struct GrpcCall {
 	/* Sending. */
 	GMutex sending;
 	gboolean opened, finished;
+	char etag[65]; /* goes with the status of a call that went well; "": none */
 	int64_t send_wait_us;
 	/* The client's end. */
 	GMutex closing;

@@ -64,20 +64,7 @@ int request_check_etag(Request *rq, const void *object, Error **err)
 	const char *fields = rq->method->schema->etag;
 	if (!fields || !rq->if_match || !*rq->if_match)
 		return 0;
-	const char *wanted = rq->if_match;
-	size_t length = strlen(wanted);
-	while (length && wanted[length - 1] == '"')
-		length--;
-	while (length && *wanted == '"') {
-		wanted++;
-		length--;
-	}
-	char actual[ETAG_LENGTH];
-	etag_hash(fields, object, actual);
-	if (strlen(actual) == length && !memcmp(actual, wanted, length))
-		return 0;
-	return error_set(
-	    err, ERROR_PRECONDITION, "ETag doesn't match: %s vs %.*s", actual, (int)length, wanted);
+	return etag_check(fields, object, rq->if_match, err);
 }
 
 gboolean mask_has(char *const *mask, size_t n, const char *field)

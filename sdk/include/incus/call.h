@@ -31,6 +31,11 @@ const struct SchemaMethod *incus_method(const char *name);
 int incus_call_unary(incus_client *client, const struct SchemaMethod *method, const void *in,
     void **ret, incus_error **err);
 
+/* The same of a method that gets an object: *ret_etag names its state, for incus_client_set_if_match()
+ * before it is changed. NULL when the object has none; the caller frees it with free(). */
+int incus_call_unary_etag(incus_client *client, const struct SchemaMethod *method, const void *in,
+    void **ret, char **ret_etag, incus_error **err);
+
 /* Opens a stream of any kind. `first` is sent: the one request of a server stream (which is then
  * half-closed), the first message of the others (NULL: none yet). */
 int incus_stream_open(incus_client *client, const struct SchemaMethod *method, const void *first,
