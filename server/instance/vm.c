@@ -404,8 +404,11 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
+	g_autofree char *screen = run_file(i, VM_SCREEN_SOCKET);
 	unlink(channel);
+	unlink(screen);
 	vm.agent_socket = channel;
+	vm.screen_socket = hypervisor_has_spice(&link) ? screen : NULL;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
 	if ((!i->stateful && checkpoint_clear(i, err) < 0) ||
@@ -430,8 +433,8 @@ static void take_log(Instance *i)
 static void release(Instance *i)
 {
 	take_log(i);
-	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
-		VM_STATE_PIPE };
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET,
+		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -528,5 +531,7 @@ const InstanceDriver instance_driver_vm = {
 	.state = vm_state,
 	.console_open = vm_console_open,
 	.console_log = vm_console_log,
+	.screen_open = vm_screen_open,
+	.screen_shot = vm_screen_shot,
 	.guest = guest_of,
 };
