@@ -62,6 +62,9 @@ int vm_open(Instance *i, VmHandle *ret_handle, Error **err);
 void vm_close(VmHandle *handle);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmHandle, vm_close)
 
+/* QEMU's process, published or not; NULL: there is none. */
+Runtime *vm_find_process(Instance *i);
+
 /* vm_live.c */
 int vm_update(Instance *i, const Config *before, const Config *after, Error **err);
 int vm_part_add(Instance *i, const DevicePart *part, Error **err);
