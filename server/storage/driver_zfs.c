@@ -296,9 +296,9 @@ int zfs_kind(const char *dataset, ZfsKind *ret_kind, Error **err)
 }
 
 /* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not
- * replayed. */
-static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const char *dataset,
-    gboolean foreign, Error **err)
+ * replayed. No stranger made it (zfs_volume_is_portable). */
+static int mount_zvol(
+    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
 {
 	g_autofree char *device = NULL, *type = NULL;
 	g_autofree char *name = volume->snapshot ?
@@ -315,7 +315,7 @@ static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const 
 		xfs			     ? ",ro,norecovery" :
 		g_strcmp0(type, "ext4") == 0 ? ",ro,noload" :
 					       ",ro",
-	    foreign ? ",nodev" : "", NULL);
+	    NULL);
 	return filesystem_mount(device, volume->path, type ? type : "", options, err);
 }
 
@@ -337,7 +337,7 @@ int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 	    filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
 	if (zfs_kind(dataset, &kind, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
-	    (kind.zvol ? mount_zvol(pool, volume, dataset, kind.foreign, err) :
+	    (kind.zvol ? mount_zvol(pool, volume, dataset, err) :
 			 mount_dataset(pool, volume, dataset, kind.foreign, err)) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
@@ -499,6 +499,7 @@ const StorageDriver driver_zfs = {
 	.snapshot_restore = zfs_snapshot_restore,
 	.volume_send = zfs_volume_send,
 	.volume_receive = zfs_volume_receive,
+	.volume_is_portable = zfs_volume_is_portable,
 	.volume_is_foreign = zfs_volume_is_foreign,
 	.backup_send = zfs_backup_send,
 	.backup_receive = zfs_backup_receive,
