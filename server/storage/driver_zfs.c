@@ -47,6 +47,13 @@ char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, cons
 	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, name);
 }
 
+/* The dataset or, of a snapshot, its name (g_free). */
+static char *name_of(const DriverPool *pool, const DriverVolume *volume)
+{
+	return volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) :
+				  zfs_dataset(pool, volume);
+}
+
 char *zfs_unique(const char *prefix)
 {
 	g_autofree char *uuid = g_uuid_string_random();
@@ -259,9 +266,7 @@ static int zfs_volume_rename(
 
 static gboolean zfs_volume_exists(DriverPool *pool, const DriverVolume *volume)
 {
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    zfs_dataset(pool, volume);
+	g_autofree char *name = name_of(pool, volume);
 	return zfs_exists(name);
 }
 
@@ -295,18 +300,22 @@ int zfs_kind(const char *dataset, ZfsKind *ret_kind, Error **err)
 	return 0;
 }
 
-/* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not
- * replayed. No stranger made it (zfs_volume_is_portable). */
-static int mount_zvol(
-    const DriverPool *pool, const DriverVolume *volume, const char *dataset, Error **err)
+/* A snapshot is a device of its own, once its volume says so. */
+static int open_zvol(
+    const DriverPool *pool, const DriverVolume *volume, char **ret_device, Error **err)
 {
-	g_autofree char *device = NULL, *type = NULL;
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    g_strdup(dataset);
+	g_autofree char *dataset = zfs_dataset(pool, volume), *name = name_of(pool, volume);
 	if (volume->snapshot && zfs_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
 		return -1;
-	if (zfs_device(name, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
+	return zfs_device(name, ret_device, err);
+}
+
+/* Snapshots cannot be written to: journals are not replayed. No stranger made it
+ * (zfs_volume_is_portable). */
+static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *device = NULL, *type = NULL;
+	if (open_zvol(pool, volume, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
 		return -1;
 	gboolean xfs = g_strcmp0(type, "xfs") == 0;
 	g_autofree char *options = g_strconcat(option(volume, "block.mount_options", "discard"),
@@ -332,12 +341,13 @@ static int mount_dataset(const DriverPool *pool, const DriverVolume *volume, con
 int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	ZfsKind kind;
-	g_autofree char *dataset = zfs_dataset(pool, volume);
-	if (volume->content != CONTENT_FILESYSTEM ||
-	    filesystem_is_mounted(volume->path)) /* from before a restart */
+	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return volume->snapshot ? open_zvol(pool, volume, &device, err) : 0;
+	if (filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
 	if (zfs_kind(dataset, &kind, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
-	    (kind.zvol ? mount_zvol(pool, volume, dataset, err) :
+	    (kind.zvol ? mount_zvol(pool, volume, err) :
 			 mount_dataset(pool, volume, dataset, kind.foreign, err)) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
@@ -357,9 +367,9 @@ int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err
 
 static char *zfs_block_path(DriverPool *pool, const DriverVolume *volume)
 {
-	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
-	return zfs_device(dataset, &device, NULL) == 0 ? g_steal_pointer(&device) :
-							 g_strconcat("/dev/zvol/", dataset, NULL);
+	g_autofree char *name = name_of(pool, volume), *device = NULL;
+	return zfs_device(name, &device, NULL) == 0 ? g_steal_pointer(&device) :
+						      g_strconcat("/dev/zvol/", name, NULL);
 }
 
 /* The numbers of several properties, in their order ("a,b"): 0 for what is no number. */
@@ -381,9 +391,7 @@ static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 	enum { USED, REFERENCED, QUOTA, REFQUOTA, VOLSIZE, N };
 	int64_t values[N] = { 0 };
 	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    zfs_dataset(pool, volume);
+	g_autofree char *name = name_of(pool, volume);
 	if (numbers_of(name, "used,referenced,quota,refquota,volsize", values, N, err) < 0)
 		return -1;
 	int64_t total = volume->snapshot ? 0 :

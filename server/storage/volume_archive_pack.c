@@ -18,7 +18,7 @@ static int pack_disk(const VolumeArchive *archive, Pack *sink, const char *path,
 	int64_t bytes;
 	if (fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
-	return volume_block_length(archive->pool, archive->volume, &bytes, err) < 0 ?
+	return volume_block_length(archive->pool, archive->volume, path, &bytes, err) < 0 ?
 	    -1 :
 	    pack_file(sink, name, fd, bytes, err);
 }

@@ -197,7 +197,8 @@ int64_t volume_block_size(const char *path)
 	return fd < 0 ? -1 : (int64_t)lseek(fd, 0, SEEK_END);
 }
 
-int volume_block_length(Pool *pool, const Volume *volume, int64_t *ret_bytes, Error **err)
+int volume_block_length(
+    Pool *pool, const Volume *volume, const char *path, int64_t *ret_bytes, Error **err)
 {
 	g_autoptr(Config) config = NULL;
 	Volume whole = *volume;
@@ -207,7 +208,6 @@ int volume_block_length(Pool *pool, const Volume *volume, int64_t *ret_bytes, Er
 	const char *size = config ? config_get(config, "size") : NULL;
 	if (size)
 		return units_parse_bytes(size, ret_bytes, err);
-	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
 	*ret_bytes = volume_block_size(path);
 	return *ret_bytes >= 0 ?
 	    0 :

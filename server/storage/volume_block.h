@@ -19,9 +19,10 @@ char *volume_block_file(const char *directory, VolumeContent content);
 int volume_block_trust(const char *path, Error **err);
 /* Bytes; -1 when it cannot be opened. */
 int64_t volume_block_size(const char *path);
-/* Bytes that the content has: a device holds an ISO file with what fills up its last extent, so
- * that its row says it. */
-int volume_block_length(Pool *pool, const Volume *volume, int64_t *ret_bytes, Error **err);
+/* Bytes of the content at `path`, which the volume, a snapshot or a copy of it has there: a device
+ * holds an ISO file with what fills up its last extent, so that the volume's row says it. */
+int volume_block_length(
+    Pool *pool, const Volume *volume, const char *path, int64_t *ret_bytes, Error **err);
 /* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
 int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* The same with the content of a file, which gives the size. */

@@ -57,7 +57,7 @@ static int sync_device(
 	g_autofree char *target = device ? volume_block_path(copy->to_pool, copy->to, place) :
 					   volume_block_file(to, source->content);
 	int64_t bytes;
-	if (volume_block_length(copy->from_pool, source, &bytes, err) < 0 ||
+	if (volume_block_length(copy->from_pool, source, from, &bytes, err) < 0 ||
 	    volume_block_copy(from, target, err) < 0)
 		return -1;
 	return device || truncate(target, bytes) == 0 ?
@@ -185,7 +185,8 @@ static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
 		return 0;
 	if (volume_mount(copy->from_pool, copy->from, err) < 0)
 		return -1;
-	int result = volume_block_length(copy->from_pool, copy->from, &bytes, err);
+	g_autofree char *path = volume_block_path(copy->from_pool, copy->from, PLACE_OWN);
+	int result = volume_block_length(copy->from_pool, copy->from, path, &bytes, err);
 	if (volume_unmount(copy->from_pool, copy->from, result == 0 ? err : NULL) < 0 ||
 	    result < 0 || (size && units_parse_bytes(size, &wanted, err) < 0))
 		return -1;

@@ -133,7 +133,7 @@ int volume_stream_send_block(
 	if (dir < 0)
 		return -1;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
-	int result = volume_block_length(pool, volume, &disk.bytes, err) < 0 ?
+	int result = volume_block_length(pool, volume, path, &disk.bytes, err) < 0 ?
 	    -1 :
 	    volume_block_send(path, &disk, fd, err);
 	return close_mounted(pool, volume, dir, result, err);
@@ -267,9 +267,11 @@ static int check_disk(const char *path, uint64_t limit, Error **err)
 
 int volume_arrival_check(VolumeArrival *a, uint64_t limit, Error **err)
 {
+	if (a->volume->type != VOLUME_MACHINE)
+		return 0;
 	g_autofree char *path = volume_block_path(
 	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
-	return a->volume->type == VOLUME_MACHINE ? check_disk(path, limit, err) : 0;
+	return check_disk(path, limit, err);
 }
 
 int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
