@@ -210,8 +210,8 @@ static void remove_mount_point(const char *path)
 	rmdir(path);
 }
 
-/* Whatever its content: what a crash left is known by its name alone. */
-static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+/* Of the snapshots, as far as they are not in use. */
+static void remove_snapshot_mount_points(const DriverPool *pool, const DriverVolume *volume)
 {
 	g_autofree char *folder = driver_path(
 	    pool->path, volume->type, volume->place, volume->name, "");
@@ -221,6 +221,12 @@ static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 		remove_mount_point(path);
 	}
 	rmdir(folder);
+}
+
+/* Whatever its content: what a crash left is known by its name alone. */
+static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	remove_snapshot_mount_points(pool, volume);
 	remove_mount_point(volume->path);
 	for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
 		DriverVolume one = *volume;
@@ -255,11 +261,11 @@ static int zfs_volume_rename(
     DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
 {
 	g_autofree char *from = zfs_dataset(pool, volume);
-	g_autofree char *folder = driver_path(
-	    pool->path, volume->type, volume->place, volume->name, "");
-	if (filesystem_unmount(volume->path, err) < 0 || rename_dataset(pool, from, to, err) < 0)
+	if (filesystem_unmount(volume->path, err) < 0)
 		return -1;
-	rmdir(folder);
+	remove_snapshot_mount_points(pool, volume);
+	if (rename_dataset(pool, from, to, err) < 0)
+		return -1;
 	rmdir(volume->path);
 	return to->place == PLACE_OWN ? file_mkdir_all(to->path, 0700, err) : 0;
 }
