@@ -50,8 +50,9 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, LiveSour
 		.architecture = (int)i->architecture,
 		.live = live,
 		.op = op };
-	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
-	if (instance_type(i) == INSTANCE_MACHINE)
+	gboolean machine = instance_type(i) == INSTANCE_MACHINE;
+	g_autofree char *disk = machine ? volume_block_path(pool, whole, PLACE_OWN) : NULL;
+	if (disk)
 		source.size = volume_block_size(disk);
 	if (!live && !origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;
