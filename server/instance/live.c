@@ -43,6 +43,7 @@ LiveJournal live_journal_read(Instance *i)
 	journal.phase = phase_of(tree);
 	journal.id = text_of(tree, "id");
 	journal.certificate = text_of(tree, "certificate");
+	journal.carried = json_is_true(json_object_get(tree, "carried"));
 	journal.servers = g_new0(char *, json_array_size(servers) + 1);
 	json_array_foreach (servers, n, server)
 		journal.servers[n] = g_strdup(
@@ -63,9 +64,9 @@ char *live_journal_text(const LiveJournal *journal)
 	json_t *servers = json_array();
 	for (char **server = journal->servers; server && *server; server++)
 		json_array_append_new(servers, json_string(*server));
-	json_t *tree = json_pack("{s:s, s:s, s:o, s:s}", "phase", phase_names[journal->phase], "id",
-	    journal->id, "servers", servers, "certificate",
-	    journal->certificate ? journal->certificate : "");
+	json_t *tree = json_pack("{s:s, s:s, s:o, s:s, s:b}", "phase", phase_names[journal->phase],
+	    "id", journal->id, "servers", servers, "certificate",
+	    journal->certificate ? journal->certificate : "", "carried", journal->carried);
 	char *dumped = json_dumps(tree, JSON_COMPACT);
 	char *text = g_strdup(dumped);
 	free(dumped);
@@ -77,6 +78,12 @@ int live_journal_write(Instance *i, const LiveJournal *journal, Error **err)
 {
 	g_autofree char *text = journal ? live_journal_text(journal) : NULL;
 	return instance_volatile_set(i, KEY, text, err);
+}
+
+gboolean live_stands(Instance *i)
+{
+	const LiveDriver *driver = instance_driver(i)->live;
+	return driver && driver->carried && driver->carried(i);
 }
 
 int live_check_start(Instance *i, Error **err)
@@ -183,12 +190,14 @@ static void repair_arriving(Instance *i, const LiveJournal *journal)
 		log_error("It stays", "instance", i->name, "err", error->message);
 }
 
-/* Without state on disk nothing has left. */
-static void repair_leaving(Instance *i)
+/* Without state on disk nothing has left, unless that never was there. */
+static void repair_leaving(Instance *i, const LiveJournal *journal)
 {
+	if (live_stands(i))
+		return;
 	if (!instance_running(i))
 		checkpoint_settle(i);
-	if (instance_running(i) || !i->stateful)
+	if (instance_running(i) || (!i->stateful && !journal->carried))
 		live_journal_write(i, NULL, NULL);
 }
 
@@ -200,6 +209,6 @@ void live_repair(Daemon *d)
 		if (journal.phase == LIVE_ARRIVING)
 			repair_arriving(all->pdata[n], &journal);
 		else if (journal.phase == LIVE_LEAVING)
-			repair_leaving(all->pdata[n]);
+			repair_leaving(all->pdata[n], &journal);
 	}
 }
