@@ -28,6 +28,9 @@ typedef struct LiveDriver {
 	/* Whether such state can be had of and brought to life on this host; *ret_version (g_free)
 	 * is that of what does it. */
 	int (*available)(Daemon *d, char **ret_version, Error **err);
+	/* What keeps this one from going, or (stays) from being copied, before anything moves.
+	 * NULL: nothing that is known before. */
+	int (*check)(Instance *i, gboolean stays, Error **err);
 	/* It stands still, and nothing is written to its volume any more. On failure it goes on.
 	 * *ret_bytes: of its state, at most. */
 	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
@@ -41,7 +44,7 @@ typedef struct LiveDriver {
 	int (*receive)(
 	    Instance *i, uint64_t bytes, MigrationPeer *peer, Operation *op, Error **err);
 } LiveDriver;
-extern const LiveDriver live_driver_criu;
+extern const LiveDriver live_driver_criu, live_driver_vm;
 
 /* ---- the journal ---- */
 

@@ -49,14 +49,16 @@ static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_ve
 	return (*ret_driver)->available(i->daemon, ret_version, err);
 }
 
-int live_source_check(Instance *i, Error **err)
+int live_source_check(Instance *i, gboolean stays, Error **err)
 {
 	const LiveDriver *driver;
 	g_autofree char *version = NULL;
 	if (instance_status(i) == INSTANCE_FROZEN)
 		return error_set(err, ERROR_INVALID,
 		    "A paused instance does not move with its state: resume it first");
-	return find_driver(i, &driver, &version, err);
+	if (find_driver(i, &driver, &version, err) < 0)
+		return -1;
+	return driver->check ? driver->check(i, stays, err) : 0;
 }
 
 int live_source_new(Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err)

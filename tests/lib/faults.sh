@@ -1,6 +1,7 @@
 # A flow that fails, or dies, at each of its steps in turn. Sourced after daemon.sh; see sdk/base/fault.h.
 # A script defines for each flow functions FLOW_ready (optional), FLOW (the command) and FLOW_after (checks; $RC is the
-# command's status, its words are in $ERROR) and calls `each_step fail|kill FLOW`.
+# command's status, its words are in $ERROR) and calls `sweep FLOW...`, of which ONLY="FLOW..." takes some, and
+# VERBS="kill fail" what happens at their steps.
 export INCUS_FAULT=$TEST_DIR/fault
 NAME=f$$ # of the instance; what is left on the machine carries it
 
@@ -65,4 +66,11 @@ each_step() {
 	done
 	[ $RC = 0 ] || fail "$flow fails when nothing is in its way: $ERROR"
 	[ $n -ge 3 ] || fail "$flow has only $n steps"
+}
+
+sweep() {
+	local verb flow
+	for verb in ${VERBS:-fail kill}; do
+		for flow in ${ONLY:-$@}; do each_step "$verb" "$flow"; done
+	done
 }

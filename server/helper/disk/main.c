@@ -24,7 +24,17 @@
 
 #define PROGRAM "/usr/bin/qemu-img"
 
-enum { IMAGE_FD = 3, DISK_FD = 4, MEMORY_MOST = 1 << 30, CPU_SECONDS_MOST = 3 * 3600 };
+/*
+ * qemu-img starts up to 64 threads and aborts when one has no room: with the usual 8 MiB of stack
+ * and an arena each that was now and then more than the memory it may have.
+ */
+enum {
+	IMAGE_FD = 3,
+	DISK_FD = 4,
+	MEMORY_MOST = 1 << 30,
+	STACK_MOST = 1 << 20,
+	CPU_SECONDS_MOST = 3 * 3600
+};
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
 {
@@ -118,6 +128,7 @@ static void drop_rights(off_t size)
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { 0 };
 	limit(RLIMIT_AS, MEMORY_MOST);
+	limit(RLIMIT_STACK, STACK_MOST);
 	limit(RLIMIT_CPU, CPU_SECONDS_MOST);
 	limit(RLIMIT_FSIZE, (rlim_t)size);
 	limit(RLIMIT_CORE, 0);
@@ -148,6 +159,10 @@ static void check_image(char **environment)
 	}
 	if (waitpid(pid, &status, 0) != pid)
 		die("Cannot check the image");
+	if (WIFSIGNALED(status)) {
+		fprintf(stderr, "qemu-img was ended by signal %d\n", WTERMSIG(status));
+		_exit(1);
+	}
 	if (WIFEXITED(status) && (!WEXITSTATUS(status) || WEXITSTATUS(status) == LEAKED_CLUSTERS))
 		return;
 	fprintf(stderr, "It is damaged or cut short\n");
@@ -158,7 +173,8 @@ int main(void)
 {
 	static char *const argv[] = { "qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", "-n",
 		"--target-is-zero", "-W", "-m", "4", "/image", "/disk", NULL };
-	static char *environment[] = { "LC_ALL=C", "PATH=/usr/bin:/bin", NULL };
+	static char *environment[] = { "LC_ALL=C", "PATH=/usr/bin:/bin", "MALLOC_ARENA_MAX=1",
+		NULL };
 	off_t size = lseek(DISK_FD, 0, SEEK_END);
 	if (size < 0)
 		die("Descriptors 3 and 4 are an image and a disk (started by incusd)");

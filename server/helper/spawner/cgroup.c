@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,10 +47,11 @@ void cgroup_find_mounts(void)
 		fclose(file);
 }
 
-static int move_self(const char *mount, const char *group)
+/* `list` is "tasks" (v1) or "cgroup.procs". */
+static int move_self(const char *mount, const char *group, const char *list)
 {
 	char path[4096];
-	if (snprintf(path, sizeof(path), "%s%s/tasks", mount, group) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s%s/%s", mount, group, list) >= (int)sizeof(path))
 		return -1;
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -91,7 +93,7 @@ pid_t cgroup_fork(const char *group, int *ret_inside)
 		return pid;
 	*ret_inside = 1;
 	for (int i = 0; i < mounts.n_v1; i++)
-		if (move_self(mounts.v1[i], group) < 0)
+		if (move_self(mounts.v1[i], group, "tasks") < 0)
 			*ret_inside = 0;
 	return 0;
 }
@@ -124,4 +126,24 @@ int cgroup_hierarchies(int (*visit)(const char *name, const char *mount, void *d
 		result = visit(name, mounts.v1[i], data);
 	}
 	return result;
+}
+
+int cgroup_view_enter(void)
+{
+	char line[4096], root[1024], path[1024], type[64];
+	int n = 0, failed = 0;
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		const char *rest = strstr(line, " - ");
+		if (!rest || sscanf(line, "%*s %*s %*s %1023s %1023s", root, path) != 2 ||
+		    sscanf(rest, " - %63s", type) != 1 || strncmp(type, "cgroup", 6) != 0 ||
+		    strncmp(root, "/..", 3) != 0)
+			continue;
+		n++;
+		if (move_self(path, "", strcmp(type, "cgroup2") == 0 ? "cgroup.procs" : "tasks") < 0)
+			failed = 1;
+	}
+	if (file)
+		fclose(file);
+	return n == 0 ? 0 : failed ? -1 : unshare(CLONE_NEWCGROUP);
 }

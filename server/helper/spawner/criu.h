@@ -53,3 +53,10 @@ int cgroup_tree_make(const char *group, const char *idmap, int folder);
 void cgroup_tree_remove(const char *group);
 /* Calls `visit` with each hierarchy's name ("" is v2) and mount point until one answers not 0. */
 int cgroup_hierarchies(int (*visit)(const char *name, const char *mount, void *data), void *data);
+/*
+ * CRIU mounts the hierarchies itself and sees of them what is below its cgroup namespace's root. That
+ * is not what is mounted where incusd has a namespace of its own but its host's mounts (a chroot, a
+ * container that was given /sys/fs/cgroup): the caller, who is about to become CRIU, then moves to
+ * the mounts' roots and into a namespace that begins there. 0 or -1.
+ */
+int cgroup_view_enter(void);

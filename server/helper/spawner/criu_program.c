@@ -300,6 +300,8 @@ static int restore_run(const Criu *criu, int argc, char **argv)
 	if (socket < 0)
 		return fail("the console cannot be made");
 	snprintf(number, sizeof(number), "%d", socket);
+	if (cgroup_view_enter() < 0)
+		return fail("the control groups cannot be entered");
 	signals_default();
 	execl(criu->program, criu->program, "swrk", number, NULL);
 	return fail(criu->program);

@@ -109,6 +109,8 @@ static pid_t run(Dump *d, int *ret_socket)
 			dup2(null, i);
 		signals_default();
 		snprintf(number, sizeof(number), "%d", fcntl(pair[1], F_DUPFD, 3));
+		if (cgroup_view_enter() < 0)
+			_exit(127);
 		execl(d->criu.program, d->criu.program, "swrk", number, NULL);
 		_exit(127);
 	}
