@@ -382,7 +382,7 @@ gboolean vm_carry_adopt(Instance *i, Runtime **runtime)
 	g_auto(LiveJournal) journal = live_journal_read(i);
 	if (!has_note(i))
 		return FALSE;
-	if (journal.phase == LIVE_LEAVING) { /* its target knows */
+	if (journal.phase == LIVE_LEAVING && journal.given) { /* its target knows */
 		g_atomic_int_set(&(*runtime)->frozen, TRUE);
 		guest_pause((*runtime)->guest, TRUE);
 	} else {
