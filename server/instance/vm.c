@@ -480,10 +480,12 @@ static int freeze(Instance *i, Runtime *r, gboolean wanted, Error **err)
 		return libvirt_error(vm.link.lv, err,
 		    wanted ? "Cannot pause the virtual machine" :
 			     "Cannot resume the virtual machine");
-	if (wanted)
+	if (wanted) {
 		file_write_plain(note, "", 0600, NULL);
-	else
+	} else {
 		unlink(note);
+		vm_carry_forget(i);
+	}
 	g_atomic_int_set(&r->frozen, wanted);
 	guest_pause(r->guest, wanted);
 	return 0;

@@ -272,6 +272,11 @@ int vm_carry_settle(Instance *i, gboolean arrived, Error **err)
 	return 0;
 }
 
+void vm_carry_forget(Instance *i)
+{
+	note_end(i);
+}
+
 /* ---- at the target ---- */
 
 /* As vm_domain.c names them. */
