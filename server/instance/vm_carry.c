@@ -16,7 +16,8 @@ gboolean vm_carries(Daemon *d)
 {
 	const Libvirt *lv;
 	g_autofree char *uri = vm_uri(d);
-	return (!uri || !g_str_has_prefix(uri, "qemu:///embed")) && libvirt_load(&lv, NULL) == 0 &&
+	return fault_point("machine carries", NULL) == 0 &&
+	    (!uri || !g_str_has_prefix(uri, "qemu:///embed")) && libvirt_load(&lv, NULL) == 0 &&
 	    libvirt_has_steps(lv);
 }
 
