@@ -5,13 +5,20 @@
  */
 #include "migrate/journal.h"
 
+/* Each may be called once more with what an earlier run noted: it does what is not done yet. */
+
 /* A rename; the folders that lose and get the name keep their times when it is undone. */
 int act_rename(Journal *journal, const char *from, const char *to, Error **err);
-/* `to` will be made by the caller; undoing removes it with all that is in it. */
+/* `to` will be made by the caller (what an earlier run made of it goes); undoing removes it with
+ * all that is in it. */
 int act_make(Journal *journal, const char *to, Error **err);
-/* Copies a file or a tree with everything, and compares both. */
+/* Copies a file or a tree with everything, and compares both; of a tree that an earlier run began
+ * only what is missing. */
 int act_copy(Journal *journal, const char *from, const char *to,
     void (*progress)(uint64_t bytes, void *data), void *data, Error **err);
+/* Folders that appear in `folder` from now on go when it is undone, unless there are files in them;
+ * it gets its times back. */
+int act_watch(Journal *journal, const char *folder, Error **err);
 /* File systems mounted at or below `path` go, the deepest first. LXD mounts them again itself. */
 int act_unmount_below(Journal *journal, const char *path, Error **err);
 

@@ -7,6 +7,7 @@
 #include "sdk/base/yaml.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -65,10 +66,23 @@ static int write_file(int dir, const char *text, const struct stat *old, Error *
 static int keep_times(const struct stat *folder, const char *path, Error **err)
 {
 	const struct timespec times[] = { folder->st_atim, folder->st_mtim };
-	autofd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return fd < 0 || futimens(fd, times) < 0 ?
+	g_autofree char *fresh = g_strconcat(path, ".new", NULL);
+	autofd int fd = open(fresh, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 || futimens(fd, times) < 0 || rename(fresh, path) < 0 ?
 	    error_errno(err, ERROR_INTERNAL, errno, "\"%s\" cannot be written", path) :
 	    0;
+}
+
+/* As it was before: the old file, and the folder's times. */
+static int put_back(int dir, const char *kept, Error **err)
+{
+	struct stat folder;
+	g_autofree char *times = g_strconcat(kept, ".times", NULL);
+	if (stat(times, &folder) < 0 ||
+	    (renameat(AT_FDCWD, kept, dir, name) < 0 && errno != ENOENT))
+		return error_errno(err, ERROR_INTERNAL, errno, "\"%s\" cannot be put back", kept);
+	futimens(dir, (const struct timespec[]){ folder.st_atim, folder.st_mtim });
+	return 0;
 }
 
 static int replace(const Migration *m, int dir, const char *kept, Error **err)
@@ -78,6 +92,8 @@ static int replace(const Migration *m, int dir, const char *kept, Error **err)
 	g_autofree char *text = NULL;
 	size_t length;
 	json_t *document = NULL;
+	if (access(times, F_OK) == 0 && put_back(dir, kept, err) < 0)
+		return -1;
 	if (fstat(dir, &folder) < 0 || fstatat(dir, name, &file, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 :
 					 error_errno(err, ERROR_INTERNAL, errno, "\"%s\"", name);
@@ -150,14 +166,10 @@ int backup_files_rewrite(Migration *m, Error **err)
 
 static int restore_one(const char *kept, const char *instance, Error **err)
 {
-	struct stat folder;
-	g_autofree char *times = g_strconcat(kept, ".times", NULL);
 	autofd int dir = open(instance, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0 || stat(times, &folder) < 0 ||
-	    (renameat(AT_FDCWD, kept, dir, name) < 0 && errno != ENOENT))
-		return error_errno(err, ERROR_INTERNAL, errno, "\"%s\" cannot be put back", kept);
-	futimens(dir, (const struct timespec[]){ folder.st_atim, folder.st_mtim });
-	return 0;
+	return dir < 0 ?
+	    error_errno(err, ERROR_INTERNAL, errno, "\"%s\" cannot be opened", instance) :
+	    put_back(dir, kept, err);
 }
 
 static int restore_folder(const char *target, const char *pool, const char *folder, Error **err)

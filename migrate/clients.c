@@ -147,7 +147,8 @@ static const char *source_of(int home)
 
 static int convert_home(Journal *journal, const Home *home, Error **err)
 {
-	if (become(home->uid, home->gid, err) < 0)
+	const json_t *begun = journal_find(journal, "client", "home", home->path);
+	if ((begun && clients_undo(begun, err) < 0) || become(home->uid, home->gid, err) < 0)
 		return -1;
 	autofd int fd = open(home->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const char *source = fd < 0 ? NULL : source_of(fd);

@@ -35,7 +35,7 @@ static int stop_lxd(Migration *m, Error **err)
 
 static int stop_incus(Migration *m, Error **err)
 {
-	if (!m->target.running)
+	if (!m->target.running || journal_has(m->journal, "start-incus"))
 		return 0;
 	if (journal_note(m->journal, "stop-incus", NULL, err) < 0 ||
 	    target_stop(&m->target, err) < 0)
@@ -52,7 +52,7 @@ static int read_again(Migration *m, Error **err)
 	Plan *plan = NULL;
 	LxdDatabase *lxd = NULL;
 	g_clear_pointer(&m->lxd, lxd_database_free);
-	if (lxd_database_open(m->source.directory, m->work, &lxd, err) < 0)
+	if (lxd_database_open(m->source.directory, m->work.path, &lxd, err) < 0)
 		return -1;
 	m->lxd = lxd;
 	if (plan_make(m, &plan, err) < 0)
@@ -69,6 +69,16 @@ static int read_again(Migration *m, Error **err)
 		return 0;
 	g_autofree char *text = findings_text(findings);
 	return error_set(err, ERROR_INVALID, "LXD changed meanwhile:\n%s", text);
+}
+
+/* From here on LXD's directory is as the journal says, and another run can go on with it. */
+static int note_plan(Migration *m, Error **err)
+{
+	g_autofree char *state = NULL;
+	if (read_again(m, err) < 0 || lxd_database_state(m->source.directory, &state, err) < 0)
+		return -1;
+	json_t *details = json_pack("{s:o, s:s}", "plan", plan_json(m->plan), "database", state);
+	return journal_note(m->journal, "plan", details, err);
 }
 
 /* ---- the target ---- */
@@ -130,16 +140,29 @@ static int fill_database(Migration *m, const char *folder, Error **err)
 	return result;
 }
 
-/* Made aside, so that it appears whole. */
+/* Made aside. */
 static int make_database(Migration *m, Error **err)
 {
 	g_autofree char *folder = journal_folder(m->target.directory);
 	g_autofree char *fresh = g_build_filename(folder, "new", NULL);
 	g_autofree char *made = g_build_filename(fresh, "database", NULL);
-	g_autofree char *to = g_build_filename(m->target.directory, "database", NULL);
 	if (file_remove_all(AT_FDCWD, fresh, err) < 0 || fill_database(m, fresh, err) < 0 ||
 	    chmod(made, 0700) < 0 || sync_path(fresh, err) < 0)
 		return error_prefix(err, "Incus's database");
+	return journal_note(m->journal, "proven", json_pack("{s:s}", "report", m->report), err);
+}
+
+/* The last thing: an Incus that a reboot starts before finds nothing that it would run. */
+static int place_database(Migration *m, Error **err)
+{
+	g_autofree char *folder = journal_folder(m->target.directory);
+	g_autofree char *fresh = g_build_filename(folder, "new", NULL);
+	g_autofree char *made = g_build_filename(fresh, "database", NULL);
+	g_autofree char *to = g_build_filename(m->target.directory, "database", NULL);
+	if (access(made, F_OK) < 0) /* an earlier run did it, and died */
+		return access(to, F_OK) < 0 ?
+		    error_errno(err, ERROR_INTERNAL, errno, "\"%s\" is gone", made) :
+		    0;
 	if (act_make(m->journal, to, err) < 0)
 		return -1;
 	if (rename(made, to) < 0)
@@ -256,59 +279,102 @@ static int release_source(Migration *m, Error **err)
 
 static int convert_clients(Migration *m, Error **err)
 {
-	return m->options->clients ? clients_convert(m->journal, err) : 0;
+	const json_t *begin = journal_find(m->journal, "begin", NULL, NULL);
+	gboolean asked = m->options->clients || json_is_true(json_object_get(begin, "clients"));
+	return asked ? clients_convert(m->journal, err) : 0;
 }
 
-static int note_converted(Migration *m, Error **err)
+static int sync_all(Migration *m, Error **err)
 {
-	return sync_path(m->target.directory, err) < 0 ?
-	    -1 :
-	    journal_note(m->journal, "converted", NULL, err);
+	return sync_path(m->target.directory, err);
 }
 
+/* What is done is noted and not done again by a run that goes on; what is to be seen to each time
+ * is not noted. */
 static const struct {
 	const char *name;
 	int (*run)(Migration *m, Error **err);
+	gboolean each_time;
 } steps[] = {
-	{ "Stopping LXD", stop_lxd },
-	{ "Stopping Incus", stop_incus },
-	{ "Unmounting what LXD left mounted", release_source },
-	{ "Reading LXD's database", read_again },
+	{ "Stopping LXD", stop_lxd, TRUE },
+	{ "Stopping Incus", stop_incus, TRUE },
+	{ "Unmounting what LXD left mounted", release_source, TRUE },
+	{ "Reading LXD's database", note_plan },
 	{ "Setting the empty Incus aside", set_aside },
 	{ "Making Incus's database", make_database },
 	{ "Moving files", move_trees },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
 	{ "Converting users' client configuration", convert_clients },
-	{ "Writing all to the disk", note_converted },
+	{ "Putting Incus's database in place", place_database },
+	{ "Writing all to the disk", sync_all },
 };
 
 static int begin(Migration *m, Error **err)
 {
-	json_t *details = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "work", m->work, "source",
-	    m->source.directory, "target", m->target.directory, "version", INCUS_VERSION,
-	    "target-existed", m->target.exists, "lxd-running", m->source.running);
+	json_t *details = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "work",
+	    m->work.path, "source", m->source.directory, "named", m->source.named, "target",
+	    m->target.directory, "version", INCUS_VERSION, "target-existed", m->target.exists,
+	    "incus-running", m->target.was_running, "clients", m->options->clients);
 	return journal_note(m->journal, "begin", details, err);
+}
+
+static gboolean is_done(const Journal *journal, const char *step)
+{
+	return journal_find(journal, "done", "step", step) != NULL;
+}
+
+const char *convert_next(const Journal *journal, guint *ret_done, guint *ret_all)
+{
+	*ret_done = 0;
+	*ret_all = G_N_ELEMENTS(steps);
+	while (*ret_done < *ret_all &&
+	    (steps[*ret_done].each_time || is_done(journal, steps[*ret_done].name)))
+		(*ret_done)++;
+	return *ret_done < *ret_all ? steps[*ret_done].name : "Starting Incus";
+}
+
+static int run_step(Migration *m, size_t i, Error **err)
+{
+	log_info(steps[i].name);
+	if (!m->options->json)
+		fprintf(stderr, "%s\n", steps[i].name);
+	if (tool_check_stop(err) < 0 || fault_point(steps[i].name, err) < 0 ||
+	    steps[i].run(m, err) < 0)
+		return error_prefix(err, "%s", steps[i].name);
+	return steps[i].each_time ?
+	    0 :
+	    journal_note(m->journal, "done", json_pack("{s:s}", "step", steps[i].name), err);
 }
 
 int convert_run(Migration *m, Error **err)
 {
-	if (journal_create(m->target.directory, &m->journal, err) < 0 || begin(m, err) < 0)
+	if (!m->journal &&
+	    (journal_create(m->target.directory, &m->journal, err) < 0 || begin(m, err) < 0))
 		return -1;
-	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
-		log_info(steps[i].name);
-		if (!m->options->json)
-			fprintf(stderr, "%s\n", steps[i].name);
-		if (tool_check_stop(err) < 0 || fault_point(steps[i].name, err) < 0 ||
-		    steps[i].run(m, err) < 0)
-			return error_prefix(err, "%s", steps[i].name);
+	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++)
+		if (!is_done(m->journal, steps[i].name) && run_step(m, i, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* What LXD gets back after Incus ran on it is to have no folders of Incus's. */
+static int watch_folders(Migration *m, Error **err)
+{
+	for (guint i = 0; i < m->plan->moves->len; i++) {
+		const PlanMove *move = m->plan->moves->pdata[i];
+		gboolean folder = !move->copy && g_file_test(move->to, G_FILE_TEST_IS_DIR);
+		if (folder && act_watch(m->journal, move->to, err) < 0)
+			return -1;
 	}
 	return 0;
 }
 
 int convert_start(Migration *m, Error **err)
 {
-	if (owners_note(m, err) < 0 || journal_note(m->journal, "start-incus", NULL, err) < 0 ||
+	if (watch_folders(m, err) < 0 ||
+	    (!journal_has(m->journal, "owners") && owners_note(m, err) < 0) ||
+	    journal_note(m->journal, "start-incus", NULL, err) < 0 ||
 	    target_start(&m->target, err) < 0 || proof_running(m, err) < 0)
 		return -1;
 	return journal_note(m->journal, "finished", NULL, err);

@@ -1,4 +1,5 @@
 #include "migrate/journal.h"
+#include "migrate/tool.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
@@ -127,14 +128,28 @@ const json_t *journal_lines(const Journal *journal)
 	return journal->lines;
 }
 
+const json_t *journal_find(
+    const Journal *journal, const char *action, const char *key, const char *value)
+{
+	for (size_t i = json_array_size(journal->lines); i-- > 0;) {
+		const json_t *line = json_array_get(journal->lines, i);
+		const char *text = key ? json_string_value(json_object_get(line, key)) : NULL;
+		if (strcmp(json_string_value(json_object_get(line, "action")), action) == 0 &&
+		    (!key || g_strcmp0(text, value) == 0))
+			return line;
+	}
+	return NULL;
+}
+
+gboolean journal_owns(const Journal *journal, const char *path)
+{
+	g_autofree char *target = g_path_get_dirname(journal->folder);
+	return journal_has(journal, "sweep") && tool_within(path, target);
+}
+
 gboolean journal_has(const Journal *journal, const char *action)
 {
-	size_t i;
-	json_t *line;
-	json_array_foreach (journal->lines, i, line)
-		if (strcmp(json_string_value(json_object_get(line, "action")), action) == 0)
-			return TRUE;
-	return FALSE;
+	return journal_find(journal, action, NULL, NULL) != NULL;
 }
 
 int journal_remove(Journal *journal, Error **err)

@@ -25,5 +25,12 @@ int journal_note(Journal *journal, const char *action, json_t *details, Error **
  * its action had not begun. */
 const json_t *journal_lines(const Journal *journal);
 gboolean journal_has(const Journal *journal, const char *action);
+/* The newest line of that action whose `key` is the text `value` (NULL, NULL: any); borrowed, NULL:
+ * none. */
+const json_t *journal_find(
+    const Journal *journal, const char *action, const char *key, const char *value);
+/* Whether `path` is in the target and the target was emptied: then nobody else has anything there.
+ */
+gboolean journal_owns(const Journal *journal, const char *path);
 /* All was done, or undone: removes the folder, the journal last. */
 int journal_remove(Journal *journal, Error **err);

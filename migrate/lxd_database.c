@@ -226,3 +226,34 @@ void lxd_database_free(LxdDatabase *database)
 	db_close(database->db);
 	g_free(database);
 }
+
+/* ---- whether it changed ---- */
+
+static int add_files(GChecksum *sum, const char *folder, Error **err)
+{
+	g_autoptr(GPtrArray) names = NULL;
+	autofd int fd = file_open_directory(folder, err);
+	if (fd < 0 || file_names(fd, &names, err) < 0)
+		return -1;
+	for (guint i = 0; i < names->len; i++) {
+		struct stat st;
+		const char *name = names->pdata[i];
+		if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return error_errno(err, ERROR_INTERNAL, errno, "\"%s\"", name);
+		g_autofree char *line = g_strdup_printf("%s %jd %jd.%09ld\n", name,
+		    (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+		g_checksum_update(sum, (const guchar *)line, -1);
+	}
+	return 0;
+}
+
+int lxd_database_state(const char *lxd, char **ret_state, Error **err)
+{
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_autofree char *database = g_build_filename(lxd, "database", NULL);
+	g_autofree char *global = g_build_filename(database, "global", NULL);
+	if (add_files(sum, database, err) < 0 || add_files(sum, global, err) < 0)
+		return -1;
+	*ret_state = g_strdup(g_checksum_get_string(sum));
+	return 0;
+}

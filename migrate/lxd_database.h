@@ -20,6 +20,10 @@ int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_datab
 void lxd_database_free(LxdDatabase *database);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LxdDatabase, lxd_database_free)
 
+/* Says whether the files in `lxd`/database changed between two calls, by their names, sizes and
+ * times. g_free. */
+int lxd_database_state(const char *lxd, char **ret_state, Error **err);
+
 /* Which files of database/global a copy needs: the snapshots, the entries after the oldest of them,
  * and the node's own record. `names` are char *; elements of *ret_needed belong to names. */
 GPtrArray *lxd_database_needed(const GPtrArray *names);

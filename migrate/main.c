@@ -4,6 +4,7 @@
 #include "migrate/convert.h"
 #include "migrate/journal.h"
 #include "migrate/plan.h"
+#include "migrate/resume.h"
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
@@ -17,15 +18,9 @@
 static int open_ends(Migration *m, Error **err)
 {
 	const Options *options = m->options;
-	if (source_find(options->source, &m->source, err) < 0 ||
-	    target_find(options->target, &m->target, err) < 0)
+	if (source_find(options->source, &m->source, err) < 0)
 		return -1;
-	m->work = g_strdup("/var/tmp/lxd-to-incus.XXXXXX");
-	if (!mkdtemp(m->work)) {
-		g_clear_pointer(&m->work, g_free);
-		return error_set(err, ERROR_INTERNAL, "No folder can be made in /var/tmp");
-	}
-	return lxd_database_open(m->source.directory, m->work, &m->lxd, err) < 0 ||
+	return lxd_database_open(m->source.directory, m->work.path, &m->lxd, err) < 0 ||
 		source_learn(&m->source, m->lxd, err) < 0 || plan_make(m, &m->plan, err) < 0 ||
 		check_all(m, err) < 0 ?
 	    -1 :
@@ -111,23 +106,49 @@ static int roll_back(const Migration *m, Error **err)
 	return 0;
 }
 
-/* What was begun and not ended is undone first: then everything is where the checks expect it. */
-static int settle(const Migration *m, Error **err)
+/* Then everything is where the checks expect it. */
+static int undo_first(Migration *m, const char *why, Error **err)
 {
-	g_autoptr(Journal) journal = NULL;
-	if (!journal_exists(m->target.directory))
-		return 0;
-	if (journal_open(m->target.directory, &journal, err) < 0)
-		return -1;
-	if (journal_has(journal, "finished"))
-		return error_set(err, ERROR_EXISTS,
-		    "\"%s\" was migrated already; --rollback undoes it", m->target.directory);
-	g_clear_pointer(&journal, journal_free);
 	if (m->options->dry_run)
 		return error_set(err, ERROR_BUSY,
-		    "A migration was interrupted: --rollback undoes it, another run begins anew");
-	fprintf(stderr, "An earlier migration was interrupted: it is undone first\n");
-	return open_log(m, err) < 0 ? -1 : convert_undo(&m->target, err);
+		    "A migration was interrupted and cannot go on (%s): --rollback undoes it, another "
+		    "run undoes it and begins anew",
+		    why);
+	fprintf(stderr,
+	    "A migration was interrupted and cannot go on (%s): it is undone first, nothing of LXD's "
+	    "is lost\n",
+	    why);
+	if (!m->options->yes && !says_yes("Undo it and begin anew?"))
+		return error_set(err, ERROR_CANCELLED, "Nothing was changed");
+	g_clear_pointer(&m->journal, journal_free);
+	source_clear(&m->source);
+	if (open_log(m, err) < 0 || convert_undo(&m->target, err) < 0)
+		return -1;
+	target_clear(&m->target);
+	return target_find(m->options->target, &m->target, err);
+}
+
+/* What was begun and not ended. *ret_on: this run goes on with it. */
+static int take_up(Migration *m, gboolean *ret_on, Error **err)
+{
+	guint done, all;
+	g_autofree char *why = NULL;
+	if (resume_open(m, &why, err) < 0)
+		return -1;
+	*ret_on = why == NULL;
+	if (why)
+		return undo_first(m, why, err);
+	const char *next = convert_next(m->journal, &done, &all);
+	if (m->options->dry_run)
+		return error_set(err, ERROR_BUSY,
+		    "A migration was interrupted: %u of %u steps are done. Another run goes on with "
+		    "\"%s\", --rollback undoes it",
+		    done, all, next);
+	fprintf(stderr,
+	    "A migration was interrupted: %u of %u steps are done, \"%s\" is next. LXD was not "
+	    "started since, so it goes on from there (--rollback would undo it).\n",
+	    done, all, next);
+	return 0;
 }
 
 static int keep_report(const Migration *m, Error **err)
@@ -144,7 +165,9 @@ static int migrate(Migration *m, Error **err)
 	if (open_log(m, err) < 0)
 		return -1;
 	if (convert_run(m, err) < 0)
-		return error_prefix(err, "Not done (lxd-to-incus --rollback undoes it)");
+		return error_prefix(err,
+		    "Not done (lxd-to-incus --rollback undoes it, another run goes on once the cause "
+		    "is gone)");
 	/* What was proven is worth knowing, also where the end is not good. */
 	int started = convert_start(m, err);
 	if (keep_report(m, started == 0 ? err : NULL) < 0)
@@ -160,23 +183,32 @@ static int migrate(Migration *m, Error **err)
 	return target_leave(&m->target, err);
 }
 
+/* What is there, what would be done, and whether it can be. */
+static int look(Migration *m, Error **err)
+{
+	if (open_ends(m, err) < 0)
+		return -1;
+	show(m);
+	return verdict(m, err);
+}
+
 static int run(Migration *m, Error **err)
 {
 	if (target_find(m->options->target, &m->target, err) < 0)
 		return -1;
 	if (m->options->rollback)
 		return roll_back(m, err);
-	if (settle(m, err) < 0)
+	if (work_open(&m->work, err) < 0)
 		return -1;
-	target_clear(&m->target);
-	if (open_ends(m, err) < 0)
+	gboolean on = FALSE;
+	if (journal_exists(m->target.directory) && take_up(m, &on, err) < 0)
 		return -1;
-	show(m);
-	if (verdict(m, err) < 0)
+	if (!on && look(m, err) < 0)
 		return -1;
 	if (m->options->dry_run)
 		return 0;
-	if (!m->options->yes && !says_yes("Move this host from LXD to Incus now?"))
+	if (!m->options->yes &&
+	    !says_yes(on ? "Go on with it now?" : "Move this host from LXD to Incus now?"))
 		return error_set(err, ERROR_CANCELLED, "Nothing was changed");
 	return migrate(m, err);
 }
@@ -188,9 +220,7 @@ static void clear(Migration *m)
 	g_free(m->report);
 	findings_free(m->findings);
 	lxd_database_free(m->lxd);
-	if (m->work)
-		file_remove_all(AT_FDCWD, m->work, NULL);
-	g_free(m->work);
+	work_close(&m->work);
 	source_clear(&m->source);
 	target_clear(&m->target);
 }

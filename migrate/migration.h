@@ -8,12 +8,13 @@
 #include "migrate/options.h"
 #include "migrate/source.h"
 #include "migrate/target.h"
+#include "migrate/work.h"
 
 typedef struct Migration {
 	const Options *options;
 	Source source;
 	Target target;
-	char *work; /* for copies that are only read; removed at the end */
+	Work work; /* for copies that are only read; removed at the end */
 	LxdDatabase *lxd;
 	Findings *findings;
 	struct Plan *plan;

@@ -89,8 +89,8 @@ char *options_help(void)
 	    "Usage: lxd-to-incus [options]\n\n"
 	    "Moves this host from LXD to Incus: projects, instances with their snapshots, images,\n"
 	    "networks, storage and who is trusted. Everything is checked and shown before anything\n"
-	    "is changed; what was done can be undone with --rollback. LXD's database is only read,\n"
-	    "and LXD is not removed.\n\nOptions:\n");
+	    "is changed; what was done can be undone with --rollback. A run that was interrupted is\n"
+	    "finished by another one. LXD's database is only read, and LXD is not removed.\n\nOptions:\n");
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		g_autofree char *name = g_strconcat(
 		    table[i].name, table[i].value ? " " : "", table[i].value, NULL);

@@ -160,11 +160,17 @@ static int count_rows(Tx *tx, void *data, Error **err)
 	return 0;
 }
 
-int plan_make(Migration *m, Plan **ret_plan, Error **err)
+static Plan *plan_new(void)
 {
-	g_autoptr(Plan) plan = g_new0(Plan, 1);
+	Plan *plan = g_new0(Plan, 1);
 	plan->counts = g_array_new(FALSE, TRUE, sizeof(PlanCount));
 	plan->moves = g_ptr_array_new_with_free_func(move_free);
+	return plan;
+}
+
+int plan_make(Migration *m, Plan **ret_plan, Error **err)
+{
+	g_autoptr(Plan) plan = plan_new();
 	Migration counting = *m;
 	counting.plan = plan;
 	if (db_read(m->lxd->db, count_rows, &counting, err) < 0 || add_moves(m, plan, err) < 0)
@@ -227,4 +233,39 @@ json_t *plan_json(const Plan *plan)
 	}
 	return json_pack("{s:o, s:o, s:I, s:i}", "counts", counts, "moves", moves, "bytes",
 	    (json_int_t)plan->bytes, "seconds", plan_seconds(plan));
+}
+
+static int add_move_json(Plan *plan, const json_t *json, Error **err)
+{
+	const char *what, *how, *from, *to;
+	json_int_t bytes;
+	if (json_unpack((json_t *)json, "{s:s, s:s, s:s, s:s, s:I}", "what", &what, "how", &how,
+		"from", &from, "to", &to, "bytes", &bytes) < 0)
+		return error_set(err, ERROR_INVALID, "The journal's plan is damaged");
+	PlanMove *move = g_new0(PlanMove, 1);
+	*move = (PlanMove){ .from = g_strdup(from),
+		.to = g_strdup(to),
+		.what = g_intern_string(what),
+		.copy = strcmp(how, "copy") == 0,
+		.bytes = (uint64_t)bytes };
+	g_ptr_array_add(plan->moves, move);
+	plan->bytes += move->bytes;
+	return 0;
+}
+
+int plan_from_json(const json_t *json, Plan **ret_plan, Error **err)
+{
+	g_autoptr(Plan) plan = plan_new();
+	const char *what;
+	json_t *value;
+	size_t i;
+	json_object_foreach (json_object_get(json, "counts"), what, value) {
+		PlanCount count = { g_intern_string(what), json_integer_value(value) };
+		g_array_append_val(plan->counts, count);
+	}
+	json_array_foreach (json_object_get(json, "moves"), i, value)
+		if (add_move_json(plan, value, err) < 0)
+			return -1;
+	*ret_plan = g_steal_pointer(&plan);
+	return 0;
 }

@@ -29,3 +29,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Plan, plan_free)
 int plan_seconds(const Plan *plan);
 char *plan_text(const Plan *plan);
 json_t *plan_json(const Plan *plan);
+/* What plan_json() wrote; ERROR_INVALID where it did not. */
+int plan_from_json(const json_t *json, Plan **ret_plan, Error **err);

@@ -87,7 +87,9 @@ static const struct {
 	{ "sweep", undo_sweep },
 	{ "backup-files", undo_backup_files },
 	{ "client", undo_client },
-	{ "converted", undo_nothing },
+	{ "plan", undo_nothing },
+	{ "proven", undo_nothing },
+	{ "done", undo_nothing },
 	{ "owners", owners_restore },
 	{ "start-incus", undo_start_incus },
 	{ "finished", undo_nothing },
@@ -110,11 +112,32 @@ static int undo_line(const Target *target, const json_t *line, Error **err)
 	return error_set(err, ERROR_INVALID, "The journal has an unknown action \"%s\"", action);
 }
 
-/* A daemon would write into what goes away; LXD is started last. */
+/* A daemon that was started since, by a reboot or by somebody, would write into what goes away.
+ * What the journal knows to have been started is stopped by its own line. */
+static int stop_daemons(const Target *target, const Journal *journal, Error **err)
+{
+	Source source = { 0 };
+	const json_t *begin = journal_find(journal, "begin", NULL, NULL);
+	const char *named = json_string_value(json_object_get(begin, "named"));
+	if (!journal_has(journal, "plan"))
+		return 0;
+	if (!journal_has(journal, "start-incus") && target_stop(target, err) < 0)
+		return -1;
+	if (!named || source_find(named, &source, err) < 0)
+		return -1;
+	if (source.running)
+		log_warn("LXD was started meanwhile: it is stopped for the way back");
+	int result = source.running ? source_stop(&source, err) : 0;
+	source_clear(&source);
+	return result;
+}
+
+/* LXD is started last. */
 int convert_undo(const Target *target, Error **err)
 {
 	g_autoptr(Journal) journal = NULL;
-	if (journal_open(target->directory, &journal, err) < 0)
+	if (journal_open(target->directory, &journal, err) < 0 ||
+	    stop_daemons(target, journal, err) < 0)
 		return -1;
 	const json_t *lines = journal_lines(journal), *restart = NULL;
 	gboolean existed = TRUE;

@@ -76,7 +76,7 @@ static int send_locked(MigrationPeer *peer, const InstanceOrigin *origin, gboole
 {
 	LiveSource *live;
 	Error *failure = NULL;
-	if (live_source_check(origin->source, err) < 0 ||
+	if (live_source_check(origin->source, stays, err) < 0 ||
 	    live_source_new(origin->source, stays, op, &live, err) < 0)
 		return -1;
 	send_held(peer, origin, live, op, &failure);
