@@ -117,6 +117,10 @@ static const struct {
 
 static char *rewritten(const RowsContext *context, const char *value)
 {
+	/* Where LXD's snap sees the host's files. */
+	g_autofree char *outside = tool_moved_path(value, "/var/lib/snapd/hostfs", "");
+	if (outside)
+		return *outside ? g_steal_pointer(&outside) : g_strdup("/");
 	size_t prefix = g_str_has_prefix(value, "unix:") ? strlen("unix:") : 0;
 	for (size_t i = 0; i < G_N_ELEMENTS(context->from); i++) {
 		g_autofree char *path = tool_moved_path(
