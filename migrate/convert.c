@@ -4,6 +4,7 @@
 #include "migrate/clients.h"
 #include "migrate/journal.h"
 #include "migrate/mounts.h"
+#include "migrate/older.h"
 #include "migrate/owners.h"
 #include "migrate/plan.h"
 #include "migrate/proof.h"
@@ -306,6 +307,7 @@ static const struct {
 	{ "Setting the empty Incus aside", set_aside },
 	{ "Making Incus's database", make_database },
 	{ "Moving files", move_trees },
+	{ "Renaming what an older LXD calls otherwise", older_rename },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
 	{ "Converting users' client configuration", convert_clients },
