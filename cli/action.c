@@ -30,6 +30,7 @@ typedef struct Job {
 	long timeout;
 	bool force, stateful;
 	bool has_stateless, stateless; /* starts know that flag */
+	bool ignore_move;
 	json_t *operation; /* the running one; NULL when asking failed */
 	Error *error;
 } Job;
@@ -60,9 +61,9 @@ static void begin(Job *job)
 {
 	json_t *request = json_copy(job->instance.key);
 	json_object_set_new(request, "state",
-	    json_pack("{s:s, s:I, s:b, s:b}", "action", start_or_resume(job), "timeout",
+	    json_pack("{s:s, s:I, s:b, s:b, s:b}", "action", start_or_resume(job), "timeout",
 		(json_int_t)job->timeout, "force", job->force, "stateful",
-		job->stateful || has_state(job)));
+		job->stateful || has_state(job), "ignore_move", job->ignore_move));
 	job->operation = server_call(
 	    job->instance.server, "UpdateInstanceState", request, &job->error);
 }
@@ -119,6 +120,7 @@ static void add_job(Cli *cli, GArray *jobs, const Action *action, Object instanc
 	job.stateful = flag_if_any(cli, "stateful");
 	job.has_stateless = flag_find(cli->command, "stateless", 9) != NULL;
 	job.stateless = flag_if_any(cli, "stateless");
+	job.ignore_move = flag_if_any(cli, "ignore-move");
 	g_array_append_val(jobs, job);
 }
 
@@ -229,6 +231,8 @@ static const Flag start_flags[] = {
 	FLAG_ALL,
 	FLAG_CONSOLE,
 	{ "stateless", 0, FLAG_BOOL, NULL, "Do not bring back saved state" },
+	{ "ignore-move", 0, FLAG_BOOL, NULL,
+	    "Start one that was moved, and certainly does not run on the other server" },
 	FLAG_END,
 };
 static const Flag stop_flags[] = {
@@ -275,6 +279,12 @@ const Command action_commands[] = {
 	    .max_args = -1,
 	    .flags = start_flags,
 	    .summary = "Start instances",
+	    .help =
+		"An instance that was moved does not start here as well. When the other server went out of\n"
+		"reach at the end of a live move, nobody knows whether it runs there: this server asks until\n"
+		"it knows, and then starts it or leaves it to the other one. Who knows that it does not run\n"
+		"there, and never will, starts it with --ignore-move: from its saved state, with all that it\n"
+		"had in that moment. Two that run write to the same things and have the same addresses.",
 	    .run = start,
 	    .complete = "instance" },
 	{ .path = "stop",

@@ -3,6 +3,7 @@
  */
 #include "cli/input.h"
 #include "cli/instance.h"
+#include "cli/screen.h"
 #include "cli/stream.h"
 #include "cli/terminal.h"
 #include "incus/v1/console.pb-c.h"
@@ -92,6 +93,8 @@ int console_attach(const Object *instance, const char *type, Error **err)
 	Pb__ConsoleInstanceRequest request = PB__CONSOLE_INSTANCE_REQUEST__INIT;
 	Pb__ConsoleInstanceInput start = PB__CONSOLE_INSTANCE_INPUT__INIT;
 	Escape escape = { 0 };
+	if (g_strcmp0(type, "vga") == 0)
+		return screen_attach(instance, err);
 	InputRules rules = {
 		.data = send_typed, .end = send_end, .resize = send_resize, .user = &escape
 	};
@@ -131,6 +134,8 @@ static int console(Cli *cli, Error **err)
 	input_block_signals(false);
 	if (object_parse_named(cli, &instance_noun, cli->args[0], &instance, err) < 0)
 		return -1;
+	if (flag_bool(cli, "show-log") && strcmp(type, "vga") == 0)
+		return screen_shot(&instance, err);
 	if (flag_bool(cli, "show-log")) {
 		puts("\nConsole log:\n");
 		fflush(stdout);
@@ -141,14 +146,22 @@ static int console(Cli *cli, Error **err)
 }
 
 static const Flag console_flags[] = {
-	{ "show-log", 0, FLAG_BOOL, NULL, "Print what the console has shown" },
+	{ "show-log", 0, FLAG_BOOL, NULL,
+	    "Print what the console has shown; of vga, a picture (PNG)" },
 	{ "type", 't', FLAG_STRING, "console", "Which one: console or vga (virtual machines)" },
 	FLAG_END,
 };
 
 const Command console_commands[] = {
-	{ .path = "console", .usage = "[<remote>:]<instance>", .min_args = 1, .max_args = 1,
-	    .flags = console_flags, .summary = "Attach to the console of an instance",
-	    .help = "ctrl+a q detaches.", .run = console, .complete = "instance" },
+	{ .path = "console",
+	    .usage = "[<remote>:]<instance>",
+	    .min_args = 1,
+	    .max_args = 1,
+	    .flags = console_flags,
+	    .summary = "Attach to the console of an instance",
+	    .help =
+		"ctrl+a q detaches. The screen of a virtual machine (vga) is shown by remote-viewer or spicy where one is installed; else the address for a SPICE viewer is printed.\n\nA picture of the screen: incus console v1 --type=vga --show-log >v1.png",
+	    .run = console,
+	    .complete = "instance" },
 	{ 0 },
 };

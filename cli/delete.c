@@ -38,7 +38,9 @@ static int delete_one(Cli *cli, const Object *instance, Error **err)
 		if (json_is_true(json_object_get(data, "ephemeral")))
 			return 0;
 	}
-	return server_do(instance->server, "DeleteInstance", json_copy(instance->key),
+	json_t *request = json_copy(instance->key);
+	json_object_set_new(request, "ignore_move", json_boolean(flag_bool(cli, "ignore-move")));
+	return server_do(instance->server, "DeleteInstance", request,
 		   arena_printf(cli->arena, "Deleting %s", instance->name), err) ?
 	    0 :
 	    -1;
@@ -81,6 +83,8 @@ static int rename_run(Cli *cli, Error **err)
 static const Flag delete_flags[] = {
 	{ "force", 'f', FLAG_BOOL, NULL, "Stop and delete running instances too" },
 	{ "interactive", 'i', FLAG_BOOL, NULL, "Ask before each one" },
+	{ "ignore-move", 0, FLAG_BOOL, NULL,
+	    "Delete one that was being moved when the other server went out of reach" },
 	FLAG_END,
 };
 

@@ -135,6 +135,22 @@ static int print_log(const Object *instance, Error **err)
 	return stream_to_fd(instance->server, "GetInstanceLogfile", request, STDOUT_FILENO, err);
 }
 
+/* What the server keeps of a move whose end it has not heard, or that it has. */
+static void print_move(const json_t *data)
+{
+	const json_t *config = json_object_get(data, "config");
+	json_t *journal = json_loads(json_get_text(config, "volatile.migration.journal"), 0, NULL);
+	const char *phase = json_get_text(journal, "phase");
+	const char *server = json_string_value(
+	    json_array_get(json_object_get(journal, "servers"), 0));
+	if (strcmp(phase, "left") == 0)
+		puts("Moved: to another server, where it runs (delete it here)");
+	else if (strcmp(phase, "leaving") == 0 && json_is_true(json_object_get(journal, "given")))
+		printf("Moving: %s is out of reach and may run it; it is asked again and again (--ignore-move in \"incus start --help\")\n",
+		    server ? server : "the other server");
+	json_decref(journal);
+}
+
 static int instance_info(const Object *instance, Error **err)
 {
 	json_t *request = json_copy(instance->key);
@@ -155,6 +171,7 @@ static int instance_info(const Object *instance, Error **err)
 		printf("Description: %s\n", json_get_text(data, "description"));
 	if (*location && strcmp(location, "none") != 0)
 		printf("Location: %s\n", location);
+	print_move(data);
 	if (json_get_int(state, "pid") > 0)
 		printf("PID: %" G_GINT64_FORMAT "\n", json_get_int(state, "pid"));
 	if (created)

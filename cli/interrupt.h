@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Ctrl+C while something runs on a server: the first one has it cancelled, instead of leaving it there.
- * Not nested.
+ * Ctrl+C (or SIGTERM) while something runs on a server: the first one has it cancelled, instead of
+ * leaving it there. Not nested.
  */
 
 /* From here on Ctrl+C is counted, until interrupt_end(). */
@@ -9,3 +9,5 @@ void interrupt_begin(void);
 void interrupt_end(void);
 /* How often it was pressed since. */
 int interrupt_count(void);
+/* Readable from the first one on; for poll(). */
+int interrupt_fd(void);

@@ -1,5 +1,6 @@
 /* Handlers of ConsoleService. */
 #include "incus/v1/handlers.h"
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/daemon.h"
 #include "server/instance/channel.h"
@@ -23,6 +24,7 @@ typedef struct Lent {
 	int stop_fd;
 	Channels *channels; /* REST only */
 	int columns, rows;
+	gboolean screen; /* vga */
 	GMutex lock;
 	GCond changed;
 	gboolean started, ended;
@@ -102,15 +104,50 @@ static void show(
 	}
 }
 
-static int check_type(const Pb__InstanceConsolePost *post, Error **err)
+static int parse_type(const Pb__InstanceConsolePost *post, gboolean *ret_screen, Error **err)
 {
-	if (post && *post->type && !g_str_equal(post->type, "console") &&
-	    !g_str_equal(post->type, "vga"))
-		return error_set(err, ERROR_INVALID, "Unknown console type \"%s\"", post->type);
-	if (post && g_str_equal(post->type, "vga"))
-		return error_set(
-		    err, ERROR_INVALID, "VGA console is only supported by virtual machines");
-	return 0;
+	*ret_screen = post && g_str_equal(post->type, "vga");
+	if (!post || !*post->type || *ret_screen || g_str_equal(post->type, "console"))
+		return 0;
+	return error_set(err, ERROR_INVALID, "Unknown console type \"%s\"", post->type);
+}
+
+static int lent_open(Lent *lent, Error **err)
+{
+	return lent->screen ? screen_open(lent->instance, &lent->console, err) :
+			      console_open(lent->instance, &lent->console, err);
+}
+
+/* Both directions of one connection: `send` puts what is shown on it, `take` what came. */
+typedef struct Exchange {
+	Lent *lent;
+	Stream *stream;
+	int (*send)(void *stream, const uint8_t *bytes, size_t length);
+	void (*take)(Lent *lent, const void *message);
+	gint client_gone; /* atomic */
+} Exchange;
+
+/* The terminal's end cancels the stream, so that the reader below wakes. */
+static gpointer show_on_stream(gpointer data)
+{
+	Exchange *exchange = data;
+	show(exchange->lent, exchange->send, exchange->stream);
+	if (!g_atomic_int_get(&exchange->client_gone)) {
+		stream_close_send(exchange->stream, NULL);
+		stream_cancel(exchange->stream);
+	}
+	return NULL;
+}
+
+static void exchange_run(Exchange *exchange)
+{
+	const void *message;
+	GThread *thread = g_thread_new("console", show_on_stream, exchange);
+	while (stream_recv(exchange->stream, -1, &message, NULL) == 1)
+		exchange->take(exchange->lent, message);
+	g_atomic_int_set(&exchange->client_gone, 1);
+	lent_stop(exchange->lent);
+	g_thread_join(thread);
 }
 
 /* ---- one gRPC stream ---- */
@@ -119,26 +156,17 @@ static int send_message(void *data, const uint8_t *bytes, size_t length)
 {
 	Pb__ConsoleInstanceOutput message = PB__CONSOLE_INSTANCE_OUTPUT__INIT;
 	message.message_case = PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_DATA;
-	message.data = (ProtobufCBinaryData){length, (uint8_t *)bytes};
+	message.data = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
 	return stream_send(data, &message, NULL);
 }
 
-typedef struct Output {
-	Lent *lent;
-	Stream *stream;
-	gint client_gone; /* atomic */
-} Output;
-
-/* The terminal's end cancels the stream, so that the reader below wakes. */
-static gpointer show_on_stream(gpointer data)
+static void take_message(Lent *lent, const void *message)
 {
-	Output *output = data;
-	show(output->lent, send_message, output->stream);
-	if (!g_atomic_int_get(&output->client_gone)) {
-		stream_close_send(output->stream, NULL);
-		stream_cancel(output->stream);
-	}
-	return NULL;
+	const Pb__ConsoleInstanceInput *in = message;
+	if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA)
+		write_terminal(lent, in->data.data, in->data.len);
+	else if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_RESIZE)
+		console_resize(&lent->console, (int)in->resize->width, (int)in->resize->height);
 }
 
 static int serve_stream(Lent *lent, Stream *stream, Error **err)
@@ -148,20 +176,10 @@ static int serve_stream(Lent *lent, Stream *stream, Error **err)
 	attached.attached = TRUE;
 	if (stream_send(stream, &attached, err) < 0)
 		return -1;
-	Output output = {.lent = lent, .stream = stream};
-	GThread *thread = g_thread_new("console", show_on_stream, &output);
-	const void *message;
-	while (stream_recv(stream, -1, &message, NULL) == 1) {
-		const Pb__ConsoleInstanceInput *in = message;
-		if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA)
-			write_terminal(lent, in->data.data, in->data.len);
-		else if (in->message_case == PB__CONSOLE_INSTANCE_INPUT__MESSAGE_RESIZE)
-			console_resize(
-			    &lent->console, (int)in->resize->width, (int)in->resize->height);
-	}
-	g_atomic_int_set(&output.client_gone, 1);
-	lent_stop(lent);
-	g_thread_join(thread);
+	Exchange exchange = {
+		.lent = lent, .stream = stream, .send = send_message, .take = take_message
+	};
+	exchange_run(&exchange);
 	return 0;
 }
 
@@ -169,17 +187,19 @@ int api_console_instance(
     Request *rq, const Pb__ConsoleInstanceInput *in, Stream *stream, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
+	gboolean screen;
 	if (in->message_case != PB__CONSOLE_INSTANCE_INPUT__MESSAGE_START)
 		return error_set(err, ERROR_INVALID, "The first message must say which console");
 	const Pb__ConsoleInstanceRequest *start = in->start;
 	const char *project = *start->project ? start->project : rq->project;
 	if (!caller_has_project(rq->caller, project))
 		return error_set(err, ERROR_FORBIDDEN, "not authorized");
-	if (check_type(start->console, err) < 0 ||
+	if (parse_type(start->console, &screen, err) < 0 ||
 	    instance_get(rq->daemon, project, start->name, &instance, err) < 0)
 		return -1;
 	Lent *lent = lent_new(instance);
-	int result = console_open(instance, &lent->console, err);
+	lent->screen = screen;
+	int result = lent_open(lent, err);
 	if (result == 0) {
 		if (start->console)
 			console_resize(&lent->console, (int)start->console->width,
@@ -251,11 +271,57 @@ static void serve_channel(void *data, const char *name, Stream *stream)
 	wait_for(lent, FALSE);
 }
 
+static void take_frame(Lent *lent, const void *message)
+{
+	const Pb__ConnectOperationRequest *frame = message;
+	write_terminal(lent, frame->data.data, frame->data.len);
+}
+
+/* One of a viewer's connections; "control" keeps the operation, and says nothing. */
+static void serve_screen(void *data, const char *name, Stream *stream)
+{
+	Lent *lent = data;
+	const void *ignored;
+	if (g_str_equal(name, "control")) {
+		while (stream_recv(stream, -1, &ignored, NULL) == 1)
+			;
+		mark(lent, &lent->ended);
+		return;
+	}
+	Lent *one = lent_new(lent->instance);
+	Exchange exchange = {
+		.lent = one, .stream = stream, .send = send_frame, .take = take_frame
+	};
+	g_autoptr(Error) problem = NULL;
+	if (screen_open(one->instance, &one->console, &problem) == 0)
+		exchange_run(&exchange);
+	else
+		log_warn("A screen cannot be shown", "err", problem->message);
+	lent_free(one);
+	if (!instance_running(lent->instance))
+		mark(lent, &lent->ended);
+}
+
 static int connect_channel(
     Operation *op, void *data, const char *secret, Stream *stream, Error **err)
 {
 	Lent *lent = data;
-	return channels_connect(lent->channels, secret, stream, serve_channel, lent, err);
+	return channels_connect(
+	    lent->channels, secret, stream, lent->screen ? serve_screen : serve_channel, lent, err);
+}
+
+/* Until the one who asked for it goes, or the machine does. */
+static int run_screen(Operation *op, void *data, Error **err)
+{
+	static const char *const control[] = { "control", NULL };
+	Lent *lent = data;
+	int result = 0;
+	if (channels_wait(lent->channels, control, -1))
+		wait_for(lent, FALSE);
+	else
+		result = error_set(err, ERROR_CANCELLED, "The console was never connected");
+	channels_close(lent->channels);
+	return result;
 }
 
 static int run(Operation *op, void *data, Error **err)
@@ -293,32 +359,37 @@ int api_start_console(
     Request *rq, const Pb__StartConsoleRequest *in, Pb__Operation *out, Error **err)
 {
 	g_autoptr(Instance) instance = NULL;
+	gboolean screen;
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
-	    check_type(in->console, err) < 0)
+	    parse_type(in->console, &screen, err) < 0 ||
+	    (screen && screen_check(instance, err) < 0))
 		return -1;
 	if (!instance_running(instance))
 		return error_set(err, ERROR_INVALID, "Instance is not running");
-	if (instance_status(instance) == INSTANCE_FROZEN)
+	if (!screen && instance_status(instance) == INSTANCE_FROZEN)
 		return error_set(err, ERROR_INVALID, "Instance is frozen");
 	Lent *lent = lent_new(instance);
+	lent->screen = screen;
 	lent->columns = in->console ? (int)in->console->width : 0;
 	lent->rows = in->console ? (int)in->console->height : 0;
 	lent->channels = channels_new(channel_names);
+	if (screen)
+		channels_repeat(lent->channels, "0");
 	g_autofree char *secrets = channels_secrets_json(lent->channels);
 	g_autofree char *metadata = g_strdup_printf("{\"fds\":%s}", secrets);
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", in->name);
 	const char *resources[] = {"instances", url, "containers", url, NULL};
 	OperationSpec spec = {
-	    .op_class = OPERATION_WEBSOCKET,
-	    .description = "Showing console",
-	    .project = instance_project(instance),
-	    .run = run,
-	    .cancel = cancel,
-	    .connect = connect_channel,
-	    .data = lent,
-	    .destroy = lent_free,
-	    .resources = resources,
-	    .metadata_json = metadata,
+		.op_class = OPERATION_WEBSOCKET,
+		.description = "Showing console",
+		.project = instance_project(instance),
+		.run = screen ? run_screen : run,
+		.cancel = cancel,
+		.connect = connect_channel,
+		.data = lent,
+		.destroy = lent_free,
+		.resources = resources,
+		.metadata_json = metadata,
 	};
 	if (operation_create(rq->daemon, rq, &spec, NULL, out, err) < 0)
 		return -1;
@@ -334,12 +405,18 @@ int api_get_instance_console_log(Request *rq, const Pb__GetInstanceConsoleLogReq
 	g_autoptr(Instance) instance = NULL;
 	autofd int fd = -1;
 	uint64_t size = 0;
+	gboolean picture = g_str_equal(in->type, "vga");
+	if (*in->type && !picture && !g_str_equal(in->type, "log"))
+		return error_set(
+		    err, ERROR_INVALID, "Unknown type of console log \"%s\"", in->type);
 	if (instance_get(rq->daemon, rq->project, in->name, &instance, err) < 0 ||
-	    console_log_open(instance, &fd, &size, err) < 0)
+	    (picture ? screen_shot(instance, &fd, &size, err) :
+		       console_log_open(instance, &fd, &size, err)) < 0)
 		return -1;
 	Pb__Blob head = PB__BLOB__INIT;
-	head.content_type = (char *)"application/octet-stream";
-	head.content_disposition = (char *)"inline;filename=console.log";
+	head.content_type = (char *)(picture ? "image/png" : "application/octet-stream");
+	head.content_disposition = (char *)(picture ? "inline;filename=screenshot.png" :
+						      "inline;filename=console.log");
 	stream_set_length(stream, size);
 	if (stream_send(stream, &head, err) < 0 || stream_send_file(stream, fd, 0, size, err) < 0)
 		return -1;

@@ -6,6 +6,7 @@
 #include "server/daemon.h"
 #include "server/api/instance_backup.h"
 #include "server/instance/copy.h"
+#include "server/instance/live.h"
 #include "server/instance/snapshot.h"
 #include "server/instance/state.h"
 #include "server/operation/operation.h"
@@ -162,7 +163,7 @@ typedef struct Work {
 	Config *config;
 	Devices *devices;
 	char **profiles;
-	gboolean ephemeral, force, stateful, instance_only;
+	gboolean ephemeral, force, stateful, instance_only, ignore_move;
 	int ephemeral_change, timeout_s;
 } Work;
 
@@ -440,7 +441,10 @@ int api_rename_instance(
 
 static int run_delete(Operation *op, void *data, Error **err)
 {
-	return instance_delete(((Work *)data)->instance, operation_caller(op), err);
+	Work *work = data;
+	if (work->ignore_move && live_take_back(work->instance, err) < 0)
+		return -1;
+	return instance_delete(work->instance, operation_caller(op), err);
 }
 
 int api_delete_instance(
@@ -451,6 +455,7 @@ int api_delete_instance(
 		return -1;
 	if (instance_running(work->instance))
 		return error_set(err, ERROR_INVALID, "Instance is running");
+	work->ignore_move = in->ignore_move;
 	return start_operation(
 	    rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
 }
@@ -479,6 +484,8 @@ static int act(Instance *instance, const Work *work, const Caller *caller, Error
 static int run_action(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
+	if (work->ignore_move && live_take_back(work->instance, err) < 0)
+		return -1;
 	return act(work->instance, work, operation_caller(op), err);
 }
 
@@ -491,6 +498,9 @@ static int fill_action(const Pb__InstanceStatePut *state, Work *work, Error **er
 	work->action = g_strdup(state->action);
 	work->timeout_s = (int)CLAMP(state->timeout, -1, G_MAXINT);
 	work->force = state->force;
+	work->ignore_move = state->ignore_move;
+	if (work->ignore_move && !g_str_equal(work->action, "start"))
+		return error_set(err, ERROR_INVALID, "\"ignore_move\" is of starts");
 	return 0;
 }
 

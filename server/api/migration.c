@@ -56,7 +56,7 @@ int instance_migration_start(
 	g_autoptr(Outgoing) outgoing = g_new0(Outgoing, 1);
 	g_autofree char *secrets = NULL;
 	gboolean live = start->live && !start->snapshot && instance_running(start->instance);
-	if (live && live_source_check(start->instance, err) < 0)
+	if (live && live_source_check(start->instance, start->stays, err) < 0)
 		return -1;
 	outgoing->state = !live ? MIGRATION_STATELESS :
 	    start->stays	? MIGRATION_LIVE_COPY :

@@ -181,13 +181,12 @@ int spawner_call(
 	g_autoptr(Packet) rq = request;
 	unsigned n = rq->n_fds;
 	int pair[2];
+	rq->n_fds = 0; /* they stay the caller's, whatever fails */
 	if (fault_point("spawner", err) < 0)
 		return -1;
-	if (n == PACKET_FDS || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		rq->n_fds = 0;
+	if (n == PACKET_FDS || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(
 		    err, ERROR_INTERNAL, errno, "Cannot make a socket for the spawner");
-	}
 	autofd int ours = pair[0];
 	memmove(rq->fds + 1, rq->fds, n * sizeof(int));
 	rq->fds[0] = pair[1];

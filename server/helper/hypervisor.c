@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -409,6 +410,18 @@ gboolean hypervisor_may_run(Daemon *d)
 		if (g_str_has_suffix(name, ".pid"))
 			return TRUE;
 	return FALSE;
+}
+
+gboolean hypervisor_has_spice(const HypervisorLink *link)
+{
+	char *text = link->lv->connect_capabilities(
+	    link->connection, NULL, NULL, "q35", hypervisor_kind(), 0);
+	const char *at = text ? strstr(text, "<graphics ") : NULL;
+	const char *end = at ? strstr(at, "</graphics>") : NULL;
+	const char *spice = end ? strstr(at, "<value>spice</value>") : NULL;
+	gboolean has = spice && spice < end;
+	free(text);
+	return has;
 }
 
 void hypervisor_disconnect(HypervisorLink *link)

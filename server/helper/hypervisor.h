@@ -42,6 +42,8 @@ void hypervisor_disconnect(HypervisorLink *link);
 int hypervisor_find(Daemon *d, const char *uri, HypervisorLink *link, const char *uuid,
     virDomainPtr *ret_domain, Error **err);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HypervisorLink, hypervisor_disconnect)
+/* Whether QEMU on the other side has SPICE, without which machines have no screen. */
+gboolean hypervisor_has_spice(const HypervisorLink *link);
 /* Of virtual machines that run since before: libvirtd is to see their end. */
 int hypervisor_ensure(Daemon *d, const char *uri, Error **err);
 /* Whether the private libvirtd runs, or something that it left. */

@@ -9,8 +9,8 @@
 
 typedef struct Channel {
 	char *name, *secret;
-	Stream *stream; /* while connected */
-	gboolean was_connected, hidden;
+	GPtrArray *streams; /* connected now; more than one only where that is allowed */
+	gboolean was_connected, hidden, repeatable;
 } Channel;
 
 struct Channels {
@@ -26,6 +26,7 @@ static void channel_free(gpointer data)
 	Channel *channel = data;
 	g_free(channel->name);
 	g_free(channel->secret);
+	g_ptr_array_unref(channel->streams);
 	g_free(channel);
 }
 
@@ -50,6 +51,7 @@ Channels *channels_new(const char *const *names)
 		Channel *channel = g_new0(Channel, 1);
 		channel->name = g_strdup(*names);
 		channel->secret = random_secret();
+		channel->streams = g_ptr_array_new();
 		g_ptr_array_add(channels->list, channel);
 	}
 	return channels;
@@ -108,7 +110,7 @@ static Channel *claim(Channels *channels, const char *secret, Stream *stream, Er
 	Channel *channel = by_secret(channels, secret);
 	if (!channel) {
 		error_set(err, ERROR_FORBIDDEN, "not authorized");
-	} else if (channel->was_connected || channels->closed) {
+	} else if ((channel->was_connected && !channel->repeatable) || channels->closed) {
 		channel = NULL;
 		error_set(err, ERROR_INVALID,
 		    "This websocket is connected already or its operation has ended");
@@ -128,6 +130,11 @@ void channels_alias(Channels *channels, const char *name, const char *prefix, co
 	other->hidden = TRUE;
 }
 
+void channels_repeat(Channels *channels, const char *name)
+{
+	by_name(channels, name)->repeatable = TRUE;
+}
+
 int channels_connect(Channels *channels, const char *secret, Stream *stream,
     void (*serve)(void *data, const char *name, Stream *stream), void *data, Error **err)
 {
@@ -137,7 +144,7 @@ int channels_connect(Channels *channels, const char *secret, Stream *stream,
 	int result = stream_open(stream, err);
 	g_mutex_lock(&channels->lock);
 	if (result == 0 && !channels->closed)
-		channel->stream = stream;
+		g_ptr_array_add(channel->streams, stream);
 	else
 		result = -1;
 	g_cond_broadcast(&channels->changed);
@@ -145,7 +152,7 @@ int channels_connect(Channels *channels, const char *secret, Stream *stream,
 	if (result == 0)
 		serve(data, channel->name, stream);
 	g_mutex_lock(&channels->lock);
-	channel->stream = NULL;
+	g_ptr_array_remove_fast(channel->streams, stream);
 	channels->serving--;
 	g_cond_broadcast(&channels->changed);
 	g_mutex_unlock(&channels->lock);
@@ -156,7 +163,7 @@ static gboolean all_connected(Channels *channels, const char *const *names)
 {
 	for (; *names; names++) {
 		Channel *channel = by_name(channels, *names);
-		if (channel && !channel->stream)
+		if (channel && channel->streams->len == 0)
 			return FALSE;
 	}
 	return TRUE;
@@ -199,7 +206,7 @@ Stream *channels_stream(Channels *channels, const char *name)
 {
 	g_mutex_lock(&channels->lock);
 	Channel *channel = by_name(channels, name);
-	Stream *stream = channel ? channel->stream : NULL;
+	Stream *stream = channel && channel->streams->len > 0 ? channel->streams->pdata[0] : NULL;
 	g_mutex_unlock(&channels->lock);
 	return stream;
 }
@@ -211,8 +218,8 @@ void channels_close(Channels *channels)
 	g_cond_broadcast(&channels->changed);
 	for (guint i = 0; i < channels->list->len; i++) {
 		Channel *channel = channels->list->pdata[i];
-		if (channel->stream)
-			stream_cancel(channel->stream);
+		for (guint n = 0; n < channel->streams->len; n++)
+			stream_cancel(channel->streams->pdata[n]);
 	}
 	while (channels->serving)
 		g_cond_wait(&channels->changed, &channels->lock);

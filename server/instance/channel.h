@@ -18,8 +18,10 @@ char *channels_secrets_json(Channels *channels);
 /* Makes `name`'s secret the prefix and that of `of`, and leaves `of` out of the JSON: whoever takes
  * the prefix off connects to that one instead. */
 void channels_alias(Channels *channels, const char *name, const char *prefix, const char *of);
+/* The secret of `name` is good for any number of connections. */
+void channels_repeat(Channels *channels, const char *name);
 /* The connection's thread: finds the channel by secret (ERROR_FORBIDDEN), opens the stream, runs
- * serve(data, name, stream) and returns when it does. Each secret works once while it is in use. */
+ * serve(data, name, stream) and returns when it does. Each secret works once, unless it may be repeated. */
 int channels_connect(Channels *channels, const char *secret, Stream *stream,
     void (*serve)(void *data, const char *name, Stream *stream), void *data, Error **err);
 /* Waits until the named channels are connected; FALSE after timeout_ms or close. */

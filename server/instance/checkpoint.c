@@ -160,6 +160,11 @@ void checkpoint_saved(Instance *i)
 		    error->message);
 }
 
+int checkpoint_received(Instance *i, Error **err)
+{
+	return set_stateful(i, TRUE, err);
+}
+
 struct CheckpointHold {
 	Instance *i;
 	InstanceFolder *folder;

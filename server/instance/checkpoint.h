@@ -29,6 +29,7 @@ int checkpoint_receive(
 int checkpoint_open(Instance *i, InstanceFolder **ret_folder, Error **err);
 /* There is state, and nothing runs any more. */
 void checkpoint_saved(Instance *i);
+int checkpoint_received(Instance *i, Error **err);
 /* Before a start without state: what came with a copy or an archive is not of this instance's
  * processes, and must never be taken for theirs. */
 int checkpoint_clear(Instance *i, Error **err);

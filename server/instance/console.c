@@ -37,6 +37,30 @@ void console_resize(Console *console, int columns, int rows)
 		ioctl(console->sized, TIOCSWINSZ, &size);
 }
 
+int screen_check(Instance *instance, Error **err)
+{
+	if (!instance_driver(instance)->screen_open)
+		return error_set(
+		    err, ERROR_INVALID, "VGA console is only supported by virtual machines");
+	return instance_running(instance) ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "Instance is not running");
+}
+
+int screen_open(Instance *instance, Console *ret_console, Error **err)
+{
+	if (screen_check(instance, err) < 0)
+		return -1;
+	return instance_driver(instance)->screen_open(instance, &ret_console->terminal, err);
+}
+
+int screen_shot(Instance *instance, int *ret_fd, uint64_t *ret_size, Error **err)
+{
+	if (screen_check(instance, err) < 0)
+		return -1;
+	return instance_driver(instance)->screen_shot(instance, ret_fd, ret_size, err);
+}
+
 static int log_file_open(Instance *instance, int flags)
 {
 	g_autofree char *folder = instance_log_path(instance);

@@ -449,7 +449,8 @@ static int rebuild_locked(
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(Config) old = NULL;
-	if (check_rebuild(i, err) < 0 || instance_pool(i, &pool, err) < 0)
+	if (check_rebuild(i, err) < 0 || live_check_start(i, err) < 0 ||
+	    instance_pool(i, &pool, err) < 0)
 		return -1;
 	g_autoptr(GArray) unshifted = g_array_new(FALSE, TRUE, sizeof(IdRange));
 	if (owners_become(i, pool, unshifted, err) < 0)

@@ -73,6 +73,10 @@ typedef struct InstanceDriver {
 	int (*console_open)(Instance *i, Console *ret_console, Error **err);
 	int (*console_log)(
 	    Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
+	/* A connection of its own to what shows its screen (SPICE), and a picture of that (PNG).
+	 * NULL: it has none. */
+	int (*screen_open)(Instance *i, int *ret_fd, Error **err);
+	int (*screen_shot)(Instance *i, int *ret_fd, uint64_t *ret_size, Error **err);
 	/* NULL: commands are run in it and its files are reached through incus-spawner. Else a new
 	 * reference to its inside, which may be offline; ERROR_INVALID when it does not run. */
 	int (*guest)(Instance *i, Guest **ret_guest, Error **err);

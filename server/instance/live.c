@@ -5,6 +5,8 @@
 #include "server/instance/flow.h"
 #include "sdk/base/file.h"
 #include "sdk/base/names.h"
+#include "sdk/base/own.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -41,6 +43,8 @@ LiveJournal live_journal_read(Instance *i)
 	json_t *servers = json_object_get(tree, "servers"), *server;
 	size_t n;
 	journal.phase = phase_of(tree);
+	journal.given = !json_is_false(json_object_get(tree, "given"));
+	journal.since = json_integer_value(json_object_get(tree, "since"));
 	journal.id = text_of(tree, "id");
 	journal.certificate = text_of(tree, "certificate");
 	journal.servers = g_new0(char *, json_array_size(servers) + 1);
@@ -63,8 +67,9 @@ char *live_journal_text(const LiveJournal *journal)
 	json_t *servers = json_array();
 	for (char **server = journal->servers; server && *server; server++)
 		json_array_append_new(servers, json_string(*server));
-	json_t *tree = json_pack("{s:s, s:s, s:o, s:s}", "phase", phase_names[journal->phase], "id",
-	    journal->id, "servers", servers, "certificate",
+	json_t *tree = json_pack("{s:s, s:b, s:I, s:s, s:o, s:s}", "phase",
+	    phase_names[journal->phase], "given", journal->given, "since",
+	    (json_int_t)journal->since, "id", journal->id, "servers", servers, "certificate",
 	    journal->certificate ? journal->certificate : "");
 	char *dumped = json_dumps(tree, JSON_COMPACT);
 	char *text = g_strdup(dumped);
@@ -90,13 +95,14 @@ int live_check_start(Instance *i, Error **err)
 		    "Instance \"%s\" is still arriving from another server", i->name);
 	case LIVE_LEFT:
 		return error_set(err, ERROR_INVALID,
-		    "Instance \"%s\" was moved to another server and runs there: delete it here (or, when it is there no more, unset \"volatile." KEY
-		    "\")",
+		    "Instance \"%s\" was moved to another server and runs there: delete it here (or, when it is there no more, start it with --ignore-move)",
 		    i->name);
 	case LIVE_LEAVING:
+		if (!journal.given)
+			return error_set(err, ERROR_BUSY,
+			    "Instance \"%s\" is on its way to another server", i->name);
 		return error_set(err, ERROR_INVALID,
-		    "Instance \"%s\" was being moved when \"%s\" went out of reach, and may run there: this server asks it again and again (when it certainly does not run there, unset \"volatile." KEY
-		    "\")",
+		    "Instance \"%s\" was being moved when \"%s\" went out of reach, and may run there: this server asks it again and again (if you know better: when it certainly does not run there, start it with --ignore-move; when it does, delete it with --ignore-move)",
 		    i->name, journal.servers[0] ? journal.servers[0] : "the other server");
 	}
 	return 0;
@@ -106,6 +112,25 @@ int live_check_delete(Instance *i, Error **err)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
 	return journal.phase == LIVE_LEAVING ? live_check_start(i, err) : 0;
+}
+
+static int take_back_locked(Instance *i, Error **err)
+{
+	g_auto(LiveJournal) journal = live_journal_read(i);
+	if (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT)
+		return 0;
+	log_warn("An instance that was moved is taken back, as somebody wants it", "instance",
+	    i->name, "move", journal.id, "to", journal.servers[0] ? journal.servers[0] : "");
+	return live_journal_write(i, NULL, err);
+}
+
+int live_take_back(Instance *i, Error **err)
+{
+	if (instance_lock(i, err) < 0)
+		return -1;
+	int result = take_back_locked(i, err);
+	instance_unlock(i);
+	return result;
 }
 
 /* ---- records ---- */
@@ -141,6 +166,19 @@ gboolean live_record_exists(Daemon *d, const char *id)
 {
 	g_autofree char *path = record_path(d, id);
 	return access(path, F_OK) == 0;
+}
+
+void live_records_prune(Daemon *d)
+{
+	g_autofree char *folder = g_build_filename(d->dir, "migrations", NULL);
+	int64_t oldest = g_get_real_time() / G_USEC_PER_SEC - RECORD_DAYS * (int64_t)DAY_S;
+	autodir DIR *dir = opendir(folder);
+	struct stat st;
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (name_check_uuid(entry->d_name, NULL) == 0 &&
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_mtime < oldest)
+			live_record_remove(d, entry->d_name);
 }
 
 LiveOutcome live_outcome(Daemon *d, const char *id, gboolean forget)
@@ -184,22 +222,23 @@ static void repair_arriving(Instance *i, const LiveJournal *journal)
 }
 
 /* Without state on disk nothing has left. */
-static void repair_leaving(Instance *i)
+static void repair_leaving(Instance *i, const LiveJournal *journal)
 {
 	if (!instance_running(i))
 		checkpoint_settle(i);
-	if (instance_running(i) || !i->stateful)
+	if (instance_running(i) || (!i->stateful && !journal->given))
 		live_journal_write(i, NULL, NULL);
 }
 
 void live_repair(Daemon *d)
 {
+	live_records_prune(d);
 	g_autoptr(GPtrArray) all = instance_list(d, NULL);
 	for (guint n = 0; n < all->len; n++) {
 		g_auto(LiveJournal) journal = live_journal_read(all->pdata[n]);
 		if (journal.phase == LIVE_ARRIVING)
 			repair_arriving(all->pdata[n], &journal);
 		else if (journal.phase == LIVE_LEAVING)
-			repair_leaving(all->pdata[n]);
+			repair_leaving(all->pdata[n], &journal);
 	}
 }

@@ -6,11 +6,14 @@
 #include "server/instance/instance.h"
 #include "server/operation/operation.h"
 
-/* Whether a running instance can go with its state. ERROR_INVALID and ERROR_UNSUPPORTED say why
- * not. */
-int live_source_check(Instance *i, Error **err);
+/* Whether a running instance can go with its state, or (stays) be copied. ERROR_INVALID and
+ * ERROR_UNSUPPORTED say why not. */
+int live_source_check(Instance *i, gboolean stays, Error **err);
 /* A volatile key that tells of the source's server as it is at the moment. */
 gboolean live_key_is_local(const char *key);
+/* Somebody who knows says that an instance that was moved, or was on its way, does not run on the
+ * other server: it may be started or deleted here. */
+int live_take_back(Instance *i, Error **err);
 /* At the start: a move that was never heard the end of is asked about again and again. */
 int live_tasks_start(Daemon *d, Error **err);
 

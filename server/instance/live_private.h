@@ -8,9 +8,13 @@
  * (volatile.migration.journal) says "leaving" and the driver's end() has made the state on disk the
  * only one, so that nothing runs there any more. At the target: a file in INCUS_DIR/migrations, the
  * record, named after the move; only then it runs. Before the first the source goes on whatever
- * happens; between both, who is cut off waits: the source asks the target (live_settle.c), which
- * answers by its record. "arriving" in the journal without a record is what the next start removes;
- * "left" is what nobody starts, until it is deleted.
+ * happens. The journal says "given" before the target is told that it may run it: until then the
+ * source starts it again from its state without asking anybody. Afterwards, who is cut off waits:
+ * the source asks the target (live_settle.c), which answers by its record. "arriving" in the journal
+ * without a record is what the next start removes; "left" is what nobody starts, until it is
+ * deleted. Records whose source asks no more are removed after a while (RECORD_DAYS), and by then
+ * the source has ceased to believe in an answer that there is none (ANSWER_DAYS). What nobody can
+ * decide an administrator does (live_take_back()).
  */
 #include "server/instance/live.h"
 #include "server/instance/migration_peer.h"
@@ -24,6 +28,9 @@ typedef struct LiveDriver {
 	/* Whether such state can be had of and brought to life on this host; *ret_version (g_free)
 	 * is that of what does it. */
 	int (*available)(Daemon *d, char **ret_version, Error **err);
+	/* What keeps this one from going, or (stays) from being copied, before anything moves.
+	 * NULL: nothing that is known before. */
+	int (*check)(Instance *i, gboolean stays, Error **err);
 	/* It stands still, and nothing is written to its volume any more. On failure it goes on.
 	 * *ret_bytes: of its state, at most. */
 	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
@@ -37,13 +44,15 @@ typedef struct LiveDriver {
 	int (*receive)(
 	    Instance *i, uint64_t bytes, MigrationPeer *peer, Operation *op, Error **err);
 } LiveDriver;
-extern const LiveDriver live_driver_criu;
+extern const LiveDriver live_driver_criu, live_driver_vm;
 
 /* ---- the journal ---- */
 
 typedef enum LivePhase { LIVE_NONE, LIVE_ARRIVING, LIVE_LEAVING, LIVE_LEFT } LivePhase;
 typedef struct LiveJournal {
 	LivePhase phase;
+	gboolean given; /* the target may have been told to run it */
+	int64_t since;	/* seconds since 1970 */
 	char *id;
 	char **servers;	   /* of the target */
 	char *certificate; /* of these */
@@ -64,6 +73,9 @@ int live_check_delete(Instance *i, Error **err);
 int live_record_make(Daemon *d, const char *id, Error **err);
 void live_record_remove(Daemon *d, const char *id);
 gboolean live_record_exists(Daemon *d, const char *id);
+enum { RECORD_DAYS = 90, ANSWER_DAYS = 60, DAY_S = 86400 };
+/* Removes those that are older than RECORD_DAYS. */
+void live_records_prune(Daemon *d);
 
 /* ---- after a crash, and a broken stream ---- */
 

@@ -83,12 +83,24 @@ static int settle_never(Instance *i, Error **err)
 	return live_journal_write(i, NULL, err) < 0 ? -1 : power_start_locked(i, err);
 }
 
+/* Nobody was told to run it: it certainly does not. And whether there ever was a record, a target
+ * does not know for ever. */
+static LiveOutcome outcome_of(const LiveJournal *journal)
+{
+	int64_t age_s = g_get_real_time() / G_USEC_PER_SEC - journal->since;
+	if (!journal->given)
+		return LIVE_NEVER;
+	LiveOutcome outcome = ask(journal, FALSE);
+	return outcome == LIVE_NEVER && age_s > ANSWER_DAYS * (int64_t)DAY_S ? LIVE_UNDECIDED :
+									       outcome;
+}
+
 LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
 	gint64 until = g_get_monotonic_time() + patience_s * (gint64)G_USEC_PER_SEC;
 	LiveOutcome outcome;
-	while ((outcome = ask(&journal, FALSE)) == LIVE_UNDECIDED &&
+	while ((outcome = outcome_of(&journal)) == LIVE_UNDECIDED &&
 	    g_get_monotonic_time() < until && !g_atomic_int_get(&i->daemon->shutting_down))
 		g_usleep(PAUSE_MS * 1000);
 	if (outcome == LIVE_ARRIVED)
@@ -104,8 +116,9 @@ LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
 static gboolean has_question(Instance *i)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
-	return !instance_running(i) &&
-	    (journal.phase == LIVE_LEAVING || journal.phase == LIVE_LEFT) && journal.servers[0];
+	if (instance_running(i) || (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT))
+		return FALSE;
+	return journal.servers[0] || !journal.given;
 }
 
 /* The wall clock's time of the last round, and how long to rest after it: longer and longer. */
@@ -158,9 +171,28 @@ void live_ask_again(Daemon *d)
 	schedule_changed(d);
 }
 
+/* ---- old records ---- */
+
+static gint64 pruned_us;
+
+static gint64 prune_due(Daemon *d, gint64 now_us)
+{
+	return pruned_us + DAY_S * (gint64)G_USEC_PER_SEC;
+}
+
+static int prune(Operation *op, void *data, Error **err)
+{
+	pruned_us = g_get_real_time();
+	live_records_prune(operation_daemon(op));
+	return 0;
+}
+
 int live_tasks_start(Daemon *d, Error **err)
 {
 	static const ScheduleJob job = { "Asking about instances that were moved", due, run };
+	static const ScheduleJob pruning = { "Forgetting old moves", prune_due, prune };
+	pruned_us = g_get_real_time(); /* by live_repair() */
 	schedule_add(d, &job);
+	schedule_add(d, &pruning);
 	return 0;
 }

@@ -19,7 +19,7 @@ struct LiveSource {
 	const LiveDriver *driver;
 	Runtime *runtime;
 	char *id, *version;
-	gboolean stays, sent, ended;
+	gboolean stays, sent, ended, noted;
 	LiveHold *hold;
 	int64_t since; /* ns since 1970 */
 	Operation *op;
@@ -49,14 +49,16 @@ static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_ve
 	return (*ret_driver)->available(i->daemon, ret_version, err);
 }
 
-int live_source_check(Instance *i, Error **err)
+int live_source_check(Instance *i, gboolean stays, Error **err)
 {
 	const LiveDriver *driver;
 	g_autofree char *version = NULL;
 	if (instance_status(i) == INSTANCE_FROZEN)
 		return error_set(err, ERROR_INVALID,
 		    "A paused instance does not move with its state: resume it first");
-	return find_driver(i, &driver, &version, err);
+	if (find_driver(i, &driver, &version, err) < 0)
+		return -1;
+	return driver->check ? driver->check(i, stays, err) : 0;
 }
 
 int live_source_new(Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err)
@@ -131,12 +133,22 @@ static void stand_still(LiveSource *s, gboolean still)
 	power_transition(s->instance, still ? INSTANCE_FROZEN : 0);
 }
 
+/* Who starts after a crash looks at the disk. */
+static int note_leaving(LiveSource *s, gboolean given, char **servers, char *certificate, Error **err)
+{
+	LiveJournal journal = { LIVE_LEAVING, given, g_get_real_time() / G_USEC_PER_SEC, s->id,
+		servers, certificate };
+	s->noted = TRUE; /* or half: in memory */
+	return live_journal_write(s->instance, &journal, err);
+}
+
 static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
 {
 	uint64_t bytes;
 	if (s->hold || s->sent)
 		return unexpected(err);
-	if (fault_point("live hold", err) < 0)
+	if (fault_point("live hold", err) < 0 ||
+	    (!s->stays && note_leaving(s, FALSE, NULL, NULL, err) < 0))
 		return -1;
 	stand_still(s, TRUE);
 	exec_operations_end(s->instance);
@@ -179,22 +191,18 @@ static int check_servers(const Pb__MigrationStep *step, Error **err)
 	return *step->certificate || !step->n_servers ? 0 : unexpected(err);
 }
 
-/* The journal first: whoever starts after a crash between the two looks at the disk. */
 static int leave(LiveSource *s, const Pb__MigrationStep *step, Error **err)
 {
 	g_auto(GStrv) servers = g_new0(char *, step->n_servers + 1);
 	for (size_t n = 0; n < step->n_servers; n++)
 		servers[n] = g_strdup(step->servers[n]);
-	LiveJournal journal = { LIVE_LEAVING, s->id, servers, step->certificate };
 	if (check_servers(step, err) < 0 || fault_point("live leave", err) < 0 ||
-	    live_journal_write(s->instance, &journal, err) < 0)
+	    s->driver->end(s->hold, err) < 0)
 		return -1;
-	if (fault_point("live leaving", err) < 0 || s->driver->end(s->hold, err) < 0) {
-		live_journal_write(s->instance, NULL, NULL);
-		return -1;
-	}
 	s->ended = TRUE;
-	return 0;
+	return fault_point("live leaving", err) < 0 ?
+	    -1 :
+	    note_leaving(s, TRUE, servers, step->certificate, err);
 }
 
 static int give(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err)
@@ -281,5 +289,8 @@ int live_source_end(LiveSource *source, Error **failure)
 		finish(s, failure);
 	else if (s->hold)
 		let_go(s, *failure ? NULL : failure);
+	if (!s->ended && s->noted && live_journal_write(s->instance, NULL, NULL) < 0)
+		log_error("That an instance goes on here is not stored", "instance",
+		    s->instance->name);
 	return *failure ? -1 : 0;
 }

@@ -44,7 +44,9 @@ gboolean live_key_is_local(const char *key)
 
 Config *live_target_config(const Config *config, const char *id)
 {
-	LiveJournal journal = { LIVE_ARRIVING, (char *)id, NULL, NULL };
+	LiveJournal journal = { .phase = LIVE_ARRIVING,
+		.since = g_get_real_time() / G_USEC_PER_SEC,
+		.id = (char *)id };
 	g_autofree char *text = live_journal_text(&journal);
 	Config *own = config_copy(config);
 	config_set(own, "volatile.migration.journal", text);

@@ -50,8 +50,9 @@ static int send_held(MigrationPeer *peer, const InstanceOrigin *origin, LiveSour
 		.architecture = (int)i->architecture,
 		.live = live,
 		.op = op };
-	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
-	if (instance_type(i) == INSTANCE_MACHINE)
+	gboolean machine = instance_type(i) == INSTANCE_MACHINE;
+	g_autofree char *disk = machine ? volume_block_path(pool, whole, PLACE_OWN) : NULL;
+	if (disk)
 		source.size = volume_block_size(disk);
 	if (!live && !origin->allow_inconsistent && instance_status(i) == INSTANCE_RUNNING) {
 		source.still = stand_still;
@@ -75,7 +76,7 @@ static int send_locked(MigrationPeer *peer, const InstanceOrigin *origin, gboole
 {
 	LiveSource *live;
 	Error *failure = NULL;
-	if (live_source_check(origin->source, err) < 0 ||
+	if (live_source_check(origin->source, stays, err) < 0 ||
 	    live_source_new(origin->source, stays, op, &live, err) < 0)
 		return -1;
 	send_held(peer, origin, live, op, &failure);

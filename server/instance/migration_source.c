@@ -92,7 +92,11 @@ static Pb__MigrationSnapshot *describe(
 /* A driver's own stream has the owners as they are on disk, which is for this server alone. */
 static const char *native_method(Source *s)
 {
-	return id_maps_any(s->owners, s->snapshot_owners) ? NULL : volume_stream_method(s->pool);
+	const char *method = volume_stream_method(s->pool);
+	return !method || id_maps_any(s->owners, s->snapshot_owners) ||
+		!volume_stream_is_portable(s->pool, s->whole) ?
+	    NULL :
+	    method;
 }
 
 static size_t methods_of(Source *s, char *ret_methods[3])
@@ -102,8 +106,9 @@ static size_t methods_of(Source *s, char *ret_methods[3])
 		ret_methods[n++] = (char *)"tar";
 	if (volume_has_disk(s->whole))
 		ret_methods[n++] = (char *)"block";
-	if (native_method(s))
-		ret_methods[n++] = (char *)native_method(s);
+	const char *native = native_method(s);
+	if (native)
+		ret_methods[n++] = (char *)native;
 	return n;
 }
 
@@ -313,7 +318,7 @@ static gboolean offered(Source *s, const char *snapshot)
 
 static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *request, Error **err)
 {
-	const char *method = native_method(s), *name = request->snapshot;
+	const char *name = request->snapshot;
 	if (!offered(s, name) || !offered(s, request->parent))
 		return error_set(err, ERROR_INVALID,
 		    "The other server asks for a snapshot that was not offered");
@@ -330,7 +335,7 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 	gboolean block = volume_has_disk(s->whole) && strcmp(request->method, "block") == 0;
 	if (volume_has_tree(s->whole) && strcmp(request->method, "tar") == 0)
 		return send_tree(peer, s, volume, shown, owners_of_part(s, name), err);
-	if (!block && g_strcmp0(request->method, method) != 0)
+	if (!block && g_strcmp0(request->method, native_method(s)) != 0)
 		return error_set(
 		    err, ERROR_INVALID, "The other server asks for a method that was not offered");
 	Sent sent = {

@@ -78,9 +78,10 @@ static int send_mounted(MigrationPeer *peer, Pool *pool, const Volume *whole,
 		.owners = owners,
 		.snapshot_owners = snapshot_owners,
 		.op = op };
-	g_autofree char *disk = volume_block_path(pool, whole, PLACE_OWN);
-	if (whole->content != CONTENT_FILESYSTEM)
-		source.size = volume_block_size(disk);
+	gboolean files = whole->content == CONTENT_FILESYSTEM;
+	g_autofree char *disk = files ? NULL : volume_block_path(pool, whole, PLACE_OWN);
+	if (disk && volume_block_length(pool, whole, disk, &source.size, err) < 0)
+		return -1;
 	return migration_source_run(peer, &source, err);
 }
 

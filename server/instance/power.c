@@ -296,8 +296,11 @@ static int start_afresh(Instance *i, Error **err)
 	return power_start_locked(i, err);
 }
 
-static int check_state(Instance *i, StartFrom from, Error **err)
+/* Before its state is thrown away. */
+static int check_start(Instance *i, StartFrom from, Error **err)
 {
+	if (live_check_start(i, err) < 0)
+		return -1;
 	if (from == START_STATE && !i->stateful)
 		return error_set(err, ERROR_INVALID, "Instance has no existing state to restore");
 	return from == START_NOTHING && !instance_running(i) ? checkpoint_drop(i, err) : 0;
@@ -308,7 +311,7 @@ int instance_start(Instance *i, StartFrom from, const Caller *caller, Error **er
 	if (instance_lock(i, err) < 0)
 		return -1;
 	gboolean frozen = instance_status(i) == INSTANCE_FROZEN;
-	int result = frozen ? 1 : check_state(i, from, err) < 0 ? -1 : start_afresh(i, err);
+	int result = frozen ? 1 : check_start(i, from, err) < 0 ? -1 : start_afresh(i, err);
 	instance_unlock(i);
 	if (result == 1)
 		return instance_unfreeze(i, caller, err);

@@ -8,6 +8,7 @@
 #include "server/instance/backup_index.h"
 #include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
+#include "server/instance/live_private.h"
 #include "server/instance/private.h"
 #include "server/storage/snapshot_name.h"
 #include "server/instance/snapshot_row.h"
@@ -281,6 +282,8 @@ static int restore_locked(Instance *i, const char *name, gboolean stateful, Erro
 		return error_set(
 		    err, ERROR_INVALID, "The snapshot holds no state of running processes");
 	gboolean running = instance_running(i);
+	if (!running && live_check_start(i, err) < 0)
+		return -1;
 	if (running && power_stop_locked(i, 0, TRUE, err) < 0)
 		return -1;
 	int result = become_owners(i, pool, s, err) < 0 ? -1 :

@@ -60,7 +60,7 @@ int state_pack(int in, int out, Error **err)
 	return result;
 }
 
-static int pass_on(int in, int out, Error **err)
+int state_copy(int in, int out, Error **err)
 {
 	g_autofree char *piece = g_malloc(CHUNK);
 	for (ssize_t n; (n = read_some(in, piece)) != 0;)
@@ -98,7 +98,7 @@ int state_unpack(int in, int out, Error **err)
 	if (lseek(in, 0, SEEK_SET) < 0 || pread(in, head, sizeof head, 0) < 0)
 		return fail(err, "read");
 	if (memcmp(head, "\x28\xb5\x2f\xfd", sizeof head) != 0)
-		return pass_on(in, out, err);
+		return state_copy(in, out, err);
 	ZSTD_DCtx *zstd = ZSTD_createDCtx();
 	ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MOST);
 	int result = unpack_all(zstd, in, out, err);

@@ -10,3 +10,5 @@ int state_pack(int in, int out, Error **err);
 /* The other way round, into a pipe or file; what is not packed is passed on as it is. A reader that
  * goes is an error (EPIPE). */
 int state_unpack(int in, int out, Error **err);
+/* What comes, until the end, as it is. */
+int state_copy(int in, int out, Error **err);

@@ -4,6 +4,7 @@
 #include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
+#include "server/instance/live_private.h"
 #include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
@@ -139,7 +140,7 @@ static gboolean is_its_process(pid_t pid, const char *uuid)
 	return FALSE;
 }
 
-static Runtime *find_process(Instance *i)
+Runtime *vm_find_process(Instance *i)
 {
 	g_autofree char *path = libvirt_file(i, "run", ".pid");
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
@@ -163,7 +164,7 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	g_autofree char *note = run_file(i, "frozen");
 	g_autofree char *uri = vm_uri(i->daemon);
 	g_autoptr(Error) error = NULL;
-	*ret_runtime = find_process(i);
+	*ret_runtime = vm_find_process(i);
 	if (!*ret_runtime)
 		return 0;
 	g_atomic_int_set(&(*ret_runtime)->frozen, access(note, F_OK) == 0);
@@ -358,7 +359,7 @@ static int start_domain(Instance *i, HypervisorLink *link, const char *xml, Erro
 	return 0;
 }
 
-static int create_domain(Instance *i, const VmDomain *vm, const char *volume, Error **err)
+static int create_domain(Instance *i, const VmDomain *vm, const StartPlan *plan, Error **err)
 {
 	g_auto(HypervisorLink) link = { 0 };
 	g_autofree char *xml = NULL;
@@ -368,7 +369,7 @@ static int create_domain(Instance *i, const VmDomain *vm, const char *volume, Er
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
-	return i->stateful ? vm_restore(i, &link, volume, xml, err) :
+	return i->stateful ? vm_restore(i, &link, plan, xml, err) :
 			     start_domain(i, &link, xml, err);
 }
 
@@ -404,14 +405,16 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
 	g_autofree char *channel = run_file(i, VM_AGENT_SOCKET);
+	g_autofree char *screen = run_file(i, VM_SCREEN_SOCKET);
 	unlink(channel);
+	unlink(screen);
 	vm.agent_socket = channel;
+	vm.screen_socket = hypervisor_has_spice(&link) ? screen : NULL;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
-	if ((!i->stateful && checkpoint_clear(i, err) < 0) ||
-	    create_domain(i, &vm, plan->path, err) < 0)
+	if ((!i->stateful && checkpoint_clear(i, err) < 0) || create_domain(i, &vm, plan, err) < 0)
 		return -1;
-	*ret_runtime = find_process(i);
+	*ret_runtime = vm_find_process(i);
 	return *ret_runtime ? 0 :
 			      error_set(err, ERROR_INTERNAL,
 				  "The virtual machine ended at once: see its console log");
@@ -430,8 +433,8 @@ static void take_log(Instance *i)
 static void release(Instance *i)
 {
 	take_log(i);
-	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET, VM_STATE_NOTE,
-		VM_STATE_PIPE };
+	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET,
+		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -520,6 +523,7 @@ const InstanceDriver instance_driver_vm = {
 	.shut_down = shut_down,
 	.kill = kill_now,
 	.save = vm_save,
+	.live = &live_driver_vm,
 	.freeze = freeze,
 	.frozen = frozen,
 	.wants_reboot = wants_reboot,
@@ -528,5 +532,7 @@ const InstanceDriver instance_driver_vm = {
 	.state = vm_state,
 	.console_open = vm_console_open,
 	.console_log = vm_console_log,
+	.screen_open = vm_screen_open,
+	.screen_shot = vm_screen_shot,
 	.guest = guest_of,
 };

@@ -11,6 +11,9 @@
 /* In the instance's run directory: the host's end of the agent's channel. */
 #define VM_AGENT_SOCKET "agent.sock"
 
+/* Beside it: SPICE, where its screen is seen. */
+#define VM_SCREEN_SOCKET "screen.sock"
+
 /* There while its memory is written or read (vm_checkpoint.h), and what it is read from. */
 #define VM_STATE_NOTE "vm.state"
 #define VM_STATE_PIPE "vm.state.pipe"
@@ -39,6 +42,7 @@ typedef struct VmDomain {
 	const char *console_log;
 	const char *tpm_socket; /* NULL: none */
 	const char *agent_socket;
+	const char *screen_socket; /* NULL: no screen */
 } VmDomain;
 int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
 /* `target`: "sdb", of disks. */
@@ -58,6 +62,9 @@ int vm_open(Instance *i, VmHandle *ret_handle, Error **err);
 void vm_close(VmHandle *handle);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmHandle, vm_close)
 
+/* QEMU's process, published or not; NULL: there is none. */
+Runtime *vm_find_process(Instance *i);
+
 /* vm_live.c */
 int vm_update(Instance *i, const Config *before, const Config *after, Error **err);
 int vm_part_add(Instance *i, const DevicePart *part, Error **err);
@@ -67,6 +74,10 @@ int vm_root_grown(Instance *i, int64_t bytes, Error **err);
 
 /* vm_state.c */
 void vm_state(Instance *i, Runtime *r, const void *inside, Arena *arena, Pb__InstanceState *out);
+
+/* vm_screen.c */
+int vm_screen_open(Instance *i, int *ret_fd, Error **err);
+int vm_screen_shot(Instance *i, int *ret_fd, uint64_t *ret_size, Error **err);
 
 /* vm_console.c */
 int vm_console_open(Instance *i, Console *ret_console, Error **err);

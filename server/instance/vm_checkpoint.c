@@ -1,6 +1,7 @@
 #include "server/instance/vm_checkpoint.h"
 #include "server/instance/checkpoint.h"
 #include "server/instance/folder.h"
+#include "server/instance/live_private.h"
 #include "server/instance/state_pack.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -185,43 +186,53 @@ static int go_on(Instance *i, const VmHandle *vm, Error **err)
 }
 
 /* It stands still already. */
-static int hold_still(Instance *i, const VmHandle *vm, const InstanceFolder *folder, Error **err)
+static int write_fresh(Instance *i, const VmHandle *vm, const InstanceFolder *folder, Error **err)
 {
 	g_autofree char *path = fresh_path(i, folder);
-	int fd = instance_folder_fd(folder);
-	int result = write_memory(vm, path, err);
-	if (result == 0 && !is_whole(fd))
-		result = error_set(err, ERROR_INTERNAL, "libvirt wrote no state");
+	if (write_memory(vm, path, err) < 0)
+		return -1;
+	return is_whole(instance_folder_fd(folder)) ?
+	    0 :
+	    error_set(err, ERROR_INTERNAL, "libvirt wrote no state");
+}
+
+/* Its state has no name yet. */
+static int hold(Instance *i, const InstanceFolder *folder, Error **err)
+{
+	g_auto(VmHandle) vm = { 0 };
+	if (fault_point("state of a snapshot", err) < 0 || vm_open(i, &vm, err) < 0 ||
+	    note_begin(i, err) < 0)
+		return -1;
+	int result = vm.link.lv->domain_suspend(vm.domain) == 0 ?
+	    write_fresh(i, &vm, folder, err) :
+	    libvirt_error(vm.link.lv, err, "Cannot pause the virtual machine");
 	if (result == 0)
-		result = keep(i, fd, err);
-	if (result < 0)
-		unlinkat(fd, fresh_name, 0);
-	return result;
+		return 0;
+	unlinkat(instance_folder_fd(folder), fresh_name, 0);
+	go_on(i, &vm, NULL);
+	note_end(i);
+	return error_prefix(err, "The state of the instance cannot be saved");
 }
 
 int vm_hold(Instance *i, Error **err)
 {
-	g_auto(VmHandle) vm = { 0 };
 	g_autoptr(InstanceFolder) folder = NULL;
 	if (check_allowed(i, "Stateful snapshot", err) < 0 ||
-	    checkpoint_open(i, &folder, err) < 0 || fault_point("state of a snapshot", err) < 0 ||
-	    vm_open(i, &vm, err) < 0 || note_begin(i, err) < 0)
+	    checkpoint_open(i, &folder, err) < 0 || hold(i, folder, err) < 0)
 		return -1;
-	int result = vm.link.lv->domain_suspend(vm.domain) == 0 ?
-	    hold_still(i, &vm, folder, err) :
-	    libvirt_error(vm.link.lv, err, "Cannot pause the virtual machine");
-	if (result == 0)
+	if (keep(i, instance_folder_fd(folder), err) == 0)
 		return 0;
-	go_on(i, &vm, NULL);
-	note_end(i);
+	vm_release(i, NULL);
 	return error_prefix(err, "The state of the instance cannot be saved");
 }
 
 static void drop_state(Instance *i)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
-	if (instance_folder_open(i, &folder, NULL) == 0)
-		unlinkat(instance_folder_fd(folder), state_name, 0);
+	if (instance_folder_open(i, &folder, NULL) < 0)
+		return;
+	unlinkat(instance_folder_fd(folder), state_name, 0);
+	unlinkat(instance_folder_fd(folder), fresh_name, 0);
 }
 
 int vm_release(Instance *i, Error **err)
@@ -233,6 +244,61 @@ int vm_release(Instance *i, Error **err)
 		return -1;
 	note_end(i);
 	return 0;
+}
+
+/* ---- on its way to another server ---- */
+
+int vm_hold_unnamed(Instance *i, int *ret_fd, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (checkpoint_open(i, &folder, err) < 0 || hold(i, folder, err) < 0)
+		return -1;
+	*ret_fd = file_open_beneath(
+	    instance_folder_fd(folder), fresh_name, O_RDONLY, 0, FILE_LINKS_NONE, err);
+	if (*ret_fd < 0)
+		vm_release(i, NULL);
+	return *ret_fd < 0 ? -1 : 0;
+}
+
+int vm_name_state(Instance *i, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (instance_folder_open(i, &folder, err) < 0)
+		return -1;
+	int fd = instance_folder_fd(folder);
+	autofd int state = file_open_beneath(fd, fresh_name, O_RDONLY, 0, FILE_LINKS_NONE, err);
+	if (state < 0)
+		return -1;
+	if (fsync(state) < 0 || renameat(fd, fresh_name, fd, state_name) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the state");
+	fsync(fd); /* a start after a crash of the host asks the other server in any case */
+	return 0;
+}
+
+int vm_end(Instance *i, Runtime *r, Error **err)
+{
+	int result = instance_driver(i)->kill(i, r, err);
+	note_end(i);
+	return result;
+}
+
+int vm_receive_state(
+    Instance *i, int (*write)(int fd, void *data, Error **err), void *data, Error **err)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (checkpoint_open(i, &folder, err) < 0)
+		return -1;
+	int fd = instance_folder_fd(folder);
+	autofd int state = file_open_beneath(
+	    fd, fresh_name, O_WRONLY | O_CREAT | O_EXCL, 0600, FILE_LINKS_NONE, err);
+	int result = state < 0 ? -1 : write(state, data, err);
+	if (result == 0 && renameat(fd, fresh_name, fd, state_name) < 0)
+		result = error_errno(err, ERROR_INTERNAL, errno, "Cannot keep the state");
+	if (result < 0) {
+		unlinkat(fd, fresh_name, 0);
+		return -1;
+	}
+	return checkpoint_received(i, err);
 }
 
 /* ---- starting from it ---- */
@@ -311,9 +377,22 @@ static int resume(Instance *i, HypervisorLink *link, Error **err)
 	return result;
 }
 
-int vm_restore(Instance *i, HypervisorLink *link, const char *volume, const char *xml, Error **err)
+/* It stands still, restored, and is never to run. */
+static int refuse_restored(Instance *i)
 {
-	autofd int folder = file_open_directory(volume, err);
+	g_autoptr(Runtime) r = vm_find_process(i);
+	g_autoptr(Error) error = NULL;
+	if (r && instance_driver(i)->kill(i, r, &error) < 0)
+		log_error("A machine that is not to run stands still", "instance", i->name, "err",
+		    error->message);
+	note_end(i);
+	return -1;
+}
+
+int vm_restore(
+    Instance *i, HypervisorLink *link, const StartPlan *plan, const char *xml, Error **err)
+{
+	autofd int folder = file_open_directory(plan->path, err);
 	autofd int state = folder < 0 ?
 	    -1 :
 	    file_open_beneath(folder, state_name, O_RDONLY, 0, FILE_LINKS_NONE, NULL);
@@ -326,11 +405,15 @@ int vm_restore(Instance *i, HypervisorLink *link, const char *volume, const char
 		note_end(i);
 		return error_prefix(err, "Cannot start from the saved state");
 	}
+	if (plan->gate && plan->gate->wait(plan->gate->data, err) < 0)
+		return refuse_restored(i);
 	fault_point("state read", NULL);
 	/* From here on there is no way back to it: what runs is what there is. */
 	unlinkat(folder, state_name, 0);
 	fault_point("state used", NULL);
 	int result = resume(i, link, err);
+	if (result < 0 && plan->gate) /* it is where it came from */
+		return refuse_restored(i);
 	note_end(i);
 	return result;
 }
@@ -345,24 +428,44 @@ static gboolean has_state(Instance *i)
 	    fstatat(instance_folder_fd(folder), state_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* What runs goes on from where it is now: what was written before is never to be read. */
+static int runs_on(Instance *i)
+{
+	g_autoptr(InstanceFolder) folder = NULL;
+	if (instance_folder_open(i, &folder, NULL) == 0)
+		unlinkat(instance_folder_fd(folder), fresh_name, 0);
+	return 0;
+}
+
 /* What was going on with its memory is given up; it runs, when it still does. */
-static int end_job(const VmHandle *vm, const Runtime *r)
+static int end_job(Instance *i, const VmHandle *vm, const Runtime *r)
 {
 	int state, reason;
 	vm->link.lv->domain_abort_job(vm->domain);
 	for (int waited = 0; waited < ADOPT_PATIENCE; waited += ADOPT_STEP) {
-		if (vm->link.lv->domain_state(vm->domain, &state, &reason, 0) < 0 ||
-		    state == VIR_DOMAIN_RUNNING || g_atomic_int_get((gint *)&r->frozen))
+		if (vm->link.lv->domain_state(vm->domain, &state, &reason, 0) < 0)
+			return 0;
+		if (state == VIR_DOMAIN_RUNNING)
+			return runs_on(i);
+		if (g_atomic_int_get((gint *)&r->frozen))
 			return 0;
 		if (vm->link.lv->domain_resume(vm->domain) == 0)
-			return 0;
+			return runs_on(i);
 		g_usleep(ADOPT_STEP * 1000);
 	}
 	return -1;
 }
 
+/* Only its state is the machine any more, once that has its name. */
+static gboolean is_leaving(Instance *i)
+{
+	g_auto(LiveJournal) journal = live_journal_read(i);
+	return journal.phase == LIVE_LEAVING;
+}
+
 /* A machine that still has a state has done nothing since: it was being read, or was written for a
- * snapshot that is not made. The first ends, the second goes on; both are right for both. */
+ * snapshot that is not made, or was to leave. The first and last end, the second goes on; where it
+ * is not known which, both are right for both. */
 void vm_checkpoint_adopt(Instance *i, Runtime **runtime)
 {
 	g_auto(VmHandle) vm = { 0 };
@@ -370,11 +473,11 @@ void vm_checkpoint_adopt(Instance *i, Runtime **runtime)
 	g_autoptr(Error) error = NULL;
 	if (access(note, F_OK) < 0)
 		return;
-	gboolean reading = i->stateful && has_state(i);
+	gboolean reading = has_state(i) && (i->stateful || is_leaving(i));
 	gboolean known = vm_open(i, &vm, &error) == 0;
-	if (known && reading)
-		vm.link.lv->domain_destroy(vm.domain, 0);
-	gboolean stuck = !known || (!reading && end_job(&vm, *runtime) < 0);
+	if (reading)
+		instance_driver(i)->kill(i, *runtime, NULL);
+	gboolean stuck = !known || (!reading && end_job(i, &vm, *runtime) < 0);
 	/* libvirt may have come to the end of it. */
 	if (runtime_wait(*runtime, reading || stuck ? ADOPT_PATIENCE : 0)) {
 		g_clear_pointer(runtime, runtime_unref);

@@ -13,8 +13,20 @@ int vm_save(Instance *i, Runtime *r, Error **err);
 int vm_hold(Instance *i, Error **err);
 int vm_release(Instance *i, Error **err);
 
-/* Starts the domain of `xml` from the volume's state, which is gone when it runs. */
-int vm_restore(Instance *i, HypervisorLink *link, const char *volume, const char *xml, Error **err);
+/* For a move: it stands still, and its state (*ret_fd) has no name yet. Either that gets it, so
+ * that nothing else is the machine any more, and vm_end() ends what stands still; or vm_release().
+ */
+int vm_hold_unnamed(Instance *i, int *ret_fd, Error **err);
+int vm_name_state(Instance *i, Error **err);
+int vm_end(Instance *i, Runtime *r, Error **err);
+/* State that comes from elsewhere: `write` writes to a file; it is whole then, or not there. */
+int vm_receive_state(
+    Instance *i, int (*write)(int fd, void *data, Error **err), void *data, Error **err);
+
+/* Starts the domain of `xml` from the volume's state, which is gone when it runs. It waits
+ * for the plan's gate, restored. */
+int vm_restore(
+    Instance *i, HypervisorLink *link, const StartPlan *plan, const char *xml, Error **err);
 
 /* At the server's start, of one that runs (NULL afterwards: it does not): what a server that was
  * killed was about with its state is brought to an end. */

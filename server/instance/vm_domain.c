@@ -268,6 +268,22 @@ static void add_agent_drive(XmlWriter *x, const VmDomain *vm)
 	xml_close(x);
 }
 
+/* Keys and a pointer by virtio, which needs no USB. */
+static void add_screen(XmlWriter *x, const VmDomain *vm)
+{
+	if (!vm->screen_socket)
+		return;
+	xml_leaf(x, "input", "type", "keyboard", "bus", "virtio", NULL);
+	xml_leaf(x, "input", "type", "tablet", "bus", "virtio", NULL);
+	xml_open(x, "graphics", "type", "spice", NULL);
+	xml_leaf(x, "listen", "type", "socket", "socket", vm->screen_socket, NULL);
+	xml_close(x);
+	xml_open(x, "video", NULL);
+	xml_leaf(x, "model", "type", "virtio", "heads", "1", "primary", "yes", NULL);
+	xml_close(x);
+	xml_leaf(x, "audio", "id", "1", "type", "none", NULL);
+}
+
 static void add_devices(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "devices", NULL);
@@ -280,6 +296,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	add_parts(x, vm);
 	add_console(x, vm);
 	add_agent(x, vm);
+	add_screen(x, vm);
 	add_agent_drive(x, vm);
 	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);

@@ -152,6 +152,9 @@ struct StorageDriver {
 	int (*volume_send)(
 	    DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
 	int (*volume_receive)(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
+	/* Whether others take its streams: FALSE where those would have them mount the disk of a
+	 * stranger. NULL: always. */
+	gboolean (*volume_is_portable)(DriverPool *pool, const DriverVolume *volume);
 	/* It came from a stranger, with what the driver cannot remove but keeps harmless: what is
 	 * made of its streams is a stranger's too. NULL: never. */
 	gboolean (*volume_is_foreign)(DriverPool *pool, const DriverVolume *volume);

@@ -47,6 +47,13 @@ char *zfs_snapshot_name(const DriverPool *pool, const DriverVolume *volume, cons
 	return g_strdup_printf("%s@" ZFS_SNAPSHOT "%s", dataset, name);
 }
 
+/* The dataset or, of a snapshot, its name (g_free). */
+static char *name_of(const DriverPool *pool, const DriverVolume *volume)
+{
+	return volume->snapshot ? zfs_snapshot_name(pool, volume, volume->snapshot) :
+				  zfs_dataset(pool, volume);
+}
+
 char *zfs_unique(const char *prefix)
 {
 	g_autofree char *uuid = g_uuid_string_random();
@@ -203,8 +210,8 @@ static void remove_mount_point(const char *path)
 	rmdir(path);
 }
 
-/* Whatever its content: what a crash left is known by its name alone. */
-static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+/* Of the snapshots, as far as they are not in use. */
+static void remove_snapshot_mount_points(const DriverPool *pool, const DriverVolume *volume)
 {
 	g_autofree char *folder = driver_path(
 	    pool->path, volume->type, volume->place, volume->name, "");
@@ -214,6 +221,12 @@ static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error
 		remove_mount_point(path);
 	}
 	rmdir(folder);
+}
+
+/* Whatever its content: what a crash left is known by its name alone. */
+static int zfs_volume_delete(DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	remove_snapshot_mount_points(pool, volume);
 	remove_mount_point(volume->path);
 	for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
 		DriverVolume one = *volume;
@@ -248,20 +261,18 @@ static int zfs_volume_rename(
     DriverPool *pool, const DriverVolume *volume, const DriverVolume *to, Error **err)
 {
 	g_autofree char *from = zfs_dataset(pool, volume);
-	g_autofree char *folder = driver_path(
-	    pool->path, volume->type, volume->place, volume->name, "");
-	if (filesystem_unmount(volume->path, err) < 0 || rename_dataset(pool, from, to, err) < 0)
+	if (filesystem_unmount(volume->path, err) < 0)
 		return -1;
-	rmdir(folder);
+	remove_snapshot_mount_points(pool, volume);
+	if (rename_dataset(pool, from, to, err) < 0)
+		return -1;
 	rmdir(volume->path);
 	return to->place == PLACE_OWN ? file_mkdir_all(to->path, 0700, err) : 0;
 }
 
 static gboolean zfs_volume_exists(DriverPool *pool, const DriverVolume *volume)
 {
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    zfs_dataset(pool, volume);
+	g_autofree char *name = name_of(pool, volume);
 	return zfs_exists(name);
 }
 
@@ -295,18 +306,22 @@ int zfs_kind(const char *dataset, ZfsKind *ret_kind, Error **err)
 	return 0;
 }
 
-/* A snapshot of a zvol is a device of its own, which cannot be written to: journals are not
- * replayed. */
-static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const char *dataset,
-    gboolean foreign, Error **err)
+/* A snapshot is a device of its own, once its volume says so. */
+static int open_zvol(
+    const DriverPool *pool, const DriverVolume *volume, char **ret_device, Error **err)
 {
-	g_autofree char *device = NULL, *type = NULL;
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    g_strdup(dataset);
+	g_autofree char *dataset = zfs_dataset(pool, volume), *name = name_of(pool, volume);
 	if (volume->snapshot && zfs_run(err, "zfs", "set", "snapdev=visible", dataset, NULL) < 0)
 		return -1;
-	if (zfs_device(name, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
+	return zfs_device(name, ret_device, err);
+}
+
+/* Snapshots cannot be written to: journals are not replayed. No stranger made it
+ * (zfs_volume_is_portable). */
+static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, Error **err)
+{
+	g_autofree char *device = NULL, *type = NULL;
+	if (open_zvol(pool, volume, &device, err) < 0 || filesystem_probe(device, &type, err) < 0)
 		return -1;
 	gboolean xfs = g_strcmp0(type, "xfs") == 0;
 	g_autofree char *options = g_strconcat(option(volume, "block.mount_options", "discard"),
@@ -315,7 +330,7 @@ static int mount_zvol(const DriverPool *pool, const DriverVolume *volume, const 
 		xfs			     ? ",ro,norecovery" :
 		g_strcmp0(type, "ext4") == 0 ? ",ro,noload" :
 					       ",ro",
-	    foreign ? ",nodev" : "", NULL);
+	    NULL);
 	return filesystem_mount(device, volume->path, type ? type : "", options, err);
 }
 
@@ -332,12 +347,13 @@ static int mount_dataset(const DriverPool *pool, const DriverVolume *volume, con
 int zfs_volume_mount(DriverPool *pool, const DriverVolume *volume, Error **err)
 {
 	ZfsKind kind;
-	g_autofree char *dataset = zfs_dataset(pool, volume);
-	if (volume->content != CONTENT_FILESYSTEM ||
-	    filesystem_is_mounted(volume->path)) /* from before a restart */
+	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
+	if (volume->content != CONTENT_FILESYSTEM)
+		return volume->snapshot ? open_zvol(pool, volume, &device, err) : 0;
+	if (filesystem_is_mounted(volume->path)) /* from before a restart */
 		return 0;
 	if (zfs_kind(dataset, &kind, err) < 0 || file_mkdir_all(volume->path, 0700, err) < 0 ||
-	    (kind.zvol ? mount_zvol(pool, volume, dataset, kind.foreign, err) :
+	    (kind.zvol ? mount_zvol(pool, volume, err) :
 			 mount_dataset(pool, volume, dataset, kind.foreign, err)) < 0)
 		return -1;
 	if (volume->snapshot || volume->place != PLACE_UNFINISHED)
@@ -357,9 +373,9 @@ int zfs_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **err
 
 static char *zfs_block_path(DriverPool *pool, const DriverVolume *volume)
 {
-	g_autofree char *dataset = zfs_dataset(pool, volume), *device = NULL;
-	return zfs_device(dataset, &device, NULL) == 0 ? g_steal_pointer(&device) :
-							 g_strconcat("/dev/zvol/", dataset, NULL);
+	g_autofree char *name = name_of(pool, volume), *device = NULL;
+	return zfs_device(name, &device, NULL) == 0 ? g_steal_pointer(&device) :
+						      g_strconcat("/dev/zvol/", name, NULL);
 }
 
 /* The numbers of several properties, in their order ("a,b"): 0 for what is no number. */
@@ -381,9 +397,7 @@ static int zfs_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 	enum { USED, REFERENCED, QUOTA, REFQUOTA, VOLSIZE, N };
 	int64_t values[N] = { 0 };
 	gboolean referenced = !volume->snapshot && config_true(volume->config, "zfs.use_refquota");
-	g_autofree char *name = volume->snapshot ?
-	    zfs_snapshot_name(pool, volume, volume->snapshot) :
-	    zfs_dataset(pool, volume);
+	g_autofree char *name = name_of(pool, volume);
 	if (numbers_of(name, "used,referenced,quota,refquota,volsize", values, N, err) < 0)
 		return -1;
 	int64_t total = volume->snapshot ? 0 :
@@ -499,6 +513,7 @@ const StorageDriver driver_zfs = {
 	.snapshot_restore = zfs_snapshot_restore,
 	.volume_send = zfs_volume_send,
 	.volume_receive = zfs_volume_receive,
+	.volume_is_portable = zfs_volume_is_portable,
 	.volume_is_foreign = zfs_volume_is_foreign,
 	.backup_send = zfs_backup_send,
 	.backup_receive = zfs_backup_receive,

@@ -51,6 +51,7 @@ int zfs_volume_clone(
 int zfs_transfer(const char *const *send, const char *const *receive, Error **err);
 int zfs_volume_send(
     DriverPool *pool, const DriverVolume *volume, const char *parent, int fd, Error **err);
+gboolean zfs_volume_is_portable(DriverPool *pool, const DriverVolume *volume);
 int zfs_volume_receive(DriverPool *pool, const DriverVolume *volume, int fd, Error **err);
 int zfs_backup_send(DriverPool *pool, const DriverVolume *volume, const struct BackupStream *stream,
     const char *parent, int fd, Error **err);

@@ -85,6 +85,15 @@ int zfs_volume_send(
 	return zfs_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
 }
 
+/* Whoever receives it would have its kernel read a file system that anybody may have written. */
+gboolean zfs_volume_is_portable(DriverPool *pool, const DriverVolume *volume)
+{
+	ZfsKind kind;
+	g_autofree char *dataset = zfs_dataset(pool, volume);
+	return volume->content != CONTENT_FILESYSTEM ||
+	    (zfs_kind(dataset, &kind, NULL) == 0 && !kind.zvol);
+}
+
 /* ---- receiving ---- */
 
 /* Until the stream ends, or nobody reads any more. */
@@ -126,8 +135,13 @@ static int read_head(int fd, uint8_t *head, Error **err)
 static int check_fits(
     const DriverVolume *volume, const ZfsStream *stream, const char *dataset, Error **err)
 {
-	if (volume->content != CONTENT_FILESYSTEM && !stream->zvol)
+	gboolean files = volume->content == CONTENT_FILESYSTEM;
+	if (!files && !stream->zvol)
 		return error_set(err, ERROR_INVALID, "The ZFS stream is not that of a disk");
+	if (files && stream->zvol && volume->foreign)
+		return error_set(err, ERROR_INVALID,
+		    "The ZFS stream is that of a disk, whose file system this server would have to "
+		    "trust (zfs.block_mode): have its files sent instead");
 	return !stream->since || zfs_exists(dataset) ?
 	    0 :
 	    error_set(

@@ -2,7 +2,6 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
-#include "sdk/base/units.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/snapshot.h"
 #include "server/storage/volume_archive_private.h"
@@ -10,19 +9,6 @@
 #include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
-
-/* Of an ISO file, which a device holds with what fills up its last extent; 0: all there is. */
-static int disk_bytes(const VolumeArchive *archive, int64_t *ret, Error **err)
-{
-	g_autoptr(Config) config = NULL;
-	*ret = 0;
-	if (archive->volume->content != CONTENT_ISO)
-		return 0;
-	if (volume_row_find(archive->pool, archive->volume, NULL, &config, err) < 0)
-		return -1;
-	const char *size = config_get(config, "size");
-	return size ? units_parse_bytes(size, ret, err) : 0;
-}
 
 static int pack_disk(const VolumeArchive *archive, Pack *sink, const char *path, const char *prefix,
     Error **err)
@@ -32,8 +18,9 @@ static int pack_disk(const VolumeArchive *archive, Pack *sink, const char *path,
 	int64_t bytes;
 	if (fd < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
-	return disk_bytes(archive, &bytes, err) < 0 ? -1 :
-						      pack_file(sink, name, fd, bytes, err);
+	return volume_block_length(archive->pool, archive->volume, path, &bytes, err) < 0 ?
+	    -1 :
+	    pack_file(sink, name, fd, bytes, err);
 }
 
 static int pack_directory(Pack *sink, const char *path, const char *prefix, Error **err)

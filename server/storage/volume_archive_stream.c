@@ -24,7 +24,8 @@ int volume_archive_hold(VolumeArchive *archive, Error **err)
 	const StorageDriver *driver = archive->pool->driver;
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
 	Error *inner = NULL;
-	if (!driver->backup_send || !driver->backup_receive)
+	if (!driver->backup_send || !driver->backup_receive ||
+	    !volume_stream_is_portable(archive->pool, archive->volume))
 		return 0;
 	for (guint n = 0; n < archive->snapshots->len; n++)
 		g_ptr_array_add(names, ((SnapshotRow *)archive->snapshots->pdata[n])->name);

@@ -197,6 +197,23 @@ int64_t volume_block_size(const char *path)
 	return fd < 0 ? -1 : (int64_t)lseek(fd, 0, SEEK_END);
 }
 
+int volume_block_length(
+    Pool *pool, const Volume *volume, const char *path, int64_t *ret_bytes, Error **err)
+{
+	g_autoptr(Config) config = NULL;
+	Volume whole = *volume;
+	whole.snapshot = NULL;
+	if (volume->content == CONTENT_ISO && volume_row_find(pool, &whole, NULL, &config, err) < 0)
+		return -1;
+	const char *size = config ? config_get(config, "size") : NULL;
+	if (size)
+		return units_parse_bytes(size, ret_bytes, err);
+	*ret_bytes = volume_block_size(path);
+	return *ret_bytes >= 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
+}
+
 int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **err)
 {
 	if (bytes == 0)
@@ -219,26 +236,27 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 
 /* ---- to and from pipes ---- */
 
-int volume_block_send(const char *path, int out, gboolean (*cancelled)(void *data), void *data,
-    Error **err)
+int volume_block_send(const char *path, const BlockSending *sending, int out, Error **err)
 {
 	autofd int in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	g_autofree char *piece = g_malloc(PIECE);
 	if (in < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
-	for (;;) {
-		ssize_t n = read(in, piece, PIECE);
+	for (int64_t left = sending->bytes; left > 0;) {
+		ssize_t n = read(in, piece, (size_t)MIN(left, PIECE));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 		if (n == 0)
 			return 0;
-		if (cancelled(data))
+		if (sending->cancelled(sending->data))
 			return error_set(err, ERROR_CANCELLED, "Reading the disk was cancelled");
 		if (file_write_all(out, piece, (size_t)n) < 0)
 			return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the disk on");
+		left -= n;
 	}
+	return 0;
 }
 
 /* Fills the piece as far as there is something: its length, 0 at the end, -1. */

@@ -19,6 +19,10 @@ char *volume_block_file(const char *directory, VolumeContent content);
 int volume_block_trust(const char *path, Error **err);
 /* Bytes; -1 when it cannot be opened. */
 int64_t volume_block_size(const char *path);
+/* Bytes of the content at `path`, which the volume, a snapshot or a copy of it has there: a device
+ * holds an ISO file with what fills up its last extent, so that the volume's row says it. */
+int volume_block_length(
+    Pool *pool, const Volume *volume, const char *path, int64_t *ret_bytes, Error **err);
 /* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
 int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* The same with the content of a file, which gives the size. */
@@ -34,9 +38,13 @@ int volume_block_copy(const char *from, const char *to, Error **err);
 /* The same from an open file or device, of which all is read. */
 int volume_block_write(int in, const char *to, Error **err);
 int volume_block_write_fd(int in, int out, Error **err);
-/* The disk's bytes into a pipe. */
-int volume_block_send(const char *path, int out, gboolean (*cancelled)(void *data), void *data,
-    Error **err);
+/* The first bytes of the disk into a pipe. */
+typedef struct BlockSending {
+	int64_t bytes;
+	gboolean (*cancelled)(void *data);
+	void *data;
+} BlockSending;
+int volume_block_send(const char *path, const BlockSending *sending, int out, Error **err);
 /* The disk becomes what is read from a pipe; a file is made and gets that size, a device has to have
  * it. Only what differs is written. More than `limit` bytes (0: none) are ERROR_TOO_LARGE. */
 int volume_block_receive(int in, const char *path, uint64_t limit, Error **err);

@@ -11,8 +11,10 @@
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include "server/storage/volume_relay.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The volume that a snapshot is of, or the volume itself. */
 static Volume *whole(const VolumeCopy *copy)
@@ -51,10 +53,16 @@ static int sync_device(
     const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
 {
 	g_autofree char *from = volume_block_path(copy->from_pool, source, PLACE_OWN);
-	g_autofree char *target = copy->to_pool->driver->volume_block_path ?
-	    volume_block_path(copy->to_pool, copy->to, place) :
-	    volume_block_file(to, source->content);
-	return volume_block_copy(from, target, err);
+	gboolean device = copy->to_pool->driver->volume_block_path != NULL;
+	g_autofree char *target = device ? volume_block_path(copy->to_pool, copy->to, place) :
+					   volume_block_file(to, source->content);
+	int64_t bytes;
+	if (volume_block_length(copy->from_pool, source, from, &bytes, err) < 0 ||
+	    volume_block_copy(from, target, err) < 0)
+		return -1;
+	return device || truncate(target, bytes) == 0 ?
+	    0 :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot resize \"%s\"", target);
 }
 
 /* The content of a volume or snapshot goes to the directory `to`, that of copy->to in `place` or of
@@ -171,21 +179,21 @@ int volume_copy_config(const VolumeCopy *copy, Config **ret_config, Error **err)
 /* Of a disk the copy has at least the size. */
 static int copied_size(const VolumeCopy *copy, Config *config, Error **err)
 {
-	int64_t wanted = 0;
+	int64_t wanted = 0, bytes;
 	const char *size = config_get(config, "size");
 	if (copy->from->content == CONTENT_FILESYSTEM)
 		return 0;
 	if (volume_mount(copy->from_pool, copy->from, err) < 0)
 		return -1;
 	g_autofree char *path = volume_block_path(copy->from_pool, copy->from, PLACE_OWN);
-	int64_t bytes = volume_block_size(path);
-	if (volume_unmount(copy->from_pool, copy->from, err) < 0 ||
-	    (size && units_parse_bytes(size, &wanted, err) < 0))
+	int result = volume_block_length(copy->from_pool, copy->from, path, &bytes, err);
+	if (volume_unmount(copy->from_pool, copy->from, result == 0 ? err : NULL) < 0 ||
+	    result < 0 || (size && units_parse_bytes(size, &wanted, err) < 0))
 		return -1;
 	g_autofree char *text = g_strdup_printf("%" PRId64, bytes);
 	if (bytes > wanted)
 		config_set(config, "size", text);
-	return bytes < 0 ? error_set(err, ERROR_INTERNAL, "Cannot measure \"%s\"", path) : 0;
+	return 0;
 }
 
 static int copied_config(const VolumeCopy *copy, Config **ret_config, Error **err)

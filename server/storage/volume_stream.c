@@ -19,6 +19,13 @@ const char *volume_stream_method(const Pool *pool)
 									   NULL;
 }
 
+gboolean volume_stream_is_portable(Pool *pool, const Volume *volume)
+{
+	g_autoptr(DriverCall) call = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	return !pool->driver->volume_is_portable ||
+	    pool->driver->volume_is_portable(&call->pool, &call->volume);
+}
+
 gboolean volume_has_tree(const Volume *volume)
 {
 	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE;
@@ -121,12 +128,15 @@ int volume_stream_send_block(
     Pool *pool, const Volume *volume, int fd, Operation *op, Error **err)
 {
 	Sending sending = { volume, NULL, op };
+	BlockSending disk = { .cancelled = is_cancelled, .data = &sending };
 	int dir = open_mounted(pool, volume, err);
 	if (dir < 0)
 		return -1;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
-	return close_mounted(pool, volume, dir,
-	    volume_block_send(path, fd, is_cancelled, &sending, err), err);
+	int result = volume_block_length(pool, volume, path, &disk.bytes, err) < 0 ?
+	    -1 :
+	    volume_block_send(path, &disk, fd, err);
+	return close_mounted(pool, volume, dir, result, err);
 }
 
 int volume_stream_rsync(
@@ -257,9 +267,11 @@ static int check_disk(const char *path, uint64_t limit, Error **err)
 
 int volume_arrival_check(VolumeArrival *a, uint64_t limit, Error **err)
 {
+	if (a->volume->type != VOLUME_MACHINE)
+		return 0;
 	g_autofree char *path = volume_block_path(
 	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
-	return a->volume->type == VOLUME_MACHINE ? check_disk(path, limit, err) : 0;
+	return check_disk(path, limit, err);
 }
 
 int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)

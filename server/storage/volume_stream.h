@@ -14,6 +14,8 @@ struct Operation;
 
 /* The driver's own form, by its name; NULL when it has none. */
 const char *volume_stream_method(const Pool *pool);
+/* Whether others take a volume in that form. */
+gboolean volume_stream_is_portable(Pool *pool, const Volume *volume);
 
 /* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
  * which counts for no part of the tree in what follows. */

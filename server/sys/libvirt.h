@@ -34,6 +34,13 @@ typedef struct Libvirt {
 	__typeof__(virDomainAbortJob) *domain_abort_job;
 	__typeof__(virDomainGetUUIDString) *domain_uuid;
 	__typeof__(virConnectListAllDomains) *connect_list;
+	__typeof__(virConnectGetDomainCapabilities) *connect_capabilities;
+	__typeof__(virDomainScreenshot) *domain_screenshot;
+	__typeof__(virStreamNew) *stream_new;
+	__typeof__(virStreamRecv) *stream_receive;
+	__typeof__(virStreamFinish) *stream_finish;
+	__typeof__(virStreamAbort) *stream_abort;
+	__typeof__(virStreamFree) *stream_free;
 	__typeof__(virGetLastError) *last_error;
 	__typeof__(virSetErrorFunc) *set_error_function;
 	__typeof__(virEventRegisterDefaultImpl) *event_register;

@@ -37,14 +37,14 @@ gone() { # ... is deleted, and nothing of it is left
 	same_world
 }
 
-need_faults() {
+has_faults() { # whether this build has fault points
 	echo "fail 0" >"$INCUS_FAULT"
 	incus profile create probe -q >/dev/null 2>&1 || true
-	if [ -e "$INCUS_FAULT" ]; then
-		rm "$INCUS_FAULT"
-		skip "this build has no fault points (release)"
-	fi
+	[ -e "$INCUS_FAULT" ] || return 0
+	rm "$INCUS_FAULT"; incus profile delete probe -q
+	return 1
 }
+need_faults() { has_faults || skip "this build has no fault points (release)"; }
 
 each_step() {
 	local verb=$1 flow=$2 n hit end=
