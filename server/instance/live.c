@@ -81,7 +81,9 @@ char *live_journal_text(const LiveJournal *journal)
 int live_journal_write(Instance *i, const LiveJournal *journal, Error **err)
 {
 	g_autofree char *text = journal ? live_journal_text(journal) : NULL;
-	return instance_volatile_set(i, KEY, text, err);
+	if (instance_volatile_set(i, KEY, text, err) < 0)
+		return -1;
+	return journal && journal->given ? db_sync(i->daemon->db, err) : 0;
 }
 
 gboolean live_stands(Instance *i)
@@ -150,7 +152,7 @@ int live_record_make(Daemon *d, const char *id, Error **err)
 {
 	g_autofree char *folder = g_build_filename(d->dir, "migrations", NULL);
 	g_autofree char *path = record_path(d, id);
-	if (file_mkdir_all(folder, 0700, err) < 0)
+	if (file_mkdir_all(folder, 0700, err) < 0 || db_sync(d->db, err) < 0)
 		return -1;
 	autofd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	autofd int directory = file_open_directory(folder, err);
@@ -164,8 +166,11 @@ int live_record_make(Daemon *d, const char *id, Error **err)
 void live_record_remove(Daemon *d, const char *id)
 {
 	g_autofree char *path = record_path(d, id);
-	if (unlink(path) < 0 && errno != ENOENT)
-		log_warn("The record of a move stays", "path", path, "err", g_strerror(errno));
+	g_autoptr(Error) error = NULL;
+	if (db_sync(d->db, &error) == 0 && unlink(path) < 0 && errno != ENOENT)
+		error_errno(&error, ERROR_INTERNAL, errno, "Cannot remove it");
+	if (error)
+		log_warn("The record of a move stays", "path", path, "err", error->message);
 }
 
 gboolean live_record_exists(Daemon *d, const char *id)

@@ -12,9 +12,10 @@
  * source starts it again from its state without asking anybody. Afterwards, who is cut off waits:
  * the source asks the target (live_settle.c), which answers by its record. "arriving" in the journal
  * without a record is what the next start removes; "left" is what nobody starts, until it is
- * deleted. Records whose source asks no more are removed after a while (RECORD_DAYS), and by then
- * the source has ceased to believe in an answer that there is none (ANSWER_DAYS). What nobody can
- * decide an administrator does (live_take_back()).
+ * deleted. What the other server relies upon is flushed first (db_sync()). Records whose source asks
+ * no more are removed after a while (RECORD_DAYS), and by then the source has ceased to believe in
+ * an answer that there is none (ANSWER_DAYS). What nobody can decide an administrator does
+ * (live_take_back()).
  */
 #include "server/instance/live.h"
 #include "server/instance/migration_peer.h"
