@@ -7,6 +7,7 @@
 #include "server/instance/live_private.h"
 #include "server/instance/vm_carry.h"
 #include "server/instance/vm_checkpoint.h"
+#include "server/instance/vm_layout.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -399,12 +400,18 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
 	g_autofree char *log = NULL, *nvram = NULL, *tpm = NULL;
 	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
+	g_autoptr(Error) error = NULL;
+	VmLayout layout;
+	gboolean again = (i->stateful || (plan->gate && plan->gate->peer)) &&
+	    vm_layout_get(i, &layout);
 	VmDomain vm = { .instance = i,
 		.uri = uri,
 		.uuid = uuid,
 		.config = plan->host.config,
-		.parts = plan->devices.parts };
-	if (hypervisor_check(err) < 0 || hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
+		.parts = plan->devices.parts,
+		.layout = again ? &layout : NULL };
+	if (hypervisor_check(err) < 0 || (again && vm_layout_check(&layout, err) < 0) ||
+	    hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
@@ -413,12 +420,15 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	unlink(channel);
 	unlink(screen);
 	vm.agent_socket = channel;
-	vm.screen_socket = hypervisor_has_spice(&link) ? screen : NULL;
+	vm.screen_socket = (again ? layout.screen : hypervisor_has_spice(&link)) ? screen : NULL;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
 	if ((!i->stateful && checkpoint_clear(i, err) < 0) || create_domain(i, &vm, plan, err) < 0)
 		return -1;
 	*ret_runtime = vm_find_process(i);
+	if (!again && vm_layout_note(i, &error) < 0)
+		log_warn("What a virtual machine was given is not noted", "instance", i->name,
+		    "err", error->message);
 	return *ret_runtime ? 0 :
 			      error_set(err, ERROR_INTERNAL,
 				  "The virtual machine ended at once: see its console log");
@@ -480,10 +490,12 @@ static int freeze(Instance *i, Runtime *r, gboolean wanted, Error **err)
 		return libvirt_error(vm.link.lv, err,
 		    wanted ? "Cannot pause the virtual machine" :
 			     "Cannot resume the virtual machine");
-	if (wanted)
+	if (wanted) {
 		file_write_plain(note, "", 0600, NULL);
-	else
+	} else {
 		unlink(note);
+		vm_carry_forget(i);
+	}
 	g_atomic_int_set(&r->frozen, wanted);
 	guest_pause(r->guest, wanted);
 	return 0;

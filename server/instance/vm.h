@@ -46,6 +46,7 @@ typedef struct VmDomain {
 	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
 	const char *console_log;
 	const char *tpm_socket; /* NULL: none */
+	const struct VmLayout *layout; /* that its memory relies on; NULL: it has none */
 	const char *agent_socket;
 	const char *screen_socket; /* NULL: no screen */
 } VmDomain;

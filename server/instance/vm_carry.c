@@ -16,7 +16,8 @@ gboolean vm_carries(Daemon *d)
 {
 	const Libvirt *lv;
 	g_autofree char *uri = vm_uri(d);
-	return (!uri || !g_str_has_prefix(uri, "qemu:///embed")) && libvirt_load(&lv, NULL) == 0 &&
+	return fault_point("machine carries", NULL) == 0 &&
+	    (!uri || !g_str_has_prefix(uri, "qemu:///embed")) && libvirt_load(&lv, NULL) == 0 &&
 	    libvirt_has_steps(lv);
 }
 
@@ -270,6 +271,11 @@ int vm_carry_settle(Instance *i, gboolean arrived, Error **err)
 	g_atomic_int_set(&r->frozen, FALSE);
 	guest_pause(r->guest, FALSE);
 	return 0;
+}
+
+void vm_carry_forget(Instance *i)
+{
+	note_end(i);
 }
 
 /* ---- at the target ---- */

@@ -25,6 +25,9 @@ gboolean vm_carried(Instance *i);
 /* It runs at the other side, and ends here; or it does not, and goes on. */
 int vm_carry_settle(Instance *i, gboolean arrived, Error **err);
 
+/* Somebody lets it go on. */
+void vm_carry_forget(Instance *i);
+
 /* The domain of `xml` waits for what comes (the plan's gate has the stream), waits for the gate,
  * and runs. */
 int vm_carry_in(Instance *i, const StartPlan *plan, const char *uri, const char *xml, Error **err);

@@ -133,7 +133,10 @@ static int release(LiveHold *held, Error **err)
 				       vm_release(held->instance, err);
 	else if (!held->ended)
 		result = vm_carry_settle(held->instance, FALSE, err);
-	guest_pause(held->runtime->guest, FALSE);
+	/* Else it stands until its target tells. */
+	gboolean stands = held->fd < 0 && vm_carried(held->instance);
+	g_atomic_int_set(&held->runtime->frozen, stands);
+	guest_pause(held->runtime->guest, stands);
 	own_close_fd(&held->fd);
 	hypervisor_disconnect(&held->link);
 	runtime_unref(held->runtime);
