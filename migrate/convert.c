@@ -3,6 +3,8 @@
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/mounts.h"
+#include "migrate/older.h"
 #include "migrate/owners.h"
 #include "migrate/plan.h"
 #include "migrate/proof.h"
@@ -23,10 +25,12 @@
 
 static int stop_lxd(Migration *m, Error **err)
 {
-	if (!m->source.running)
+	gboolean enabled = source_is_enabled(&m->source);
+	if (!m->source.running && !enabled)
 		return 0;
-	if (journal_note(m->journal, "stop-lxd", json_pack("{s:s}", "source", m->source.directory),
-		err) < 0 ||
+	json_t *details = json_pack("{s:s, s:b, s:b}", "source", m->source.named, "running",
+	    m->source.running, "enabled", enabled);
+	if (journal_note(m->journal, "stop-lxd", details, err) < 0 ||
 	    source_stop(&m->source, err) < 0)
 		return -1;
 	m->source.running = FALSE;
@@ -274,7 +278,7 @@ static int make_links(Migration *m, Error **err)
 
 static int release_source(Migration *m, Error **err)
 {
-	return act_unmount_below(m->journal, m->source.directory, err);
+	return mounts_release(m->journal, m->source.directory, m->source.kind->mounts, err);
 }
 
 static int convert_clients(Migration *m, Error **err)
@@ -303,6 +307,7 @@ static const struct {
 	{ "Setting the empty Incus aside", set_aside },
 	{ "Making Incus's database", make_database },
 	{ "Moving files", move_trees },
+	{ "Renaming what an older LXD calls otherwise", older_rename },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
 	{ "Converting users' client configuration", convert_clients },

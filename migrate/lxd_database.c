@@ -159,12 +159,15 @@ static int run_node(const char *global, const Member *member, Error **err)
 static int read_facts(Tx *tx, void *data, Error **err)
 {
 	LxdDatabase *database = data;
-	int64_t members;
+	int64_t members, reachable;
 	if (tx_int(tx, &database->schema, err, "SELECT max(version) FROM schema", "") < 0 ||
 	    tx_int(tx, &members, err, "SELECT count(*) FROM nodes", "") < 0 ||
+	    tx_int(tx, &reachable, err, "SELECT count(*) FROM nodes WHERE address <> '0.0.0.0'",
+		"") < 0 ||
 	    tx_int(tx, &database->extensions, err, "SELECT max(api_extensions) FROM nodes", "") < 0)
 		return -1;
-	database->clustered = database->clustered || members > 1;
+	database->members = members;
+	database->clustered = database->clustered || members > 1 || reachable > 0;
 	return 0;
 }
 
@@ -189,6 +192,12 @@ static int open_copy(LxdDatabase *database, const char *work, const char *global
 {
 	Member member = { 0 };
 	int result = local_facts(work, &member, err);
+	if (result == 0 && member.members > 1) /* a node alone cannot read what others may have */
+		result = error_set(err, ERROR_INVALID,
+		    "This LXD is one of %d members of a cluster, which cannot be moved: take it out "
+		    "with \"lxc cluster remove\", or move its instances to an Incus server with "
+		    "\"lxc copy\"",
+		    (int)member.members);
 	/* Alone, LXD's address is "1"; an address that others could reach says it was clustered. */
 	database->clustered = member.members > 1 ||
 	    (member.address && strcmp(member.address, "1") != 0 && *member.address);

@@ -86,6 +86,12 @@ int live_journal_write(Instance *i, const LiveJournal *journal, Error **err)
 	return journal && journal->given ? db_sync(i->daemon->db, err) : 0;
 }
 
+gboolean live_stands(Instance *i)
+{
+	const LiveDriver *driver = instance_driver(i)->live;
+	return driver && driver->carried && driver->carried(i);
+}
+
 int live_check_start(Instance *i, Error **err)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
@@ -229,6 +235,8 @@ static void repair_arriving(Instance *i, const LiveJournal *journal)
 /* Without state on disk nothing has left. */
 static void repair_leaving(Instance *i, const LiveJournal *journal)
 {
+	if (journal->given && live_stands(i))
+		return;
 	if (!instance_running(i))
 		checkpoint_settle(i);
 	if (instance_running(i) || (!i->stateful && !journal->given))

@@ -5,6 +5,7 @@
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
 #include "server/instance/live_private.h"
+#include "server/instance/vm_carry.h"
 #include "server/instance/vm_checkpoint.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
@@ -173,7 +174,8 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
-	vm_checkpoint_adopt(i, ret_runtime);
+	if (!vm_carry_adopt(i, ret_runtime))
+		vm_checkpoint_adopt(i, ret_runtime);
 	return 0;
 }
 
@@ -369,6 +371,8 @@ static int create_domain(Instance *i, const VmDomain *vm, const StartPlan *plan,
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
+	if (plan->gate && plan->gate->peer)
+		return vm_carry_in(i, plan, vm->uri, xml, err);
 	return i->stateful ? vm_restore(i, &link, plan, xml, err) :
 			     start_domain(i, &link, xml, err);
 }
@@ -434,7 +438,8 @@ static void release(Instance *i)
 {
 	take_log(i);
 	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET,
-		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE };
+		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE, VM_CARRY_NOTE, VM_CARRY_DISK,
+		VM_CARRY_MEMORY };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
