@@ -122,21 +122,25 @@ int live_check_delete(Instance *i, Error **err)
 	return journal.phase == LIVE_LEAVING ? live_check_start(i, err) : 0;
 }
 
-static int take_back_locked(Instance *i, Error **err)
+static int take_back_locked(Instance *i, gboolean arrived, Error **err)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
+	gboolean stands = journal.phase == LIVE_LEAVING && live_stands(i);
 	if (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT)
 		return 0;
 	log_warn("An instance that was moved is taken back, as somebody wants it", "instance",
 	    i->name, "move", journal.id, "to", journal.servers[0] ? journal.servers[0] : "");
-	return live_journal_write(i, NULL, err);
+	if (stands && (arrived ? live_end_standing(i, err) :
+				 instance_driver(i)->live->settle(i, FALSE, err)) < 0)
+		return -1;
+	return live_journal_write(i, NULL, err) < 0 ? -1 : stands && !arrived;
 }
 
-int live_take_back(Instance *i, Error **err)
+int live_take_back(Instance *i, gboolean arrived, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = take_back_locked(i, err);
+	int result = take_back_locked(i, arrived, err);
 	instance_unlock(i);
 	return result;
 }
