@@ -7,6 +7,7 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/names.h"
+#include "server/guest/guest.h"
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -166,7 +167,7 @@ static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
 	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err);
 }
 
-/* Commands in it are ended only now: meanwhile it was there. */
+/* Commands in it are cut off only now: meanwhile it was there. */
 static int carry(LiveSource *s, MigrationPeer *peer, Error **err)
 {
 	if (s->hold || s->sent || s->stays || !s->driver->carry)
@@ -176,7 +177,7 @@ static int carry(LiveSource *s, MigrationPeer *peer, Error **err)
 		return error_prefix(err, "It goes on here");
 	s->sent = s->carried = TRUE;
 	stand_still(s, TRUE);
-	exec_operations_end(s->instance);
+	guest_hang_up(s->runtime->guest);
 	return fault_point("live carried", err);
 }
 
