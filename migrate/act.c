@@ -10,7 +10,6 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 static const char *text_of(const json_t *line, const char *key)
@@ -188,7 +187,7 @@ static int copy_folder(const char *from, const char *to, FileCopy *options, Erro
 	autofd int out = in < 0 ? -1 : file_open_directory(to, err);
 	if (out < 0 || file_copy_tree(in, out, options, err) < 0)
 		return -1;
-	if (compare_trees(in, out, &error) < 0) {
+	if (compare_trees(in, out, options->progress, options->data, &error) < 0) {
 		if (!options->sync || tool_check_stop(NULL) < 0)
 			return error_propagate(err, error);
 		error_free(error);
@@ -257,40 +256,6 @@ static int undo_watch(const json_t *line, Error **err)
 	}
 	json_decref(now);
 	restore_times(folder, json_object_get(line, "times"));
-	return 0;
-}
-
-/* ---- mounts ---- */
-
-/* /proc/self/mountinfo writes a space as \040. */
-static char *mount_points(const char *path)
-{
-	g_autofree char *text = NULL;
-	GString *deepest = g_string_new(NULL);
-	if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL))
-		return g_string_free(deepest, TRUE);
-	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-	for (char **line = lines; *line; line++) {
-		g_auto(GStrv) fields = g_strsplit(*line, " ", 6);
-		g_autofree char *point = g_strv_length(fields) > 4 ? g_strcompress(fields[4]) :
-								     NULL;
-		if (point && strcmp(point, path) != 0 && tool_within(point, path) &&
-		    strlen(point) >= deepest->len)
-			g_string_assign(deepest, point);
-	}
-	return g_string_free(deepest, deepest->len == 0);
-}
-
-int act_unmount_below(Journal *journal, const char *path, Error **err)
-{
-	for (char *point; (point = mount_points(path)); g_free(point)) {
-		if (journal_note(journal, "unmount", json_pack("{s:s}", "path", point), err) < 0 ||
-		    umount2(point, UMOUNT_NOFOLLOW) < 0) {
-			error_errno(err, ERROR_BUSY, errno, "\"%s\" cannot be unmounted", point);
-			g_free(point);
-			return -1;
-		}
-	}
 	return 0;
 }
 

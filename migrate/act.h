@@ -19,8 +19,6 @@ int act_copy(Journal *journal, const char *from, const char *to,
 /* Folders that appear in `folder` from now on go when it is undone, unless there are files in them;
  * it gets its times back. */
 int act_watch(Journal *journal, const char *folder, Error **err);
-/* File systems mounted at or below `path` go, the deepest first. LXD mounts them again itself. */
-int act_unmount_below(Journal *journal, const char *path, Error **err);
 
 /* Undoes one line of a journal that is an act; FALSE in *ret_known when it is none. */
 int act_undo(const json_t *line, gboolean *ret_known, Error **err);

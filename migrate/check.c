@@ -26,7 +26,11 @@ static int check_version(Migration *m, Error **err)
 
 static int check_cluster(Migration *m, Error **err)
 {
-	if (m->lxd->clustered)
+	if (m->lxd->clustered && m->lxd->members == 1)
+		findings_add(m->findings, FINDING_REFUSED, "cluster", "LXD",
+		    "It is the only member of a cluster, which LXD cannot undo: move its instances "
+		    "to an Incus server with \"lxc copy\"");
+	else if (m->lxd->clustered)
 		findings_add(m->findings, FINDING_REFUSED, "cluster", "LXD",
 		    "It is a member of a cluster: remove the member from it first (\"lxc cluster "
 		    "remove\"), or move its instances to an Incus server with \"lxc copy\"");

@@ -1,5 +1,6 @@
 /* Whether everything that the rows name is there, and whether we can have it. */
 #include "migrate/check.h"
+#include "migrate/older.h"
 #include "migrate/tool.h"
 #include <errno.h>
 #include <string.h>
@@ -22,19 +23,21 @@ static const struct {
 /* A pool, and where its volumes can be seen while LXD is stopped; NULL: on a device or in a loop
  * file, which only the pool's own mount shows. */
 typedef struct CheckedPool {
-	char *name, *folder;
+	char *name, *driver, *folder;
 	gboolean usable;
 } CheckedPool;
 
 typedef struct StorageCall {
 	Migration *m;
 	GHashTable *pools; /* name -> CheckedPool */
+	gboolean renames, records; /* patches of LXD's that it had applied */
 } StorageCall;
 
 static void pool_free(void *data)
 {
 	CheckedPool *pool = data;
 	g_free(pool->name);
+	g_free(pool->driver);
 	g_free(pool->folder);
 	g_free(pool);
 }
@@ -88,6 +91,7 @@ static CheckedPool *check_pool(
 	struct stat st;
 	CheckedPool *pool = g_new0(CheckedPool, 1);
 	pool->name = g_strdup(name);
+	pool->driver = g_strdup(driver);
 	pool->usable = check_driver(m, name, driver);
 	gboolean trees = strcmp(driver, "dir") == 0 || strcmp(driver, "btrfs") == 0;
 	g_autofree char *path = source ? source_path(&m->source, source) : NULL;
@@ -142,17 +146,36 @@ static char *disk_name(int64_t type, const char *project, const char *name)
 	return plain ? g_strdup(name) : g_strconcat(project, "_", name, NULL);
 }
 
+/* Their names on disk cannot be seen, and may be those that an older LXD gave. */
+static void check_unseen(StorageCall *call, const CheckedPool *pool, const char *name)
+{
+	if (call->m->lxd->schema < 29 && !call->renames)
+		refuse(call->m, "custom volume", name,
+		    "LXD 4.0 names volumes on %s otherwise than later versions do: start LXD 5.0 "
+		    "once, which renames them",
+		    pool->driver);
+}
+
 static void check_volume(StorageCall *call, const char *pool_name, const char *project,
     const char *name, int64_t type, const char *snapshot)
 {
 	CheckedPool *pool = g_hash_table_lookup(call->pools, pool_name);
-	if (!pool || !pool->folder || type < 0 || type >= (int64_t)G_N_ELEMENTS(types) ||
-	    (type == 1 && snapshot))
+	if (!pool || type < 0 || type >= (int64_t)G_N_ELEMENTS(types) || (type == 1 && snapshot))
 		return;
+	if (!pool->folder) {
+		if (pool->usable && type == 2 && !snapshot)
+			check_unseen(call, pool, name);
+		return;
+	}
 	g_autofree char *on_disk = disk_name(type, project, name);
 	g_autofree char *folder = g_strconcat(
 	    types[type].folder, snapshot ? "-snapshots" : "", NULL);
-	g_autofree char *path = g_build_filename(pool->folder, folder, on_disk, snapshot, NULL);
+	g_autofree char *older = type == 2 && strcmp(project, "default") == 0 ?
+	    older_custom_volume(pool->folder, folder, name) :
+	    NULL;
+	g_autofree char *path = older ?
+	    g_build_filename(older, snapshot, NULL) :
+	    g_build_filename(pool->folder, folder, on_disk, snapshot, NULL);
 	if (access(path, F_OK) < 0)
 		refuse(call->m, snapshot ? "snapshot" : types[type].what,
 		    snapshot ? snapshot : name, "\"%s\" is not there", path);
@@ -186,11 +209,6 @@ static const struct {
 	    "SELECT i.name FROM instances i WHERE (i.name, i.project_id, i.type * 3)"
 	    " NOT IN (SELECT name, project_id, type FROM storage_volumes)",
 	    "Its storage pool or root volume is gone" },
-	{ "snapshot",
-	    "SELECT i.name || '/' || s.name FROM instances_snapshots s JOIN instances i ON i.id = s.instance_id"
-	    " WHERE (s.name, i.name, i.project_id, i.type * 3) NOT IN (SELECT w.name, v.name, v.project_id,"
-	    " v.type FROM storage_volumes_snapshots w JOIN storage_volumes v ON v.id = w.storage_volume_id)",
-	    "Its volume's snapshot is gone" },
 	{ "storage pool", "SELECT name FROM storage_pools WHERE state <> 1",
 	    "Its creation was never finished" },
 	{ "network", "SELECT name FROM networks WHERE state <> 1",
@@ -213,6 +231,46 @@ static int check_needs(Tx *tx, void *data, Error **err)
 	return 0;
 }
 
+/* ---- snapshots whose volumes have no record, which older versions forgot to make ---- */
+
+static void check_recordless(StorageCall *call, Rows *rows)
+{
+	const char *pool_name = rows_text(rows, 0), *project = rows_text(rows, 1),
+		   *name = rows_text(rows, 2), *snapshot = rows_text(rows, 3);
+	int64_t type = rows_int(rows, 4);
+	g_autofree char *what = g_strdup_printf("%s/%s", name, snapshot);
+	g_autofree char *where = g_strdup_printf("snapshot \"%s\"", what);
+	const CheckedPool *pool = g_hash_table_lookup(call->pools, pool_name);
+	g_autofree char *on_disk = disk_name(type, project, name);
+	g_autofree char *folder = g_strconcat(types[type].folder, "-snapshots", NULL);
+	g_autofree char *path = pool && pool->folder ?
+	    g_build_filename(pool->folder, folder, on_disk, snapshot, NULL) :
+	    NULL;
+	if (call->records || (path && access(path, F_OK) < 0))
+		refuse(call->m, "snapshot", what, "Its volume's snapshot is gone");
+	else
+		findings_add(call->m->findings, FINDING_NOTE, "storage", where,
+		    "Its volume has no record in LXD's database: one is made");
+}
+
+static int check_records(Tx *tx, void *data, Error **err)
+{
+	static const char sql[] =
+	    "SELECT p.name, j.name, i.name, s.name, v.type FROM instances_snapshots s"
+	    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id"
+	    " JOIN storage_volumes v ON v.name = i.name AND v.project_id = i.project_id AND v.type = i.type * 3"
+	    " JOIN storage_pools p ON p.id = v.storage_pool_id WHERE NOT EXISTS"
+	    " (SELECT 1 FROM storage_volumes_snapshots w WHERE w.storage_volume_id = v.id AND w.name = s.name)";
+	StorageCall *call = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err, sql, "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		check_recordless(call, rows);
+	return more;
+}
+
 /* ---- files that stand by themselves ---- */
 
 static int check_images(Tx *tx, void *data, Error **err)
@@ -233,6 +291,17 @@ static int check_images(Tx *tx, void *data, Error **err)
 	return more;
 }
 
+/* Into a pool that can be seen. Incus's own links are made from the database. */
+static void check_dangling(Migration *m, const char *path, const char *target)
+{
+	g_autofree char *there = source_path(&m->source, target);
+	g_autofree char *folder = g_path_get_dirname(there);
+	g_autofree char *where = g_strdup_printf("link \"%s\"", path);
+	if (access(folder, F_OK) == 0 && access(there, F_OK) < 0)
+		findings_add(m->findings, FINDING_NOTE, "storage", where,
+		    "It leads to \"%s\", which is not there; it is left", target);
+}
+
 /* The links of instances say where LXD thought that they are: a wrong one hides a mistake. */
 static void check_link(Migration *m, const char *path)
 {
@@ -250,6 +319,8 @@ static void check_link(Migration *m, const char *path)
 		!tool_within(canonical, m->source.named) &&
 		!tool_within(canonical, m->source.directory)))
 		refuse(m, "link", path, "It leaves LXD's directory: it leads to \"%s\"", target);
+	else
+		check_dangling(m, path, canonical);
 }
 
 static void check_links(Migration *m)
@@ -269,10 +340,13 @@ static void check_links(Migration *m)
 int check_storage(Migration *m, Error **err)
 {
 	static int (*const parts[])(Tx * tx, void *data, Error **err) = { check_pools,
-		check_volumes, check_needs, check_images };
+		check_volumes, check_needs, check_records, check_images };
 	g_autoptr(GHashTable) pools = g_hash_table_new_full(
 	    g_str_hash, g_str_equal, NULL, pool_free);
-	StorageCall call = { .m = m, .pools = pools };
+	StorageCall call = { .m = m,
+		.pools = pools,
+		.renames = older_is_patched(m->lxd, "storage_rename_custom_volume_add_project"),
+		.records = older_is_patched(m->lxd, "storage_missing_snapshot_records") };
 	guint before = findings_count(m->findings, FINDING_REFUSED);
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++)
 		if (db_read(m->lxd->db, parts[i], &call, err) < 0)

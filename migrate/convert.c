@@ -3,8 +3,11 @@
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/mounts.h"
+#include "migrate/older.h"
 #include "migrate/owners.h"
 #include "migrate/plan.h"
+#include "migrate/progress.h"
 #include "migrate/proof.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
@@ -23,10 +26,12 @@
 
 static int stop_lxd(Migration *m, Error **err)
 {
-	if (!m->source.running)
+	gboolean enabled = source_is_enabled(&m->source);
+	if (!m->source.running && !enabled)
 		return 0;
-	if (journal_note(m->journal, "stop-lxd", json_pack("{s:s}", "source", m->source.directory),
-		err) < 0 ||
+	json_t *details = json_pack("{s:s, s:b, s:b}", "source", m->source.named, "running",
+	    m->source.running, "enabled", enabled);
+	if (journal_note(m->journal, "stop-lxd", details, err) < 0 ||
 	    source_stop(&m->source, err) < 0)
 		return -1;
 	m->source.running = FALSE;
@@ -173,45 +178,21 @@ static int place_database(Migration *m, Error **err)
 
 /* ---- trees ---- */
 
-typedef struct Progress {
-	uint64_t done, total;
-	gint64 shown_at;
-} Progress;
-
-static GMutex progress_lock; /* copies run on several threads */
-
-static void show_progress(uint64_t bytes, void *data)
-{
-	Progress *progress = data;
-	g_mutex_lock(&progress_lock);
-	gint64 now = g_get_monotonic_time();
-	progress->done += bytes;
-	if (progress->total && now - progress->shown_at > G_USEC_PER_SEC / 10 &&
-	    isatty(STDERR_FILENO)) {
-		int percent = (int)(MIN(progress->done, progress->total) * 100 / progress->total);
-		fprintf(stderr, "\rCopying: %d%% [%-*.*s]", percent, 40, percent * 40 / 100,
-		    "########################################");
-		progress->shown_at = now;
-	}
-	g_mutex_unlock(&progress_lock);
-}
-
 static int move_trees(Migration *m, Error **err)
 {
-	Progress progress = { .total = m->plan->bytes };
+	/* All that is copied is read once more and compared. */
+	g_autoptr(Progress) progress = progress_new("Copying", 2 * m->plan->bytes);
 	for (guint i = 0; i < m->plan->moves->len; i++) {
 		const PlanMove *move = m->plan->moves->pdata[i];
 		if (tool_check_stop(err) < 0)
 			return -1;
 		int result = move->copy ?
-		    act_copy(m->journal, move->from, move->to, show_progress, &progress, err) :
+		    act_copy(m->journal, move->from, move->to, progress_add, progress, err) :
 		    act_rename(m->journal, move->from, move->to, err);
 		if (result < 0)
 			return -1;
 		log_info(move->copy ? "Copied" : "Renamed", "from", move->from, "to", move->to);
 	}
-	if (progress.shown_at)
-		fprintf(stderr, "\r%60s\r", "");
 	return 0;
 }
 
@@ -274,7 +255,7 @@ static int make_links(Migration *m, Error **err)
 
 static int release_source(Migration *m, Error **err)
 {
-	return act_unmount_below(m->journal, m->source.directory, err);
+	return mounts_release(m->journal, m->source.directory, m->source.kind->mounts, err);
 }
 
 static int convert_clients(Migration *m, Error **err)
@@ -303,6 +284,7 @@ static const struct {
 	{ "Setting the empty Incus aside", set_aside },
 	{ "Making Incus's database", make_database },
 	{ "Moving files", move_trees },
+	{ "Renaming what an older LXD calls otherwise", older_rename },
 	{ "Linking instances", make_links },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
 	{ "Converting users' client configuration", convert_clients },

@@ -151,20 +151,31 @@ static int run_node(const char *global, const Member *member, Error **err)
 	const char *const argv[] = { program, global, member->id ? member->id : "1",
 		member->address ? member->address : "1", NULL };
 	Spawn spawn = { .argv = argv, .timeout_ms = NODE_TIMEOUT_MS };
-	return spawn_run(&spawn, NULL, NULL, err) < 0 ?
-	    error_prefix(err, "LXD's database cannot be read") :
-	    0;
+	static const char before_words[] =
+	    "status 1: "; /* of the program, whose name helps nobody */
+	Error *error = NULL;
+	if (spawn_run(&spawn, NULL, NULL, &error) == 0)
+		return 0;
+	const char *said = strstr(error->message, before_words);
+	g_autofree char *words = g_strdup(said ? said + strlen(before_words) : error->message);
+	error_free(error);
+	return error_set(err, ERROR_INVALID,
+	    "A file in database/global is missing or damaged (%.*s). Does LXD itself start on it?",
+	    (int)strcspn(words, "\n"), words);
 }
 
 static int read_facts(Tx *tx, void *data, Error **err)
 {
 	LxdDatabase *database = data;
-	int64_t members;
+	int64_t members, reachable;
 	if (tx_int(tx, &database->schema, err, "SELECT max(version) FROM schema", "") < 0 ||
 	    tx_int(tx, &members, err, "SELECT count(*) FROM nodes", "") < 0 ||
+	    tx_int(tx, &reachable, err, "SELECT count(*) FROM nodes WHERE address <> '0.0.0.0'",
+		"") < 0 ||
 	    tx_int(tx, &database->extensions, err, "SELECT max(api_extensions) FROM nodes", "") < 0)
 		return -1;
-	database->clustered = database->clustered || members > 1;
+	database->members = members;
+	database->clustered = database->clustered || members > 1 || reachable > 0;
 	return 0;
 }
 
@@ -189,6 +200,12 @@ static int open_copy(LxdDatabase *database, const char *work, const char *global
 {
 	Member member = { 0 };
 	int result = local_facts(work, &member, err);
+	if (result == 0 && member.members > 1) /* a node alone cannot read what others may have */
+		result = error_set(err, ERROR_INVALID,
+		    "This LXD is one of %d members of a cluster, which cannot be moved: take it out "
+		    "with \"lxc cluster remove\", or move its instances to an Incus server with "
+		    "\"lxc copy\"",
+		    (int)member.members);
 	/* Alone, LXD's address is "1"; an address that others could reach says it was clustered. */
 	database->clustered = member.members > 1 ||
 	    (member.address && strcmp(member.address, "1") != 0 && *member.address);
@@ -213,7 +230,7 @@ int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_datab
 	    open_copy(database, work, global, &error) < 0) {
 		error->kind = ERROR_INVALID;
 		error_propagate(err, error);
-		return error_prefix(err, "Database of \"%s\"", lxd);
+		return error_prefix(err, "LXD's database in \"%s\" cannot be read", lxd);
 	}
 	*ret_database = g_steal_pointer(&database);
 	return 0;

@@ -10,7 +10,8 @@ typedef struct LxdDatabase {
 	Db *db;		    /* global: LXD's cluster database; local: its local.db */
 	int64_t schema;	    /* of the global one */
 	int64_t extensions; /* API extensions that the LXD had: grows with each release */
-	gboolean clustered;
+	int64_t members;
+	gboolean clustered; /* with others, or alone in a cluster */
 } LxdDatabase;
 
 /* `lxd` is LXD's directory; `work` an existing one of ours, where the copy is made (what an earlier

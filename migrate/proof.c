@@ -72,9 +72,11 @@ static int compare_lines(TableCopy *copy, OwnLines *own, GPtrArray *theirs, Erro
 			    "A row of table \"%s\" is not there (id %s)", copy->table->name,
 			    cells[0] ? cells[0] : "?");
 	}
-	/* Features that projects always had, names that pools always had. */
-	gboolean grows = strcmp(copy->table->name, "projects_config") == 0 ||
-	    strcmp(copy->table->name, "storage_pools_config") == 0;
+	/* Features that projects always had, names that pools always had, records that were
+	 * forgotten. */
+	static const char *const growing[] = { "projects_config", "storage_pools_config",
+		"storage_volumes_snapshots", NULL };
+	gboolean grows = g_strv_contains(growing, copy->table->name);
 	guint ours = g_hash_table_size(own->lines);
 	if (ours < theirs->len || (ours > theirs->len && !grows))
 		return error_set(err, ERROR_INTERNAL, "Table \"%s\" has %u rows where LXD has %u",

@@ -24,6 +24,9 @@ static const struct {
 	{ "storage_volumes", "content_type", 31, "CASE type WHEN 3 THEN 1 ELSE 0 END" },
 	{ "certificates", "restricted", 47, "0" },
 	{ "storage_volumes_snapshots", "expiry_date", 28, "NULL" },
+	/* "INSTANCE/BACKUP" and "VOLUME/BACKUP" there. */
+	{ "instances_backups", "name", 0, "substr(name, instr(name, '/') + 1)" },
+	{ "storage_volumes_backups", "name", 0, "substr(name, instr(name, '/') + 1)" },
 	/* Names of the system stay those of the system. */
 	{ "projects", "description", 0,
 	    "CASE description WHEN 'Default LXD project' THEN 'Default Incus project'"
@@ -117,6 +120,10 @@ static const struct {
 
 static char *rewritten(const RowsContext *context, const char *value)
 {
+	/* Where LXD's snap sees the host's files. */
+	g_autofree char *outside = tool_moved_path(value, "/var/lib/snapd/hostfs", "");
+	if (outside)
+		return *outside ? g_steal_pointer(&outside) : g_strdup("/");
 	size_t prefix = g_str_has_prefix(value, "unix:") ? strlen("unix:") : 0;
 	for (size_t i = 0; i < G_N_ELEMENTS(context->from); i++) {
 		g_autofree char *path = tool_moved_path(
@@ -305,6 +312,15 @@ static const struct {
 	    " SELECT p.id, 1, 'lvm.thinpool_name', 'LXDThinPool' FROM storage_pools p WHERE p.driver = 'lvm'"
 	    " AND NOT EXISTS (SELECT 1 FROM storage_pools_config c WHERE c.storage_pool_id = p.id"
 	    " AND (c.key = 'lvm.thinpool_name' OR (c.key = 'lvm.use_thinpool' AND c.value = 'false')))" },
+	/* Some versions of LXD forgot to make records of the volumes of instances' snapshots. */
+	{ 0,
+	    "INSERT INTO storage_volumes_snapshots (id, storage_volume_id, name, description, expiry_date)"
+	    " SELECT (SELECT max(id) FROM (SELECT id FROM storage_volumes UNION ALL SELECT id"
+	    " FROM storage_volumes_snapshots)) + row_number() OVER (ORDER BY s.id), v.id, s.name, '', s.expiry_date"
+	    " FROM instances_snapshots s JOIN instances i ON i.id = s.instance_id"
+	    " JOIN storage_volumes v ON v.name = i.name AND v.project_id = i.project_id AND v.type = i.type * 3"
+	    " WHERE NOT EXISTS (SELECT 1 FROM storage_volumes_snapshots w"
+	    " WHERE w.storage_volume_id = v.id AND w.name = s.name)" },
 	/* Volumes and their snapshots share one space of ids, counted with the volumes. */
 	{ 0,
 	    "UPDATE sqlite_sequence SET seq = max(seq, (SELECT coalesce(max(id), 0)"

@@ -14,18 +14,33 @@ enum { STOP_TIMEOUT_MS = 600 * 1000 };
 
 #define WORDS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
+/* Stopped for good: a power cut is not to start LXD on a directory that is half moved. */
+#define SNAP_COMMANDS                                                                              \
+	.units = WORDS("lxd"), .stop = WORDS("snap", "stop", "--disable"),                         \
+	.enabled = WORDS("snap", "services"), .enable = WORDS("snap", "start", "--enable"),        \
+	.start = WORDS("snap", "start"), .purge = WORDS("snap", "remove", "--purge", "lxd")
+
 static const SourceKind kinds[] = {
-	{ "snap", WORDS("/snap/lxd", "/var/snap/lxd/common/lxd/database"),
-	    "/var/snap/lxd/common/lxd", NULL, WORDS("snap", "stop", "lxd"),
-	    WORDS("snap", "start", "lxd"), WORDS("snap", "remove", "lxd", "--purge") },
-	{ "snap", WORDS("/var/lib/snapd/snap/lxd", "/var/snap/lxd/common/lxd/database"),
-	    "/var/snap/lxd/common/lxd", NULL, WORDS("snap", "stop", "lxd"),
-	    WORDS("snap", "start", "lxd"), WORDS("snap", "remove", "lxd", "--purge") },
-	{ "Debian package", WORDS("/var/lib/dpkg/info/lxd.list", "/var/lib/lxd/database"),
-	    "/var/lib/lxd", "/var/log/lxd",
-	    WORDS("systemctl", "stop", "lxd-containers.service", "lxd.service", "lxd.socket"),
-	    WORDS("systemctl", "start", "lxd.socket", "lxd-containers.service"),
-	    WORDS("apt-get", "remove", "--yes", "--purge", "lxd", "lxd-client") },
+	{ .name = "snap",
+	    .present = WORDS("/snap/lxd", "/var/snap/lxd/common/lxd/database"),
+	    .directory = "/var/snap/lxd/common/lxd",
+	    .mounts = "/run/snapd/ns/lxd.mnt",
+	    SNAP_COMMANDS },
+	{ .name = "snap",
+	    .present = WORDS("/var/lib/snapd/snap/lxd", "/var/snap/lxd/common/lxd/database"),
+	    .directory = "/var/snap/lxd/common/lxd",
+	    .mounts = "/run/snapd/ns/lxd.mnt",
+	    SNAP_COMMANDS },
+	{ .name = "Debian package",
+	    .present = WORDS("/var/lib/dpkg/info/lxd.list", "/var/lib/lxd/database"),
+	    .directory = "/var/lib/lxd",
+	    .logs = "/var/log/lxd",
+	    .units = WORDS("lxd-containers.service", "lxd.service", "lxd.socket"),
+	    .stop = WORDS("systemctl", "disable", "--now"),
+	    .enabled = WORDS("systemctl", "is-enabled"),
+	    .enable = WORDS("systemctl", "enable"),
+	    .start = WORDS("systemctl", "start"),
+	    .purge = WORDS("apt-get", "remove", "--yes", "--purge", "lxd", "lxd-client") },
 };
 static const SourceKind plain = { .name = "directory" };
 
@@ -65,7 +80,9 @@ static int check_directory(const char *directory, Error **err)
 		g_autofree char *path = g_build_filename(directory, needed[i], NULL);
 		if (access(path, F_OK) < 0)
 			return error_set(err, ERROR_INVALID,
-			    "\"%s\" is not LXD's directory: it has no %s", directory, needed[i]);
+			    "\"%s\" is not LXD's directory: it has no %s (usual ones are /var/lib/lxd "
+			    "and /var/snap/lxd/common/lxd)",
+			    directory, needed[i]);
 	}
 	return 0;
 }
@@ -139,16 +156,10 @@ char *source_path(const Source *source, const char *recorded)
 	return path ? path : g_strdup(recorded);
 }
 
-gboolean source_answers(const char *socket_path)
-{
-	autofd int fd = unix_connect(socket_path, 0);
-	return fd >= 0;
-}
-
 gboolean source_is_running(const Source *source)
 {
 	g_autofree char *path = g_build_filename(source->directory, "unix.socket", NULL);
-	return source_answers(path);
+	return tool_listens(path);
 }
 
 /* LXD ends after it has answered. */
@@ -166,24 +177,65 @@ static int ask_to_stop(const Source *source, Error **err)
 	return 0;
 }
 
-static int run(const char *const *command, Error **err)
+/* ---- a package's own commands ---- */
+
+/* The command and the units there are. */
+static GPtrArray *command_line(const char *const *command, const char *const *units)
 {
-	Spawn spawn = { .argv = command, .timeout_ms = STOP_TIMEOUT_MS };
+	GPtrArray *words = g_ptr_array_new();
+	for (; *command; command++)
+		g_ptr_array_add(words, (void *)*command);
+	for (; units && *units; units++)
+		if (!strchr(*units, '.') || tool_has_unit(*units))
+			g_ptr_array_add(words, (void *)*units);
+	g_ptr_array_add(words, NULL);
+	return words;
+}
+
+static int run(const char *const *command, const char *const *units, Error **err)
+{
+	g_autoptr(GPtrArray) words = command_line(command, units);
+	Spawn spawn = { .argv = (const char *const *)words->pdata, .timeout_ms = STOP_TIMEOUT_MS };
 	return spawn_run(&spawn, NULL, NULL, err);
 }
 
-int source_stop(const Source *source, Error **err)
+gboolean source_is_enabled(const Source *source)
 {
-	int result = source->kind->stop ? run(source->kind->stop, err) : ask_to_stop(source, err);
+	int status;
+	g_autofree char *output = NULL;
+	if (!source->kind->enabled)
+		return FALSE;
+	g_autoptr(GPtrArray) words = command_line(source->kind->enabled, source->kind->units);
+	Spawn spawn = { .argv = (const char *const *)words->pdata, .timeout_ms = STOP_TIMEOUT_MS };
+	/* systemctl's status is that of the worst unit; both programs write a unit a line. */
+	return spawn_status(&spawn, &output, &status, NULL) == 0 && strstr(output, "enabled");
+}
+
+static int wait_stopped(const Source *source, Error **err)
+{
 	for (gint64 end = g_get_monotonic_time() + STOP_TIMEOUT_MS * 1000LL;
-	     result == 0 && source_is_running(source);) {
+	     source_is_running(source);) {
 		if (g_get_monotonic_time() > end)
 			return error_set(err, ERROR_TIMEOUT, "LXD does not stop");
 		if (tool_check_stop(err) < 0)
 			return -1;
 		g_usleep(50000); /* a foreign daemon gives no event when it has gone */
 	}
-	return result < 0 ? error_prefix(err, "LXD cannot be stopped") : 0;
+	return 0;
+}
+
+int source_stop(const Source *source, Error **err)
+{
+	const SourceKind *kind = source->kind;
+	if ((kind->stop ? run(kind->stop, kind->units, err) : ask_to_stop(source, err)) < 0 ||
+	    wait_stopped(source, err) < 0)
+		return error_prefix(err, "LXD cannot be stopped");
+	return 0;
+}
+
+int source_enable(const Source *source, Error **err)
+{
+	return source->kind->enable ? run(source->kind->enable, source->kind->units, err) : 0;
 }
 
 int source_start(const Source *source, Error **err)
@@ -191,10 +243,10 @@ int source_start(const Source *source, Error **err)
 	if (!source->kind->start)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "LXD of directory \"%s\" is to be started by hand", source->directory);
-	return run(source->kind->start, err);
+	return run(source->kind->start, source->kind->units, err);
 }
 
 int source_purge(const Source *source, Error **err)
 {
-	return run(source->kind->purge, err);
+	return run(source->kind->purge, NULL, err);
 }

@@ -8,7 +8,10 @@ typedef struct SourceKind {
 	const char *name;
 	const char *const *present; /* all of these are there; NULL: a directory that was named */
 	const char *directory, *logs;
-	const char *const *stop, *const *start, *const *purge; /* commands; NULL: none */
+	const char *mounts; /* keeps the mount namespace that its daemon had; NULL: none */
+	/* Commands, NULL: none. All but purge are followed by the units (those that are there). */
+	const char *const *units, *const *stop, *const *enabled, *const *enable, *const *start,
+										     *const *purge;
 } SourceKind;
 
 typedef struct Source {
@@ -30,10 +33,12 @@ gboolean source_is_running(const Source *source);
 int source_learn(Source *source, LxdDatabase *lxd, Error **err);
 /* Where a path of those records is now; g_free. The path itself when it is not below. */
 char *source_path(const Source *source, const char *recorded);
-/* Stops the daemon and its instances; returns when it is gone. */
+/* Whether its units start it when the host starts. */
+gboolean source_is_enabled(const Source *source);
+/* Stops the daemon and its instances, and keeps its units from starting it; returns when it is
+ * gone. */
 int source_stop(const Source *source, Error **err);
+int source_enable(const Source *source, Error **err);
 int source_start(const Source *source, Error **err);
 /* Removes the package with its data. */
 int source_purge(const Source *source, Error **err);
-/* Whether a daemon, LXD's or ours, listens there. */
-gboolean source_answers(const char *socket_path);

@@ -20,11 +20,7 @@ static const char default_directory[] = "/var/lib/incus";
 
 int target_find(const char *directory, Target *ret_target, Error **err)
 {
-	static const char *const units[] = { "/etc/systemd/system/incus.service",
-		"/usr/lib/systemd/system/incus.service", "/lib/systemd/system/incus.service" };
-	gboolean systemd = FALSE;
-	for (size_t i = 0; i < G_N_ELEMENTS(units); i++)
-		systemd = systemd || access(units[i], F_OK) == 0;
+	gboolean systemd = tool_has_unit("incus.service");
 	if (!directory && !systemd)
 		return error_set(err, ERROR_NOT_FOUND,
 		    "No incus.service was found: install Incus, or name a directory with --target");
@@ -39,7 +35,7 @@ int target_find(const char *directory, Target *ret_target, Error **err)
 				    g_build_filename(dir, "cache", NULL);
 	g_autofree char *path = g_build_filename(dir, "unix.socket", NULL);
 	ret_target->exists = access(dir, F_OK) == 0;
-	ret_target->running = ret_target->was_running = source_answers(path);
+	ret_target->running = ret_target->was_running = tool_listens(path);
 	return 0;
 }
 
@@ -82,7 +78,10 @@ static int count_content(Tx *tx, void *data, Error **err)
 static char *foreign_content(const char *directory)
 {
 	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
-	const char *name = dir ? g_dir_read_name(dir) : NULL;
+	const char *name = NULL;
+	do /* our own is there when LXD is looked at once more */
+		name = dir ? g_dir_read_name(dir) : NULL;
+	while (g_strcmp0(name, "lxd-to-incus") == 0);
 	return name ? g_strdup_printf("\"%s\", which is not Incus's", name) : NULL;
 }
 
@@ -120,11 +119,29 @@ static int take_error(incus_error *problem, Error **err)
 	return -1;
 }
 
-static int systemctl(const char *verb, Error **err)
+/* The last one starts instances with the host and stops them with it. */
+static const char *const units[] = { "incus.socket", "incus.service", "incus-startup.service" };
+
+static int systemctl(char **ret_output, Error **err, const char *verb, ...) G_GNUC_NULL_TERMINATED;
+static int systemctl(char **ret_output, Error **err, const char *verb, ...)
 {
-	const char *const argv[] = { "systemctl", verb, "incus.service", "incus.socket", NULL };
-	Spawn spawn = { .argv = argv, .timeout_ms = START_TIMEOUT_S * 1000 };
-	return spawn_run(&spawn, NULL, NULL, err);
+	va_list list;
+	g_autoptr(GPtrArray) words = g_ptr_array_new();
+	g_ptr_array_add(words, (void *)"systemctl");
+	va_start(list, verb);
+	for (const char *word = verb; word; word = va_arg(list, const char *))
+		g_ptr_array_add(words, (void *)word);
+	va_end(list);
+	g_ptr_array_add(words, NULL);
+	Spawn spawn = { .argv = (const char *const *)words->pdata,
+		.timeout_ms = 2 * START_TIMEOUT_S * 1000 };
+	return spawn_run(&spawn, ret_output, NULL, err);
+}
+
+static int start_units(Error **err)
+{
+	return systemctl(NULL, err, "enable", "--now", units[0], units[1],
+	    tool_has_unit(units[2]) ? units[2] : NULL, NULL);
 }
 
 /* One that was started for this directory and does not listen yet: this program may have been
@@ -174,29 +191,46 @@ static int wait_gone(int process, Error **err)
 	return 0;
 }
 
-int target_stop(const Target *target, Error **err)
+static int shut_down(const Target *target, int process, Error **err)
 {
 	incus_client *client = NULL;
 	incus_error *problem = NULL;
-	autofd int process = open_daemon(target);
-	if (target->systemd && systemctl("stop", err) < 0)
-		return -1;
-	if (process < 0) {
-		pid_t unheard = unheard_daemon(target);
-		if (unheard > 0)
-			spawn_stop(unheard, START_TIMEOUT_S * 1000);
-		return 0;
-	}
 	Pb__ShutdownRequest request = PB__SHUTDOWN_REQUEST__INIT;
 	int result = connect_client(target, &client, &problem);
 	if (result == 0)
 		result = incus_call_unary(
 		    client, incus_method("Shutdown"), &request, NULL, &problem);
 	incus_client_free(client);
-	if (result < 0 && !target->systemd)
-		return take_error(problem, err);
-	incus_error_free(problem);
-	return wait_gone(process, err);
+	return result < 0 ? take_error(problem, err) : wait_gone(process, err);
+}
+
+/* systemd may listen for the daemon, so only systemd knows its process. Stopping incus.service
+ * alone would leave instances running. */
+static int stop_units(const Target *target, Error **err)
+{
+	g_autofree char *main_pid = NULL;
+	if (tool_has_unit(units[2]) && systemctl(NULL, err, "stop", units[2], NULL) < 0)
+		return -1;
+	if (systemctl(&main_pid, err, "show", "--property=MainPID", "--value", units[1], NULL) < 0)
+		return -1;
+	pid_t pid = (pid_t)g_ascii_strtoll(main_pid, NULL, 10);
+	autofd int process = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (process >= 0 && shut_down(target, process, err) < 0)
+		return -1;
+	return systemctl(NULL, err, "stop", units[0], units[1], NULL);
+}
+
+int target_stop(const Target *target, Error **err)
+{
+	if (target->systemd)
+		return stop_units(target, err);
+	autofd int process = open_daemon(target);
+	if (process >= 0)
+		return shut_down(target, process, err);
+	pid_t unheard = unheard_daemon(target);
+	if (unheard > 0)
+		spawn_stop(unheard, START_TIMEOUT_S * 1000);
+	return 0;
 }
 
 static pid_t daemon_pid; /* of the one that was started here; it is our child */
@@ -209,8 +243,12 @@ int target_leave(const Target *target, Error **err)
 	return 0;
 }
 
+/* One that a run which was killed had started goes on; it ends as if this run had started it. */
 static int start_daemon(const Target *target, Error **err)
 {
+	daemon_pid = unheard_daemon(target);
+	if (daemon_pid > 0)
+		return 0;
 	g_autofree char *program = tool_helper("incusd");
 	g_autofree char *log = g_build_filename(target->directory, "incusd.log", NULL);
 	const char *const argv[] = { program, "--logfile", log, NULL };
@@ -241,7 +279,7 @@ static gboolean daemon_died(void)
 
 int target_start(const Target *target, Error **err)
 {
-	if ((target->systemd ? systemctl("start", err) : start_daemon(target, err)) < 0)
+	if ((target->systemd ? start_units(err) : start_daemon(target, err)) < 0)
 		return error_prefix(err, "Incus does not start");
 	gint64 end = g_get_monotonic_time() + START_TIMEOUT_S * G_USEC_PER_SEC;
 	incus_error *problem = NULL;

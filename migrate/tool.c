@@ -1,7 +1,10 @@
 #include "migrate/tool.h"
+#include "sdk/base/own.h"
+#include "sdk/base/unix_socket.h"
 #include <errno.h>
 #include <glib.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 char *tool_helper(const char *name)
@@ -29,6 +32,40 @@ gboolean tool_within(const char *path, const char *folder)
 {
 	g_autofree char *moved = tool_moved_path(path, folder, "");
 	return moved != NULL;
+}
+
+/* Connecting would start what systemd listens for, so the kernel's list is looked at first: inode
+ * numbers are its last field but one, paths its last, flags say who listens. */
+gboolean tool_listens(const char *socket_path)
+{
+	enum { ACCEPTS = 0x10000 };
+	g_autofree char *text = NULL;
+	unsigned flags;
+	int path;
+	if (!g_file_get_contents("/proc/net/unix", &text, NULL, NULL))
+		text = g_strdup("");
+	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		path = 0;
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %*s %n", &flags, &path) == 1 && path &&
+		    (flags & ACCEPTS) && strcmp(line + path, socket_path) == 0)
+			return TRUE;
+	}
+	/* It may have been bound by another name. */
+	autofd int fd = unix_connect(socket_path, 0);
+	return fd >= 0;
+}
+
+gboolean tool_has_unit(const char *name)
+{
+	static const char *const folders[] = { "/etc/systemd/system", "/run/systemd/system",
+		"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system" };
+	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		g_autofree char *path = g_build_filename(folders[i], name, NULL);
+		if (g_file_test(path, G_FILE_TEST_EXISTS))
+			return TRUE;
+	}
+	return FALSE;
 }
 
 static volatile sig_atomic_t stop_signal;

@@ -12,6 +12,10 @@ char *tool_helper(const char *name);
 char *tool_moved_path(const char *path, const char *from, const char *to);
 /* Whether `path` is `folder` or below it. */
 gboolean tool_within(const char *path, const char *folder);
+/* Whether somebody listens at that unix socket: a daemon, or systemd for one. */
+gboolean tool_listens(const char *socket_path);
+/* Whether systemd has a file of that unit. */
+gboolean tool_has_unit(const char *name);
 /* SIGINT, SIGTERM and SIGHUP from now on ask for a stop. */
 void tool_watch_signals(void);
 /* -1 with ERROR_CANCELLED when one came. */

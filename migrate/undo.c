@@ -8,6 +8,7 @@
 #include "sdk/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,12 +30,17 @@ static int undo_stop_lxd(const Target *target, const json_t *line, Error **err)
 {
 	Source source = { 0 };
 	const char *directory = json_string_value(json_object_get(line, "source"));
+	gboolean running = json_is_true(json_object_get(line, "running"));
+	gboolean enabled = json_is_true(json_object_get(line, "enabled"));
 	g_autoptr(Error) problem = NULL;
 	if (!directory || source_find(directory, &source, err) < 0)
 		return -1;
-	if (!source.running && source_start(&source, &problem) < 0)
+	if ((enabled && source_enable(&source, &problem) < 0) ||
+	    (running && !source.running && source_start(&source, &problem) < 0)) {
 		log_warn(
 		    "LXD was running and is not now", "source", directory, "err", problem->message);
+		fprintf(stderr, "LXD is not started: %s\n", problem->message);
+	}
 	source_clear(&source);
 	return 0;
 }

@@ -283,6 +283,13 @@ int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
 	return a->volume->type == VOLUME_MACHINE ? check_disk(path, 0, err) : 0;
 }
 
+int volume_arrival_size(VolumeArrival *a, uint64_t bytes, Error **err)
+{
+	g_autofree char *path = volume_block_path(
+	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
+	return volume_block_make(path, bytes, err);
+}
+
 int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)
 {
 	g_autoptr(Volume) of = snapshot ?
