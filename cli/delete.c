@@ -22,16 +22,16 @@ static bool is_running(const json_t *data)
 
 static int delete_one(Cli *cli, const Object *instance, Error **err)
 {
-	bool force = flag_bool(cli, "force");
+	bool force = flag_bool(cli, "force"), ignore_move = flag_bool(cli, "ignore-move");
 	json_t *data = object_get(instance, err);
 	if (!data)
 		return -1;
 	if (flag_bool(cli, "interactive") && !confirm(instance->name))
 		return error_set(err, ERROR_CANCELLED, "User aborted delete operation");
-	if (is_running(data) && !force)
+	if (is_running(data) && !force && !ignore_move)
 		return error_set(err, ERROR_INVALID,
 		    "The instance is currently running, stop it first or pass --force");
-	if (is_running(data)) {
+	if (is_running(data) && !ignore_move) {
 		const char *label = arena_printf(cli->arena, "Stopping %s", instance->name);
 		if (instance_change_state(instance, "stop", -1, true, false, label, err) < 0)
 			return error_prefix(err, "Stopping the instance failed");
@@ -39,7 +39,7 @@ static int delete_one(Cli *cli, const Object *instance, Error **err)
 			return 0;
 	}
 	json_t *request = json_copy(instance->key);
-	json_object_set_new(request, "ignore_move", json_boolean(flag_bool(cli, "ignore-move")));
+	json_object_set_new(request, "ignore_move", json_boolean(ignore_move));
 	return server_do(instance->server, "DeleteInstance", request,
 		   arena_printf(cli->arena, "Deleting %s", instance->name), err) ?
 	    0 :

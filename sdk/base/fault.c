@@ -11,22 +11,24 @@
 
 static GMutex lock;
 
-/* What the file asks for: its verb, and how many places are to be passed before. */
-static gboolean read_order(const char *path, char ret_verb[8], int *ret_left)
+/* What the file asks for: its verb, how many places are to be passed before, and their name. */
+static gboolean read_order(const char *path, char ret_verb[8], int *ret_left, char ret_name[64])
 {
 	g_autofree char *text = NULL;
+	*ret_name = '\0';
 	return g_file_get_contents(path, &text, NULL, NULL) &&
-	    sscanf(text, "%7s %d", ret_verb, ret_left) == 2;
+	    sscanf(text, "%7s %d %63[^\n]", ret_verb, ret_left, ret_name) >= 2;
 }
 
 /* TRUE when this is the place. */
 static gboolean count_down(const char *path, const char *name, char verb[8])
 {
 	int left;
-	if (!read_order(path, verb, &left))
+	char wanted[64];
+	if (!read_order(path, verb, &left, wanted) || (*wanted && strcmp(wanted, name) != 0))
 		return FALSE;
 	if (left > 0) {
-		g_autofree char *text = g_strdup_printf("%s %d", verb, left - 1);
+		g_autofree char *text = g_strdup_printf("%s %d %s", verb, left - 1, wanted);
 		g_file_set_contents(path, text, -1, NULL);
 		return FALSE;
 	}

@@ -442,7 +442,7 @@ int api_rename_instance(
 static int run_delete(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	if (work->ignore_move && live_take_back(work->instance, err) < 0)
+	if (work->ignore_move && live_take_back(work->instance, TRUE, err) < 0)
 		return -1;
 	return instance_delete(work->instance, operation_caller(op), err);
 }
@@ -453,9 +453,9 @@ int api_delete_instance(
 	g_autoptr(Work) work = work_on(rq, in->name, err);
 	if (!work)
 		return -1;
-	if (instance_running(work->instance))
+	work->ignore_move = in->ignore_move; /* what stands still is ended */
+	if (instance_running(work->instance) && !work->ignore_move)
 		return error_set(err, ERROR_INVALID, "Instance is running");
-	work->ignore_move = in->ignore_move;
 	return start_operation(
 	    rq, "Deleting instance", in->name, run_delete, g_steal_pointer(&work), out, err);
 }
@@ -484,8 +484,9 @@ static int act(Instance *instance, const Work *work, const Caller *caller, Error
 static int run_action(Operation *op, void *data, Error **err)
 {
 	Work *work = data;
-	if (work->ignore_move && live_take_back(work->instance, err) < 0)
-		return -1;
+	int taken = work->ignore_move ? live_take_back(work->instance, FALSE, err) : 0;
+	if (taken)
+		return taken < 0 ? -1 : 0;
 	return act(work->instance, work, operation_caller(op), err);
 }
 

@@ -2,10 +2,14 @@
 
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
+#include "sdk/base/own.h"
 #include "sdk/base/units.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { READERS_MAX = 8, BUSY_MS = 10000, PARAMETERS_MAX = 255, STATEMENTS_MAX = 256 };
 
@@ -269,6 +273,16 @@ int db_local_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, 
 int db_local_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err)
 {
 	return store_read(&db->local, fn, data, err);
+}
+
+/* The journal is where it is until it is folded into the file, which happens with a flush. */
+int db_sync(Db *db, Error **err)
+{
+	g_autofree char *path = g_strconcat(db->global.path, "-wal", NULL);
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return (fd < 0 && errno != ENOENT) || (fd >= 0 && fsync(fd) < 0) ?
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot flush \"%s\"", path) :
+	    0;
 }
 
 /* Portability: what Cowsql cannot run must fail here already, so that tests see it. */

@@ -33,6 +33,9 @@ int db_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Erro
  */
 int db_local_tx(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
 int db_local_read(Db *db, int (*fn)(Tx *tx, void *data, Error **err), void *data, Error **err);
+/* What was committed in the global one outlasts the machine's power from now on; by itself that
+ * takes up to half a minute. */
+int db_sync(Db *db, Error **err);
 
 /* Parameters by format: 's' const char * (NULL is SQL NULL), 'i' int64_t, 'd' double,
  * 'b' const void *, size_t, 't' int64_t seconds since 1970 stored as Incus stores DATETIME,

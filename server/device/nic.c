@@ -12,8 +12,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const NicKind *const kinds[] = {&nic_bridged, &nic_p2p, &nic_macvlan, &nic_physical};
-static const char *const unbuilt_kinds[] = {"ipvlan", "ovn", "routed", "sriov", NULL};
+static const NicKind *const kinds[] = { &nic_bridged, &nic_p2p, &nic_routed, &nic_macvlan,
+	&nic_physical };
+static const char *const unbuilt_kinds[] = { "ipvlan", "ovn", "sriov", NULL };
 
 const char *nic_volatile(const DeviceHost *host, const char *name, const char *key)
 {
@@ -347,6 +348,8 @@ static int start(
 		g_autofree char *key = g_strdup_printf("lxc.net.%u.%s", n, words[i][0]);
 		device_start_config(out, key, "%s", words[i][1]);
 	}
+	if (kind->inside)
+		kind->inside(config, out, n);
 	return 0;
 }
 

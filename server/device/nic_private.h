@@ -23,9 +23,26 @@ typedef struct NicKind {
 	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
 	    const Config *config, Error **err);
 	gboolean direct;
+	/* What liblxc is to do with the interface inside, as lxc.net.N; may be NULL. */
+	void (*inside)(const Config *config, DeviceStart *out, unsigned n);
 } NicKind;
 
-extern const NicKind nic_bridged, nic_p2p, nic_macvlan, nic_physical;
+extern const NicKind nic_bridged, nic_p2p, nic_routed, nic_macvlan, nic_physical;
+int nic_validate_p2p(
+    const DeviceHost *host, const char *name, const Config *config, Error **err);
+
+/* nic_routed.c: what routed nics have beyond p2p ones. */
+int nic_routed_validate(
+    const DeviceHost *host, const char *name, const Config *config, Error **err);
+/* The host's end is there: addresses, routes, the parent speaks for the instance. */
+int nic_routed_up(const Config *config, const char *host_name, Error **err);
+/* What does not go with the host's end. */
+void nic_routed_down(const Config *config);
+/* Of an interface that came into a running container. */
+int nic_routed_inside(const Config *config, const char *name, pid_t pid, Error **err);
+void nic_routed_settings(const Config *config, DeviceStart *out, unsigned n);
+/* What "ipv4.routes" or "ipv6.routes" lead to: the nic's first address (g_free); NULL: none. */
+char *nic_routed_next_hop(const Config *config, const char *key);
 
 /* "volatile.NAME.KEY". */
 const char *nic_volatile(const DeviceHost *host, const char *name, const char *key);

@@ -1,9 +1,10 @@
-/* Nics that are one end of a veth pair, or a tap of a virtual machine: bridged (the host's end is on
- * a bridge) and p2p. */
+/* Nics that are one end of a veth pair, or a tap of a virtual machine: bridged (the host's end is
+ * on a bridge), p2p and routed (nic_routed.c). */
 #include "server/device/device_private.h"
 #include "server/device/nic_private.h"
 #include "server/network/firewall.h"
 #include "server/network/subnet.h"
+#include "server/sys/sysctl.h"
 #include "server/sys/tap.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
@@ -20,7 +21,7 @@ typedef struct Veth {
 	const DeviceHost *host;
 	const char *device;
 	const Config *config;
-	gboolean bridged;
+	gboolean bridged, routed; /* neither: p2p */
 	char *parent;        /* bridged */
 	Network *network;    /* managed ones */
 	const char *hwaddr;
@@ -40,13 +41,14 @@ static int veth_load(
     Veth *v, const DeviceHost *host, const char *device, const Config *config, Error **err)
 {
 	*v = (Veth){.host = host, .device = device, .config = config};
-	v->bridged = config_get(config, "network") || config_get(config, "parent");
+	v->routed = g_strcmp0(config_get(config, "nictype"), "routed") == 0;
+	v->bridged = !v->routed && (config_get(config, "network") || config_get(config, "parent"));
 	v->host_name = g_strdup(nic_volatile(host, device, "host_name"));
 	if (nic_hwaddr(host, device, config, &v->hwaddr, err) < 0)
 		return -1;
 	if (v->bridged && nic_parent(host, config, &v->parent, &v->network, err) < 0)
 		return -1;
-	v->mtu = nic_mtu(config, v->network, v->parent);
+	v->mtu = nic_mtu(config, v->network, v->routed ? config_get(config, "parent") : v->parent);
 	return 0;
 }
 
@@ -129,15 +131,20 @@ static int apply_limits(const Veth *v, const Config *old_config, Error **err)
 static int change_routes(const Veth *v, const Config *old_config, const char *key, Error **err)
 {
 	const char *link = v->bridged ? v->parent : v->host_name;
+	g_autofree char *via = v->routed ? nic_routed_next_hop(v->config, key) : NULL;
 	g_auto(GStrv) wanted = subnet_split_list(config_get(v->config, key));
 	g_auto(GStrv) old = subnet_split_list(old_config ? config_get(old_config, key) : NULL);
 	for (char **cidr = old; *cidr; cidr++) {
-		LinkRoute route = {.link = link, .cidr = *cidr, .protocol = RTPROT_BOOT};
+		LinkRoute route = {
+			.link = link, .cidr = *cidr, .gateway = via, .protocol = RTPROT_BOOT
+		};
 		if (!g_strv_contains((const char *const *)wanted, *cidr))
 			netlink_route_delete(&route, NULL);
 	}
 	for (char **cidr = wanted; *cidr; cidr++) {
-		LinkRoute route = {.link = link, .cidr = *cidr, .protocol = RTPROT_BOOT};
+		LinkRoute route = {
+			.link = link, .cidr = *cidr, .gateway = via, .protocol = RTPROT_BOOT
+		};
 		if (netlink_route_add(&route, err) < 0)
 			return -1;
 	}
@@ -154,10 +161,8 @@ static int apply_routes(const Veth *v, const Config *old_config, Error **err)
 /* The bridge speaks for the host; our end of the pair must not answer router advertisements. */
 static void disable_host_ipv6(const Veth *v)
 {
-	g_autofree char *path = g_strdup_printf(
-	    "/proc/sys/net/ipv6/conf/%s/disable_ipv6", v->host_name);
-	autofd int fd = v->bridged ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-	if (fd >= 0 && write(fd, "1", 1) < 0)
+	if (v->bridged && sysctl_set("1", "net/ipv6/conf/%s/disable_ipv6", v->host_name) < 0 &&
+	    errno != ENOENT)
 		log_debug("IPv6 stays on for a veth", "interface", v->host_name, "err",
 		    g_strerror(errno));
 }
@@ -192,6 +197,8 @@ static void take_down(const Veth *v)
 	uint64_t out = 0;
 	if (v->bridged && is_filtered(v->config))
 		network_filter_remove(&nic);
+	if (v->routed)
+		nic_routed_down(v->config);
 	if (!v->host_name)
 		return;
 	if (parse_limit(v->config, "limits.egress", &out, NULL) == 0 && out)
@@ -247,7 +254,8 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 		return -1;
 	}
 	disable_host_ipv6(v);
-	if (apply_limits(v, NULL, err) < 0 || apply_routes(v, NULL, err) < 0 ||
+	if ((v->routed && nic_routed_up(v->config, v->host_name, err) < 0) ||
+	    apply_limits(v, NULL, err) < 0 || apply_routes(v, NULL, err) < 0 ||
 	    apply_network(v, err) < 0) {
 		take_down(v);
 		return -1;
@@ -294,6 +302,10 @@ static int attach(const DeviceHost *host, const char *name, const Config *config
 		result = nic_inside_name(host, name, config, &inside, err);
 	if (result == 0)
 		result = make_pair(&v, inside, host->init_pid, err);
+	if (result == 0 && v.routed && nic_routed_inside(config, inside, host->init_pid, err) < 0) {
+		take_down(&v);
+		result = -1;
+	}
 	veth_clear(&v);
 	return result;
 }
@@ -346,7 +358,7 @@ static int check_host_name(const Config *config, Error **err)
 	return 0;
 }
 
-static int validate_p2p(const DeviceHost *host, const char *name, const Config *config, Error **err)
+int nic_validate_p2p(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	return check_host_name(config, err) < 0 ? -1 : check_limits(config, err);
 }
@@ -383,7 +395,7 @@ static int validate_bridged(
 			    "\"%s\" of nics is not built into this server", unbuilt[i]);
 	if (!config_get(config, "network") && !config_get(config, "parent"))
 		return error_set(err, ERROR_INVALID, "Missing \"parent\" or \"network\" property");
-	if (validate_p2p(host, name, config, err) < 0 || check_filtering(config, err) < 0)
+	if (nic_validate_p2p(host, name, config, err) < 0 || check_filtering(config, err) < 0)
 		return -1;
 	/* A parent may come later; a managed network must exist. */
 	if (!host || !config_get(config, "network"))
@@ -399,5 +411,7 @@ static const char *const bridged_live[] = { "limits.ingress", "limits.egress", "
 
 const NicKind nic_bridged = { "bridged", validate_bridged, start, stop, attach, detach,
 	bridged_live, update, .direct = FALSE };
-const NicKind nic_p2p = {"p2p", validate_p2p, start, stop, attach, detach, p2p_live, update,
+const NicKind nic_p2p = { "p2p", nic_validate_p2p, start, stop, attach, detach, p2p_live, update,
 	.direct = FALSE };
+const NicKind nic_routed = { "routed", nic_routed_validate, start, stop, attach, detach, p2p_live,
+	update, .direct = FALSE, .inside = nic_routed_settings };

@@ -360,6 +360,20 @@ int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Err
 	return result;
 }
 
+int hypervisor_connect_own(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err)
+{
+	Hypervisor *h = d->hypervisor;
+	g_mutex_lock(&h->lock);
+	int result = open_link(h, uri, err);
+	g_autofree char *own = g_strdup(h->uri);
+	const Libvirt *lv = h->link.lv;
+	g_mutex_unlock(&h->lock);
+	if (result < 0)
+		return -1;
+	*ret_link = (HypervisorLink){ lv, lv->connect_open(own) };
+	return ret_link->connection ? 0 : libvirt_error(lv, err, "Cannot connect to libvirt");
+}
+
 static int reconnect(Daemon *d, const char *uri, HypervisorLink *link, Error **err)
 {
 	Hypervisor *h = d->hypervisor;

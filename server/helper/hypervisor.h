@@ -36,6 +36,8 @@ typedef struct HypervisorLink {
 	virConnectPtr connection;
 } HypervisorLink;
 int hypervisor_connect(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err);
+/* The same, but a connection that nobody else uses: what libvirt does for it ends with it. */
+int hypervisor_connect_own(Daemon *d, const char *uri, HypervisorLink *ret_link, Error **err);
 void hypervisor_disconnect(HypervisorLink *link);
 /* The domain of that UUID, NULL (and success) when libvirt knows none. A connection whose other end
  * was killed is noticed only here, and made anew: this comes first on every link. */

@@ -81,7 +81,15 @@ char *live_journal_text(const LiveJournal *journal)
 int live_journal_write(Instance *i, const LiveJournal *journal, Error **err)
 {
 	g_autofree char *text = journal ? live_journal_text(journal) : NULL;
-	return instance_volatile_set(i, KEY, text, err);
+	if (instance_volatile_set(i, KEY, text, err) < 0)
+		return -1;
+	return journal && journal->given ? db_sync(i->daemon->db, err) : 0;
+}
+
+gboolean live_stands(Instance *i)
+{
+	const LiveDriver *driver = instance_driver(i)->live;
+	return driver && driver->carried && driver->carried(i);
 }
 
 int live_check_start(Instance *i, Error **err)
@@ -114,21 +122,25 @@ int live_check_delete(Instance *i, Error **err)
 	return journal.phase == LIVE_LEAVING ? live_check_start(i, err) : 0;
 }
 
-static int take_back_locked(Instance *i, Error **err)
+static int take_back_locked(Instance *i, gboolean arrived, Error **err)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
+	gboolean stands = journal.phase == LIVE_LEAVING && live_stands(i);
 	if (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT)
 		return 0;
 	log_warn("An instance that was moved is taken back, as somebody wants it", "instance",
 	    i->name, "move", journal.id, "to", journal.servers[0] ? journal.servers[0] : "");
-	return live_journal_write(i, NULL, err);
+	if (stands && (arrived ? live_end_standing(i, err) :
+				 instance_driver(i)->live->settle(i, FALSE, err)) < 0)
+		return -1;
+	return live_journal_write(i, NULL, err) < 0 ? -1 : stands && !arrived;
 }
 
-int live_take_back(Instance *i, Error **err)
+int live_take_back(Instance *i, gboolean arrived, Error **err)
 {
 	if (instance_lock(i, err) < 0)
 		return -1;
-	int result = take_back_locked(i, err);
+	int result = take_back_locked(i, arrived, err);
 	instance_unlock(i);
 	return result;
 }
@@ -144,7 +156,7 @@ int live_record_make(Daemon *d, const char *id, Error **err)
 {
 	g_autofree char *folder = g_build_filename(d->dir, "migrations", NULL);
 	g_autofree char *path = record_path(d, id);
-	if (file_mkdir_all(folder, 0700, err) < 0)
+	if (file_mkdir_all(folder, 0700, err) < 0 || db_sync(d->db, err) < 0)
 		return -1;
 	autofd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	autofd int directory = file_open_directory(folder, err);
@@ -158,8 +170,11 @@ int live_record_make(Daemon *d, const char *id, Error **err)
 void live_record_remove(Daemon *d, const char *id)
 {
 	g_autofree char *path = record_path(d, id);
-	if (unlink(path) < 0 && errno != ENOENT)
-		log_warn("The record of a move stays", "path", path, "err", g_strerror(errno));
+	g_autoptr(Error) error = NULL;
+	if (db_sync(d->db, &error) == 0 && unlink(path) < 0 && errno != ENOENT)
+		error_errno(&error, ERROR_INTERNAL, errno, "Cannot remove it");
+	if (error)
+		log_warn("The record of a move stays", "path", path, "err", error->message);
 }
 
 gboolean live_record_exists(Daemon *d, const char *id)
@@ -224,6 +239,8 @@ static void repair_arriving(Instance *i, const LiveJournal *journal)
 /* Without state on disk nothing has left. */
 static void repair_leaving(Instance *i, const LiveJournal *journal)
 {
+	if (journal->given && live_stands(i))
+		return;
 	if (!instance_running(i))
 		checkpoint_settle(i);
 	if (instance_running(i) || (!i->stateful && !journal->given))

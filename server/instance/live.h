@@ -11,9 +11,10 @@
 int live_source_check(Instance *i, gboolean stays, Error **err);
 /* A volatile key that tells of the source's server as it is at the moment. */
 gboolean live_key_is_local(const char *key);
-/* Somebody who knows says that an instance that was moved, or was on its way, does not run on the
- * other server: it may be started or deleted here. */
-int live_take_back(Instance *i, Error **err);
+/* Somebody who knows says where an instance runs that was moved, or was on its way: not on the other
+ * server, so that it may be started here (1: it stood here, and goes on); or there, so that it may
+ * be deleted here. */
+int live_take_back(Instance *i, gboolean arrived, Error **err);
 /* At the start: a move that was never heard the end of is asked about again and again. */
 int live_tasks_start(Daemon *d, Error **err);
 

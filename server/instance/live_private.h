@@ -12,9 +12,10 @@
  * source starts it again from its state without asking anybody. Afterwards, who is cut off waits:
  * the source asks the target (live_settle.c), which answers by its record. "arriving" in the journal
  * without a record is what the next start removes; "left" is what nobody starts, until it is
- * deleted. Records whose source asks no more are removed after a while (RECORD_DAYS), and by then
- * the source has ceased to believe in an answer that there is none (ANSWER_DAYS). What nobody can
- * decide an administrator does (live_take_back()).
+ * deleted. What the other server relies upon is flushed first (db_sync()). Records whose source asks
+ * no more are removed after a while (RECORD_DAYS), and by then the source has ceased to believe in
+ * an answer that there is none (ANSWER_DAYS). What nobody can decide an administrator does
+ * (live_take_back()).
  */
 #include "server/instance/live.h"
 #include "server/instance/migration_peer.h"
@@ -40,6 +41,17 @@ typedef struct LiveDriver {
 	int (*end)(LiveHold *hold, Error **err);
 	/* Takes the hold. Ended: waits until nothing runs. Not ended: it goes on as it was. */
 	int (*release)(LiveHold *hold, Error **err);
+	/* All of it at once while it runs, instead of hold() and send(), where both sides can: it
+	 * stands still afterwards, and commands in it see its end. The next are NULL where that
+	 * cannot be. The hold's release() leaves it as it is once it has ended; what becomes of it
+	 * is settle()'s. */
+	gboolean (*carries)(Daemon *d);
+	int (*carry)(Instance *i, Runtime *r, MigrationPeer *peer, Operation *op,
+	    LiveHold **ret_hold, Error **err);
+	/* It stands still, carried, since this or an earlier server. */
+	gboolean (*carried)(Instance *i);
+	/* It runs over there, and ends here; or it does not, and goes on. */
+	int (*settle)(Instance *i, gboolean arrived, Error **err);
 	/* Lays the state down so that a start (power_restore_locked()) begins with it. */
 	int (*receive)(
 	    Instance *i, uint64_t bytes, MigrationPeer *peer, Operation *op, Error **err);
@@ -64,6 +76,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LiveJournal, live_journal_clear)
 char *live_journal_text(const LiveJournal *journal); /* g_free */
 /* NULL: there is none any more. */
 int live_journal_write(Instance *i, const LiveJournal *journal, Error **err);
+/* It stands still and its target is asked whether it runs there. */
+gboolean live_stands(Instance *i);
 /* Whether the instance may be started, or deleted (or neither, being on its way). */
 int live_check_start(Instance *i, Error **err);
 int live_check_delete(Instance *i, Error **err);
@@ -86,6 +100,8 @@ void live_repair(Daemon *d);
  * Under `change`. */
 LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err);
 
+/* It has left, says its journal: what still stands here ends. */
+int live_end_standing(Instance *i, Error **err);
 /* An instance with this journal is gone: its target need not know of the move any longer. */
 void live_deleted(const LiveJournal *journal);
 /* One that was not settled is there: it is asked about from now on. */

@@ -1,6 +1,7 @@
 /* What became of a move whose last words were not heard: the source asks the target. */
 #include "server/instance/live_private.h"
 #include "server/instance/checkpoint.h"
+#include "server/instance/driver.h"
 #include "server/instance/flow.h"
 #include "server/operation/schedule.h"
 #include "incus/v1/operation.pb-c.h"
@@ -68,11 +69,22 @@ void live_deleted(const LiveJournal *journal)
 		ask(journal, TRUE);
 }
 
+int live_end_standing(Instance *i, Error **err)
+{
+	if (!live_stands(i))
+		return 0;
+	if (instance_driver(i)->live->settle(i, TRUE, err) < 0)
+		return -1;
+	power_left_locked(i);
+	return 0;
+}
+
 /* It runs there. */
 static int settle_arrived(Instance *i, LiveJournal *journal, Error **err)
 {
 	journal->phase = LIVE_LEFT;
-	if (live_journal_write(i, journal, err) < 0 || checkpoint_drop(i, err) < 0)
+	if (live_journal_write(i, journal, err) < 0 || live_end_standing(i, err) < 0 ||
+	    checkpoint_drop(i, err) < 0)
 		return -1;
 	return forget(i, journal, err);
 }
@@ -80,6 +92,10 @@ static int settle_arrived(Instance *i, LiveJournal *journal, Error **err)
 /* It does not, and never will. */
 static int settle_never(Instance *i, Error **err)
 {
+	if (live_stands(i))
+		return instance_driver(i)->live->settle(i, FALSE, err) < 0 ?
+		    -1 :
+		    live_journal_write(i, NULL, err);
 	return live_journal_write(i, NULL, err) < 0 ? -1 : power_start_locked(i, err);
 }
 
@@ -116,7 +132,8 @@ LiveOutcome live_settle_locked(Instance *i, int patience_s, Error **err)
 static gboolean has_question(Instance *i)
 {
 	g_auto(LiveJournal) journal = live_journal_read(i);
-	if (instance_running(i) || (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT))
+	if ((instance_running(i) && !live_stands(i)) ||
+	    (journal.phase != LIVE_LEAVING && journal.phase != LIVE_LEFT))
 		return FALSE;
 	return journal.servers[0] || !journal.given;
 }
@@ -140,7 +157,7 @@ static void settle_one(Instance *i)
 	if (instance_trylock(i, NULL) < 0) /* in the middle of it */
 		return;
 	g_auto(LiveJournal) journal = live_journal_read(i);
-	if (!instance_running(i) && journal.phase == LIVE_LEAVING)
+	if ((!instance_running(i) || live_stands(i)) && journal.phase == LIVE_LEAVING)
 		outcome = live_settle_locked(i, PATIENCE_S, &error);
 	else if (journal.phase == LIVE_LEFT)
 		forget(i, &journal, &error);

@@ -7,6 +7,7 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/names.h"
+#include "server/guest/guest.h"
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ struct LiveSource {
 	const LiveDriver *driver;
 	Runtime *runtime;
 	char *id, *version;
-	gboolean stays, sent, ended, noted;
+	gboolean stays, sent, carried, ended, noted;
 	LiveHold *hold;
 	int64_t since; /* ns since 1970 */
 	Operation *op;
@@ -42,11 +43,15 @@ static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_ve
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Instances of type \"%s\" do not move while they run in this version: stop it, or use --stateless",
 		    instance_type_name(i->type));
-	g_autofree char *wanted = instance_expanded_get(i, "migration.stateful");
-	if (g_strcmp0(wanted, "true") != 0 && g_strcmp0(wanted, "1") != 0)
+	g_autoptr(Config) config = instance_expanded_config(i);
+	const char *const key = "migration.stateful";
+	/* Incus asks it of virtual machines alone; of containers it may be refused. */
+	if (config_get(config, key) ? !config_true(config, key) : i->type == INSTANCE_MACHINE)
 		return error_set(err, ERROR_INVALID,
 		    "Live migration requires \"migration.stateful\" to be \"true\": set it, stop the instance, or use --stateless");
-	return (*ret_driver)->available(i->daemon, ret_version, err);
+	return (*ret_driver)->available(i->daemon, ret_version, err) < 0 ?
+	    error_prefix(err, "It cannot move while it runs (stop it, or use --stateless)") :
+	    0;
 }
 
 int live_source_check(Instance *i, gboolean stays, Error **err)
@@ -87,6 +92,7 @@ void live_source_offer(const LiveSource *s, Pb__MigrationOffer *offer, Arena *ar
 	live->version = s->version;
 	live->architecture = arena_strdup(arena, host.machine);
 	live->stays = s->stays;
+	live->carries = s->driver->carries && s->driver->carries(s->instance->daemon);
 	offer->live = live;
 }
 
@@ -161,6 +167,20 @@ static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
 	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err);
 }
 
+/* Commands in it are cut off only now: meanwhile it was there. */
+static int carry(LiveSource *s, MigrationPeer *peer, Error **err)
+{
+	if (s->hold || s->sent || s->stays || !s->driver->carry)
+		return unexpected(err);
+	if (fault_point("live carry", err) < 0 || note_leaving(s, FALSE, NULL, NULL, err) < 0 ||
+	    s->driver->carry(s->instance, s->runtime, peer, s->op, &s->hold, err) < 0)
+		return error_prefix(err, "It goes on here");
+	s->sent = s->carried = TRUE;
+	stand_still(s, TRUE);
+	guest_hang_up(s->runtime->guest);
+	return fault_point("live carried", err);
+}
+
 static int let_go(LiveSource *s, Error **err)
 {
 	int result = s->driver->release(g_steal_pointer(&s->hold), err);
@@ -220,6 +240,8 @@ int live_source_step(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep
 	switch (step->kind) {
 	case PB__MIGRATION_STEP__KIND__HOLD:
 		return hold(s, peer, err);
+	case PB__MIGRATION_STEP__KIND__CARRY:
+		return carry(s, peer, err);
 	case PB__MIGRATION_STEP__KIND__STATE:
 		return send_state(s, peer, err);
 	case PB__MIGRATION_STEP__KIND__READY:
@@ -235,7 +257,8 @@ static void left(LiveSource *s, Error **failure)
 {
 	g_auto(LiveJournal) journal = live_journal_read(s->instance);
 	journal.phase = LIVE_LEFT;
-	if (live_journal_write(s->instance, &journal, failure) == 0)
+	if (live_journal_write(s->instance, &journal, failure) == 0 &&
+	    live_end_standing(s->instance, failure) == 0)
 		checkpoint_drop(s->instance, NULL);
 }
 
@@ -263,6 +286,17 @@ static void settle(LiveSource *s, Error **failure)
 	}
 }
 
+/* It stands here until it is known what became of it. */
+static void finish_carried(LiveSource *s, Error **failure)
+{
+	if (*failure)
+		settle(s, failure);
+	else
+		left(s, failure);
+	s->driver->release(g_steal_pointer(&s->hold), NULL);
+	stand_still(s, FALSE);
+}
+
 /* Once CRIU and the like are through, what was started for the run goes as at any stop. */
 static void finish(LiveSource *s, Error **failure)
 {
@@ -285,7 +319,9 @@ static void finish(LiveSource *s, Error **failure)
 int live_source_end(LiveSource *source, Error **failure)
 {
 	g_autoptr(LiveSource) s = source;
-	if (s->ended)
+	if (s->ended && s->carried)
+		finish_carried(s, failure);
+	else if (s->ended)
 		finish(s, failure);
 	else if (s->hold)
 		let_go(s, *failure ? NULL : failure);

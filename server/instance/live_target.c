@@ -25,6 +25,12 @@ int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *liv
 	return driver->available(d, &version, err);
 }
 
+gboolean live_target_carries(Daemon *d, InstanceType type, const Pb__MigrationLive *live)
+{
+	const LiveDriver *driver = instance_driver_of(type)->live;
+	return live->carries && !live->stays && driver->carries && driver->carries(d);
+}
+
 /* "volatile.eth0.host_name" and its like name what the source's server has at the moment. */
 gboolean live_key_is_local(const char *key)
 {
@@ -121,7 +127,11 @@ static int wait_for_go(void *data, Error **err)
 static int start(const LiveArrival *a, Instance *i, Error **err)
 {
 	Gate gate = { .arrival = a, .instance = i };
-	StartGate how = { wait_for_go, &gate };
+	StartGate how = { wait_for_go, &gate, NULL, NULL };
+	if (a->target->live_carries) {
+		how.peer = a->target->peer;
+		how.op = a->target->op;
+	}
 	if (power_restore_locked(i, &how, err) == 0)
 		return 0;
 	if (gate.passed) /* the source has it still, and is told */
@@ -129,16 +139,24 @@ static int start(const LiveArrival *a, Instance *i, Error **err)
 	return -1;
 }
 
-int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
+/* It stands still once the rest of its volume and its state are on their way. */
+static int receive_held(const LiveArrival *a, Instance *i, Error **err)
 {
 	MigrationPeer *peer = a->target->peer;
 	uint64_t bytes;
+	return say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
+		hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0 ||
+		a->again(a->target, i, err) < 0 || fault_point("live state", err) < 0 ||
+		say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
+		instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0 ?
+	    -1 :
+	    0;
+}
+
+int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
+{
 	if (fault_point("live receive", err) < 0 ||
-	    say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
-	    hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0 ||
-	    a->again(a->target, i, err) < 0 || fault_point("live state", err) < 0 ||
-	    say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
-	    instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0 ||
+	    (!a->target->live_carries && receive_held(a, i, err) < 0) ||
 	    fault_point("live restore", err) < 0 || start(a, i, err) < 0)
 		return -1;
 	fault_point("live runs", NULL);

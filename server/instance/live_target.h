@@ -5,6 +5,8 @@
 
 /* The offer's: whether it can be taken here. */
 int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *live, Error **err);
+/* Of one that can: whether it comes while it runs. */
+gboolean live_target_carries(Daemon *d, InstanceType type, const Pb__MigrationLive *live);
 /* What a new instance's configuration is before it is there: without what is true of the running
  * source alone, and with the journal of one that arrives. A new object. */
 Config *live_target_config(const Config *config, const char *id);

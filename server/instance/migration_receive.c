@@ -25,11 +25,15 @@ static int check_snapshot(const MigrationTarget *t, const InstanceSnapshot *s, E
 	return 0;
 }
 
-static int check_live(const MigrationTarget *t, const Pb__MigrationLive *live, Error **err)
+static int check_live(MigrationTarget *t, const Pb__MigrationLive *live, Error **err)
 {
 	gboolean machine = strcmp(t->type, instance_type_name(INSTANCE_MACHINE)) == 0;
-	return live_target_check(operation_daemon(t->op),
-	    machine ? INSTANCE_MACHINE : INSTANCE_CONTAINER, live, err);
+	InstanceType type = machine ? INSTANCE_MACHINE : INSTANCE_CONTAINER;
+	Daemon *d = operation_daemon(t->op);
+	if (live_target_check(d, type, live, err) < 0)
+		return -1;
+	t->live_carries = live_target_carries(d, type, live);
+	return 0;
 }
 
 static MigrationTarget target_new(

@@ -311,6 +311,16 @@ static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const
 	return send_still(peer, write_tree, &sent, name, err);
 }
 
+/* It stays mounted between the list and the files, which is slow work where it is a device. */
+static int serve_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name,
+    const GArray *owners, Error **err)
+{
+	if (volume_mount(s->pool, volume, err) < 0)
+		return -1;
+	int result = send_tree(peer, s, volume, name, owners, err);
+	return volume_unmount(s->pool, volume, result == 0 ? err : NULL) < 0 ? -1 : result;
+}
+
 static gboolean offered(Source *s, const char *snapshot)
 {
 	return !*snapshot || copy_find_named(s->snapshots, snapshot);
@@ -334,7 +344,7 @@ static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *req
 		return -1;
 	gboolean block = volume_has_disk(s->whole) && strcmp(request->method, "block") == 0;
 	if (volume_has_tree(s->whole) && strcmp(request->method, "tar") == 0)
-		return send_tree(peer, s, volume, shown, owners_of_part(s, name), err);
+		return serve_tree(peer, s, volume, shown, owners_of_part(s, name), err);
 	if (!block && g_strcmp0(request->method, native_method(s)) != 0)
 		return error_set(
 		    err, ERROR_INVALID, "The other server asks for a method that was not offered");

@@ -357,9 +357,11 @@ static int take_parts(
 	if (volume_has_tree(volume_arrival_volume(arrival)) &&
 	    take_tree(t, arrival, snapshot, limit, err) < 0)
 		return -1;
-	return volume_has_disk(volume_arrival_volume(arrival)) ?
-	    take_block(t, arrival, snapshot, limit, err) :
-	    0;
+	if (!volume_has_disk(volume_arrival_volume(arrival)))
+		return 0;
+	if (t->live_carries && !*snapshot)
+		return volume_arrival_size(arrival, t->size, err);
+	return take_block(t, arrival, snapshot, limit, err);
 }
 
 /* snapshots: InstanceSnapshot *, to be laid down before the instance itself. */

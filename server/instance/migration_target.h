@@ -17,13 +17,14 @@ struct MigrationTarget {
 	int (*check)(const MigrationTarget *target, const InstanceSnapshot *snapshot, Error **err);
 	/* Of an instance that runs and whose state is wanted: whether it can be had; NULL: it is not
 	 * wanted. */
-	int (*check_live)(const MigrationTarget *target, const Pb__MigrationLive *live, Error **err);
+	int (*check_live)(MigrationTarget *target, const Pb__MigrationLive *live, Error **err);
 	Daemon *daemon;
 	Operation *op;
 	const char *shown; /* what progress calls the volume itself; NULL: by what it is */
 	/* From the offer: */
 	char *live_id; /* its state may be had; NULL: not */
 	gboolean live_stays, heard; /* it was heard how it ended here */
+	gboolean live_carries;	    /* the disk comes with the state */
 	size_t offered;	      /* snapshots that came, wanted or not */
 	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
 	GPtrArray *rows;      /* SnapshotRow *, their volume's, in the same order */

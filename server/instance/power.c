@@ -244,8 +244,11 @@ static int stop_with(Instance *i, int timeout_s, gboolean force, const char *pow
 	if (!r)
 		return error_set(err, ERROR_INVALID, "The instance is already stopped");
 	const InstanceDriver *driver = instance_driver(i);
-	if (!force && instance_status(i) == INSTANCE_FROZEN)
+	if (!force && instance_status(i) == INSTANCE_FROZEN) {
+		if (live_check_start(i, err) < 0)
+			return -1;
 		driver->freeze(i, r, FALSE, NULL);
+	}
 	power_transition(i, force ? INSTANCE_STOPPING : 0);
 	int result = 0;
 	if (force) {
@@ -278,6 +281,8 @@ int power_save_locked(Instance *i, Error **err)
 	if (!instance_driver(i)->save)
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "The state of this kind of instance is not kept in this version");
+	if (live_check_start(i, err) < 0)
+		return -1;
 	power_transition(i, INSTANCE_STOPPING);
 	int result = instance_driver(i)->save(i, r, err);
 	power_transition(i, 0);
@@ -376,6 +381,8 @@ static int set_frozen(Instance *i, gboolean frozen, const Caller *caller, Error 
 	else if ((instance_status(i) == INSTANCE_FROZEN) == frozen)
 		result = error_set(err, ERROR_INVALID,
 		    frozen ? "The instance is already frozen" : "The instance is already running");
+	else if (!frozen && live_check_start(i, err) < 0)
+		result = -1;
 	else
 		result = instance_driver(i)->freeze(i, r, frozen, err);
 	instance_unlock(i);

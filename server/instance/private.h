@@ -189,6 +189,9 @@ int power_start_locked(Instance *i, Error **err);
 typedef struct StartGate {
 	int (*wait)(void *data, Error **err);
 	void *data;
+	/* Of what comes while it runs elsewhere: the stream that it comes by. NULL: from state. */
+	struct MigrationPeer *peer;
+	struct Operation *op;
 } StartGate;
 int power_restore_locked(Instance *i, const StartGate *gate, Error **err);
 /* Its processes ended for good since they run elsewhere now. */

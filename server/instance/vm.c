@@ -5,7 +5,9 @@
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
 #include "server/instance/live_private.h"
+#include "server/instance/vm_carry.h"
 #include "server/instance/vm_checkpoint.h"
+#include "server/instance/vm_layout.h"
 #include "server/key/server.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -173,7 +175,8 @@ static int adopt(Instance *i, Runtime **ret_runtime, Error **err)
 	if (hypervisor_ensure(i->daemon, uri, &error) < 0)
 		log_warn("libvirtd does not start for a running virtual machine", "instance",
 		    i->name, "err", error->message);
-	vm_checkpoint_adopt(i, ret_runtime);
+	if (!vm_carry_adopt(i, ret_runtime))
+		vm_checkpoint_adopt(i, ret_runtime);
 	return 0;
 }
 
@@ -369,6 +372,8 @@ static int create_domain(Instance *i, const VmDomain *vm, const StartPlan *plan,
 	write_copy(i, xml);
 	if (fault_point("machine start", err) < 0)
 		return -1;
+	if (plan->gate && plan->gate->peer)
+		return vm_carry_in(i, plan, vm->uri, xml, err);
 	return i->stateful ? vm_restore(i, &link, plan, xml, err) :
 			     start_domain(i, &link, xml, err);
 }
@@ -395,12 +400,18 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	g_autofree char *uuid = instance_volatile_get(i, "uuid");
 	g_autofree char *log = NULL, *nvram = NULL, *tpm = NULL;
 	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
+	g_autoptr(Error) error = NULL;
+	VmLayout layout;
+	gboolean again = (i->stateful || (plan->gate && plan->gate->peer)) &&
+	    vm_layout_get(i, &layout);
 	VmDomain vm = { .instance = i,
 		.uri = uri,
 		.uuid = uuid,
 		.config = plan->host.config,
-		.parts = plan->devices.parts };
-	if (hypervisor_check(err) < 0 || hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
+		.parts = plan->devices.parts,
+		.layout = again ? &layout : NULL };
+	if (hypervisor_check(err) < 0 || (again && vm_layout_check(&layout, err) < 0) ||
+	    hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
@@ -409,12 +420,15 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	unlink(channel);
 	unlink(screen);
 	vm.agent_socket = channel;
-	vm.screen_socket = hypervisor_has_spice(&link) ? screen : NULL;
+	vm.screen_socket = (again ? layout.screen : hypervisor_has_spice(&link)) ? screen : NULL;
 	vm.console_log = log;
 	vm.tpm_socket = tpm;
 	if ((!i->stateful && checkpoint_clear(i, err) < 0) || create_domain(i, &vm, plan, err) < 0)
 		return -1;
 	*ret_runtime = vm_find_process(i);
+	if (!again && vm_layout_note(i, &error) < 0)
+		log_warn("What a virtual machine was given is not noted", "instance", i->name,
+		    "err", error->message);
 	return *ret_runtime ? 0 :
 			      error_set(err, ERROR_INTERNAL,
 				  "The virtual machine ended at once: see its console log");
@@ -434,7 +448,8 @@ static void release(Instance *i)
 {
 	take_log(i);
 	static const char *const files[] = { "frozen", "tpm.sock", VM_AGENT_SOCKET,
-		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE };
+		VM_SCREEN_SOCKET, VM_STATE_NOTE, VM_STATE_PIPE, VM_CARRY_NOTE, VM_CARRY_DISK,
+		VM_CARRY_MEMORY };
 	for (gsize n = 0; n < G_N_ELEMENTS(files); n++) {
 		g_autofree char *path = run_file(i, files[n]);
 		unlink(path);
@@ -475,10 +490,12 @@ static int freeze(Instance *i, Runtime *r, gboolean wanted, Error **err)
 		return libvirt_error(vm.link.lv, err,
 		    wanted ? "Cannot pause the virtual machine" :
 			     "Cannot resume the virtual machine");
-	if (wanted)
+	if (wanted) {
 		file_write_plain(note, "", 0600, NULL);
-	else
+	} else {
 		unlink(note);
+		vm_carry_forget(i);
+	}
 	g_atomic_int_set(&r->frozen, wanted);
 	guest_pause(r->guest, wanted);
 	return 0;

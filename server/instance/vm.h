@@ -18,6 +18,11 @@
 #define VM_STATE_NOTE "vm.state"
 #define VM_STATE_PIPE "vm.state.pipe"
 
+/* There while it moves as it runs (vm_carry.h), and the sockets that it does so by. */
+#define VM_CARRY_NOTE "vm.carry"
+#define VM_CARRY_DISK "move.disk"
+#define VM_CARRY_MEMORY "move.memory"
+
 /* What a virtual machine's configuration comes to. */
 typedef struct VmSize {
 	int64_t memory; /* bytes */
@@ -41,6 +46,7 @@ typedef struct VmDomain {
 	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
 	const char *console_log;
 	const char *tpm_socket; /* NULL: none */
+	const struct VmLayout *layout; /* that its memory relies on; NULL: it has none */
 	const char *agent_socket;
 	const char *screen_socket; /* NULL: no screen */
 } VmDomain;
@@ -69,6 +75,8 @@ Runtime *vm_find_process(Instance *i);
 int vm_update(Instance *i, const Config *before, const Config *after, Error **err);
 int vm_part_add(Instance *i, const DevicePart *part, Error **err);
 int vm_part_remove(Instance *i, const DevicePart *part, Error **err);
+/* The name ("sda") of the device's disk in libvirt's description of the machine. */
+gboolean vm_disk_target(const char *xml, const char *device, char ret_target[4]);
 /* The root disk's file has grown. */
 int vm_root_grown(Instance *i, int64_t bytes, Error **err);
 

@@ -217,7 +217,7 @@ static int hold(Instance *i, const InstanceFolder *folder, Error **err)
 int vm_hold(Instance *i, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
-	if (check_allowed(i, "Stateful snapshot", err) < 0 ||
+	if (check_allowed(i, "Stateful snapshot", err) < 0 || live_check_start(i, err) < 0 ||
 	    checkpoint_open(i, &folder, err) < 0 || hold(i, folder, err) < 0)
 		return -1;
 	if (keep(i, instance_folder_fd(folder), err) == 0)

@@ -3,6 +3,7 @@
 #include "server/instance/live_private.h"
 #include "server/instance/migration_data.h"
 #include "server/instance/state_pack.h"
+#include "server/instance/vm_carry.h"
 #include "server/instance/vm_checkpoint.h"
 #include "server/device/drive.h"
 #include "sdk/base/own.h"
@@ -18,7 +19,8 @@
 struct LiveHold {
 	Instance *instance;
 	Runtime *runtime;
-	int fd; /* of the state */
+	int fd;		     /* of the state; -1: it was carried */
+	HypervisorLink link; /* that carried it */
 	gboolean ended;
 };
 
@@ -86,7 +88,21 @@ static int hold(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_byte
 	}
 	*ret_bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 	*ret_hold = g_new0(LiveHold, 1);
-	**ret_hold = (LiveHold){ instance_ref(i), runtime_ref(r), fd, FALSE };
+	**ret_hold = (LiveHold){ .instance = instance_ref(i), .runtime = runtime_ref(r), .fd = fd };
+	return 0;
+}
+
+static int carry(
+    Instance *i, Runtime *r, MigrationPeer *peer, Operation *op, LiveHold **ret_hold, Error **err)
+{
+	HypervisorLink link;
+	if (vm_carry_out(i, peer, op, &link, err) < 0)
+		return -1;
+	guest_pause(r->guest, TRUE);
+	*ret_hold = g_new0(LiveHold, 1);
+	**ret_hold = (LiveHold){
+		.instance = instance_ref(i), .runtime = runtime_ref(r), .fd = -1, .link = link
+	};
 	return 0;
 }
 
@@ -103,7 +119,7 @@ static int send_state(LiveHold *held, MigrationPeer *peer, Operation *op, Error 
 
 static int end(LiveHold *held, Error **err)
 {
-	if (vm_name_state(held->instance, err) < 0)
+	if (held->fd >= 0 && vm_name_state(held->instance, err) < 0)
 		return -1;
 	held->ended = TRUE;
 	return 0;
@@ -111,10 +127,18 @@ static int end(LiveHold *held, Error **err)
 
 static int release(LiveHold *held, Error **err)
 {
-	int result = held->ended ? vm_end(held->instance, held->runtime, err) :
-				   vm_release(held->instance, err);
-	guest_pause(held->runtime->guest, FALSE);
+	int result = 0;
+	if (held->fd >= 0)
+		result = held->ended ? vm_end(held->instance, held->runtime, err) :
+				       vm_release(held->instance, err);
+	else if (!held->ended)
+		result = vm_carry_settle(held->instance, FALSE, err);
+	/* Else it stands until its target tells. */
+	gboolean stands = held->fd < 0 && vm_carried(held->instance);
+	g_atomic_int_set(&held->runtime->frozen, stands);
+	guest_pause(held->runtime->guest, stands);
 	own_close_fd(&held->fd);
+	hypervisor_disconnect(&held->link);
 	runtime_unref(held->runtime);
 	instance_unref(held->instance);
 	g_free(held);
@@ -176,6 +200,10 @@ const LiveDriver live_driver_vm = {
 	.check = check,
 	.hold = hold,
 	.send = send_state,
+	.carries = vm_carries,
+	.carry = carry,
+	.carried = vm_carried,
+	.settle = vm_carry_settle,
 	.end = end,
 	.release = release,
 	.receive = receive,

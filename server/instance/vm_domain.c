@@ -1,6 +1,7 @@
 /* What libvirt is told of a virtual machine. */
 #include "server/instance/vm.h"
 #include "server/instance/cgroup.h"
+#include "server/instance/vm_layout.h"
 #include "server/device/drive.h"
 #include "sdk/base/units.h"
 #include <stdlib.h>
@@ -170,10 +171,11 @@ static void add_parts(XmlWriter *x, const VmDomain *vm)
 
 /* ---- the machine ---- */
 
-static void add_cpus(XmlWriter *x, const VmSize *size)
+static void add_cpus(XmlWriter *x, const VmDomain *vm, const VmSize *size)
 {
+	guint cpus_max = vm->layout ? MAX(vm->layout->cpus_max, size->cpus) : size->cpus_max;
 	g_autofree char *now = g_strdup_printf("%u", size->cpus);
-	g_autofree char *most = g_strdup_printf("%u", size->cpus_max);
+	g_autofree char *most = g_strdup_printf("%u", cpus_max);
 	xml_open(x, "vcpu", "placement", "static", "current", now, NULL);
 	xml_content(x, most);
 	xml_close(x);
@@ -206,7 +208,8 @@ static void add_firmware(XmlWriter *x, const VmDomain *vm)
 	gboolean secure = vm_firmware(vm->config) == VM_UEFI_SECURE;
 	uname(&host);
 	xml_open(x, "os", NULL);
-	xml_open(x, "type", "arch", host.machine, "machine", "q35", NULL);
+	xml_open(x, "type", "arch", host.machine, "machine",
+	    vm->layout ? vm->layout->machine : "q35", NULL);
 	xml_content(x, "hvm");
 	xml_close(x);
 	if (vm->code) {
@@ -321,7 +324,7 @@ int vm_domain_xml(const VmDomain *vm, char **ret_xml, Error **err)
 	xml_text(x, "name", name);
 	xml_text(x, "uuid", vm->uuid);
 	add_memory(x, vm, &size);
-	add_cpus(x, &size);
+	add_cpus(x, vm, &size);
 	add_firmware(x, vm);
 	xml_leaf(x, "cpu", "mode", strcmp(kind, "kvm") == 0 ? "host-passthrough" : "maximum", NULL);
 	xml_leaf(x, "clock", "offset", "utc", NULL);

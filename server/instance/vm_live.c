@@ -100,8 +100,8 @@ static int free_target(const char *xml, char ret_target[4], Error **err)
 	return error_set(err, ERROR_INVALID, "A virtual machine can have 26 disks at most");
 }
 
-/* The name of the disk with that serial, which comes before it in libvirt's description. */
-static gboolean find_target(const char *xml, const char *device, char ret_target[4])
+/* The serial comes after the name in libvirt's description. */
+gboolean vm_disk_target(const char *xml, const char *device, char ret_target[4])
 {
 	static const char mark[] = "<target dev='";
 	g_autofree char *serial = vm_disk_serial(device);
@@ -126,7 +126,7 @@ static int describe_part(Instance *i, const VmHandle *vm, const DevicePart *part
 		int result = 0;
 		if (!there)
 			result = free_target(now, target, err);
-		else if (!find_target(now, part->device, target))
+		else if (!vm_disk_target(now, part->device, target))
 			result = error_set(err, ERROR_NOT_FOUND,
 			    "The virtual machine has no disk \"%s\"", part->device);
 		free(now);
@@ -152,7 +152,7 @@ static gboolean has_part(const VmHandle *vm, const DevicePart *part)
 	char target[4];
 	char *now = vm->link.lv->domain_xml(vm->domain, 0);
 	gboolean has = now &&
-	    (part->kind == PART_DISK ? find_target(now, part->device, target) :
+	    (part->kind == PART_DISK ? vm_disk_target(now, part->device, target) :
 				       strstr(now, part->hwaddr) != NULL);
 	free(now);
 	return has;
@@ -184,7 +184,7 @@ int vm_root_grown(Instance *i, int64_t bytes, Error **err)
 	if (device_root_disk(devices, &root, NULL, err) < 0 || vm_open(i, &vm, err) < 0)
 		return -1;
 	char *now = vm.link.lv->domain_xml(vm.domain, 0);
-	gboolean found = now && find_target(now, root, target);
+	gboolean found = now && vm_disk_target(now, root, target);
 	free(now);
 	if (!found)
 		return error_set(err, ERROR_INTERNAL, "The virtual machine has no root disk");

@@ -4,6 +4,7 @@
 #include "server/network/firewall.h"
 #include "server/network/subnet.h"
 #include "server/sys/netlink.h"
+#include "server/sys/sysctl.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
@@ -30,14 +31,7 @@ static void set_kernel(const char *network, const char *value, const char *forma
 	va_start(list, format);
 	g_autofree char *name = g_strdup_vprintf(format, list);
 	va_end(list);
-	g_autofree char *path = g_strdup_printf("/proc/sys/net/%s", name);
-	char present[32] = "";
-	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, present, sizeof present - 1) : -1;
-	if (n > 0 && strcmp(g_strchomp(present), value) == 0)
-		return;
-	autofd int out = open(path, O_WRONLY | O_CLOEXEC);
-	if (out < 0 || write(out, value, strlen(value)) < 0)
+	if (sysctl_set(value, "net/%s", name) < 0)
 		log_warn("Kernel setting could not be changed", "network", network, "setting", name,
 		    "value", value, "err", g_strerror(errno));
 }

@@ -234,6 +234,19 @@ int volume_block_grow(Pool *pool, const Volume *volume, int64_t bytes, Error **e
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot grow \"%s\"", path);
 }
 
+int volume_block_make(const char *path, uint64_t bytes, Error **err)
+{
+	struct stat st;
+	autofd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
+	if (S_ISREG(st.st_mode) && ftruncate(fd, (off_t)bytes) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", path);
+	return lseek(fd, 0, SEEK_END) >= (off_t)bytes ?
+	    0 :
+	    error_set(err, ERROR_INVALID, "The disk is smaller than that of the other server");
+}
+
 /* ---- to and from pipes ---- */
 
 int volume_block_send(const char *path, const BlockSending *sending, int out, Error **err)

@@ -38,6 +38,8 @@ int volume_block_copy(const char *from, const char *to, Error **err);
 /* The same from an open file or device, of which all is read. */
 int volume_block_write(int in, const char *to, Error **err);
 int volume_block_write_fd(int in, int out, Error **err);
+/* A disk of that size, whatever is on it: a file is made or gets it, a device has to have it. */
+int volume_block_make(const char *path, uint64_t bytes, Error **err);
 /* The first bytes of the disk into a pipe. */
 typedef struct BlockSending {
 	int64_t bytes;

@@ -129,14 +129,13 @@ int volume_stream_send_block(
 {
 	Sending sending = { volume, NULL, op };
 	BlockSending disk = { .cancelled = is_cancelled, .data = &sending };
-	int dir = open_mounted(pool, volume, err);
-	if (dir < 0)
+	if (volume_mount(pool, volume, err) < 0)
 		return -1;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
 	int result = volume_block_length(pool, volume, path, &disk.bytes, err) < 0 ?
 	    -1 :
 	    volume_block_send(path, &disk, fd, err);
-	return close_mounted(pool, volume, dir, result, err);
+	return volume_unmount(pool, volume, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
 int volume_stream_rsync(
@@ -282,6 +281,13 @@ int volume_arrival_block(VolumeArrival *a, int fd, uint64_t limit, Error **err)
 	    volume_block_receive(fd, path, limit, err) < 0)
 		return -1;
 	return a->volume->type == VOLUME_MACHINE ? check_disk(path, 0, err) : 0;
+}
+
+int volume_arrival_size(VolumeArrival *a, uint64_t bytes, Error **err)
+{
+	g_autofree char *path = volume_block_path(
+	    a->pool, a->volume, a->existing ? PLACE_OWN : PLACE_UNFINISHED);
+	return volume_block_make(path, bytes, err);
 }
 
 int volume_arrival_receive(VolumeArrival *a, const char *snapshot, int fd, Error **err)

@@ -70,6 +70,8 @@ int volume_arrival_rsync(
     VolumeArrival *arrival, int socket, const RsyncOptions *options, uint64_t limit, Error **err);
 /* Makes the disk what is read from fd; as limit, but of its size. A machine's has to be raw. */
 int volume_arrival_block(VolumeArrival *arrival, int fd, uint64_t limit, Error **err);
+/* Makes a disk of that size, which somebody else will fill. */
+int volume_arrival_size(VolumeArrival *arrival, uint64_t bytes, Error **err);
 /* Of what came in the driver's form: a machine has its disk, no larger than `limit` (0: any). */
 int volume_arrival_check(VolumeArrival *arrival, uint64_t limit, Error **err);
 /* In the driver's form: the snapshot of that name, or the volume itself (NULL), which comes last.

@@ -4,10 +4,12 @@
 
 static Libvirt libvirt;
 
-static const struct {
+typedef struct Symbol {
 	const char *name;
 	size_t slot;
-} symbols[] = {
+} Symbol;
+
+static const Symbol symbols[] = {
 	{ "virConnectOpen", offsetof(Libvirt, connect_open) },
 	{ "virConnectClose", offsetof(Libvirt, connect_close) },
 	{ "virConnectRef", offsetof(Libvirt, connect_ref) },
@@ -32,6 +34,7 @@ static const struct {
 	{ "virDomainSnapshotCreateXML", offsetof(Libvirt, domain_snapshot) },
 	{ "virDomainSnapshotFree", offsetof(Libvirt, snapshot_free) },
 	{ "virDomainAbortJob", offsetof(Libvirt, domain_abort_job) },
+	{ "virDomainGetJobInfo", offsetof(Libvirt, domain_job) },
 	{ "virDomainGetUUIDString", offsetof(Libvirt, domain_uuid) },
 	{ "virConnectListAllDomains", offsetof(Libvirt, connect_list) },
 	{ "virConnectGetDomainCapabilities", offsetof(Libvirt, connect_capabilities) },
@@ -45,6 +48,16 @@ static const struct {
 	{ "virSetErrorFunc", offsetof(Libvirt, set_error_function) },
 	{ "virEventRegisterDefaultImpl", offsetof(Libvirt, event_register) },
 	{ "virEventRunDefaultImpl", offsetof(Libvirt, event_run) },
+	{ "virTypedParamsAddString", offsetof(Libvirt, params_add_string) },
+	{ "virTypedParamsFree", offsetof(Libvirt, params_free) },
+};
+
+static const Symbol steps[] = {
+	{ "virDomainMigrateBegin3Params", offsetof(Libvirt, migrate_begin) },
+	{ "virDomainMigratePrepare3Params", offsetof(Libvirt, migrate_prepare) },
+	{ "virDomainMigratePerform3Params", offsetof(Libvirt, migrate_perform) },
+	{ "virDomainMigrateFinish3Params", offsetof(Libvirt, migrate_finish) },
+	{ "virDomainMigrateConfirm3Params", offsetof(Libvirt, migrate_confirm) },
 };
 
 /* Errors are read where they happen; libvirt would print them, too. */
@@ -52,18 +65,25 @@ static void ignore(void *data, virErrorPtr error)
 {
 }
 
+static gboolean find_all(void *library, const Symbol *all, size_t n)
+{
+	gboolean found = TRUE;
+	for (size_t i = 0; i < n; i++) {
+		void *symbol = dlsym(library, all[i].name);
+		*(void **)((char *)&libvirt + all[i].slot) = symbol;
+		found = found && symbol;
+	}
+	return found;
+}
+
 static gboolean load(void)
 {
 	void *library = dlopen("libvirt.so.0", RTLD_NOW | RTLD_LOCAL);
-	for (size_t i = 0; library && i < G_N_ELEMENTS(symbols); i++) {
-		void *symbol = dlsym(library, symbols[i].name);
-		if (!symbol)
-			return FALSE;
-		*(void **)((char *)&libvirt + symbols[i].slot) = symbol;
-	}
-	if (library)
-		libvirt.set_error_function(NULL, ignore);
-	return library != NULL;
+	if (!library || !find_all(library, symbols, G_N_ELEMENTS(symbols)))
+		return FALSE;
+	find_all(library, steps, G_N_ELEMENTS(steps)); /* or not */
+	libvirt.set_error_function(NULL, ignore);
+	return TRUE;
 }
 
 int libvirt_load(const Libvirt **ret_libvirt, Error **err)
@@ -76,6 +96,12 @@ int libvirt_load(const Libvirt **ret_libvirt, Error **err)
 		    "Virtual machines need libvirt's library: install the package \"libvirt0\"");
 	*ret_libvirt = &libvirt;
 	return 0;
+}
+
+gboolean libvirt_has_steps(const Libvirt *lv)
+{
+	return lv->migrate_begin && lv->migrate_prepare && lv->migrate_perform &&
+	    lv->migrate_finish && lv->migrate_confirm;
 }
 
 int libvirt_error(const Libvirt *lv, Error **err, const char *what)

@@ -1,7 +1,8 @@
 #pragma once
 /*
  * libvirt's C library, loaded when the first virtual machine needs it: linked, it would bring
- * twenty libraries into every start of the server. Only functions of its own documented API.
+ * twenty libraries into every start of the server. Only functions of its own documented API, and
+ * the single steps of a migration, which every libvirtd serves and libvirt only runs together.
  */
 #include "sdk/base/error.h"
 #include <libvirt/libvirt.h>
@@ -32,6 +33,7 @@ typedef struct Libvirt {
 	__typeof__(virDomainSnapshotCreateXML) *domain_snapshot;
 	__typeof__(virDomainSnapshotFree) *snapshot_free;
 	__typeof__(virDomainAbortJob) *domain_abort_job;
+	__typeof__(virDomainGetJobInfo) *domain_job;
 	__typeof__(virDomainGetUUIDString) *domain_uuid;
 	__typeof__(virConnectListAllDomains) *connect_list;
 	__typeof__(virConnectGetDomainCapabilities) *connect_capabilities;
@@ -45,9 +47,27 @@ typedef struct Libvirt {
 	__typeof__(virSetErrorFunc) *set_error_function;
 	__typeof__(virEventRegisterDefaultImpl) *event_register;
 	__typeof__(virEventRunDefaultImpl) *event_run;
+	__typeof__(virTypedParamsAddString) *params_add_string;
+	__typeof__(virTypedParamsFree) *params_free;
+	/* NULL where the library keeps them to itself. */
+	char *(*migrate_begin)(virDomainPtr domain, virTypedParameterPtr params, int n_params,
+	    char **ret_cookie, int *ret_length, unsigned flags);
+	int (*migrate_prepare)(virConnectPtr connection, virTypedParameterPtr params, int n_params,
+	    const char *cookie, int length, char **ret_cookie, int *ret_length, char **ret_uri,
+	    unsigned flags);
+	int (*migrate_perform)(virDomainPtr domain, const char *uri, virTypedParameterPtr params,
+	    int n_params, const char *cookie, int length, char **ret_cookie, int *ret_length,
+	    unsigned flags);
+	virDomainPtr (*migrate_finish)(virConnectPtr connection, virTypedParameterPtr params,
+	    int n_params, const char *cookie, int length, char **ret_cookie, int *ret_length,
+	    unsigned flags, int cancelled);
+	int (*migrate_confirm)(virDomainPtr domain, virTypedParameterPtr params, int n_params,
+	    const char *cookie, int length, unsigned flags, int cancelled);
 } Libvirt;
 
 /* ERROR_UNSUPPORTED where the library is not installed. */
 int libvirt_load(const Libvirt **ret_libvirt, Error **err);
+/* Whether it has the steps of a migration. */
+gboolean libvirt_has_steps(const Libvirt *libvirt);
 /* -1 with what libvirt said last on this thread, below `what`. */
 int libvirt_error(const Libvirt *lv, Error **err, const char *what);

@@ -474,6 +474,30 @@ int netlink_route_delete(const LinkRoute *route, Error **err)
 		      : 0;
 }
 
+int netlink_neighbor_proxy(const char *link, const char *address, gboolean add, Error **err)
+{
+	NlMessage m;
+	Cidr cidr;
+	unsigned index;
+	char *text;
+	if (parse_address(address, &cidr, err) < 0 || link_index(link, &index, err) < 0)
+		return -1;
+	struct ndmsg *body = nl_begin(&m, add ? RTM_NEWNEIGH : RTM_DELNEIGH,
+	    add ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof(*body));
+	body->ndm_family = cidr.family;
+	body->ndm_ifindex = (int)index;
+	body->ndm_flags = NTF_PROXY;
+	nl_put(&m, NDA_DST, cidr.bytes, cidr.size);
+	int failed = nl_talk(-1, &m, &text);
+	if (!failed)
+		return 0;
+	if (!add && (failed == -ENOENT || failed == -ESRCH)) {
+		g_free(text);
+		return 0;
+	}
+	return fail(err, failed, text, "Failed to change the neighbors of network interface", link);
+}
+
 /* ---- rate limits: one HTB class, 1:10, that everything falls into ---- */
 
 enum { LIMIT_QDISC = 1 << 16, LIMIT_CLASS = LIMIT_QDISC | 0x10 };

@@ -123,6 +123,10 @@ int netlink_route_delete(const LinkRoute *route, Error **err); /* missing is no 
  */
 int netlink_route_list(int family, GPtrArray **ret_cidrs, Error **err);
 
+/* The host answers on `link` for an address that is behind another one (ARP, NDP), or no more;
+ * there or missing already is no failure. */
+int netlink_neighbor_proxy(const char *link, const char *address, gboolean add, Error **err);
+
 /* What leaves the host through `link` is held to bits_per_second (0: no limit), by an HTB class
  * that `tc class show` tells. */
 int netlink_limit_set(const char *link, uint64_t bits_per_second, Error **err);

@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, concurrent.futures, json, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, concurrent.futures, glob, json, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -383,7 +383,7 @@ def make_second(s):
 def drop_second(s):
     two = getattr(s, "second", None)
     if two:
-        s.run("delete", "-f", "two:b-hc", check=False)
+        s.run("delete", "-f", "two:b-hc", "two:b-s", check=False)
         two.run("storage", "delete", "bench-btrfs", check=False)
         stop_daemon(two.process)
         shutil.rmtree(two.env["INCUS_CONF"], ignore_errors=True)
@@ -421,6 +421,89 @@ for (driver, pool), aim in zip(POOLS, (1500, 1000)):
     between_figure(driver, pool, aim)
 
 
+COUNTER = """exec 3>>/root/counts
+i=0
+while sleep 0.01; do i=$((i + 1)); read -r now rest </proc/uptime; echo $i $now >&3; done"""
+
+
+def criu_missing(s):
+    """Why there are no figures of containers' state, or None."""
+    server = json.loads(subprocess.check_output([s.client, "query", "/1.0"], env=s.env))
+    version = server["environment"].get("criu", "none (a server without it)")
+    return version if version.startswith("none") else None
+
+
+def counts(s, name):
+    text = subprocess.check_output([s.client, "exec", name, "--", "cat", "/root/counts"], env=s.env).decode()
+    return [float(line.split()[1]) for line in text.splitlines()]
+
+
+def make_counting(s):
+    """The container b-s, with numbers and times in /root/counts."""
+    s.run("launch", "bench-bb", "b-s", "--no-profiles", "-s", "default", "-c", "migration.stateful=true", "-q")
+    s.run("exec", "b-s", "--", "sh", "-c", f"setsid sh -c '{COUNTER}' </dev/null >/dev/null 2>&1 &")
+
+
+def make_redis(s, image):
+    """The container b-s, with 200 MB in Redis and a client that has one connection to it."""
+    s.run("image", "import", image, "--alias", "bench-deb")
+    s.run("launch", "bench-deb", "b-s", "--no-profiles", "-s", "default", "-c", "migration.stateful=true", "-q")
+    while not answers(s, "b-s", "redis-cli", "ping"):
+        time.sleep(0.2)
+    fill = "for i = 1, 200000 do redis.call('set', 'k' .. i, string.rep(tostring(i * 7919 % 100003), 200)) end"
+    s.run("exec", "b-s", "--", "redis-cli", "EVAL", fill, "0")
+    s.run("file", "push", HERE + "/../slow/client.py", "b-s/root/client.py")
+    s.run("exec", "b-s", "--", "systemd-run", "-q", "python3", "/root/client.py", "redis")
+
+
+def downtimes(s, n):
+    """Milliseconds without a number, of n moves of b-s there and back; it is gone at the end."""
+    out, here, there = [], "local", "two"
+    for _ in range(n):
+        time.sleep(1)  # so that it has answered before
+        before = len(counts(s, f"{here}:b-s"))
+        s.run("move", f"{here}:b-s", f"{there}:")
+        here, there = there, here
+        times = counts(s, f"{here}:b-s")[before - 1:]
+        out.append(max(b - a for a, b in zip(times, times[1:])) * 1000)
+    s.run("delete", "-f", f"{here}:b-s")
+    return out
+
+
+@figure("stop --stateful and start, busybox", 600, "ms", "state")
+def stop_with_state(s, n):
+    if criu_missing(s):
+        print("# state of containers: skipped,", criu_missing(s), file=sys.stderr)
+        return []
+    make_counting(s)
+    out = [s.run("stop", "--stateful", "b-s") + s.run("start", "b-s") for _ in range(n)]
+    s.run("delete", "-f", "b-s")
+    return out
+
+
+@figure("live move of busybox between two servers: downtime", 400, "ms", "state")
+def move_busybox(s, n):
+    if not s.pid or criu_missing(s):
+        return []
+    make_second(s)
+    make_counting(s)
+    return downtimes(s, n)
+
+
+@figure("live move of Redis with 200 MB between two servers: downtime", 1000, "ms", "state")
+def move_redis(s, n):
+    images = sorted(glob.glob(os.path.expanduser("~/.cache/incus-debian/*.tar.zst")), key=os.path.getmtime)
+    if not images:
+        print("# live move of Redis: skipped, tests/lib/make-debian-image was not run", file=sys.stderr)
+    if not images or not s.pid or criu_missing(s):
+        return []
+    make_second(s)
+    make_redis(s, images[-1])
+    out = downtimes(s, n)
+    s.run("image", "delete", "bench-deb")
+    return out
+
+
 def machines_missing():
     """Why there are no figures of virtual machines, or None."""
     for program in ("libvirtd", "qemu-system-x86_64", "qemu-img"):
@@ -429,8 +512,8 @@ def machines_missing():
     return None
 
 
-def answers(s, name):
-    return subprocess.run([s.client, "exec", name, "--", "true"], env=s.env, stdin=subprocess.DEVNULL,
+def answers(s, name, *command):
+    return subprocess.run([s.client, "exec", name, "--", *(command or ("true",))], env=s.env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -630,7 +713,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir")
     parser.add_argument("--reps", type=int, default=7)
-    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, between, vm, image or restart")
+    parser.add_argument("--only", help="life, list, many, rest, memory, data, storage, between, state, vm, image or restart")
     parser.add_argument("--peer-bin")
     parser.add_argument("--peer-dir")
     a = parser.parse_args()

@@ -95,14 +95,24 @@ static int visit_images(
 	return result;
 }
 
+/* The folder itself cannot be, and need not. */
+static int write_out(int fd, void *data)
+{
+	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	return 0;
+}
+
 static int flush(int fd, void *data)
 {
 	return fsync(fd);
 }
 
+/* All of them are on their way to the disk before one is waited for. */
 int criu_images_flush(const Criu *criu)
 {
-	return visit_images(criu, "state.new", flush, NULL);
+	return visit_images(criu, "state.new", write_out, NULL) < 0 ?
+	    -1 :
+	    visit_images(criu, "state.new", flush, NULL);
 }
 
 /* They are read by a process that is at first still the host's root, without its capabilities, and
