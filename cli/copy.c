@@ -324,9 +324,10 @@ const Command copy_commands[] = {
 	    .flags = move_flags,
 	    .summary = "Move or rename an instance",
 	    .help =
-		"The instance must be stopped, but to another server: there it goes while it runs, where\n"
-		"\"migration.stateful\" is set, and stands still for a moment; else it may be stopped for\n"
-		"it (--stateless). Its snapshots go with it.",
+		"The instance must be stopped, but to another server: there a container goes while it runs\n"
+		"(unless \"migration.stateful\" is false), as a virtual machine does where\n"
+		"\"migration.stateful\" is true, and stands still for a moment; with --stateless it is stopped\n"
+		"for it. Its snapshots go with it.",
 	    .examples = "incus move c1 web\n"
 			"    Another name.\n"
 			"incus move c1 --storage fast\n"

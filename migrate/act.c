@@ -187,7 +187,7 @@ static int copy_folder(const char *from, const char *to, FileCopy *options, Erro
 	autofd int out = in < 0 ? -1 : file_open_directory(to, err);
 	if (out < 0 || file_copy_tree(in, out, options, err) < 0)
 		return -1;
-	if (compare_trees(in, out, &error) < 0) {
+	if (compare_trees(in, out, options->progress, options->data, &error) < 0) {
 		if (!options->sync || tool_check_stop(NULL) < 0)
 			return error_propagate(err, error);
 		error_free(error);

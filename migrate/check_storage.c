@@ -291,6 +291,17 @@ static int check_images(Tx *tx, void *data, Error **err)
 	return more;
 }
 
+/* Into a pool that can be seen. Incus's own links are made from the database. */
+static void check_dangling(Migration *m, const char *path, const char *target)
+{
+	g_autofree char *there = source_path(&m->source, target);
+	g_autofree char *folder = g_path_get_dirname(there);
+	g_autofree char *where = g_strdup_printf("link \"%s\"", path);
+	if (access(folder, F_OK) == 0 && access(there, F_OK) < 0)
+		findings_add(m->findings, FINDING_NOTE, "storage", where,
+		    "It leads to \"%s\", which is not there; it is left", target);
+}
+
 /* The links of instances say where LXD thought that they are: a wrong one hides a mistake. */
 static void check_link(Migration *m, const char *path)
 {
@@ -308,6 +319,8 @@ static void check_link(Migration *m, const char *path)
 		!tool_within(canonical, m->source.named) &&
 		!tool_within(canonical, m->source.directory)))
 		refuse(m, "link", path, "It leaves LXD's directory: it leads to \"%s\"", target);
+	else
+		check_dangling(m, path, canonical);
 }
 
 static void check_links(Migration *m)

@@ -12,6 +12,8 @@ enum { CHUNK = 256 * 1024, NAMES_MAX = 64 * 1024, LINK_MAX_BYTES = 4096 };
 typedef struct Comparison {
 	GHashTable *links; /* "device:inode" of one side -> inode of the other */
 	char *buffer[2];
+	void (*progress)(uint64_t bytes, void *data);
+	void *data;
 	dev_t device; /* of the top: mounts are not entered */
 } Comparison;
 
@@ -33,6 +35,8 @@ static int compare_data(Comparison *c, int one, int other, const char *path, Err
 		if (n == 0)
 			return 0;
 		at += n;
+		if (c->progress)
+			c->progress((uint64_t)n, c->data);
 	}
 }
 
@@ -165,13 +169,16 @@ static int compare_folder(Comparison *c, int one, int other, const char *path, E
 	return 0;
 }
 
-int compare_trees(int one_fd, int other_fd, Error **err)
+int compare_trees(
+    int one_fd, int other_fd, void (*progress)(uint64_t bytes, void *data), void *data, Error **err)
 {
 	struct stat a, b;
 	if (fstat(one_fd, &a) < 0 || fstat(other_fd, &b) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "A copy cannot be compared");
 	Comparison c = { .links = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free),
 		.buffer = { g_malloc(CHUNK), g_malloc(CHUNK) },
+		.progress = progress,
+		.data = data,
 		.device = a.st_dev };
 	int result = compare_stat(&a, &b, ".", err);
 	if (result == 0)

@@ -5,5 +5,7 @@
  */
 #include "sdk/base/error.h"
 
-/* ERROR_INTERNAL names the first difference. */
-int compare_trees(int one_fd, int other_fd, Error **err);
+/* ERROR_INTERNAL names the first difference. `progress` (NULL: nobody) is told of bytes compared.
+ */
+int compare_trees(int one_fd, int other_fd, void (*progress)(uint64_t bytes, void *data),
+    void *data, Error **err);

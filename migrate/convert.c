@@ -7,6 +7,7 @@
 #include "migrate/older.h"
 #include "migrate/owners.h"
 #include "migrate/plan.h"
+#include "migrate/progress.h"
 #include "migrate/proof.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
@@ -177,45 +178,21 @@ static int place_database(Migration *m, Error **err)
 
 /* ---- trees ---- */
 
-typedef struct Progress {
-	uint64_t done, total;
-	gint64 shown_at;
-} Progress;
-
-static GMutex progress_lock; /* copies run on several threads */
-
-static void show_progress(uint64_t bytes, void *data)
-{
-	Progress *progress = data;
-	g_mutex_lock(&progress_lock);
-	gint64 now = g_get_monotonic_time();
-	progress->done += bytes;
-	if (progress->total && now - progress->shown_at > G_USEC_PER_SEC / 10 &&
-	    isatty(STDERR_FILENO)) {
-		int percent = (int)(MIN(progress->done, progress->total) * 100 / progress->total);
-		fprintf(stderr, "\rCopying: %d%% [%-*.*s]", percent, 40, percent * 40 / 100,
-		    "########################################");
-		progress->shown_at = now;
-	}
-	g_mutex_unlock(&progress_lock);
-}
-
 static int move_trees(Migration *m, Error **err)
 {
-	Progress progress = { .total = m->plan->bytes };
+	/* All that is copied is read once more and compared. */
+	g_autoptr(Progress) progress = progress_new("Copying", 2 * m->plan->bytes);
 	for (guint i = 0; i < m->plan->moves->len; i++) {
 		const PlanMove *move = m->plan->moves->pdata[i];
 		if (tool_check_stop(err) < 0)
 			return -1;
 		int result = move->copy ?
-		    act_copy(m->journal, move->from, move->to, show_progress, &progress, err) :
+		    act_copy(m->journal, move->from, move->to, progress_add, progress, err) :
 		    act_rename(m->journal, move->from, move->to, err);
 		if (result < 0)
 			return -1;
 		log_info(move->copy ? "Copied" : "Renamed", "from", move->from, "to", move->to);
 	}
-	if (progress.shown_at)
-		fprintf(stderr, "\r%60s\r", "");
 	return 0;
 }
 

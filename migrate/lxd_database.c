@@ -151,9 +151,17 @@ static int run_node(const char *global, const Member *member, Error **err)
 	const char *const argv[] = { program, global, member->id ? member->id : "1",
 		member->address ? member->address : "1", NULL };
 	Spawn spawn = { .argv = argv, .timeout_ms = NODE_TIMEOUT_MS };
-	return spawn_run(&spawn, NULL, NULL, err) < 0 ?
-	    error_prefix(err, "LXD's database cannot be read") :
-	    0;
+	static const char before_words[] =
+	    "status 1: "; /* of the program, whose name helps nobody */
+	Error *error = NULL;
+	if (spawn_run(&spawn, NULL, NULL, &error) == 0)
+		return 0;
+	const char *said = strstr(error->message, before_words);
+	g_autofree char *words = g_strdup(said ? said + strlen(before_words) : error->message);
+	error_free(error);
+	return error_set(err, ERROR_INVALID,
+	    "A file in database/global is missing or damaged (%.*s). Does LXD itself start on it?",
+	    (int)strcspn(words, "\n"), words);
 }
 
 static int read_facts(Tx *tx, void *data, Error **err)
@@ -222,7 +230,7 @@ int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_datab
 	    open_copy(database, work, global, &error) < 0) {
 		error->kind = ERROR_INVALID;
 		error_propagate(err, error);
-		return error_prefix(err, "Database of \"%s\"", lxd);
+		return error_prefix(err, "LXD's database in \"%s\" cannot be read", lxd);
 	}
 	*ret_database = g_steal_pointer(&database);
 	return 0;

@@ -47,7 +47,8 @@ static void show(const Migration *m)
 	if (m->options->json)
 		return;
 	g_autofree char *checks = findings_text(m->findings), *plan = plan_text(m->plan);
-	printf("%s\n%s", checks, plan);
+	/* Last comes what decides. */
+	printf("%s\n%s", plan, checks);
 	fflush(stdout); /* what is done is told on the other stream */
 }
 
@@ -58,10 +59,12 @@ static int verdict(const Migration *m, Error **err)
 	guint obsolete = findings_count(m->findings, FINDING_OBSOLETE);
 	if (refused)
 		return error_set(err, ERROR_INVALID,
-		    "Nothing was changed: %u findings stand in the way", refused + obsolete);
+		    "Nothing was changed: %u of the findings above stand in the way (refused%s)",
+		    refused + obsolete, obsolete ? " or obsolete" : "");
 	if (obsolete)
 		return error_set(err, ERROR_INVALID,
-		    "Nothing was changed: Incus does not have %u of the settings; --drop-obsolete leaves them out",
+		    "Nothing was changed: Incus does not have %u of the settings (obsolete, above); "
+		    "--drop-obsolete leaves them out",
 		    obsolete);
 	return 0;
 }

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Copying is disk to disk; the rest is starting and stopping daemons. */
-enum { COPIED_A_SECOND = 150 * 1000 * 1000, AT_LEAST_SECONDS = 5 };
+/* Copied from disk to disk and compared; the rest is starting and stopping daemons. */
+enum { COPIED_A_SECOND = 80 * 1000 * 1000, AT_LEAST_SECONDS = 5 };
 
 /* What LXD's directory has. All else in it is made anew by the daemon, or stays where it is. */
 static const struct {

@@ -80,7 +80,9 @@ static int check_directory(const char *directory, Error **err)
 		g_autofree char *path = g_build_filename(directory, needed[i], NULL);
 		if (access(path, F_OK) < 0)
 			return error_set(err, ERROR_INVALID,
-			    "\"%s\" is not LXD's directory: it has no %s", directory, needed[i]);
+			    "\"%s\" is not LXD's directory: it has no %s (usual ones are /var/lib/lxd "
+			    "and /var/snap/lxd/common/lxd)",
+			    directory, needed[i]);
 	}
 	return 0;
 }

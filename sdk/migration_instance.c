@@ -127,12 +127,14 @@ static int describe(Copy *copy, Subject *subject, const Pb__Instance *source, gb
 	return 0;
 }
 
-static gboolean is_stateful(const Pb__Instance *source)
+/* As the key says; unset a container that is moved goes with its state, and nothing else does. */
+static gboolean goes_on(const Pb__Instance *source, gboolean move)
 {
 	g_autoptr(Config) config = config_from_map(
 	    source->n_expanded_config, source->expanded_config);
-	const char *value = config_get(config, "migration.stateful");
-	return value && (g_ascii_strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0);
+	if (config_get(config, "migration.stateful"))
+		return config_true(config, "migration.stateful");
+	return move && strcmp(source->type, "container") == 0;
 }
 
 /* One that runs goes with its state where it may, and where that is not unwanted. */
@@ -141,7 +143,7 @@ static int choose_state(Subject *subject, const Pb__Instance *source, incus_erro
 	gboolean running = is_running(source->status_code),
 		 frozen = source->status_code == STATUS_FROZEN;
 	subject->live = running && !frozen && !subject->snapshot && !subject->options->stateless &&
-	    !subject->options->refresh && is_stateful(source);
+	    !subject->options->refresh && goes_on(source, subject->move);
 	if (!subject->move || subject->live || !running)
 		return 0;
 	return sdk_error(err, ERROR_INVALID,

@@ -108,6 +108,7 @@ static int attach(Attached *attached, Instance *instance, Operation *op, Error *
 	if (exec_pump(&attached->process, send_output, attached, &code, failure ? NULL : &failure) <
 	    0)
 		result = -1;
+	exec_moved(instance, &result, &code, &failure);
 	g_autofree char *words = exec_moved_words(instance, code);
 	if (result == 0 && words)
 		send_output(attached, attached->process.pty ? 1 : 2, (const uint8_t *)words,

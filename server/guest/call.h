@@ -20,6 +20,7 @@ typedef struct GuestLink {
 	incus_client *client;
 	LinkGuard guard;
 	gint late_s; /* atomic: g_get_monotonic_time() in seconds of the last answer not given */
+	int plain;   /* our end; under the guest's lock; -1: closed */
 } GuestLink;
 
 /* A new reference to the present one; ERROR_INVALID "VM agent isn't currently running". */

@@ -316,13 +316,16 @@ static void serve(Guest *guest, LinkPair *link)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return;
 	g_autoptr(GuestLink) shared = link_new(guest, pair[1]);
-	link->plain = pair[0];
+	link->plain = shared->plain = pair[0];
 	link->stop_fd = guest->stop_fd;
 	link->guard = &shared->guard;
 	GThread *thread = g_thread_new("guest-link", carry, link);
 	talk(guest, shared);
 	shutdown(pair[0], SHUT_RDWR); /* the carrier ends, if it has not */
 	LinkEnd end = (LinkEnd)GPOINTER_TO_INT(g_thread_join(thread));
+	g_mutex_lock(&guest->lock);
+	shared->plain = -1;
+	g_mutex_unlock(&guest->lock);
 	close(pair[0]);
 	log_debug(
 	    "Connection to the agent ended", "instance", guest->name, "why", link_end_text(end));
@@ -429,6 +432,14 @@ static gpointer say_hello_again(gpointer data)
 	say_hello(data, NULL);
 	guest_link_unref(data);
 	return NULL;
+}
+
+void guest_hang_up(Guest *guest)
+{
+	g_mutex_lock(&guest->lock);
+	if (guest->link && guest->link->plain >= 0)
+		shutdown(guest->link->plain, SHUT_RDWR);
+	g_mutex_unlock(&guest->lock);
 }
 
 void guest_pause(Guest *guest, gboolean paused)

@@ -55,5 +55,7 @@ gboolean guest_online(Guest *guest);
 gboolean guest_wait_online(Guest *guest, int timeout_ms);
 /* FALSE while it is offline. */
 gboolean guest_info(Guest *guest, GuestInfo *ret_info);
+/* Ends what is going on with it; there is a new connection as soon as it answers. */
+void guest_hang_up(Guest *guest);
 /* The machine was paused, or goes on: silence is no sign then; and its clock is set after it. */
 void guest_pause(Guest *guest, gboolean paused);

@@ -68,6 +68,16 @@ void exec_operations_end(Instance *instance)
 	}
 }
 
+void exec_moved(Instance *instance, int *result, int *code, Error **err)
+{
+	if (*result == 0 || !instance_moving(instance))
+		return;
+	if (err)
+		g_clear_pointer(err, error_free);
+	*result = 0;
+	*code = 128 + SIGKILL;
+}
+
 char *exec_moved_words(Instance *instance, int code)
 {
 	return code == 128 + SIGKILL && instance_moving(instance) ?

@@ -15,6 +15,8 @@ int exec_operation_begin(Request *rq, Instance *instance, const Pb__InstanceExec
     const ExecProcess *process, Operation **ret_op, Error **err);
 /* Kills the commands that run in the instance, and waits for that: it is about to move. */
 void exec_operations_end(Instance *instance);
+/* A command that was cut off by a move ended as one that was killed. Takes the error then. */
+void exec_moved(Instance *instance, int *result, int *code, Error **err);
 /* What whoever looks at the command is told (g_free) when its exit code is from that; else NULL. */
 char *exec_moved_words(Instance *instance, int code);
 /* result -1: `error` (kept) tells why; else the command's exit code. */

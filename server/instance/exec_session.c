@@ -249,6 +249,7 @@ static int run(Operation *op, void *data, Error **err)
 		if (!session->channels)
 			close_input(session);
 		result = exec_pump(&session->process, send_output, session, &code, err);
+		exec_moved(session->instance, &result, &code, err);
 		g_autofree char *words = exec_moved_words(session->instance, code);
 		if (words)
 			send_output(session, 2, (const uint8_t *)words, strlen(words));

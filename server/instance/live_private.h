@@ -42,8 +42,9 @@ typedef struct LiveDriver {
 	/* Takes the hold. Ended: waits until nothing runs. Not ended: it goes on as it was. */
 	int (*release)(LiveHold *hold, Error **err);
 	/* All of it at once while it runs, instead of hold() and send(), where both sides can: it
-	 * stands still afterwards. The next are NULL where that cannot be. The hold's release()
-	 * leaves it as it is once it has ended; what becomes of it is settle()'s. */
+	 * stands still afterwards, and commands in it see its end. The next are NULL where that
+	 * cannot be. The hold's release() leaves it as it is once it has ended; what becomes of it
+	 * is settle()'s. */
 	gboolean (*carries)(Daemon *d);
 	int (*carry)(Instance *i, Runtime *r, MigrationPeer *peer, Operation *op,
 	    LiveHold **ret_hold, Error **err);

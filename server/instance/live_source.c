@@ -7,6 +7,7 @@
 #include "sdk/base/fault.h"
 #include "sdk/base/moment.h"
 #include "sdk/base/names.h"
+#include "server/guest/guest.h"
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -42,11 +43,15 @@ static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_ve
 		return error_set(err, ERROR_UNSUPPORTED,
 		    "Instances of type \"%s\" do not move while they run in this version: stop it, or use --stateless",
 		    instance_type_name(i->type));
-	g_autofree char *wanted = instance_expanded_get(i, "migration.stateful");
-	if (g_strcmp0(wanted, "true") != 0 && g_strcmp0(wanted, "1") != 0)
+	g_autoptr(Config) config = instance_expanded_config(i);
+	const char *const key = "migration.stateful";
+	/* Incus asks it of virtual machines alone; of containers it may be refused. */
+	if (config_get(config, key) ? !config_true(config, key) : i->type == INSTANCE_MACHINE)
 		return error_set(err, ERROR_INVALID,
 		    "Live migration requires \"migration.stateful\" to be \"true\": set it, stop the instance, or use --stateless");
-	return (*ret_driver)->available(i->daemon, ret_version, err);
+	return (*ret_driver)->available(i->daemon, ret_version, err) < 0 ?
+	    error_prefix(err, "It cannot move while it runs (stop it, or use --stateless)") :
+	    0;
 }
 
 int live_source_check(Instance *i, gboolean stays, Error **err)
@@ -162,7 +167,7 @@ static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
 	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err);
 }
 
-/* Commands in it are ended only now: meanwhile it was there. */
+/* Commands in it are cut off only now: meanwhile it was there. */
 static int carry(LiveSource *s, MigrationPeer *peer, Error **err)
 {
 	if (s->hold || s->sent || s->stays || !s->driver->carry)
@@ -172,7 +177,7 @@ static int carry(LiveSource *s, MigrationPeer *peer, Error **err)
 		return error_prefix(err, "It goes on here");
 	s->sent = s->carried = TRUE;
 	stand_still(s, TRUE);
-	exec_operations_end(s->instance);
+	guest_hang_up(s->runtime->guest);
 	return fault_point("live carried", err);
 }
 

@@ -5,6 +5,7 @@
 #include "migrate/journal.h"
 #include "migrate/lxd_database.h"
 #include "migrate/options.h"
+#include "migrate/progress.h"
 #include "migrate/table.h"
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
@@ -71,6 +72,27 @@ static void test_table(void **state)
 	text_table_add(table, "wide", "x\x1b[2J", NULL);
 	g_autofree char *text = text_table_text(table);
 	assert_string_equal(text, "A     LONG\nwide  x?[2J\n");
+}
+
+static void assert_progress(uint64_t done, uint64_t total, double seconds, const char *expected)
+{
+	g_autofree char *text = progress_text("Copying", done, total, seconds);
+	assert_string_equal(text, expected);
+}
+
+static void test_progress(void **state)
+{
+	const uint64_t mib = 1 << 20;
+	assert_progress(
+	    0, 4 * mib, 0, "Copying:   0% [                              ] 0B of 4.0MiB");
+	assert_progress(
+	    mib, 4 * mib, 1, "Copying:  25% [#######                       ] 1.0MiB of 4.0MiB");
+	assert_progress(mib, 4 * mib, 40,
+	    "Copying:  25% [#######                       ] 1.0MiB of 4.0MiB, 3 min left");
+	assert_progress(mib, 4 * mib, 4000,
+	    "Copying:  25% [#######                       ] 1.0MiB of 4.0MiB, 3 h 20 min left");
+	assert_progress(9 * mib, 4 * mib, 9,
+	    "Copying: 100% [##############################] 4.0MiB of 4.0MiB, 1 s left");
 }
 
 static void test_options(void **state)
@@ -144,8 +166,8 @@ static void test_compare(void **state)
 		Error *err = NULL;
 		assert_int_equal(system(script), 0);
 		autofd int one = file_open_directory(a, NULL), other = file_open_directory(b, NULL);
-		assert_int_equal(
-		    compare_trees(one, other, &err), i < G_N_ELEMENTS(commands) ? -1 : 0);
+		assert_int_equal(compare_trees(one, other, NULL, NULL, &err),
+		    i < G_N_ELEMENTS(commands) ? -1 : 0);
 		error_free(err);
 		file_remove_all(AT_FDCWD, top, NULL);
 	}
@@ -155,7 +177,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_needed),
 		cmocka_unit_test(test_paths), cmocka_unit_test(test_table),
-		cmocka_unit_test(test_options), cmocka_unit_test(test_journal),
-		cmocka_unit_test(test_compare) };
+		cmocka_unit_test(test_progress), cmocka_unit_test(test_options),
+		cmocka_unit_test(test_journal), cmocka_unit_test(test_compare) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,7 +42,7 @@ int incus_copy_instance(incus_client *from, const char *name, incus_client *to,
     const incus_copy *options, incus_error **err);
 /* The same, and it is deleted at `from` once the target has all. One that runs goes with its state
  * where its `migration.stateful` is set (a copy's original goes on, a move's stands still until the
- * target runs it); else it has to be stopped. The copy
+ * target runs it), a container that moves also where it is unset; else it has to be stopped. The copy
  * keeps the volatile keys (MAC addresses) unless options->instance says otherwise. One that was
  * stopped for it (stateless) is started again when the move fails. */
 int incus_migrate_instance(incus_client *from, const char *name, incus_client *to,

@@ -35,6 +35,8 @@ int criu_gate_open(const char *folder);
 int criu_gate_pass(const char *folder);
 /* main() under the names that criu_prepare() gave us; -1 for every other name. */
 int criu_program(int argc, char **argv);
+/* In every process that is forked from here on, memory is not given back (keep_freed.c). */
+void keep_freed_in_children(void);
 /* Gives one of the volume's folders another name, for good. 0 or -1. */
 int criu_rename(const Criu *criu, const char *from, const char *to);
 /* Sees to it that what is in "state.new" survives. 0 or -1. */

@@ -228,6 +228,7 @@ static _Noreturn void restore(Job *job, struct lxc_container *c, const Criu *cri
 		dup2(null, i);
 	close(job->answer);
 	close(directory);
+	keep_freed_in_children();
 	_exit(c->migrate(c, MIGRATE_RESTORE, &options, sizeof(options)) == 0 ? 0 : 1);
 }
 
