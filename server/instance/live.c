@@ -224,10 +224,11 @@ static void repair_arrived(Instance *i)
 	live_journal_write(i, NULL, NULL);
 }
 
+/* What runs was let through the gate: a copy has no record. */
 static void repair_arriving(Instance *i, const LiveJournal *journal)
 {
 	g_autoptr(Error) error = NULL;
-	if (live_record_exists(i->daemon, journal->id)) {
+	if (instance_running(i) || live_record_exists(i->daemon, journal->id)) {
 		repair_arrived(i);
 		return;
 	}

@@ -421,11 +421,6 @@ for (driver, pool), aim in zip(POOLS, (1500, 1000)):
     between_figure(driver, pool, aim)
 
 
-COUNTER = """exec 3>>/root/counts
-i=0
-while sleep 0.01; do i=$((i + 1)); read -r now rest </proc/uptime; echo $i $now >&3; done"""
-
-
 def criu_missing(s):
     """Why there are no figures of containers' state, or None."""
     server = json.loads(subprocess.check_output([s.client, "query", "/1.0"], env=s.env))
@@ -439,9 +434,10 @@ def counts(s, name):
 
 
 def make_counting(s):
-    """The container b-s, with numbers and times in /root/counts."""
+    """The container b-s, with numbers and the wall clock's times in /root/counts."""
     s.run("launch", "bench-bb", "b-s", "--no-profiles", "-s", "default", "-c", "migration.stateful=true", "-q")
-    s.run("exec", "b-s", "--", "sh", "-c", f"setsid sh -c '{COUNTER}' </dev/null >/dev/null 2>&1 &")
+    s.run("file", "push", TOOLS + "/count", "b-s/root/count")
+    s.run("exec", "b-s", "--", "sh", "-c", "setsid /root/count </dev/null >/dev/null 2>&1 &")
 
 
 def make_redis(s, image):
@@ -705,8 +701,8 @@ def restarts(bin_dir, side, process, name, aim, n):
 def compile_tools(work):
     global TOOLS
     TOOLS = work
-    for tool in ("load", "usage"):
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", f"{work}/{tool}", f"{HERE}/{tool}.c", "-pthread"], check=True)
+    for tool, how in (("load", "-pthread"), ("usage", "-pthread"), ("count", "-static")):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", f"{work}/{tool}", f"{HERE}/{tool}.c", how], check=True)
 
 
 def main():

@@ -1,4 +1,4 @@
-# A counter inside an instance: a line "NUMBER SECONDS" (of the machine's clock since boot) some 50 times a second, in
+# A counter inside an instance: a line "NUMBER SECONDS" (of its clock since boot, which CRIU lets go on where it stood) some 50 times a second, in
 # /root/counts. Sourced after daemon.sh; instances are named with their remotes.
 counter_start() { # INSTANCE
 	incus exec "$1" -- sh -c 'cat >/root/counter' <<'END'
@@ -16,6 +16,6 @@ counter_goes_on() { # ... and each number was there once, in order
 	wait_until 10 sh -c "[ \$(incus exec $1 -- sh -c 'tail -n 1 /root/counts | cut -d \" \" -f 1') -gt $n ]"
 	incus exec "$1" -- awk '$1 != NR || $2 < last {print NR ": " $0; bad = 1; exit} {last = $2} END {exit bad}' /root/counts || fail "the counter's numbers"
 }
-counter_pause() { # the longest time between two numbers
+counter_pause() { # the longest time between two numbers, as it saw it
 	incus exec "$1" -- awk 'NR > 1 && $2 - last > most {most = $2 - last} {last = $2} END {print most}' /root/counts
 }
