@@ -19,12 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHUNK = 64 * 1024, CONNECTIONS_MAX = 64 };
-
-typedef struct Link {
-	Stream *stream;
-	int socket;
-} Link;
+enum { CONNECTIONS_MAX = 64 };
 
 /* What every connection to the listener needs. */
 typedef struct Listener {
@@ -42,39 +37,19 @@ static Stream *open_sftp(Server *server, const char *instance, Error **err)
 	return stream_open(server, "ConnectSftp", &first.base, err);
 }
 
-static gpointer to_instance(gpointer data)
+static int send_bytes(Stream *stream, const uint8_t *bytes, size_t length)
 {
-	Link *link = data;
-	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	ssize_t n;
-	while ((n = read(link->socket, buffer, CHUNK)) > 0 || (n < 0 && errno == EINTR)) {
-		Pb__ConnectSftpRequest message = PB__CONNECT_SFTP_REQUEST__INIT;
-		message.data = (ProtobufCBinaryData){n > 0 ? (size_t)n : 0, buffer};
-		if (n > 0 && stream_send(link->stream, &message.base, NULL) < 0)
-			break;
-	}
-	stream_end(link->stream, NULL);
-	return NULL;
+	Pb__ConnectSftpRequest message = PB__CONNECT_SFTP_REQUEST__INIT;
+	message.data = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
+	return stream_send(stream, &message.base, NULL);
 }
 
-/* Both ways, until either side ends. */
-static int relay(Stream *stream, int socket, Error **err)
+static ProtobufCBinaryData received(const ProtobufCMessage *message)
 {
-	Link link = {.stream = stream, .socket = socket};
-	GThread *thread = g_thread_new("sftp", to_instance, &link);
-	ProtobufCMessage *message = NULL;
-	int result;
-	while ((result = stream_receive(stream, &message, err)) == 0 && message) {
-		const Pb__Frame *frame = (const Pb__Frame *)message;
-		int written = write_all(socket, frame->data.data, frame->data.len, NULL);
-		stream_message_free(message);
-		if (written < 0)
-			break;
-	}
-	shutdown(socket, SHUT_RDWR);
-	g_thread_join(thread);
-	return result;
+	return ((const Pb__Frame *)message)->data;
 }
+
+static const StreamBytes sftp_bytes = { send_bytes, received };
 
 /* ---- sshfs ---- */
 
@@ -103,7 +78,7 @@ static int mount_sshfs(const FileTarget *from, const char *target, Error **err)
 	printf("sshfs mounting \"%s%s\" on \"%s\"\nPress ctrl+c to finish\n", from->instance,
 	    from->path, target);
 	fflush(stdout);
-	int result = relay(stream, ours, err);
+	int result = stream_relay(stream, ours, &sftp_bytes, err);
 	if (waitpid(pid, &status, 0) == pid && status != 0 && result == 0)
 		return error_set(err, ERROR_INTERNAL, "sshfs failed");
 	return result;
@@ -161,7 +136,7 @@ static int serve(Listener *listener, int connection, Error **err)
 	if (!stream || spawn_start(&spawn, &pid, err) < 0)
 		return -1;
 	own_close_fd(&theirs);
-	relay(stream, ours, NULL);
+	stream_relay(stream, ours, &sftp_bytes, NULL);
 	spawn_stop(pid, 1000);
 	return 0;
 }

@@ -8,14 +8,11 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { CHUNK = 64 * 1024 };
 
 /* ---- one connection of a viewer ---- */
 
@@ -39,47 +36,31 @@ static Stream *open_screen(const Object *instance, Error **err)
 	return stream_open(instance->server, "ConsoleInstance", &start.base, err);
 }
 
-static gpointer to_screen(gpointer data)
+static int send_bytes(Stream *stream, const uint8_t *bytes, size_t length)
 {
-	Connection *connection = data;
-	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	ssize_t n;
-	while ((n = read(connection->socket, buffer, CHUNK)) > 0 || (n < 0 && errno == EINTR)) {
-		Pb__ConsoleInstanceInput in = PB__CONSOLE_INSTANCE_INPUT__INIT;
-		in.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA;
-		in.data = (ProtobufCBinaryData){ n > 0 ? (size_t)n : 0, buffer };
-		if (n > 0 && stream_send(connection->stream, &in.base, NULL) < 0)
-			break;
-	}
-	stream_end(connection->stream, NULL);
-	return NULL;
+	Pb__ConsoleInstanceInput in = PB__CONSOLE_INSTANCE_INPUT__INIT;
+	in.message_case = PB__CONSOLE_INSTANCE_INPUT__MESSAGE_DATA;
+	in.data = (ProtobufCBinaryData){ length, (uint8_t *)bytes };
+	return stream_send(stream, &in.base, NULL);
 }
 
-static int from_screen(const Connection *connection, Error **err)
+static ProtobufCBinaryData received(const ProtobufCMessage *message)
 {
-	ProtobufCMessage *message = NULL;
-	int result;
-	while ((result = stream_receive(connection->stream, &message, err)) == 0 && message) {
-		const Pb__ConsoleInstanceOutput *out = (const Pb__ConsoleInstanceOutput *)message;
-		int written = out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_DATA ?
-		    write_all(connection->socket, out->data.data, out->data.len, NULL) :
-		    0;
-		stream_message_free(message);
-		if (written < 0)
-			break;
-	}
-	return result;
+	const Pb__ConsoleInstanceOutput *out = (const Pb__ConsoleInstanceOutput *)message;
+	return out->message_case == PB__CONSOLE_INSTANCE_OUTPUT__MESSAGE_DATA ?
+	    out->data :
+	    (ProtobufCBinaryData){ 0 };
 }
+
+static const StreamBytes screen_bytes = { send_bytes, received };
 
 static gpointer serve_connection(gpointer data)
 {
 	Connection *connection = data;
 	g_autoptr(Error) problem = NULL;
-	GThread *thread = g_thread_new("screen", to_screen, connection);
-	if (from_screen(connection, &problem) < 0 && problem->kind != ERROR_CANCELLED)
+	if (stream_relay(connection->stream, connection->socket, &screen_bytes, &problem) < 0 &&
+	    problem->kind != ERROR_CANCELLED)
 		fprintf(stderr, "Error: %s\n", problem->message);
-	shutdown(connection->socket, SHUT_RDWR);
-	g_thread_join(thread);
 	return NULL;
 }
 
@@ -182,7 +163,6 @@ int screen_attach(const Object *instance, Error **err)
 	g_autofree char *path = g_build_filename(folder, "spice", NULL);
 	autofd int listener = unix_bind(path, 0);
 	int result = -1;
-	signal(SIGPIPE, SIG_IGN); /* viewers go when they like */
 	interrupt_begin();
 	if (listener < 0 || listen(listener, 16) < 0)
 		error_errno(err, ERROR_INTERNAL, errno, "Cannot listen on \"%s\"", path);

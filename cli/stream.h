@@ -24,6 +24,15 @@ void stream_close(Stream *stream);
 
 /* Calls a method that sends Pb__Blob and writes what they hold to `fd`. */
 int stream_to_fd(Server *server, const char *method, json_t *request, int fd, Error **err);
+/* What passes through a call whose messages carry bytes. */
+typedef struct StreamBytes {
+	int (*send)(Stream *stream, const uint8_t *bytes, size_t length);
+	/* None where the message carries none. */
+	ProtobufCBinaryData (*received)(const ProtobufCMessage *message);
+} StreamBytes;
+/* Between the stream and a socket of this machine, both ways, until either side ends; the socket is
+ * shut down then. */
+int stream_relay(Stream *stream, int socket, const StreamBytes *bytes, Error **err);
 /* However short the writes. */
 int write_all(int fd, const void *data, size_t length, Error **err);
 

@@ -145,6 +145,20 @@ static int read_member(Tx *tx, void *data, Error **err)
 	return more;
 }
 
+/* The library puts a damaged last segment aside and goes on without it: what was done last would be
+ * lost. */
+static int check_whole(const char *global, Error **err)
+{
+	g_autoptr(GDir) dir = g_dir_open(global, 0, NULL);
+	for (const char *name; dir && (name = g_dir_read_name(dir));)
+		if (g_str_has_prefix(name, "corrupt-"))
+			return error_set(err, ERROR_INVALID,
+			    "A file in database/global is missing or damaged (%s). Does LXD itself start "
+			    "on it?",
+			    name + strlen("corrupt-"));
+	return 0;
+}
+
 static int run_node(const char *global, const Member *member, Error **err)
 {
 	g_autofree char *program = tool_helper("lxd-to-incus-node");
@@ -155,7 +169,7 @@ static int run_node(const char *global, const Member *member, Error **err)
 	    "status 1: "; /* of the program, whose name helps nobody */
 	Error *error = NULL;
 	if (spawn_run(&spawn, NULL, NULL, &error) == 0)
-		return 0;
+		return check_whole(global, err);
 	const char *said = strstr(error->message, before_words);
 	g_autofree char *words = g_strdup(said ? said + strlen(before_words) : error->message);
 	error_free(error);

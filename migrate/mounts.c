@@ -33,7 +33,10 @@ static int release_here(Journal *journal, const char *path, Error **err)
 			point = deepest_mount(text, path);
 		if (!point)
 			return 0;
-		if (journal_note(journal, "unmount", json_pack("{s:s}", "path", point), err) < 0)
+		json_t *details = json_pack("{s:s}", "path", point);
+		if (!journal)
+			json_decref(details);
+		else if (journal_note(journal, "unmount", details, err) < 0)
 			return -1;
 		if (umount2(point, UMOUNT_NOFOLLOW) < 0)
 			return error_errno(

@@ -5,7 +5,7 @@
  */
 #include "migrate/journal.h"
 
-/* File systems mounted below `path` go, the deepest first. `space` is a file that keeps a mount
- * namespace in which they may be, too (a snap's daemon has one that stays when it ends); NULL:
- * none. */
+/* File systems mounted below `path` go, the deepest first, noted in `journal` (NULL: in none).
+ * `space` is a file that keeps a mount namespace in which they may be, too (a snap's daemon has one
+ * that stays when it ends); NULL: none. */
 int mounts_release(Journal *journal, const char *path, const char *space, Error **err);

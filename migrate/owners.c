@@ -7,6 +7,7 @@
 #include "server/helper/client.h"
 #include "server/sys/id_map.h"
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Whose owners: id, project, name, pool, map. */
@@ -182,12 +183,26 @@ static int restore_all(Restore *restore, const json_t *line, Error **err)
 	return result;
 }
 
+/* SQLite maps a file into memory that it makes as long as it needs: on a full disk, writing there
+ * ends the process (SIGBUS). */
+static int check_room(const char *path, Error **err)
+{
+	enum { NEEDED = 1 << 20 };
+	struct statvfs fs;
+	return statvfs(path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < NEEDED ?
+	    error_set(err, ERROR_INTERNAL,
+		"The disk of \"%s\" is full: make room of some MiB first", path) :
+	    0;
+}
+
 int owners_restore(const Target *target, const json_t *line, Error **err)
 {
 	g_autofree char *folder = journal_folder(target->directory);
 	Restore restore = { .target = target,
 		.journals = g_build_filename(folder, "owners", NULL) };
-	int result = db_open_existing(target->directory, &restore.ours, err);
+	int result = check_room(target->directory, err);
+	if (result == 0)
+		result = db_open_existing(target->directory, &restore.ours, err);
 	if (result == 0 && restore.ours)
 		result = restore_all(&restore, line, err);
 	db_close(restore.ours);

@@ -1,4 +1,5 @@
 #include "migrate/target.h"
+#include "migrate/mounts.h"
 #include "migrate/source.h"
 #include "migrate/tool.h"
 #include "sdk/base/own.h"
@@ -10,6 +11,7 @@
 #include <incus/call.h>
 #include <incus/client.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -220,19 +222,6 @@ static int stop_units(const Target *target, Error **err)
 	return systemctl(NULL, err, "stop", units[0], units[1], NULL);
 }
 
-int target_stop(const Target *target, Error **err)
-{
-	if (target->systemd)
-		return stop_units(target, err);
-	autofd int process = open_daemon(target);
-	if (process >= 0)
-		return shut_down(target, process, err);
-	pid_t unheard = unheard_daemon(target);
-	if (unheard > 0)
-		spawn_stop(unheard, START_TIMEOUT_S * 1000);
-	return 0;
-}
-
 static pid_t daemon_pid; /* of the one that was started here; it is our child */
 
 int target_leave(const Target *target, Error **err)
@@ -268,10 +257,13 @@ static int ask_ready(const Target *target, incus_error **err)
 	return result;
 }
 
-/* The one that was started here has ended already. */
+/* The one that was started here, or by a run before this one, has ended already. */
 static gboolean daemon_died(void)
 {
-	if (daemon_pid <= 0 || waitpid(daemon_pid, NULL, WNOHANG) != daemon_pid)
+	if (daemon_pid <= 0)
+		return FALSE;
+	pid_t ended = waitpid(daemon_pid, NULL, WNOHANG);
+	if (ended != daemon_pid && (ended == 0 || kill(daemon_pid, 0) == 0))
 		return FALSE;
 	daemon_pid = 0;
 	return TRUE;
@@ -295,4 +287,51 @@ int target_start(const Target *target, Error **err)
 		g_usleep(20000); /* the socket is not there yet */
 	}
 	return 0;
+}
+
+/* ---- the end of it ---- */
+
+/* Its instances' monitors, its name servers: they outlive a daemon that is killed. */
+static gboolean left_behind(const Target *target)
+{
+	g_autofree char *folder = g_strconcat(target->directory, "/", NULL);
+	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+	for (const char *name; proc && (name = g_dir_read_name(proc));) {
+		g_autofree char *path = g_build_filename("/proc", name, "cmdline", NULL);
+		g_autofree char *line = NULL;
+		gsize length = 0;
+		if (!g_ascii_isdigit(*name) || (pid_t)g_ascii_strtoll(name, NULL, 10) == getpid() ||
+		    !g_file_get_contents(path, &line, &length, NULL))
+			continue;
+		if (length && memmem(line, length, folder, strlen(folder)))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static int stop_daemon(const Target *target, Error **err)
+{
+	autofd int process = open_daemon(target);
+	if (process >= 0)
+		return shut_down(target, process, err);
+	if (unheard_daemon(target) == 0 && !left_behind(target))
+		return 0;
+	g_autoptr(Error) problem = NULL;
+	if (target_start(target, &problem) < 0) /* it may have died of what is to be undone */
+		return left_behind(target) ?
+		    error_set(err, ERROR_UNAVAILABLE,
+			"Instances run that Incus left, and it cannot be started to stop them: %s",
+			problem->message) :
+		    0;
+	autofd int started = open_daemon(target);
+	return started < 0 ? error_set(err, ERROR_UNAVAILABLE, "Incus does not answer") :
+			     shut_down(target, started, err);
+}
+
+int target_stop(const Target *target, Error **err)
+{
+	if ((target->systemd ? stop_units(target, err) : stop_daemon(target, err)) < 0)
+		return -1;
+	daemon_pid = 0;
+	return mounts_release(NULL, target->directory, NULL, err);
 }

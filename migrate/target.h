@@ -15,9 +15,10 @@ int target_find(const char *directory, Target *ret_target, Error **err);
 void target_clear(Target *target);
 /* What an Incus there has already, for people; NULL: nothing that would be lost. g_free. */
 int target_content(const Target *target, char **ret_content, Error **err);
-/* Stops the daemon and its instances. */
+/* Stops the daemon and its instances; of a daemon that was killed what it left: it is started once
+ * more for that. Nothing is mounted there then. */
 int target_stop(const Target *target, Error **err);
-/* Returns when the daemon is ready. */
+/* Returns when the daemon is ready; one that was started before and is alive is taken. */
 int target_start(const Target *target, Error **err);
 /* Stops the daemon that target_start() started and leaves its instances running. */
 int target_leave(const Target *target, Error **err);

@@ -6,6 +6,8 @@
 #include <string.h>
 
 enum { ERROR_BODY_MAX = 16 * 1024, CONNECT_S = 15, STALLED_S = 60, REDIRECTS_MAX = 5 };
+/* How often a transfer may be cut in a row with less than that, and with nothing. */
+enum { PROGRESS_LEAST = 1 << 20, SMALL_MOST = 6, EMPTY_MOST = 3 };
 
 /* The macros of curl.h check arguments at compile time; calls through pointers go without. */
 #undef curl_easy_setopt
@@ -60,6 +62,9 @@ typedef struct Transfer {
 	CURL *handle;
 	Error *error;	  /* of a callback */
 	GString *refusal; /* body of a reply that is no success */
+	uint64_t taken;	  /* bytes of the body that the sink has */
+	uint64_t skip;	  /* of this reply: the sink has them already */
+	gboolean begun;	  /* the body of this reply */
 } Transfer;
 
 static gboolean is_good(const Transfer *transfer)
@@ -69,15 +74,36 @@ static gboolean is_good(const Transfer *transfer)
 	return code < 300; /* 0 for files */
 }
 
+/* A server that knows nothing of ranges begins anew. */
+static void begin_body(Transfer *transfer)
+{
+	long code = 0;
+	curl.getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &code);
+	transfer->skip = code == 206 ? 0 : transfer->taken;
+	transfer->begun = TRUE;
+}
+
+static int give_sink(Transfer *transfer, const char *bytes, size_t length)
+{
+	const Fetch *fetch = transfer->fetch;
+	if (!transfer->begun)
+		begin_body(transfer);
+	size_t known = (size_t)MIN(transfer->skip, length);
+	transfer->skip -= known;
+	if (known == length || !fetch->sink)
+		return 0;
+	transfer->taken += length - known;
+	return fetch->sink(bytes + known, length - known, fetch->data, &transfer->error);
+}
+
 static size_t on_data(char *bytes, size_t size, size_t count, void *user)
 {
 	Transfer *transfer = user;
-	const Fetch *fetch = transfer->fetch;
 	size_t length = size * count;
 	if (!is_good(transfer))
 		g_string_append_len(transfer->refusal, bytes,
 		    (gssize)MIN(length, ERROR_BODY_MAX - transfer->refusal->len));
-	else if (fetch->sink && fetch->sink(bytes, length, fetch->data, &transfer->error) < 0)
+	else if (give_sink(transfer, bytes, length) < 0)
 		return 0;
 	return length;
 }
@@ -226,6 +252,54 @@ static void set_callbacks(Transfer *transfer)
 		curl.setopt(handle, CURLOPT_NOBODY, 1L);
 }
 
+static gboolean was_cut(const Transfer *transfer, CURLcode result)
+{
+	switch (result) {
+	case CURLE_PARTIAL_FILE:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_OPERATION_TIMEDOUT:
+	case CURLE_HTTP2:
+	case CURLE_HTTP2_STREAM:
+		return TRUE;
+	case CURLE_COULDNT_CONNECT: /* a server that is being started again, but not one that is not there */
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_SSL_CONNECT_ERROR:
+		return transfer->taken > 0;
+	default:
+		return FALSE;
+	}
+}
+
+static void wait_a_second(const Fetch *fetch)
+{
+	for (int n = 0; n < 10 && !(fetch->cancelled && fetch->cancelled(fetch->data)); n++)
+		g_usleep(100000);
+}
+
+/* Again, from where it was, as long as that brings something. */
+static CURLcode perform(Transfer *transfer)
+{
+	int small = 0, empty = 0;
+	for (;;) {
+		uint64_t before = transfer->taken;
+		CURLcode result = curl.perform(transfer->handle);
+		uint64_t more = transfer->taken - before;
+		small = more < PROGRESS_LEAST ? small + 1 : 0;
+		empty = more ? 0 : empty + 1;
+		if (!transfer->fetch->resume || transfer->error || !was_cut(transfer, result) ||
+		    small >= SMALL_MOST || empty >= EMPTY_MOST)
+			return result;
+		if (!more)
+			wait_a_second(transfer->fetch);
+		g_autofree char *range = g_strdup_printf("%" G_GUINT64_FORMAT "-", transfer->taken);
+		curl.setopt(transfer->handle, CURLOPT_RANGE, transfer->taken ? range : NULL);
+		transfer->begun = FALSE;
+		g_string_truncate(transfer->refusal, 0);
+	}
+}
+
 int fetch_run(const Fetch *fetch, Error **err)
 {
 	if (!curl_load())
@@ -244,7 +318,7 @@ int fetch_run(const Fetch *fetch, Error **err)
 	set_callbacks(&transfer);
 	int result = set_trust(transfer.handle, fetch, err);
 	if (result == 0)
-		result = verdict(&transfer, curl.perform(transfer.handle), text, err);
+		result = verdict(&transfer, perform(&transfer), text, err);
 	curl.cleanup(transfer.handle);
 	curl.free_list(headers);
 	g_string_free(transfer.refusal, TRUE);

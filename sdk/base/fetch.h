@@ -18,6 +18,9 @@ typedef struct Fetch {
 	const char *proxy, *no_proxy; /* over what the environment says */
 	const char *const *headers;   /* "Name: value", NULL-terminated */
 	gboolean head;                /* only the headers of the reply */
+	/* What was cut goes on from where it was, a few times: for contents that the caller checks as a
+	 * whole, since the server may have another one by then. */
+	gboolean resume;
 	/* The server may take its time; else a minute without a byte ends it. */
 	gboolean patient;
 	/* Body of a POST request: up to `length` bytes each time, `upload` in all; -1 with *err

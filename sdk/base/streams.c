@@ -558,6 +558,7 @@ int streams_download(Streams *streams, const StreamsFile *file,
 	    .file = file, .url = url, .sink = sink, .sink_data = data, .streams = streams};
 	Fetch request = request_to(streams, url);
 	request.sink = take;
+	request.resume = TRUE;
 	request.cancelled = download_cancelled;
 	request.data = &download;
 	if (fetch_run(&request, err) < 0)

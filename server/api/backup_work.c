@@ -179,10 +179,10 @@ static int send_file(Request *rq, const char *name, int fd, Stream *stream, Erro
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)st.st_size);
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", name);
-	stream_set_length(stream, (uint64_t)st.st_size);
+	uint64_t size = (uint64_t)st.st_size, start = stream_set_file(stream, size);
 	return stream_send(stream, &head, err) < 0 ?
 	    -1 :
-	    stream_send_file(stream, fd, 0, (uint64_t)st.st_size, err);
+	    stream_send_file(stream, fd, start, size - start, err);
 }
 
 int backup_work_send(

@@ -33,10 +33,10 @@ static int send_unified(Request *rq, const ImageFile *file, Stream *stream, Erro
 	head.part_filename = (char *)file->filename;
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", file->filename);
-	stream_set_length(stream, file->size);
+	uint64_t start = stream_set_file(stream, (uint64_t)file->size);
 	if (stream_send(stream, &head, err) < 0)
 		return -1;
-	return stream_send_file(stream, file->fd, 0, file->size, err);
+	return stream_send_file(stream, file->fd, start, file->size - start, err);
 }
 
 /* gRPC: a message begins each part. */

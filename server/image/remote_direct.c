@@ -57,6 +57,7 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 {
 	Fetch request = remote_request(remote, image->filename);
 	request.sink = remote_take;
+	request.resume = TRUE;
 	if (image_import_part(remote->import, "", image->filename, err) < 0)
 		return -1;
 	return fetch_run(&request, err);

@@ -97,6 +97,7 @@ typedef struct Export {
 	char *content_type;
 	Multipart *multipart;
 	gboolean begun;
+	Fetch *request;
 } Export;
 
 static void read_header(const char *name, const char *value, void *data)
@@ -124,8 +125,11 @@ static int begin(Export *export, Error **err)
 	static const char multipart[] = "multipart/form-data";
 	MultipartSink sink = {.part = part_begins, .content = part_content, .data = export};
 	export->begun = TRUE;
-	if (export->content_type &&
-	    g_ascii_strncasecmp(export->content_type, multipart, strlen(multipart)) == 0)
+	/* Its boundary is another one each time: there is no going on in the middle. */
+	gboolean parts = export->content_type &&
+	    g_ascii_strncasecmp(export->content_type, multipart, strlen(multipart)) == 0;
+	export->request->resume = !parts;
+	if (parts)
 		return multipart_new(export->content_type, &sink, &export->multipart, err);
 	return image_import_part(export->remote->import, "", NULL, err);
 }
@@ -151,6 +155,7 @@ static int fetch(ImageRemote *remote, const Pb__Image *image, Error **err)
 	Export export = {.remote = remote};
 	Fetch request = remote_request(remote, url);
 	request.sink = take;
+	export.request = &request;
 	request.header = read_header;
 	request.cancelled = export_cancelled;
 	request.data = &export;

@@ -1,4 +1,5 @@
 #include "server/instance/live_target.h"
+#include "server/instance/checkpoint.h"
 #include "server/instance/driver.h"
 #include "server/rpc/listener.h"
 #include "sdk/base/fault.h"
@@ -155,6 +156,9 @@ static int receive_held(const LiveArrival *a, Instance *i, Error **err)
 
 int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
 {
+	if (!checkpoint_trusted(i))
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Running state of other servers is not taken in a restricted project");
 	if (fault_point("live receive", err) < 0 ||
 	    (!a->target->live_carries && receive_held(a, i, err) < 0) ||
 	    fault_point("live restore", err) < 0 || start(a, i, err) < 0)

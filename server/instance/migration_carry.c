@@ -89,12 +89,21 @@ static guint count_lines(Carry *c)
 	return n;
 }
 
-/* Whoever is in the middle of writing to one, or reading from it, comes back. */
+/* Whoever is in the middle of writing to one, or reading from it, comes back. QEMU does not, while
+ * what it has written before fills the socket: it waits for room, and takes no hangup for that. */
+static void shut(int fd)
+{
+	char ignored[4096];
+	shutdown(fd, SHUT_RDWR);
+	while (recv(fd, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
+		;
+}
+
 static void shut_all(Carry *c)
 {
 	g_mutex_lock(&c->lock);
 	for (guint n = 0; n < c->lines->len; n++)
-		shutdown(((Line *)c->lines->pdata[n])->fd, SHUT_RDWR);
+		shut(((Line *)c->lines->pdata[n])->fd);
 	g_mutex_unlock(&c->lock);
 }
 
@@ -509,6 +518,17 @@ static void *run_pump(void *data)
 	return NULL;
 }
 
+/* Who waits for what never came would wait for ever. */
+static gboolean has_all_places(Carry *c)
+{
+	guint seen = 0;
+	g_mutex_lock(&c->lock);
+	for (guint n = 0; n < c->lines->len; n++)
+		seen |= 1U << ((Line *)c->lines->pdata[n])->place;
+	g_mutex_unlock(&c->lock);
+	return seen == (1U << CARRY_PLACES) - 1;
+}
+
 /* The sender has given up, and says why. */
 static int hear_reason(Carry *c, Error **err)
 {
@@ -536,6 +556,8 @@ int migration_carry_in(
 		return -1;
 	if (end != PB__MIGRATION_STEP__KIND__CARRIED && end != PB__MIGRATION_STEP__KIND__STOPPED)
 		return unexpected(err);
+	if (end == PB__MIGRATION_STEP__KIND__CARRIED && !has_all_places(&c))
+		return error_set(err, ERROR_INVALID, "The other server sent no machine");
 	if (say_step(&c, PB__MIGRATION_STEP__KIND__CARRIED, err) < 0)
 		return -1;
 	return end == PB__MIGRATION_STEP__KIND__STOPPED ? hear_reason(&c, err) : 0;

@@ -401,7 +401,7 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	g_autofree char *log = NULL, *nvram = NULL, *tpm = NULL;
 	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
 	g_autoptr(Error) error = NULL;
-	VmLayout layout;
+	g_auto(VmLayout) layout = { 0 };
 	gboolean again = (i->stateful || (plan->gate && plan->gate->peer)) &&
 	    vm_layout_get(i, &layout);
 	VmDomain vm = { .instance = i,

@@ -89,7 +89,17 @@ static void add_disk(
 	xml_close(x);
 }
 
-static void add_card(XmlWriter *x, const DevicePart *part, int boot)
+/* Where it was, for a memory that knows it there. */
+static void add_place(XmlWriter *x, const VmLayout *layout, const char *device)
+{
+	guint bus = vm_layout_bus(layout, device);
+	g_autofree char *number = g_strdup_printf("%u", bus);
+	if (bus)
+		xml_leaf(x, "address", "type", "pci", "domain", "0", "bus", number, "slot", "0",
+		    "function", "0", NULL);
+}
+
+static void add_card(XmlWriter *x, const DevicePart *part, int boot, const VmLayout *layout)
 {
 	g_autofree char *order = boot ? g_strdup_printf("%d", boot) : NULL;
 	g_autofree char *mtu = g_strdup_printf("%u", part->mtu);
@@ -106,6 +116,7 @@ static void add_card(XmlWriter *x, const DevicePart *part, int boot)
 		xml_leaf(x, "boot", "order", order, NULL);
 	else /* it is not there on every host, and only booting wants it */
 		xml_leaf(x, "rom", "enabled", "no", NULL);
+	add_place(x, layout, part->hwaddr);
 	xml_close(x);
 }
 
@@ -114,7 +125,7 @@ int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *
 {
 	g_autoptr(XmlWriter) x = xml_new();
 	if (part->kind == PART_CARD) {
-		add_card(x, part, 0);
+		add_card(x, part, 0, NULL);
 	} else {
 		g_autofree char *source = part->source ? hypervisor_path(d, uri, part->source) :
 							 NULL;
@@ -153,7 +164,7 @@ static void add_parts(XmlWriter *x, const VmDomain *vm)
 		const DevicePart *part = vm->parts->pdata[n];
 		int boot = boot_number(sorted, part);
 		if (part->kind == PART_CARD) {
-			add_card(x, part, boot);
+			add_card(x, part, boot, vm->layout);
 		} else if (part->kind == PART_DISK) {
 			g_autofree char *source = hypervisor_path(d, vm->uri, part->source);
 			char target[] = { 's', 'd', (char)('a' + disks++ % 26), 0 };
@@ -272,17 +283,25 @@ static void add_agent_drive(XmlWriter *x, const VmDomain *vm)
 }
 
 /* Keys and a pointer by virtio, which needs no USB. */
+static void add_input(XmlWriter *x, const VmDomain *vm, const char *type)
+{
+	xml_open(x, "input", "type", type, "bus", "virtio", NULL);
+	add_place(x, vm->layout, type);
+	xml_close(x);
+}
+
 static void add_screen(XmlWriter *x, const VmDomain *vm)
 {
 	if (!vm->screen_socket)
 		return;
-	xml_leaf(x, "input", "type", "keyboard", "bus", "virtio", NULL);
-	xml_leaf(x, "input", "type", "tablet", "bus", "virtio", NULL);
+	add_input(x, vm, "keyboard");
+	add_input(x, vm, "tablet");
 	xml_open(x, "graphics", "type", "spice", NULL);
 	xml_leaf(x, "listen", "type", "socket", "socket", vm->screen_socket, NULL);
 	xml_close(x);
 	xml_open(x, "video", NULL);
 	xml_leaf(x, "model", "type", "virtio", "heads", "1", "primary", "yes", NULL);
+	add_place(x, vm->layout, "video");
 	xml_close(x);
 	xml_leaf(x, "audio", "id", "1", "type", "none", NULL);
 }
@@ -290,7 +309,12 @@ static void add_screen(XmlWriter *x, const VmDomain *vm)
 static void add_devices(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "devices", NULL);
-	xml_leaf(x, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
+	xml_open(x, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
+	add_place(x, vm->layout, "scsi");
+	xml_close(x);
+	xml_open(x, "controller", "type", "virtio-serial", "index", "0", NULL);
+	add_place(x, vm->layout, "serial");
+	xml_close(x);
 	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
 	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
 	/* Room for cards and disks that are plugged in later. */
@@ -303,11 +327,13 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	add_agent_drive(x, vm);
 	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
+	add_place(x, vm->layout, "balloon");
 	xml_close(x);
 	xml_open(x, "rng", "model", "virtio", NULL);
 	xml_open(x, "backend", "model", "random", NULL);
 	xml_content(x, "/dev/urandom");
 	xml_close(x);
+	add_place(x, vm->layout, "rng");
 	xml_close(x);
 	xml_close(x);
 }

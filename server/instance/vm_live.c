@@ -1,5 +1,5 @@
 /* Changing a virtual machine that runs: CPUs, memory, disks, cards. */
-#include "server/instance/vm.h"
+#include "server/instance/vm_layout.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,15 +136,25 @@ static int describe_part(Instance *i, const VmHandle *vm, const DevicePart *part
 	return vm_part_xml(i->daemon, uri, part, target, ret_xml, err);
 }
 
+/* Without it, the machine moves and is restored only where all is as here. */
+static void note_layout(Instance *i)
+{
+	g_autoptr(Error) error = NULL;
+	if (vm_layout_note(i, &error) < 0)
+		log_warn("What a virtual machine was given is not noted", "instance",
+		    instance_name(i), "err", error->message);
+}
+
 int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
 	g_autofree char *xml = NULL;
 	if (vm_open(i, &vm, err) < 0 || describe_part(i, &vm, part, FALSE, &xml, err) < 0)
 		return -1;
-	return vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) == 0 ?
-	    0 :
-	    libvirt_error(vm.link.lv, err, "Cannot plug the device in");
+	if (vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
+		return libvirt_error(vm.link.lv, err, "Cannot plug the device in");
+	note_layout(i);
+	return 0;
 }
 
 static gboolean has_part(const VmHandle *vm, const DevicePart *part)
@@ -169,10 +179,11 @@ int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
 		return libvirt_error(vm.link.lv, err, "Cannot take the device out");
 	for (int n = 0; n < LEAVE_TRIES && has_part(&vm, part); n++)
 		g_usleep(LEAVE_WAIT_US);
-	return has_part(&vm, part) ?
-	    error_set(
-		err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device) :
-	    0;
+	if (has_part(&vm, part))
+		return error_set(
+		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
+	note_layout(i);
+	return 0;
 }
 
 int vm_root_grown(Instance *i, int64_t bytes, Error **err)

@@ -11,6 +11,7 @@ typedef struct RawStream {
 	const Method *method;
 	ProtobufCMessage *in;
 	int64_t length;                  /* of the reply's body; -1 not known */
+	gboolean partial;                /* the body is the end of a file */
 	gboolean answered;               /* the reply's message was sent (client streams) */
 	const ProtobufCFieldDescriptor *in_data, *out_data;
 	ProtobufCMessage *chunk;         /* what recv hands out */
@@ -45,7 +46,7 @@ static const char *take_headers(RawStream *raw, const ProtobufCMessage *message)
 static int begin(RawStream *raw, const ProtobufCMessage *message, Error **err)
 {
 	const char *content_type = message ? take_headers(raw, message) : NULL;
-	return exchange_begin(raw->ex, 200,
+	return exchange_begin(raw->ex, raw->partial ? 206 : 200,
 	    content_type ? content_type : "application/octet-stream", raw->length, err);
 }
 
@@ -103,6 +104,34 @@ static void raw_set_length(Stream *stream, uint64_t length)
 	((RawStream *)stream)->length = (int64_t)length;
 }
 
+/* Other forms of ranges may be ignored. */
+static uint64_t range_start(const char *range, uint64_t size)
+{
+	static const char unit[] = "bytes=";
+	char *end;
+	if (!range || !g_str_has_prefix(range, unit) || !g_ascii_isdigit(range[strlen(unit)]))
+		return 0;
+	uint64_t start = g_ascii_strtoull(range + strlen(unit), &end, 10);
+	return strcmp(end, "-") == 0 && start < size ? start : 0;
+}
+
+static uint64_t raw_set_file(Stream *stream, uint64_t size)
+{
+	RawStream *raw = (RawStream *)stream;
+	uint64_t start = range_start(http_header(&raw->ex->head, "Range"), size);
+	exchange_header(raw->ex, "Accept-Ranges", "bytes");
+	raw->length = (int64_t)(size - start);
+	raw->partial = start > 0;
+	if (raw->partial) {
+		g_autofree char *range = g_strdup_printf("bytes %" G_GUINT64_FORMAT
+							 "-%" G_GUINT64_FORMAT
+							 "/%" G_GUINT64_FORMAT,
+		    start, size - 1, size);
+		exchange_header(raw->ex, "Content-Range", range);
+	}
+	return start;
+}
+
 static int raw_send_sync(Stream *stream, const ProtobufCMessage *message, Error **err)
 {
 	RawStream *raw = (RawStream *)stream;
@@ -155,6 +184,7 @@ static const StreamOps raw_ops = {
 	.recv = raw_recv,
 	.cancel = raw_cancel,
 	.set_length = raw_set_length,
+	.set_file = raw_set_file,
 	.send_file = raw_send_file,
 	.recv_file = raw_recv_file,
 	.send_sync = raw_send_sync,

@@ -46,6 +46,11 @@ void stream_set_length(Stream *stream, uint64_t length)
 		stream->ops->set_length(stream, length);
 }
 
+uint64_t stream_set_file(Stream *stream, uint64_t size)
+{
+	return stream->ops->set_file ? stream->ops->set_file(stream, size) : 0;
+}
+
 int stream_send_sync(Stream *stream, const void *message, Error **err)
 {
 	return stream->ops->send_sync ? stream->ops->send_sync(stream, message, err)

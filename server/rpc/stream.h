@@ -28,6 +28,9 @@ void stream_cancel(Stream *stream);
 /* RAW replies over REST only, before the first send: length of the whole body (Content-Length, else
  * chunked), and a file whose rest is sent with sendfile/splice where the door can. */
 void stream_set_length(Stream *stream, uint64_t length);
+/* The same for a body that is a file of `size` bytes, of which the client may want no more than the
+ * end ("Range: bytes=N-", RFC 9110 14.2): where what is to be sent begins. 0 through other doors. */
+uint64_t stream_set_file(Stream *stream, uint64_t size);
 /* WebSockets, before the first recv: binary messages are handed out whole (at most 16 MiB), however
  * they arrive; else in parts as they come. */
 void stream_set_whole(Stream *stream);

@@ -14,6 +14,7 @@ typedef struct StreamOps {
 	/* NULL in the rest means: generic, through send and recv. */
 	int (*close_send)(Stream *stream, Error **err);
 	void (*set_length)(Stream *stream, uint64_t length);
+	uint64_t (*set_file)(Stream *stream, uint64_t size);
 	int (*send_file)(Stream *stream, int fd, uint64_t offset, uint64_t length, Error **err);
 	int (*recv_file)(
 	    Stream *stream, int fd, uint64_t limit, uint64_t *ret_written, Error **err);

@@ -70,9 +70,11 @@ static int fail(const char *path, Error **err)
 
 /* ---- content ---- */
 
-/* Stretches with data, where the file has holes. */
+/* Stretches with data, where the file has holes. Fewer blocks than bytes may also mean that they are
+ * compressed: libarchive forgets a stretch that is the whole file. */
 static int find_holes(int fd, const struct stat *st, struct archive_entry *entry)
 {
+	gboolean empty = TRUE;
 	if (st->st_blocks >= st->st_size / 512)
 		return 0;
 	for (off_t at = 0; at < st->st_size;) {
@@ -83,10 +85,11 @@ static int find_holes(int fd, const struct stat *st, struct archive_entry *entry
 		if (hole < 0)
 			return errno == EINVAL ? 0 : -1;
 		archive_entry_sparse_add_entry(entry, data, MIN(hole, st->st_size) - data);
+		empty = FALSE;
 		at = hole;
 	}
 	/* All hole: one empty stretch at the end says so. */
-	if (archive_entry_sparse_count(entry) == 0)
+	if (empty)
 		archive_entry_sparse_add_entry(entry, st->st_size, 0);
 	return 0;
 }

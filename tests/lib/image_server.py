@@ -6,7 +6,8 @@
                                                    publishes an image in FOLDER's tree
 
 Beside a file X the server looks for instructions: X.redirect (a URL to go to), X.headers (a JSON object of
-headers of the reply), X.cut (a number of bytes after which the connection breaks). A folder is its index.json.
+headers of the reply), X.cut (a number of bytes after which the connection breaks), X.breaks (the same, so many times as the
+file has lines, which it loses), X.ranges (parts are sent when they are asked for). A folder is its index.json.
 """
 import hashlib
 import http.server
@@ -49,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if os.path.isdir(self.file):
             self.file += "/index.json"
         with open(self.server.folder + "/requests.log", "a") as log:
-            log.write(f"{self.command} {self.path}\n")
+            log.write(f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip() + "\n")
         redirect, headers, cut = (self.instruction(n) for n in (".redirect", ".headers", ".cut"))
         if redirect:
             return self.reply(302, {"Location": redirect})
@@ -58,7 +59,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 body = file.read()
         except OSError:
             return self.reply(404, {})
-        self.reply(200, json.loads(headers or "{}"), body, int(cut) if cut else None)
+        breaks = (self.instruction(".breaks") or "").split("\n")
+        if breaks[0]:
+            cut = breaks[0]
+            with open(self.file + ".breaks", "w") as file:
+                file.write("\n".join(breaks[1:]))
+        status, headers, wanted = 200, json.loads(headers or "{}"), self.headers.get("Range", "")
+        if wanted and os.path.exists(self.file + ".ranges"):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            status, body = 206, body[start:]
+        self.reply(status, headers, body, int(cut) if cut else None)
 
     do_HEAD = do_GET
 

@@ -1,7 +1,8 @@
 """Ends of a migration that lie: `migration_ends.py SOCKET` sends to a server what it must refuse, `... receive SOCKET INSTANCE`
 asks one for what it must not give, `... native SOCKET POOL UUID OUTSIDE` sends streams of btrfs that reach for the subvolume of
 that UUID and for a folder outside, `... silent SOCKET` says nothing until it is cancelled, `... live SOCKET` sends running
-state that is none, `... live-receive SOCKET INSTANCE` takes steps that are not its turn. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
+state that is none, `... live-receive SOCKET INSTANCE` takes steps that are not its turn, `... carry SOCKET` and `... carry-receive SOCKET INSTANCE` do so
+with virtual machines. Speaks the /1.0 API over the unix socket, its WebSockets, and migration.proto by hand."""
 import io, os, stat, struct, sys, tarfile, uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rest"))
 from http_client import WebSocket, request
@@ -216,7 +217,7 @@ def silent(socket):
         ws.close()
 
 
-HOLD, HELD, STATE, READY, GO = range(1, 6)
+HOLD, HELD, STATE, READY, GO, CARRY, CARRIED, STOPPED = range(1, 9)
 
 
 def step(kind, *more):
@@ -278,6 +279,53 @@ def hostile_live_receivers(socket, instance):
         refused_receiver(socket, instance, "a server that is none", [step(HOLD), step(STATE), step(READY, text(3, url), text(4, "x"))],
                          "names no URL", live=True)
     refused_receiver(socket, instance, "gone while it stands still", [step(HOLD), b""], "too early", live=True)
+
+
+def channel(n, *more):
+    return text(9, number(1, n) + b"".join(more))
+
+
+def carried(*messages):
+    raw = tar(("templates", D, ""))
+    machine = offer(kind="virtual-machine", methods=("tar", "block"), content="block", size=1 << 20, live=live(driver="libvirt") + number(6, 1))
+    return [machine] + data(raw) + [end(len(raw)), *messages]
+
+
+def hostile_carriers(socket):
+    body = {**instance_body("x1"), "type": "virtual-machine",
+            "config": {"migration.stateful": "true", "security.secureboot": "false", "limits.memory": "64MiB"}}
+    body["source"]["live"] = True
+    disk, memory = number(2, 1), number(2, 2)
+    junk = text(3, b"\x28\xb5\x2f\xfd\x00\x58" + (3000 << 3).to_bytes(3, "little") + b"x" * 3000)  # of a frame that goes on
+    cases = [
+        ("no connection of that number", [channel(7, junk)], "Unexpected"),
+        ("a place that is none", [channel(1, number(2, 3))], "Unexpected"),
+        ("no place", [channel(1, junk)], "Unexpected"),
+        ("a connection twice", [channel(1, disk), channel(1, disk, junk), channel(3, disk)], ""),
+        ("too many connections", [channel(n, disk) for n in range(1, 40)], ""),
+        ("no zstd", [channel(1, memory), channel(1, text(3, b"not compressed at all"))], "Damaged"),
+        ("a step that is another's", [step(GO)], "Unexpected"),
+        ("a message of another phase", [text(6, number(1, 1))], "Unexpected"),
+        ("nothing carried", [step(CARRIED)], "sent no machine"), ("no memory", [channel(1, disk), step(CARRIED)], "sent no machine"),
+        ("memory without bytes", [channel(1, disk), channel(2, memory), step(CARRIED)], "did not come in whole"),
+        ("memory that is none", [channel(1, disk), channel(2, memory), channel(2, junk), step(CARRIED)], ""),
+        ("a disk that is none", [channel(1, disk, junk), channel(2, memory), channel(2, junk, number(4, 1)), step(CARRIED)], ""),
+        ("given up", [step(STOPPED), text(7, text(1, "disk on fire"))], "disk on fire"),
+        ("given up without a reason", [step(STOPPED), step(GO)], "Unexpected"),
+        ("gone", [channel(1, memory), b""], "too early"),
+    ]
+    for name, messages, part in cases:
+        refused_sender(socket, name, carried(*messages), part, body=body)
+
+
+def hostile_carried(socket, instance):
+    cases = [
+        ("a connection of its own", [step(CARRY), channel(1, number(2, 1))]), ("carried before all", [step(CARRY), step(CARRIED)]),
+        ("ready meanwhile", [step(CARRY), step(READY)]), ("carried twice", [step(CARRY), step(CARRY)]),
+    ]
+    for name, messages in cases:
+        refused_receiver(socket, instance, name, messages, "Unexpected", live=True)
+    refused_receiver(socket, instance, "gone meanwhile", [step(CARRY), b""], "too early", live=True)
 
 
 def hostile_senders(socket):
@@ -359,6 +407,10 @@ elif sys.argv[1] == "live":
     hostile_live_senders(sys.argv[2])
 elif sys.argv[1] == "live-receive":
     hostile_live_receivers(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == "carry":
+    hostile_carriers(sys.argv[2])
+elif sys.argv[1] == "carry-receive":
+    hostile_carried(sys.argv[2], sys.argv[3])
 elif sys.argv[1] == "receive":
     hostile_receivers(sys.argv[2], sys.argv[3])
 else:

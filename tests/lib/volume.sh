@@ -33,10 +33,10 @@ volumes_named() {
 in_volume() {
 	local access=rw
 	case $2 in *-snapshots/*) access=ro ;; esac
-	local tree=$INCUS_DIR/storage-pools/$1/$2 rc=0
+	local tree=$INCUS_DIR/storage-pools/$1/$2 own=$TEST_DIR/tree.$BASHPID rc=0
 	find_volume "$1" "$2"
 	if [ -n "$DEVICE" ] && ! mountpoint -q "$tree"; then
-		tree=$TEST_DIR/tree
+		tree=$own
 		mkdir -p "$tree"
 		case $DEVICE in
 		/*) lvchange -qq -y -ay -K "${DEVICE#/dev/}"; mount -o $access "$DEVICE" "$tree" ;;
@@ -44,7 +44,7 @@ in_volume() {
 		esac
 	fi
 	(cd "$tree" && "${@:3}") || rc=$?
-	if [ "$tree" = "$TEST_DIR/tree" ]; then umount "$tree"; fi
+	if [ "$tree" = "$own" ]; then umount "$tree"; rmdir "$tree"; fi
 	return $rc
 }
 drop_volume() { # POOL VOLUME: as somebody might who knows no better

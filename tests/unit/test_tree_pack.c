@@ -121,6 +121,23 @@ static void test_all_kinds(void **state)
 	g_free(run("rm -rf '%s' '%s'", from, to));
 }
 
+/* Files with fewer blocks than bytes and no hole, as a file system that compresses has: sysfs says
+ * so of all of its own. */
+static void test_few_blocks(void **state)
+{
+	static const char from[] = "/sys/devices/virtual/net/lo/queues/rx-0";
+	g_autofree char *to = folder();
+	if (!g_file_test(from, G_FILE_TEST_IS_DIR)) {
+		print_message("SKIPPED: no \"%s\"\n", from);
+		skip();
+	}
+	carry(from, to, NULL);
+	g_autofree char *expected = run("cat %s/rps_flow_cnt", from),
+			*got = run("tr -d '\\0' <%s/rps_flow_cnt", to);
+	assert_string_equal(got, expected);
+	g_free(run("rm -rf '%s'", to));
+}
+
 static gboolean skip_big(void *data, const char *path, int fd, const struct stat *st)
 {
 	return strcmp(path, "big") == 0;
@@ -157,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_owners), cmocka_unit_test(test_all_kinds),
+		cmocka_unit_test(test_few_blocks),
 		cmocka_unit_test(test_prefix_and_skip),
 		cmocka_unit_test(test_reader_gone),
 	};
