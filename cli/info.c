@@ -146,7 +146,8 @@ static void print_move(const json_t *data)
 	if (strcmp(phase, "left") == 0)
 		puts("Moved: to another server, where it runs (delete it here)");
 	else if (strcmp(phase, "leaving") == 0 && json_is_true(json_object_get(journal, "given")))
-		printf("Moving: %s is out of reach and may run it; it is asked again and again (--ignore-move in \"incus start --help\")\n",
+		printf(
+		    "Moving: %s is out of reach and may run it; it is asked again and again (--ignore-move in \"incus start --help\")\n",
 		    server ? server : "the other server");
 	json_decref(journal);
 }

@@ -130,8 +130,9 @@ static int take_back_locked(Instance *i, gboolean arrived, Error **err)
 		return 0;
 	log_warn("An instance that was moved is taken back, as somebody wants it", "instance",
 	    i->name, "move", journal.id, "to", journal.servers[0] ? journal.servers[0] : "");
-	if (stands && (arrived ? live_end_standing(i, err) :
-				 instance_driver(i)->live->settle(i, FALSE, err)) < 0)
+	if (stands &&
+	    (arrived ? live_end_standing(i, err) :
+		       instance_driver(i)->live->settle(i, FALSE, err)) < 0)
 		return -1;
 	return live_journal_write(i, NULL, err) < 0 ? -1 : stands && !arrived;
 }

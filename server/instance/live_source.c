@@ -140,7 +140,8 @@ static void stand_still(LiveSource *s, gboolean still)
 }
 
 /* Who starts after a crash looks at the disk. */
-static int note_leaving(LiveSource *s, gboolean given, char **servers, char *certificate, Error **err)
+static int note_leaving(
+    LiveSource *s, gboolean given, char **servers, char *certificate, Error **err)
 {
 	LiveJournal journal = { LIVE_LEAVING, given, g_get_real_time() / G_USEC_PER_SEC, s->id,
 		servers, certificate };
