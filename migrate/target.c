@@ -203,7 +203,11 @@ static int shut_down(const Target *target, int process, Error **err)
 		result = incus_call_unary(
 		    client, incus_method("Shutdown"), &request, NULL, &problem);
 	incus_client_free(client);
-	return result < 0 ? take_error(problem, err) : wait_gone(process, err);
+	/* It answers when it is about to end, or goes before it could. */
+	if (result < 0 && !incus_error_is(problem, "UNAVAILABLE"))
+		return take_error(problem, err);
+	incus_error_free(problem);
+	return wait_gone(process, err);
 }
 
 /* systemd may listen for the daemon, so only systemd knows its process. Stopping incus.service
