@@ -340,13 +340,34 @@ int convert_run(Migration *m, Error **err)
 	return 0;
 }
 
+/* A pool's folders, in which volumes are mounted. */
+static int watch_within(Migration *m, const char *folder, Error **err)
+{
+	struct stat above, st;
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	if (!dir || lstat(folder, &above) < 0)
+		return 0;
+	for (const char *name; (name = g_dir_read_name(dir));) {
+		g_autofree char *path = g_build_filename(folder, name, NULL);
+		gboolean ours = lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
+		    st.st_dev == above.st_dev;
+		if (ours && act_watch(m->journal, path, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* What LXD gets back after Incus ran on it is to have no folders of Incus's. */
 static int watch_folders(Migration *m, Error **err)
 {
 	for (guint i = 0; i < m->plan->moves->len; i++) {
 		const PlanMove *move = m->plan->moves->pdata[i];
-		gboolean folder = !move->copy && g_file_test(move->to, G_FILE_TEST_IS_DIR);
-		if (folder && act_watch(m->journal, move->to, err) < 0)
+		g_autofree char *above = g_path_get_dirname(move->to);
+		if (move->copy || !g_file_test(move->to, G_FILE_TEST_IS_DIR))
+			continue;
+		if (act_watch(m->journal, move->to, err) < 0 ||
+		    (g_str_has_suffix(above, "/storage-pools") &&
+			watch_within(m, move->to, err) < 0))
 			return -1;
 	}
 	return 0;
