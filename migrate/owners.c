@@ -156,7 +156,11 @@ static int restore_entry(Restore *restore, const json_t *entry, Error **err)
 	g_autofree char *path = g_build_filename(restore->target->directory, "storage-pools", pool,
 	    kinds[kind].folder, name, kinds[kind].below, NULL);
 	gboolean mounted = access(path, F_OK) < 0 && mount_pool(restore->target, pool);
-	int result = access(path, F_OK) == 0 ? restore_tree(restore, entry, path, err) : 0;
+	gboolean there = access(path, F_OK) == 0;
+	if (!there) /* deleted meanwhile, or a device of its own (LVM) that nothing mounts here */
+		log_warn("Not found on the way back: if it is a volume that is not mounted, its files keep the owners that Incus gave them",
+		    "path", path);
+	int result = there ? restore_tree(restore, entry, path, err) : 0;
 	if (mounted) {
 		g_autofree char *folder = g_build_filename(
 		    restore->target->directory, "storage-pools", pool, NULL);
