@@ -14,6 +14,7 @@
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 typedef struct Family {
 	const char *name;
@@ -144,6 +145,25 @@ static int probe(
 	    0;
 }
 
+/* The kernel would take the route away from the other one without a word. */
+static int check_routes(char *const *list, const Family *f, Error **err)
+{
+	g_autoptr(GPtrArray) routes = NULL;
+	if (netlink_route_list(f->bits == 32 ? AF_INET : AF_INET6, &routes, err) < 0)
+		return -1;
+	for (char *const *one = list; *one; one++) {
+		Subnet subnet;
+		if (subnet_parse(*one, &subnet, err) < 0)
+			return -1;
+		g_autofree char *own = subnet_network_text(&subnet); /* as the kernel writes it */
+		if (g_ptr_array_find_with_equal_func(routes, own, g_str_equal, NULL))
+			return error_set(err, ERROR_INVALID,
+			    "IP address \"%s\" is routed to another interface of this host already",
+			    *one);
+	}
+	return 0;
+}
+
 static int add_address(
     const char *address, const Config *config, const Family *f, const char *host_name, Error **err)
 {
@@ -165,7 +185,8 @@ static int family_up(const Config *config, const Family *f, const char *host_nam
 	g_autofree char *own = whole(host_address(config, f), f);
 	if (!*list)
 		return 0;
-	if ((parent && check_parent(parent, f, err) < 0) || probe(parent, config, f, list, err) < 0)
+	if ((parent && check_parent(parent, f, err) < 0) || check_routes(list, f, err) < 0 ||
+	    probe(parent, config, f, list, err) < 0)
 		return -1;
 	if (sysctl_set("1", "net/%s/conf/%s/forwarding", f->name, host_name) < 0)
 		return error_errno(

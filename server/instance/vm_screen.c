@@ -4,6 +4,7 @@
 #include "sdk/base/unix_socket.h"
 #include "server/instance/vm.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,7 +16,8 @@ int vm_screen_open(Instance *i, int *ret_fd, Error **err)
 	g_autofree char *directory = runtime_directory(i);
 	g_autofree char *path = g_build_filename(directory, VM_SCREEN_SOCKET, NULL);
 	*ret_fd = unix_connect(path, 0);
-	if (*ret_fd >= 0)
+	/* A QEMU that stands still takes nothing more: nobody is to wait for it in write(). */
+	if (*ret_fd >= 0 && fcntl(*ret_fd, F_SETFL, O_NONBLOCK) == 0)
 		return 0;
 	if (errno == ENOENT)
 		return error_set(err, ERROR_UNSUPPORTED,
