@@ -2,6 +2,7 @@
 #include "migrate/plan.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
+#include "migrate/unlisted.h"
 #include "sdk/base/units.h"
 #include <errno.h>
 #include <string.h>
@@ -154,6 +155,7 @@ static const struct {
 	{ "space", check_space },
 	{ "settings", check_keys },
 	{ "storage", check_storage },
+	{ "files", unlisted_check },
 	{ "shiftfs", check_shiftfs },
 };
 

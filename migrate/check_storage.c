@@ -1,5 +1,6 @@
 /* Whether everything that the rows name is there, and whether we can have it. */
 #include "migrate/check.h"
+#include "migrate/links.h"
 #include "migrate/older.h"
 #include "migrate/tool.h"
 #include <errno.h>
@@ -247,9 +248,11 @@ static int take_image(Rows *row, void *data, Error **err)
 {
 	const StorageCall *call = data;
 	g_autofree char *folder = g_build_filename(call->m->source.directory, "images", NULL);
-	g_autofree char *path = g_build_filename(folder, rows_text(row, 0), NULL);
-	/* A link leads to a volume. */
-	if (!g_file_test(folder, G_FILE_TEST_IS_SYMLINK) && access(path, F_OK) < 0)
+	g_autofree char *volume = links_source(call->m, folder);
+	g_autofree char *path = g_build_filename(volume ? volume : folder, rows_text(row, 0), NULL);
+	/* A volume may be one that only its pool's mount shows. */
+	gboolean seen = !volume || access(volume, F_OK) == 0;
+	if (seen && access(path, F_OK) < 0)
 		refuse(call->m, "image", rows_text(row, 0), "\"%s\" is not there", path);
 	return 0;
 }
