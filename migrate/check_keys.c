@@ -2,7 +2,6 @@
 #include "migrate/check.h"
 #include "migrate/rows.h"
 #include "sdk/base/names.h"
-#include "server/device/device.h"
 #include "server/key/device_type.h"
 #include <stdlib.h>
 #include <string.h>
@@ -157,73 +156,6 @@ static int check_names(Migration *m, Error **err)
 	return 0;
 }
 
-/* ---- devices: their types, which rows have as numbers, and keys that fit each other ---- */
-
-typedef struct DeviceCall {
-	Migration *m;
-	char *where, *name; /* of the device whose rows come */
-	int number;
-	Config *config;
-} DeviceCall;
-
-static void check_device(const DeviceCall *call)
-{
-	g_autoptr(Error) error = NULL;
-	const char *type = device_type_from_number(call->number);
-	if (call->number != 0 && strcmp(type, "none") == 0) {
-		findings_add(call->m->findings, FINDING_REFUSED, "devices", call->where,
-		    "There is no device type %d", call->number);
-		return;
-	}
-	config_set(call->config, "type", type);
-	/* It is taken over all the same: the next version may have it. */
-	if (device_validate(NULL, call->name, call->config, &error) < 0)
-		findings_add(call->m->findings, FINDING_NOTE, "devices", call->where,
-		    "%s: what has it does not start", error->message);
-}
-
-static void end_device(DeviceCall *call)
-{
-	if (call->config)
-		check_device(call);
-	g_clear_pointer(&call->config, g_hash_table_unref);
-	g_clear_pointer(&call->where, g_free);
-	g_clear_pointer(&call->name, g_free);
-}
-
-/* A device comes with a row for each of its keys. */
-static int take_device(Rows *row, void *data, Error **err)
-{
-	DeviceCall *call = data;
-	g_autofree char *where = g_strdup_printf("%s \"%s/%s\", device \"%s\"", rows_text(row, 0),
-	    rows_text(row, 1), rows_text(row, 2), rows_text(row, 3));
-	if (g_strcmp0(call->where, where) != 0) {
-		end_device(call);
-		call->where = g_steal_pointer(&where);
-		call->name = g_strdup(rows_text(row, 3));
-		call->number = (int)rows_int(row, 4);
-		call->config = config_new();
-	}
-	if (!rows_null(row, 5) && !key_removed(KEY_DEVICE, rows_text(row, 5)))
-		config_set(call->config, rows_text(row, 5), rows_text(row, 6));
-	return 0;
-}
-
-static int check_devices(Migration *m, Error **err)
-{
-	static const char sql[] =
-	    "SELECT 'instance', j.name, i.name, d.name, d.type, c.key, c.value FROM instances_devices d"
-	    " JOIN instances i ON i.id = d.instance_id JOIN projects j ON j.id = i.project_id"
-	    " LEFT JOIN instances_devices_config c ON c.instance_device_id = d.id"
-	    " UNION ALL SELECT 'profile', j.name, p.name, d.name, d.type, c.key, c.value FROM profiles_devices d"
-	    " JOIN profiles p ON p.id = d.profile_id JOIN projects j ON j.id = p.project_id"
-	    " LEFT JOIN profiles_devices_config c ON c.profile_device_id = d.id ORDER BY 1, 2, 3, 4";
-	DeviceCall call = { .m = m };
-	int result = lxd_database_each(m->lxd, sql, take_device, &call, err);
-	end_device(&call);
-	return result;
-}
-
 /* ---- tables ---- */
 
 static gboolean left_alone(const char *name)
@@ -311,7 +243,7 @@ int check_keys(Migration *m, Error **err)
 			lxd_database_each_local(m->lxd, owners[i].sql, take_key, &call, err) < 0))
 			return -1;
 	}
-	if (check_names(m, err) < 0 || check_devices(m, err) < 0 || check_tables(m, err) < 0)
+	if (check_names(m, err) < 0 || check_tables(m, err) < 0)
 		return -1;
 	if (findings_count(m->findings, FINDING_OBSOLETE) +
 		findings_count(m->findings, FINDING_REFUSED) ==
