@@ -119,8 +119,8 @@ static int shift(Restore *restore, const char *path, const char *journal, const 
 	return 0;
 }
 
-static int restore_tree(Restore *restore, const char *path, const char *journal,
-    const GArray *from, const GArray *to, Error **err)
+static int restore_tree(Restore *restore, const char *path, const char *journal, const GArray *from,
+    const GArray *to, Error **err)
 {
 	gboolean done = FALSE;
 	if (access(journal, F_OK) == 0 && shift(restore, path, journal, NULL, NULL, &done, err) < 0)
