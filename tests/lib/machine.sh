@@ -5,7 +5,6 @@ MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
 
 machine_setup() { # needs a pool "default"
 	local program out
-	case ${INCUS_TEST_DRIVER-} in lvm | zfs) skip "storage driver $INCUS_TEST_DRIVER has no volumes for virtual machines in this version" ;; esac
 	for program in libvirtd qemu-system-x86_64 qemu-img; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "virtual machines need $program"
 	done
