@@ -72,7 +72,8 @@ typedef struct FileCopy {
 	gboolean sync;
 	const char *without; /* a name at the top that is left alone on both sides; may be NULL */
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
-	void (*progress)(uint64_t bytes, void *data); /* bytes more; any thread; may be NULL */
+	/* Bytes of data more (holes have none), within large files too; any thread; may be NULL. */
+	void (*progress)(uint64_t bytes, void *data);
 	void *data;
 } FileCopy;
 

@@ -74,9 +74,10 @@ typedef enum DumpKind {
 	DUMP_END, /* its processes end once they are written */
 	/* They go on after any answer, or the socket's end. */
 	DUMP_STAY,
-	/* The answer decides: with n[0] 1 the state gets its name, for which another empty packet
-	 * is the receipt, and they end; anything else, or the socket's end, and they go on as if
-	 * nothing had been. */
+	/* A packet comes once they stand still, another when all is written. The answer to it
+	 * decides: with n[0] 1 the state gets its name, for which another empty packet is the
+	 * receipt, and they end; anything else, or the socket's end, and they go on as if nothing
+	 * had been. */
 	DUMP_ASK,
 } DumpKind;
 

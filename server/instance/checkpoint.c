@@ -169,6 +169,8 @@ struct CheckpointHold {
 	Instance *i;
 	InstanceFolder *folder;
 	int socket;
+	gboolean asks;	 /* it is still to be heard that all is written */
+	gboolean failed; /* and will not be */
 	gboolean ended;
 };
 
@@ -204,8 +206,30 @@ int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error
 	SpawnerCall call = { .timeout_ms = PATIENCE, .ret_socket = &hold->socket };
 	if (spawner_call(i->daemon->spawner, rq, &call, &answer, err) < 0)
 		return failed(i, hold->folder, err);
+	hold->asks = kind == DUMP_ASK;
 	*ret_hold = g_steal_pointer(&hold);
 	return 0;
+}
+
+int checkpoint_written(CheckpointHold *hold, int timeout_ms, Error **err)
+{
+	g_autoptr(Packet) packet = packet_new(0);
+	g_autoptr(Error) error = NULL;
+	if (!hold->asks)
+		return 1;
+	int got = spawner_receive(
+	    hold->socket, timeout_ms < 0 ? PATIENCE : timeout_ms, packet, &error);
+	if (got < 0 && error->kind == ERROR_TIMEOUT && timeout_ms >= 0)
+		return 0;
+	hold->asks = FALSE;
+	if (got > 0 && !packet->error)
+		return 1;
+	hold->failed = TRUE;
+	error_set(err, ERROR_INTERNAL, "%s",
+	    got > 0	? packet_next(packet) :
+		got < 0 ? error->message :
+			  "The spawner ended");
+	return failed(hold->i, hold->folder, err);
 }
 
 int checkpoint_folder(const CheckpointHold *hold, int *ret_fd, Error **err)
@@ -238,6 +262,9 @@ int checkpoint_release(CheckpointHold *held, Error **err)
 		return vm_release(hold->i, err);
 	g_autoptr(Packet) packet = packet_new(0);
 	fault_point("state released", NULL);
+	checkpoint_written(hold, -1, NULL); /* CRIU is not stopped in the middle */
+	if (hold->failed)
+		return 0;
 	if (!hold->ended)
 		packet_send(hold->socket, packet);
 	int got = spawner_receive(hold->socket, PATIENCE, packet, err);

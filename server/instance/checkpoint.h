@@ -16,9 +16,11 @@ int checkpoint_save(Instance *i, Runtime *r, Error **err);
 typedef struct CheckpointHold CheckpointHold;
 int checkpoint_hold(Instance *i, DumpKind kind, CheckpointHold **ret_hold, Error **err);
 int checkpoint_release(CheckpointHold *hold, Error **err);
-/* Of DUMP_ASK: the state, which has no name yet; and that it gets it, and the processes end (once it
- * is released), or not, and they go on. */
+/* Of DUMP_ASK: the state, which has no name yet and is still being written; whether all of it is
+ * there (1; 0 after so many milliseconds, -1: as long as it may take); and that it gets its name,
+ * and the processes end (once it is released), or not, and they go on. */
 int checkpoint_folder(const CheckpointHold *hold, int *ret_fd, Error **err);
+int checkpoint_written(CheckpointHold *hold, int timeout_ms, Error **err);
 int checkpoint_end(CheckpointHold *hold, Error **err);
 /* State that comes from elsewhere: `receive` fills an empty folder; it is whole then, or nothing of
  * it is left. */

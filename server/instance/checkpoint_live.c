@@ -6,7 +6,11 @@
 #include "server/instance/state_stream.h"
 #include "sdk/base/own.h"
 
+/* How often to look what CRIU has written. */
+enum { LOOK_EVERY_MS = 10 };
+
 struct LiveHold {
+	Instance *instance; /* the caller's */
 	CheckpointHold *checkpoint;
 	int folder;
 };
@@ -17,27 +21,41 @@ static int available(Daemon *d, char **ret_version, Error **err)
 	return criu_find(d, &program, ret_version, err);
 }
 
-static int hold(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err)
+static int hold(Instance *i, Runtime *r, LiveHold **ret_hold, Error **err)
 {
 	CheckpointHold *checkpoint;
 	int folder = -1;
 	if (checkpoint_hold(i, DUMP_ASK, &checkpoint, err) < 0)
 		return -1;
-	if (checkpoint_folder(checkpoint, &folder, err) < 0 ||
-	    state_stream_size(folder, ret_bytes, err) < 0) {
-		own_close_fd(&folder);
+	if (checkpoint_folder(checkpoint, &folder, err) < 0) {
 		checkpoint_release(checkpoint, NULL);
 		return -1;
 	}
 	*ret_hold = g_new0(LiveHold, 1);
-	**ret_hold = (LiveHold){ checkpoint, folder };
+	**ret_hold = (LiveHold){ i, checkpoint, folder };
 	return 0;
+}
+
+static int size(LiveHold *held, uint64_t *ret_bytes, Error **err)
+{
+	return checkpoint_written(held->checkpoint, -1, err) < 0 ?
+	    -1 :
+	    state_stream_size(held->folder, ret_bytes, err);
+}
+
+static int wait_written(void *data, Error **err)
+{
+	const LiveHold *held = data;
+	int written = checkpoint_written(held->checkpoint, LOOK_EVERY_MS, err);
+	if (written > 0)
+		live_trace(held->instance, "source: all is written");
+	return written;
 }
 
 static int write_state(int fd, void *data, Error **err)
 {
 	const LiveHold *held = data;
-	return state_stream_send(held->folder, fd, err);
+	return state_stream_follow(held->folder, fd, wait_written, data, err);
 }
 
 static int send_state(LiveHold *held, MigrationPeer *peer, Operation *op, Error **err)
@@ -96,6 +114,8 @@ const LiveDriver live_driver_criu = {
 	.name = "criu",
 	.available = available,
 	.hold = hold,
+	.size = size,
+	.ahead = TRUE,
 	.send = send_state,
 	.end = end,
 	.release = release,

@@ -18,6 +18,15 @@
 #define KEY "migration.journal"
 static const char *const phase_names[] = { "", "arriving", "leaving", "left" };
 
+void live_trace(Instance *i, const char *step)
+{
+	char clock[32];
+	int64_t us = g_get_real_time();
+	g_snprintf(clock, sizeof(clock), "%" G_GINT64_FORMAT ".%03d", us / G_USEC_PER_SEC,
+	    (int)(us % G_USEC_PER_SEC / 1000));
+	log_debug("Live move", "instance", i->name, "step", step, "clock", clock);
+}
+
 /* ---- the journal ---- */
 
 static char *text_of(json_t *tree, const char *key)

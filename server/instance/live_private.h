@@ -18,7 +18,7 @@
  * (live_take_back()).
  */
 #include "server/instance/live.h"
-#include "server/instance/migration_peer.h"
+#include "server/instance/migration_tree.h"
 #include "server/instance/private.h"
 
 /* The state of an instance that stands still. */
@@ -32,9 +32,13 @@ typedef struct LiveDriver {
 	/* What keeps this one from going, or (stays) from being copied, before anything moves.
 	 * NULL: nothing that is known before. */
 	int (*check)(Instance *i, gboolean stays, Error **err);
-	/* It stands still, and nothing is written to its volume any more. On failure it goes on.
-	 * *ret_bytes: of its state, at most. */
-	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err);
+	/* It stands still, and nothing is written to its volume any more. On failure it goes on. */
+	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, Error **err);
+	/* *ret_bytes: of its state, at most; for that, all of it has to be there first. */
+	int (*size)(LiveHold *hold, uint64_t *ret_bytes, Error **err);
+	/* hold() comes back while the state is still being written, and it is worth while to take
+	 * the rest of the volume meanwhile. */
+	gboolean ahead;
 	/* Data and an end, or whatever receive() understands. */
 	int (*send)(LiveHold *hold, MigrationPeer *peer, Operation *op, Error **err);
 	/* Now the state on disk is the only one, for good: 0; or it is not, for good: -1. */
@@ -52,7 +56,8 @@ typedef struct LiveDriver {
 	gboolean (*carried)(Instance *i);
 	/* It runs over there, and ends here; or it does not, and goes on. */
 	int (*settle)(Instance *i, gboolean arrived, Error **err);
-	/* Lays the state down so that a start (power_restore_locked()) begins with it. */
+	/* Lays the state down so that a start (power_restore_locked()) begins with it. bytes: 0 is
+	 * not known. */
 	int (*receive)(
 	    Instance *i, uint64_t bytes, MigrationPeer *peer, Operation *op, Error **err);
 } LiveDriver;
@@ -107,16 +112,22 @@ void live_deleted(const LiveJournal *journal);
 /* One that was not settled is there: it is asked about from now on. */
 void live_ask_again(Daemon *d);
 
+/* For those who look where a move's time goes: at debug, a line with the wall clock's milliseconds,
+ * by which the lines of both servers fall into one order. */
+void live_trace(Instance *i, const char *step);
+
 /* ---- the two sides ---- */
 
 typedef struct LiveSource LiveSource;
 /* Of a running instance, locked by the caller until the end. */
 int live_source_new(Instance *i, gboolean stays, Operation *op, LiveSource **ret, Error **err);
 void live_source_offer(const LiveSource *source, Pb__MigrationOffer *offer, Arena *arena);
-/* The volume is about to be read for the first time. */
-int live_source_begin(LiveSource *source, Error **err);
-/* Changed since then is what has a change time from this on (ns); 0: not held yet. */
-int64_t live_source_since(const LiveSource *source);
+/* The volume is about to be read. *ret_since_ns: what has a change time from then on changed since
+ * the last time began; 0: this is the first. */
+int live_source_begin(LiveSource *source, int64_t *ret_since_ns, Error **err);
+/* Its last round is requested, and made ready: it goes once the instance is held. */
+int live_source_last(LiveSource *source, MigrationPeer *peer, const MigrationSource *volume,
+    const MigrationPart *part, Error **err);
 int live_source_step(
     LiveSource *source, MigrationPeer *peer, const Pb__MigrationStep *step, Error **err);
 /* Takes it. How it ended: `failure` (owned, replaced) NULL is well. */

@@ -22,12 +22,14 @@ struct LiveSource {
 	char *id, *version;
 	gboolean stays, sent, carried, ended, noted;
 	LiveHold *hold;
-	int64_t since; /* ns since 1970 */
+	int64_t since;	     /* the volume's last reading began; ns since 1970 */
+	MigrationLast *last; /* its last round, made ready; NULL: it is asked for when it is held */
 	Operation *op;
 };
 
 static void source_free(LiveSource *s)
 {
+	migration_last_free(s->last);
 	runtime_unref(s->runtime);
 	instance_unref(s->instance);
 	g_free(s->id);
@@ -35,6 +37,11 @@ static void source_free(LiveSource *s)
 	g_free(s);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LiveSource, source_free)
+
+static int unexpected(Error **err)
+{
+	return error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
+}
 
 static int find_driver(Instance *i, const LiveDriver **ret_driver, char **ret_version, Error **err)
 {
@@ -92,15 +99,17 @@ void live_source_offer(const LiveSource *s, Pb__MigrationOffer *offer, Arena *ar
 	live->version = s->version;
 	live->architecture = arena_strdup(arena, host.machine);
 	live->stays = s->stays;
+	live->ahead = s->driver->ahead;
 	live->carries = s->driver->carries && s->driver->carries(s->instance->daemon);
 	offer->live = live;
 }
 
 /* Once its file system is flushed, a file that is mapped into memory gets a new time when it is
  * written to, too. */
-int live_source_begin(LiveSource *s, Error **err)
+int live_source_begin(LiveSource *s, int64_t *ret_since_ns, Error **err)
 {
 	g_autoptr(InstanceFolder) folder = NULL;
+	*ret_since_ns = s->since;
 	if (s->hold)
 		return 0;
 	if (instance_folder_open(s->instance, &folder, err) < 0)
@@ -110,17 +119,17 @@ int live_source_begin(LiveSource *s, Error **err)
 	return 0;
 }
 
-int64_t live_source_since(const LiveSource *s)
+int live_source_last(LiveSource *s, MigrationPeer *peer, const MigrationSource *volume,
+    const MigrationPart *part, Error **err)
 {
-	return s->hold ? s->since : 0;
+	if (s->hold || s->last || !s->driver->ahead)
+		return unexpected(err);
+	return fault_point("live last", err) < 0 ?
+	    -1 :
+	    migration_last_new(peer, volume, part, s->since, &s->last, err);
 }
 
 /* ---- steps ---- */
-
-static int unexpected(Error **err)
-{
-	return error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
-}
 
 static int reply(MigrationPeer *peer, Pb__MigrationStep__Kind kind, uint64_t bytes, Error **err)
 {
@@ -149,23 +158,33 @@ static int note_leaving(
 	return live_journal_write(s->instance, &journal, err);
 }
 
+static int stop_it(LiveSource *s, Error **err)
+{
+	stand_still(s, TRUE);
+	exec_operations_end(s->instance);
+	if (s->driver->hold(s->instance, s->runtime, &s->hold, err) == 0)
+		return 0;
+	stand_still(s, FALSE);
+	return error_prefix(err, "It goes on here");
+}
+
 static int hold(LiveSource *s, MigrationPeer *peer, Error **err)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	if (s->hold || s->sent)
 		return unexpected(err);
 	if (fault_point("live hold", err) < 0 ||
 	    (!s->stays && note_leaving(s, FALSE, NULL, NULL, err) < 0))
 		return -1;
-	stand_still(s, TRUE);
-	exec_operations_end(s->instance);
-	if (s->driver->hold(s->instance, s->runtime, &s->hold, &bytes, err) < 0) {
-		stand_still(s, FALSE);
-		return error_prefix(err, "It goes on here");
-	}
-	return fault_point("live held", err) < 0 ?
-	    -1 :
-	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err);
+	live_trace(s->instance, "source: hold");
+	if (stop_it(s, err) < 0)
+		return -1;
+	live_trace(s->instance, "source: held");
+	if ((!s->last && s->driver->size(s->hold, &bytes, err) < 0) ||
+	    fault_point("live held", err) < 0 ||
+	    reply(peer, PB__MIGRATION_STEP__KIND__HELD, bytes, err) < 0)
+		return -1;
+	return s->last ? migration_last_send(peer, s->last, err) : 0;
 }
 
 /* Commands in it are cut off only now: meanwhile it was there. */
@@ -193,9 +212,11 @@ static int send_state(LiveSource *s, MigrationPeer *peer, Error **err)
 {
 	if (!s->hold || s->sent)
 		return unexpected(err);
+	live_trace(s->instance, "source: state");
 	if (fault_point("live state", err) < 0 || s->driver->send(s->hold, peer, s->op, err) < 0)
 		return -1;
 	s->sent = TRUE;
+	live_trace(s->instance, "source: state sent");
 	return s->stays ? let_go(s, err) : 0;
 }
 
@@ -230,8 +251,10 @@ static int give(LiveSource *s, MigrationPeer *peer, const Pb__MigrationStep *ste
 {
 	if (!s->sent || s->ended)
 		return unexpected(err);
+	live_trace(s->instance, "source: ready heard");
 	if (!s->stays && leave(s, step, err) < 0)
 		return -1;
+	live_trace(s->instance, "source: go");
 	return fault_point("live go", err) < 0 ? -1 :
 						 reply(peer, PB__MIGRATION_STEP__KIND__GO, 0, err);
 }

@@ -32,6 +32,11 @@ gboolean live_target_carries(Daemon *d, InstanceType type, const Pb__MigrationLi
 	return live->carries && !live->stays && driver->carries && driver->carries(d);
 }
 
+gboolean live_target_ahead(InstanceType type, const Pb__MigrationLive *live)
+{
+	return live->ahead && instance_driver_of(type)->live->ahead;
+}
+
 /* "volatile.eth0.host_name" and its like name what the source's server has at the moment. */
 gboolean live_key_is_local(const char *key)
 {
@@ -117,11 +122,13 @@ static int wait_for_go(void *data, Error **err)
 	const LiveArrival *a = gate->arrival;
 	Daemon *d = gate->instance->daemon;
 	uint64_t ignored;
+	live_trace(gate->instance, "target: ready");
 	if (fault_point("live ready", err) < 0 || say_ready(a, d, err) < 0 ||
 	    hear(a->target->peer, PB__MIGRATION_STEP__KIND__GO, &ignored, err) < 0 ||
 	    fault_point("live take", err) < 0 || (!a->stays && live_record_make(d, a->id, err) < 0))
 		return -1;
 	gate->passed = TRUE;
+	live_trace(gate->instance, "target: taken");
 	return fault_point("live taken", err);
 }
 
@@ -140,18 +147,37 @@ static int start(const LiveArrival *a, Instance *i, Error **err)
 	return -1;
 }
 
+/* What was written while the first round went is soon over; only what is written meanwhile is left
+ * to be asked for. */
+static int ask_ahead(const LiveArrival *a, Instance *i, Error **err)
+{
+	return a->renew(a->target, i, LIVE_ROUND_WHOLE, err) < 0 ?
+	    -1 :
+	    a->renew(a->target, i, LIVE_ROUND_ASK, err);
+}
+
 /* It stands still once the rest of its volume and its state are on their way. */
 static int receive_held(const LiveArrival *a, Instance *i, Error **err)
 {
 	MigrationPeer *peer = a->target->peer;
+	gboolean ahead = a->target->live_ahead;
 	uint64_t bytes;
-	return say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
-		hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0 ||
-		a->again(a->target, i, err) < 0 || fault_point("live state", err) < 0 ||
-		say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
-		instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0 ?
-	    -1 :
-	    0;
+	if (ahead && ask_ahead(a, i, err) < 0)
+		return -1;
+	live_trace(i, "target: hold");
+	if (say(peer, PB__MIGRATION_STEP__KIND__HOLD, err) < 0 ||
+	    hear(peer, PB__MIGRATION_STEP__KIND__HELD, &bytes, err) < 0)
+		return -1;
+	live_trace(i, "target: held");
+	if (a->renew(a->target, i, ahead ? LIVE_ROUND_TAKE : LIVE_ROUND_WHOLE, err) < 0 ||
+	    fault_point("live state", err) < 0)
+		return -1;
+	live_trace(i, "target: changes came");
+	if (say(peer, PB__MIGRATION_STEP__KIND__STATE, err) < 0 ||
+	    instance_driver(i)->live->receive(i, bytes, peer, a->target->op, err) < 0)
+		return -1;
+	live_trace(i, "target: state came");
+	return 0;
 }
 
 int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
@@ -163,6 +189,7 @@ int live_target_receive(const LiveArrival *a, Instance *i, Error **err)
 	    (!a->target->live_carries && receive_held(a, i, err) < 0) ||
 	    fault_point("live restore", err) < 0 || start(a, i, err) < 0)
 		return -1;
+	live_trace(i, "target: runs");
 	fault_point("live runs", NULL);
 	return live_journal_write(i, NULL, err);
 }

@@ -1,6 +1,7 @@
 #include "server/instance/migration_carry.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "server/instance/migration_data.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -59,11 +60,17 @@ static void line_free(void *data)
 	g_free(line);
 }
 
+static int level_of(const Carry *c)
+{
+	int level = migration_data_level(operation_daemon(c->op));
+	return level > 0 ? level : level < 0 ? LEVEL : ZSTD_minCLevel(); /* as good as none */
+}
+
 static Line *line_new(Carry *c, guint number, guint place, int fd)
 {
 	Line *line = g_new0(Line, 1);
 	*line = (Line){ number, place, fd, FALSE, ZSTD_createCCtx(), ZSTD_createDCtx() };
-	ZSTD_CCtx_setParameter(line->pack, ZSTD_c_compressionLevel, LEVEL);
+	ZSTD_CCtx_setParameter(line->pack, ZSTD_c_compressionLevel, level_of(c));
 	g_mutex_lock(&c->lock);
 	g_ptr_array_add(c->lines, line);
 	g_mutex_unlock(&c->lock);

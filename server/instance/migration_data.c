@@ -2,6 +2,7 @@
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include "server/instance/migration_pack.h"
+#include "server/key/server.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -70,8 +71,8 @@ typedef struct Sender {
 	const char *name;
 	uint8_t *in, *out; /* PIECE bytes behind the peer's room */
 	size_t have;	   /* bytes in `out` */
-	gboolean open;	   /* a frame of zstd has begun, of this level: */
-	int level;
+	gboolean open;	   /* a frame of zstd has begun, packed like this: */
+	MigrationPacking how;
 	uint64_t bytes, sent;
 	int64_t packing_us, sending_us;
 	MigrationPack pack;
@@ -158,21 +159,31 @@ static MigrationPace pace(const Sender *s)
 	return pace;
 }
 
+static void begin_frame(Sender *s)
+{
+	/* A sample's size would be promised as that of the frame, else. */
+	ZSTD_CCtx_reset(s->zstd, ZSTD_reset_session_and_parameters);
+	ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, s->how.level);
+	if (s->how.window)
+		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_windowLog, s->how.window);
+	if (s->how.threads) { /* refused where zstd has none */
+		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_nbWorkers, s->how.threads);
+		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_jobSize, s->how.job);
+	}
+	s->open = TRUE;
+}
+
 static int send_chunk(Sender *s, size_t length, Error **err)
 {
-	int level = migration_pack_level(&s->pack);
-	if (s->level != level && end_frame(s, err) < 0)
+	MigrationPacking how = migration_pack_how(&s->pack);
+	if (s->how.level != how.level && end_frame(s, err) < 0)
 		return -1;
-	s->level = level;
+	s->how = how;
 	s->bytes += length;
-	if (level > 0 && !s->open) {
-		/* A sample's size would be promised as that of the frame, else. */
-		ZSTD_CCtx_reset(s->zstd, ZSTD_reset_session_only);
-		ZSTD_CCtx_setParameter(s->zstd, ZSTD_c_compressionLevel, level);
-	}
-	s->open = level > 0;
-	if ((level > 0 ? compress(s, length, ZSTD_e_continue, err) : send_plain(s, length, err)) <
-	    0)
+	if (how.level > 0 && !s->open)
+		begin_frame(s);
+	if ((how.level > 0 ? compress(s, length, ZSTD_e_continue, err) :
+			     send_plain(s, length, err)) < 0)
 		return -1;
 	MigrationPace now = pace(s);
 	migration_pack_go_on(&s->pack, &now);
@@ -216,6 +227,14 @@ static int send_end(MigrationPeer *peer, uint64_t bytes, gboolean refused, Error
 	return migration_peer_send(peer, &message, err);
 }
 
+int migration_data_level(Daemon *d)
+{
+	g_autofree char *value = server_config_get(d->config, "core.compression");
+	if (!value || strcmp(value, "auto") == 0)
+		return -1;
+	return strcmp(value, "none") == 0 ? 0 : (int)g_ascii_strtoll(value, NULL, 10);
+}
+
 int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Operation *op,
     const char *name, Error **err)
 {
@@ -234,7 +253,7 @@ int migration_data_send(MigrationPeer *peer, MigrationWork work, void *data, Ope
 		.out = out + MIGRATION_ROOM,
 		.started_us = g_get_monotonic_time() };
 	MigrationPace start = pace(&s);
-	migration_pack_start(&s.pack, &start);
+	migration_pack_start(&s.pack, migration_data_level(operation_daemon(op)), &start);
 	int result = send_all(&s, fd, &ours);
 	result = worker_end(&worker, &fd, result, &failure, ours);
 	ZSTD_freeCCtx(s.zstd);

@@ -33,6 +33,7 @@ static int check_live(MigrationTarget *t, const Pb__MigrationLive *live, Error *
 	if (live_target_check(d, type, live, err) < 0)
 		return -1;
 	t->live_carries = live_target_carries(d, type, live);
+	t->live_ahead = live_target_ahead(type, live);
 	return 0;
 }
 
@@ -93,7 +94,7 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 /* ---- a new instance ---- */
 
 /* Brings the root volume up to date; its snapshots have come. */
-static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
+static int arrive_again(MigrationTarget *t, Instance *i, LiveRound round, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
 	g_autoptr(GPtrArray) none = g_ptr_array_new();
@@ -102,6 +103,14 @@ static int arrive_again(MigrationTarget *t, Instance *i, Error **err)
 		return -1;
 	g_autoptr(Volume) volume = copy_root_volume(i, pool);
 	t->shown = "changes";
+	switch (round) {
+	case LIVE_ROUND_ASK:
+		return migration_target_ask_last(t, pool, volume, err);
+	case LIVE_ROUND_TAKE:
+		return migration_target_take_last(t, limit, err);
+	case LIVE_ROUND_WHOLE:
+		break;
+	}
 	return migration_target_renew(t, pool, volume, none, limit, err);
 }
 

@@ -5,6 +5,7 @@
 #include "server/instance/live_private.h"
 #include "server/instance/migration_data.h"
 #include "server/instance/migration_incus.h"
+#include "server/instance/migration_tree.h"
 #include "server/instance/snapshot.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_stream.h"
@@ -14,8 +15,6 @@
 enum {
 	VERSION = 1,
 	OFFER_SIZE = 200 * 1024, /* bytes of snapshots in one message, about */
-	KEPT_SIZE = 64 * 1024,	 /* bytes of bits in one message */
-	ENTRIES_MAX = 16 << 20,
 };
 
 typedef const MigrationSource Source;
@@ -157,80 +156,13 @@ static int offer(MigrationPeer *peer, Source *s, Error **err)
 	return 0;
 }
 
-/* ---- what the other side has ---- */
-
-static int add_entry(GPtrArray *list, const Pb__MigrationEntry *entry, Error **err)
-{
-	if (!entry->path.len || memchr(entry->path.data, '\0', entry->path.len) ||
-	    (entry->digest.len && entry->digest.len != TREE_DIGEST))
-		return error_set(err, ERROR_INVALID, "The other server's list of files is damaged");
-	TreeEntry *own = g_new0(TreeEntry, 1);
-	own->path = g_strndup((char *)entry->path.data, entry->path.len);
-	own->directory = !entry->digest.len;
-	if (!own->directory)
-		memcpy(own->digest, entry->digest.data, TREE_DIGEST);
-	g_ptr_array_add(list, own);
-	return 0;
-}
-
-static int receive_list(MigrationPeer *peer, Source *s, GPtrArray *list, Error **err)
-{
-	for (gboolean more = TRUE; more;) {
-		Pb__MigrationMessage *message;
-		if (migration_peer_receive(peer, &message, err) < 0)
-			return -1;
-		const Pb__MigrationTree *tree = message->tree;
-		int result = tree && (!tree->more || tree->n_entries) ?
-		    0 :
-		    error_set(err, ERROR_INVALID, "Unexpected message in the migration stream");
-		for (size_t n = 0; result == 0 && n < message->tree->n_entries; n++)
-			result = list->len < ENTRIES_MAX ?
-			    add_entry(list, message->tree->entries[n], err) :
-			    error_set(err, ERROR_TOO_LARGE,
-				"The other server's list of files is too long");
-		more = result == 0 && message->tree->more;
-		pb__migration_message__free_unpacked(message, NULL);
-		if (result < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int send_kept(MigrationPeer *peer, Source *s, const GByteArray *bits, Error **err)
-{
-	for (guint at = 0; at < bits->len; at += KEPT_SIZE) {
-		Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
-		Pb__MigrationKept kept = PB__MIGRATION_KEPT__INIT;
-		kept.bits = (ProtobufCBinaryData){ MIN(bits->len - at, KEPT_SIZE),
-			bits->data + at };
-		kept.more = at + KEPT_SIZE < bits->len;
-		message.kept = &kept;
-		if (migration_peer_send(peer, &message, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* ---- one volume or snapshot ---- */
 
 typedef struct Sent {
 	Source *source;
 	const Volume *volume;
-	const GArray *owners;
 	const char *parent; /* of the driver's stream */
-	GHashTable *kept;
 } Sent;
-
-static int write_tree(int fd, void *data, Error **err)
-{
-	const Sent *sent = data;
-	VolumeStreamTree tree = {
-		.owners = sent->owners, .kept = sent->kept, .op = sent->source->op
-	};
-	if (sent->source->live && !sent->volume->snapshot)
-		tree.without = "state.new"; /* its state goes by itself */
-	return volume_stream_send_tree(sent->source->pool, sent->volume, &tree, fd, err);
-}
 
 static int write_block(int fd, void *data, Error **err)
 {
@@ -245,16 +177,6 @@ static int write_native(int fd, void *data, Error **err)
 	return volume_stream_send(sent->source->pool, sent->volume, sent->parent, fd, err);
 }
 
-/* The paths (borrowed) of the files that stay. */
-static GHashTable *kept_paths(const GPtrArray *list, const GByteArray *bits)
-{
-	GHashTable *kept = g_hash_table_new(g_str_hash, g_str_equal);
-	for (guint n = 0; n < list->len; n++)
-		if (tree_bit(bits, n))
-			g_hash_table_add(kept, ((TreeEntry *)list->pdata[n])->path);
-	return kept;
-}
-
 /* name: of one of the snapshots, or "". */
 static const GArray *owners_of_part(Source *s, const char *name)
 {
@@ -265,60 +187,28 @@ static const GArray *owners_of_part(Source *s, const char *name)
 }
 
 /* Sends while nobody writes to it. */
-static int send_still(
-    MigrationPeer *peer, MigrationWork work, Sent *sent, const char *name, Error **err)
+int migration_source_send_still(MigrationPeer *peer, const MigrationSource *s,
+    const MigrationPart *part, MigrationWork work, void *data, Error **err)
 {
-	Source *s = sent->source;
-	gboolean still = s->still && !sent->volume->snapshot;
+	gboolean still = s->still && !part->volume->snapshot;
 	if (still && s->still(s->data, TRUE, err) < 0)
 		return -1;
-	int result = migration_data_send(peer, work, sent, s->op, name, err);
+	int result = migration_data_send(peer, work, data, s->op, part->name, err);
 	if (still && s->still(s->data, FALSE, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;
 }
 
-/* What was written while it was sent may look the same and not be it. */
-static void distrust_changed(GPtrArray *entries, int64_t since_ns)
-{
-	for (guint n = 0; since_ns && n < entries->len; n++) {
-		TreeEntry *entry = entries->pdata[n];
-		entry->several |= entry->changed_ns >= since_ns;
-	}
-}
-
-static int send_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name,
-    const GArray *owners, Error **err)
-{
-	g_autoptr(GPtrArray) theirs = g_ptr_array_new_with_free_func(
-	    (GDestroyNotify)tree_entry_free);
-	g_autoptr(GPtrArray) ours = NULL;
-	g_autoptr(GByteArray) bits = NULL;
-	g_autoptr(GHashTable) kept = NULL;
-	if (receive_list(peer, s, theirs, err) < 0)
-		return -1;
-	if (theirs->len) {
-		if (volume_stream_list(s->pool, volume, &ours, err) < 0)
-			return -1;
-		if (s->live && !volume->snapshot)
-			distrust_changed(ours, live_source_since(s->live));
-		bits = tree_same(ours, theirs);
-		kept = kept_paths(theirs, bits);
-		if (send_kept(peer, s, bits, err) < 0)
-			return -1;
-	}
-	Sent sent = { .source = s, .volume = volume, .owners = owners, .kept = kept };
-	return send_still(peer, write_tree, &sent, name, err);
-}
-
 /* It stays mounted between the list and the files, which is slow work where it is a device. */
-static int serve_tree(MigrationPeer *peer, Source *s, const Volume *volume, const char *name,
-    const GArray *owners, Error **err)
+static int serve_tree(
+    MigrationPeer *peer, Source *s, const MigrationPart *part, gboolean held, Error **err)
 {
-	if (volume_mount(s->pool, volume, err) < 0)
+	if (held)
+		return live_source_last(s->live, peer, s, part, err);
+	if (volume_mount(s->pool, part->volume, err) < 0)
 		return -1;
-	int result = send_tree(peer, s, volume, name, owners, err);
-	return volume_unmount(s->pool, volume, result == 0 ? err : NULL) < 0 ? -1 : result;
+	int result = migration_tree_send(peer, s, part, err);
+	return volume_unmount(s->pool, part->volume, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
 static gboolean offered(Source *s, const char *snapshot)
@@ -329,30 +219,31 @@ static gboolean offered(Source *s, const char *snapshot)
 static int serve(MigrationPeer *peer, Source *s, const Pb__MigrationRequest *request, Error **err)
 {
 	const char *name = request->snapshot;
-	if (!offered(s, name) || !offered(s, request->parent))
+	if (!offered(s, name) || !offered(s, request->parent) ||
+	    (request->held && (*name || !s->live)))
 		return error_set(err, ERROR_INVALID,
 		    "The other server asks for a snapshot that was not offered");
 	const char *of = *name ? name : s->snapshot;
 	g_autoptr(Volume) snapshot = of ? volume_snapshot(s->pool, s->whole, of) : NULL;
 	const Volume *volume = snapshot ? snapshot : s->whole;
-	const char *shown = *name ? name :
-	    s->live && live_source_since(s->live) ? "changes" :
-						    s->name;
+	MigrationPart part = { volume, *name ? name : s->name, owners_of_part(s, name), 0 };
 	if (snapshot)
 		snapshot->content = s->whole->content;
-	else if (s->live && live_source_begin(s->live, err) < 0)
+	else if (s->live && live_source_begin(s->live, &part.since_ns, err) < 0)
 		return -1;
+	if (part.since_ns)
+		part.name = "changes";
 	gboolean block = volume_has_disk(s->whole) && strcmp(request->method, "block") == 0;
 	if (volume_has_tree(s->whole) && strcmp(request->method, "tar") == 0)
-		return serve_tree(peer, s, volume, shown, owners_of_part(s, name), err);
+		return serve_tree(peer, s, &part, request->held, err);
 	if (!block && g_strcmp0(request->method, native_method(s)) != 0)
 		return error_set(
 		    err, ERROR_INVALID, "The other server asks for a method that was not offered");
 	Sent sent = {
 		.source = s, .volume = volume, .parent = *request->parent ? request->parent : NULL
 	};
-	return block ? send_still(peer, write_block, &sent, shown, err) :
-		       migration_data_send(peer, write_native, &sent, s->op, shown, err);
+	return block ? migration_source_send_still(peer, s, &part, write_block, &sent, err) :
+		       migration_data_send(peer, write_native, &sent, s->op, part.name, err);
 }
 
 static int serve_all(MigrationPeer *peer, Source *s, Error **err)

@@ -30,6 +30,8 @@ int migration_target_end(MigrationTarget *t, int result, Error *failure, Error *
 	fault_point("migration report", NULL); /* a crash: the other side never hears of it */
 	t->heard = migration_peer_report(t->peer, failure);
 	migration_peer_close(t->peer);
+	volume_arrival_free(t->last);
+	g_clear_pointer(&t->last_had, g_ptr_array_unref);
 	g_ptr_array_unref(t->snapshots);
 	g_hash_table_unref(t->row_of);
 	g_ptr_array_unref(t->rows);
@@ -218,16 +220,21 @@ int migration_target_offer(MigrationTarget *t, Error **err)
 
 /* ---- asking ---- */
 
+static int send_request(MigrationTarget *t, Pb__MigrationRequest *ask, Error **err)
+{
+	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
+	message.request = ask;
+	return migration_peer_send(t->peer, &message, err);
+}
+
 static int request(
     MigrationTarget *t, const char *snapshot, const char *method, const char *parent, Error **err)
 {
-	Pb__MigrationMessage message = PB__MIGRATION_MESSAGE__INIT;
 	Pb__MigrationRequest ask = PB__MIGRATION_REQUEST__INIT;
 	ask.snapshot = (char *)snapshot;
 	ask.method = (char *)method;
 	ask.parent = (char *)parent;
-	message.request = &ask;
-	return migration_peer_send(t->peer, &message, err);
+	return send_request(t, &ask, err);
 }
 
 static Pb__MigrationEntry *entry_of(const TreeEntry *own, Arena *arena)
@@ -331,24 +338,32 @@ static int take_block(MigrationTarget *t, VolumeArrival *arrival, const char *sn
 	    0;
 }
 
+/* had: what it has and was said to have. */
+static int receive_tree(MigrationTarget *t, VolumeArrival *arrival, GPtrArray *had,
+    const char *name, uint64_t limit, Error **err)
+{
+	g_autoptr(GByteArray) kept = g_byte_array_new();
+	gboolean refused;
+	if (receive_kept(t, had->len, kept, err) < 0)
+		return -1;
+	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
+	if (migration_data_receive(t->peer, read_tree, &taken, t->op, name, 0, &refused, err) < 0)
+		return -1;
+	return refused ?
+	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :
+	    0;
+}
+
 /* The tree becomes that of the snapshot ("": of the volume). */
 static int take_tree(
     MigrationTarget *t, VolumeArrival *arrival, const char *snapshot, uint64_t limit, Error **err)
 {
 	g_autoptr(GPtrArray) had = NULL;
-	g_autoptr(GByteArray) kept = g_byte_array_new();
-	gboolean refused;
-	if (volume_arrival_list(arrival, &had, err) < 0 ||
-	    request(t, snapshot, "tar", "", err) < 0 || send_list(t, had, err) < 0 ||
-	    receive_kept(t, had->len, kept, err) < 0)
-		return -1;
-	Taken taken = { .arrival = arrival, .had = had, .kept = kept, .limit = limit };
-	if (migration_data_receive(t->peer, read_tree, &taken, t->op,
-		*snapshot ? snapshot : shown(t, "rootfs"), 0, &refused, err) < 0)
-		return -1;
-	return refused ?
-	    error_set(err, ERROR_UNSUPPORTED, "The other server cannot send this instance") :
-	    0;
+	const char *name = *snapshot ? snapshot : shown(t, "rootfs");
+	return volume_arrival_list(arrival, &had, err) < 0 ||
+		request(t, snapshot, "tar", "", err) < 0 || send_list(t, had, err) < 0 ?
+	    -1 :
+	    receive_tree(t, arrival, had, name, limit, err);
 }
 
 static int take_parts(
@@ -438,4 +453,24 @@ int migration_target_renew(MigrationTarget *t, Pool *pool, const Volume *volume,
 			 take_whole(t, arrival, fresh, limit, err)) < 0)
 		return -1;
 	return volume_arrival_finish(arrival, "", &(VolumeRows){ 0 }, err);
+}
+
+int migration_target_ask_last(MigrationTarget *t, Pool *pool, const Volume *volume, Error **err)
+{
+	Pb__MigrationRequest ask = PB__MIGRATION_REQUEST__INIT;
+	ask.method = (char *)"tar";
+	ask.held = TRUE;
+	return volume_arrival_existing(pool, volume, &t->last, err) < 0 ||
+		volume_arrival_list(t->last, &t->last_had, err) < 0 ||
+		send_request(t, &ask, err) < 0 ?
+	    -1 :
+	    send_list(t, t->last_had, err);
+}
+
+int migration_target_take_last(MigrationTarget *t, uint64_t limit, Error **err)
+{
+	g_autoptr(VolumeArrival) last = g_steal_pointer(&t->last);
+	return receive_tree(t, last, t->last_had, "rest", limit, err) < 0 ?
+	    -1 :
+	    volume_arrival_finish(last, "", &(VolumeRows){ 0 }, err);
 }

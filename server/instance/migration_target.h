@@ -25,6 +25,9 @@ struct MigrationTarget {
 	char *live_id; /* its state may be had; NULL: not */
 	gboolean live_stays, heard; /* it was heard how it ended here */
 	gboolean live_carries;	    /* the disk comes with the state */
+	gboolean live_ahead;	    /* the last of the volume is asked for before it is held */
+	VolumeArrival *last;	    /* that, asked for; and what its tree had then */
+	GPtrArray *last_had;
 	size_t offered;	      /* snapshots that came, wanted or not */
 	GPtrArray *snapshots; /* InstanceSnapshot *, oldest first */
 	GPtrArray *rows;      /* SnapshotRow *, their volume's, in the same order */
@@ -54,6 +57,11 @@ int migration_target_fill(MigrationTarget *target, Pool *pool, const Volume *vol
 /* Brings an existing volume up to date, taking `fresh` (of the offered snapshots) on the way. */
 int migration_target_renew(MigrationTarget *target, Pool *pool, const Volume *volume,
     const GPtrArray *fresh, uint64_t limit, Error **err);
+/* The same of a tree, in two parts: asks, and takes the answer, which comes once the source's
+ * instance is held. */
+int migration_target_ask_last(
+    MigrationTarget *target, Pool *pool, const Volume *volume, Error **err);
+int migration_target_take_last(MigrationTarget *target, uint64_t limit, Error **err);
 /* Tells the other side how it ended, and frees; takes `failure`. */
 int migration_target_end(MigrationTarget *target, int result, Error *failure, Error **err);
 

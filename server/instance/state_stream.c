@@ -16,7 +16,8 @@ enum {
 	NAME_SIZE = 128, /* of a name with its NUL */
 	LINE_SIZE = NAME_SIZE + 32,
 	FILES_MAX = 100000,
-	PIECE = 1 << 20
+	PIECE = 1 << 20,
+	GROWTH = 1 << 20 /* that is worth a line of its own */
 };
 
 /* "pages-1.img", "cgroups.txt" */
@@ -72,15 +73,17 @@ int state_stream_size(int folder, uint64_t *ret_bytes, Error **err)
 	return visit_all(folder, add_size, ret_bytes, err);
 }
 
-static int send_file(const char *name, int fd, uint64_t size, void *data, Error **err)
+/* What has gone of which file. */
+typedef struct Sender {
+	int to;
+	GHashTable *sent; /* name: guint64 * */
+	gboolean growing; /* only what is written in order goes by now */
+} Sender;
+
+static int send_bytes(int to, int fd, const char *name, uint64_t size, Error **err)
 {
-	const int *to = data;
-	char line[LINE_SIZE];
-	int length = snprintf(line, sizeof(line), "%s %" PRIu64 "\n", name, size);
-	if (file_write_all(*to, line, (size_t)length) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the state on");
 	while (size > 0) {
-		ssize_t n = sendfile(*to, fd, NULL, (size_t)MIN(size, PIECE));
+		ssize_t n = sendfile(to, fd, NULL, (size_t)MIN(size, PIECE));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -91,9 +94,48 @@ static int send_file(const char *name, int fd, uint64_t size, void *data, Error 
 	return 0;
 }
 
+static int send_file(const char *name, int fd, uint64_t size, void *data, Error **err)
+{
+	Sender *s = data;
+	char line[LINE_SIZE];
+	guint64 *sent = g_hash_table_lookup(s->sent, name);
+	uint64_t from = sent ? *sent : 0;
+	if (s->growing && (!g_str_has_prefix(name, "pages-") || size < from + GROWTH))
+		return 0;
+	if (sent && size <= from)
+		return 0;
+	if (!sent) {
+		sent = g_new(guint64, 1);
+		g_hash_table_insert(s->sent, g_strdup(name), sent);
+	}
+	*sent = size;
+	int length = snprintf(line, sizeof(line), "%s %" PRIu64 "\n", name, size - from);
+	if (lseek(fd, (off_t)from, SEEK_SET) < 0 || file_write_all(s->to, line, (size_t)length) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the state on");
+	return send_bytes(s->to, fd, name, size - from, err);
+}
+
+static int written_already(void *data, Error **err)
+{
+	return 1;
+}
+
 int state_stream_send(int folder, int fd, Error **err)
 {
-	if (visit_all(folder, send_file, &fd, err) < 0)
+	return state_stream_follow(folder, fd, written_already, NULL, err);
+}
+
+int state_stream_follow(
+    int folder, int fd, int (*wait)(void *data, Error **err), void *data, Error **err)
+{
+	g_autoptr(GHashTable) sent = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	Sender s = { .to = fd, .sent = sent, .growing = TRUE };
+	int done;
+	while ((done = wait(data, err)) == 0)
+		if (visit_all(folder, send_file, &s, err) < 0)
+			return -1;
+	s.growing = FALSE;
+	if (done < 0 || visit_all(folder, send_file, &s, err) < 0)
 		return -1;
 	return file_write_all(fd, ".\n", 2) < 0 ?
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot pass the state on") :
@@ -158,10 +200,9 @@ static int parse_line(char *line, uint64_t *ret_size, Error **err)
 static int receive_file(Reader *r, int folder, const char *name, uint64_t size, Error **err)
 {
 	autofd int fd = openat(
-	    folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	    folder, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return error_errno(err, errno == EEXIST ? ERROR_INVALID : ERROR_INTERNAL, errno,
-		    "Cannot make \"%s\" of the state", name);
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot make \"%s\" of the state", name);
 	while (size > 0) {
 		if (r->at == r->end && fill(r, err) < 0)
 			return -1;
@@ -180,8 +221,8 @@ int state_stream_receive(int folder, int fd, uint64_t limit, Error **err)
 	g_autofree Reader *r = g_new0(Reader, 1);
 	char line[LINE_SIZE];
 	r->fd = fd;
-	r->left = limit;
-	for (unsigned n = 0; n < FILES_MAX; n++) {
+	r->left = limit ? limit : UINT64_MAX;
+	for (unsigned small = 0; small < FILES_MAX;) {
 		uint64_t size = 0;
 		if (read_line(r, line, err) < 0)
 			return -1;
@@ -192,6 +233,7 @@ int state_stream_receive(int folder, int fd, uint64_t limit, Error **err)
 		if (parse_line(line, &size, err) < 0 ||
 		    receive_file(r, folder, line, size, err) < 0)
 			return -1;
+		small += size < GROWTH; /* of others the disk has room for so many */
 	}
 	return error_set(err, ERROR_TOO_LARGE, "The state that came has too many files");
 }

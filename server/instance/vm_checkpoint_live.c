@@ -77,18 +77,23 @@ static int check(Instance *i, gboolean stays, Error **err)
 
 /* ---- at the source ---- */
 
-static int hold(Instance *i, Runtime *r, LiveHold **ret_hold, uint64_t *ret_bytes, Error **err)
+static int hold(Instance *i, Runtime *r, LiveHold **ret_hold, Error **err)
 {
-	struct stat st;
 	int fd;
 	guest_pause(r->guest, TRUE);
 	if (vm_hold_unnamed(i, &fd, err) < 0) {
 		guest_pause(r->guest, FALSE);
 		return -1;
 	}
-	*ret_bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 	*ret_hold = g_new0(LiveHold, 1);
 	**ret_hold = (LiveHold){ .instance = instance_ref(i), .runtime = runtime_ref(r), .fd = fd };
+	return 0;
+}
+
+static int size(LiveHold *held, uint64_t *ret_bytes, Error **err)
+{
+	struct stat st;
+	*ret_bytes = fstat(held->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 	return 0;
 }
 
@@ -196,6 +201,7 @@ const LiveDriver live_driver_vm = {
 	.available = available,
 	.check = check,
 	.hold = hold,
+	.size = size,
 	.send = send_state,
 	.carries = vm_carries,
 	.carry = carry,

@@ -107,6 +107,18 @@ int check_compression(const char *value, Error **err)
 	return 0;
 }
 
+int check_stream_compression(const char *value, Error **err)
+{
+	static const char *const words[] = { "auto", "none", NULL };
+	enum { LEVEL_MOST = 19 };
+	int64_t level;
+	if (one_of(value, words) || units_parse_int(value, 1, LEVEL_MOST, &level, NULL) == 0)
+		return 0;
+	return error_set(err, ERROR_INVALID,
+	    "Invalid compression of streams \"%s\": it is auto, none, or a level of zstd from 1 to %d",
+	    value, LEVEL_MOST);
+}
+
 int check_architecture(const char *value, Error **err)
 {
 	static const char *const names[] = {"i686", "x86_64", "armv6l", "armv7l", "armv8l", "aarch64", "ppc", "ppc64", "ppc64le",

@@ -11,6 +11,7 @@ int check_size(const char *value, Error **err);
 int check_rlimit(const char *value, Error **err);        /* "SOFT:HARD", "N", "unlimited" */
 int check_expiry(const char *value, Error **err);
 int check_schedule(const char *value, Error **err);      /* cron lines or @aliases, with commas between */
+int check_stream_compression(const char *value, Error **err); /* auto, none, a level of zstd */
 int check_compression(const char *value, Error **err);   /* program and its options, or "none" */
 int check_architecture(const char *value, Error **err);
 int check_pool_volume(const char *value, Error **err);   /* POOL/VOLUME */

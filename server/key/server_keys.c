@@ -16,6 +16,7 @@ const Key key_rows_server[] = {
 	{.name = "core.bgp_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "BGP listener."},
 	{.name = "core.bgp_asn", .type = KEY_INT, .flags = KEY_LIVE, .minimum = 0, .maximum = 4294967294, .help = "Local AS."},
 	{.name = "core.bgp_routerid", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_ipv4, .help = "BGP router id (IPv4)."},
+	{.name = "core.compression", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .initial = "auto", .check = check_stream_compression, .help = "Compression of copies and moves to other servers: auto (level, threads and window by what the network is measured to be, nothing where it would not be waited for), none, or a level of zstd (1 to 19). What is compressed already goes as it is."},
 	{.name = "core.criu_path", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_absolute_path, .help = "CRIU program (4 or later) for state of containers; default: beside incusd, then PATH."},
 	{.name = "core.debug_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "Pprof listener."},
 	{.name = "core.dns_address", .type = KEY_STRING, .flags = KEY_LIVE | KEY_LOCAL, .check = name_check_listen_address, .help = "AXFR DNS listener."},

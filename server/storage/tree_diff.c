@@ -14,6 +14,8 @@
 
 typedef struct Listing {
 	int root;
+	gboolean quick;	     /* no digests */
+	const char *without; /* not at the top */
 	GPtrArray *entries;
 	GQueue directories; /* char *: still to be read */
 } Listing;
@@ -109,6 +111,19 @@ static int digest(int fd, const struct stat *st, uint8_t ret[TREE_DIGEST])
 
 /* ---- the list ---- */
 
+#define NS ((int64_t)1000000000)
+
+static TreeEntry *add_entry(Listing *l, char *path, gboolean directory)
+{
+	TreeEntry *entry = g_new0(TreeEntry, 1);
+	entry->path = path;
+	entry->directory = directory;
+	g_ptr_array_add(l->entries, entry);
+	if (directory)
+		g_queue_push_tail(&l->directories, g_strdup(path));
+	return entry;
+}
+
 static int list_one(Listing *l, char *path, Error **err)
 {
 	struct stat st;
@@ -119,17 +134,34 @@ static int list_one(Listing *l, char *path, Error **err)
 		g_free(path);
 		return result;
 	}
-	TreeEntry *entry = g_new0(TreeEntry, 1);
-	entry->path = path;
-	g_ptr_array_add(l->entries, entry);
-	entry->directory = mount || S_ISDIR(st.st_mode);
-	if (entry->directory) {
-		g_queue_push_tail(&l->directories, g_strdup(path));
+	TreeEntry *entry = add_entry(l, path, mount || S_ISDIR(st.st_mode));
+	if (mount)
 		return 0;
-	}
+	entry->changed_ns = st.st_ctim.tv_sec * NS + st.st_ctim.tv_nsec;
+	entry->inode = st.st_ino;
+	if (entry->directory)
+		return 0;
 	entry->several = st.st_nlink > 1;
-	entry->changed_ns = st.st_ctim.tv_sec * (int64_t)1000000000 + st.st_ctim.tv_nsec;
 	return digest(fd, &st, entry->digest) < 0 ? fail(path, err) : 0;
+}
+
+/* No file is opened: who only looks has no time. */
+static int look_one(Listing *l, int folder, const char *name, char *path, Error **err)
+{
+	struct statx st;
+	if (statx(folder, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+		STATX_TYPE | STATX_NLINK | STATX_INO | STATX_CTIME, &st) < 0) {
+		int result = errno == ENOENT ? 0 : fail(path, err);
+		g_free(path);
+		return result;
+	}
+	TreeEntry *entry = add_entry(l, path, S_ISDIR(st.stx_mode));
+	entry->several = !entry->directory && st.stx_nlink > 1;
+	if (st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		return 0;
+	entry->changed_ns = st.stx_ctime.tv_sec * NS + st.stx_ctime.tv_nsec;
+	entry->inode = st.stx_ino;
+	return 0;
 }
 
 static int list_directory(Listing *l, const char *path, Error **err)
@@ -146,28 +178,48 @@ static int list_directory(Listing *l, const char *path, Error **err)
 		if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
 			continue;
 		gboolean top = strcmp(path, ".") == 0;
-		if (list_one(l,
-			top ? g_strdup(item->d_name) : g_strconcat(path, "/", item->d_name, NULL),
-			err) < 0)
+		if (top && g_strcmp0(item->d_name, l->without) == 0)
+			continue;
+		char *name = top ? g_strdup(item->d_name) :
+				   g_strconcat(path, "/", item->d_name, NULL);
+		if ((l->quick ? look_one(l, dirfd(dir), item->d_name, name, err) :
+				list_one(l, name, err)) < 0)
 			return -1;
 	}
 	return 0;
 }
 
+static int list_all(Listing *l, GPtrArray **ret_entries, Error **err)
+{
+	l->entries = g_ptr_array_new_with_free_func((GDestroyNotify)tree_entry_free);
+	g_queue_init(&l->directories);
+	int result = list_directory(l, ".", err);
+	for (char *next; result == 0 && (next = g_queue_pop_head(&l->directories)); g_free(next))
+		result = list_directory(l, next, err);
+	g_queue_clear_full(&l->directories, g_free);
+	if (result == 0)
+		*ret_entries = l->entries;
+	else
+		g_ptr_array_unref(l->entries);
+	return result;
+}
+
 int tree_list(int directory_fd, GPtrArray **ret_entries, Error **err)
 {
 	Listing l = { .root = directory_fd };
-	l.entries = g_ptr_array_new_with_free_func((GDestroyNotify)tree_entry_free);
-	g_queue_init(&l.directories);
-	int result = list_directory(&l, ".", err);
-	for (char *next; result == 0 && (next = g_queue_pop_head(&l.directories)); g_free(next))
-		result = list_directory(&l, next, err);
-	g_queue_clear_full(&l.directories, g_free);
-	if (result == 0)
-		*ret_entries = l.entries;
-	else
-		g_ptr_array_unref(l.entries);
-	return result;
+	return list_all(&l, ret_entries, err);
+}
+
+int tree_look(int directory_fd, const char *without, GPtrArray **ret_entries, Error **err)
+{
+	Listing l = { .root = directory_fd, .quick = TRUE, .without = without };
+	return list_all(&l, ret_entries, err);
+}
+
+gboolean tree_entry_stands(const TreeEntry *entry, const TreeEntry *before, int64_t since_ns)
+{
+	return before && entry->directory == before->directory && entry->inode == before->inode &&
+	    entry->changed_ns == before->changed_ns && entry->changed_ns < since_ns;
 }
 
 /* ---- comparing ---- */
@@ -180,18 +232,30 @@ static gboolean same(const TreeEntry *ours, const TreeEntry *theirs)
 	    (!ours->several && memcmp(ours->digest, theirs->digest, TREE_DIGEST) == 0);
 }
 
-GByteArray *tree_same(const GPtrArray *ours, const GPtrArray *theirs)
+GByteArray *tree_bits_new(guint n)
 {
 	GByteArray *bits = g_byte_array_new();
+	g_byte_array_set_size(bits, (n + 7) / 8);
+	if (bits->len)
+		memset(bits->data, 0, bits->len);
+	return bits;
+}
+
+void tree_bit_set(GByteArray *bits, guint n)
+{
+	bits->data[n / 8] |= (guint8)(1 << n % 8);
+}
+
+GByteArray *tree_same(const GPtrArray *ours, const GPtrArray *theirs)
+{
+	GByteArray *bits = tree_bits_new(theirs->len);
 	g_autoptr(GHashTable) by_path = g_hash_table_new(g_str_hash, g_str_equal);
-	g_byte_array_set_size(bits, (theirs->len + 7) / 8);
-	memset(bits->data, 0, bits->len);
 	for (guint n = 0; n < ours->len; n++)
 		g_hash_table_insert(by_path, ((TreeEntry *)ours->pdata[n])->path, ours->pdata[n]);
 	for (guint n = 0; n < theirs->len; n++) {
 		const TreeEntry *entry = theirs->pdata[n];
 		if (same(g_hash_table_lookup(by_path, entry->path), entry))
-			bits->data[n / 8] |= (guint8)(1 << n % 8);
+			tree_bit_set(bits, n);
 	}
 	return bits;
 }

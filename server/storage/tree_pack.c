@@ -68,6 +68,11 @@ static int fail(const char *path, Error **err)
 	return error_errno(err, ERROR_INTERNAL, e, "Cannot pack \"%s\"", shown);
 }
 
+static gboolean is_cancelled(const Packer *p)
+{
+	return p->options->cancelled && p->options->cancelled(p->options->data);
+}
+
 /* ---- content ---- */
 
 /* Stretches with data, where the file has holes. Fewer blocks than bytes may also mean that they are
@@ -99,7 +104,7 @@ static int find_holes(int fd, const struct stat *st, struct archive_entry *entry
 static int write_content(Packer *p, int fd, const char *path, off_t size, Error **err)
 {
 	for (off_t at = 0; at < size;) {
-		if (p->options->cancelled && p->options->cancelled(p->options->data))
+		if (is_cancelled(p))
 			return error_set(err, ERROR_CANCELLED, "Packing was cancelled");
 		ssize_t n = pread(fd, p->buffer, (size_t)MIN(size - at, (off_t)BUFFER), at);
 		if (n < 0 && errno == EINTR)
@@ -208,7 +213,7 @@ static int pack_one(Packer *p, const char *path, Error **err)
 	int fd = file >= 0 ? file : look;
 	if (is_left_out(p, fd, &st, path))
 		return 0;
-	if (S_ISDIR(st.st_mode) && strcmp(path, ".") != 0)
+	if (S_ISDIR(st.st_mode) && strcmp(path, ".") != 0 && !p->options->only)
 		g_queue_push_head(&p->directories, g_strdup(path));
 	struct archive_entry *entry = archive_entry_new();
 	int result = write_entry(p, fd, &st, path, entry, err);
@@ -238,13 +243,29 @@ static int pack_directory(Packer *p, const char *path, Error **err)
 	return 0;
 }
 
+static int pack_only(Packer *p, Error **err)
+{
+	const GPtrArray *only = p->options->only;
+	if (pack_one(p, ".", err) < 0)
+		return -1;
+	for (guint n = 0; n < only->len; n++) {
+		if (is_cancelled(p))
+			return error_set(err, ERROR_CANCELLED, "Packing was cancelled");
+		if (pack_one(p, only->pdata[n], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int pack_all(Packer *p, Error **err)
 {
+	if (p->options->only)
+		return pack_only(p, err);
 	if (pack_one(p, ".", err) < 0 || pack_directory(p, ".", err) < 0)
 		return -1;
 	for (char *next; (next = g_queue_pop_head(&p->directories));) {
 		g_autofree char *path = next;
-		if (p->options->cancelled && p->options->cancelled(p->options->data))
+		if (is_cancelled(p))
 			return error_set(err, ERROR_CANCELLED, "Packing was cancelled");
 		if (pack_directory(p, path, err) < 0)
 			return -1;

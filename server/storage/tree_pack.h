@@ -15,6 +15,9 @@ typedef struct TreePackOptions {
 	/* TRUE leaves out something that is no directory; fd (O_PATH, but readable for files) is
 	 * it. May be NULL. */
 	gboolean (*skip)(void *data, const char *path, int fd, const struct stat *st);
+	/* Nothing but the top and these (char *; folders before what is in them), which may have
+	 * gone when their turn comes. NULL: all. */
+	const GPtrArray *only;
 	gboolean (*cancelled)(void *data); /* may be NULL */
 	void *data;
 	/* Whose ids the tree has (IdRange): those of inside go out. NULL: they are the same. */

@@ -75,6 +75,15 @@ int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries
 	    close_mounted(pool, volume, fd, list_tree(volume, fd, ret_entries, err), err);
 }
 
+int volume_stream_look(
+    Pool *pool, const Volume *volume, const char *without, GPtrArray **ret_entries, Error **err)
+{
+	int fd = open_mounted(pool, volume, err);
+	return fd < 0 ?
+	    -1 :
+	    close_mounted(pool, volume, fd, tree_look(fd, without, ret_entries, err), err);
+}
+
 typedef struct Sending {
 	const Volume *volume;
 	const VolumeStreamTree *tree; /* NULL: it is a disk */
@@ -106,9 +115,11 @@ int volume_stream_send_tree(
     Pool *pool, const Volume *volume, const VolumeStreamTree *tree, int fd, Error **err)
 {
 	Sending sending = { volume, tree, tree->op };
-	TreePackOptions options = {
-		.skip = is_kept, .cancelled = is_cancelled, .data = &sending, .owners = tree->owners
-	};
+	TreePackOptions options = { .skip = is_kept,
+		.only = tree->only,
+		.cancelled = is_cancelled,
+		.data = &sending,
+		.owners = tree->owners };
 	int dir = open_mounted(pool, volume, err);
 	return dir < 0 ? -1 :
 			 close_mounted(pool, volume, dir, tree_pack(dir, fd, &options, err), err);

@@ -24,9 +24,13 @@ uint64_t volume_stream_limit(uint64_t content);
 
 /* TreeEntry *, of the mounted-for-this volume or snapshot. */
 int volume_stream_list(Pool *pool, const Volume *volume, GPtrArray **ret_entries, Error **err);
+/* As tree_look() has them. */
+int volume_stream_look(
+    Pool *pool, const Volume *volume, const char *without, GPtrArray **ret_entries, Error **err);
 /* Writes tar of all but the files in `kept`. */
 typedef struct VolumeStreamTree {
 	GHashTable *kept;     /* set of char *; NULL: none */
+	const GPtrArray *only; /* char *, instead: all that goes; NULL: what is not kept */
 	const char *without;  /* a folder at the top that stays here; NULL: none */
 	const GArray *owners; /* whose ids are on disk (IdRange): those of inside go out */
 	struct Operation *op; /* may be NULL */

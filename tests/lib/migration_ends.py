@@ -234,6 +234,13 @@ def with_state(state, announced=1 << 20):
             + data(second) + [end(len(second))] + data(state) + [end(len(state))])
 
 
+def ahead(state, kept=b"\xff", last=tar(("rootfs", D, ""))):
+    """As with_state(), of a source that is asked for the last of its volume before it is held."""
+    first, second = tar(("rootfs", D, ""), ("rootfs/f", F, b"x")), tar(("rootfs", D, ""))
+    return ([offer(live=live() + number(7, 1))] + data(first) + [end(len(first)), text(4, text(1, b"\xff"))] + data(second)
+            + [end(len(second)), step(HELD), text(4, text(1, kept))] + data(last) + [end(len(last))] + data(state) + [end(len(state))])
+
+
 def hostile_live_senders(socket):
     plain = tar(("rootfs", D, ""))
     body = instance_body("x1")
@@ -253,13 +260,18 @@ def hostile_live_senders(socket):
         ("a long name", with_state(b"a" * 200 + b".img 1\nx.\n"), ""),
         ("a size that is none", with_state(b"a.img -1\nx.\n"), "no state has"),
         ("an endless size", with_state(b"a.img 99999999999999999999999\nx.\n"), "no state has"),
-        ("a file twice", with_state(b"a.img 1\nxa.img 1\ny.\n"), "a.img"),
+        ("a piece that never ends", with_state(b"a.img 1\nxa.img 100\ny.\n"), "cut short"),
         ("half a file", with_state(b"a.img 100\nx"), "cut short"),
         ("no last line", with_state(b"a.img 1\nx"), "cut short"),
         ("no lines", with_state(b"x" * 5000), "damaged"),
         ("more than its end", with_state(b"a.img 1\nx.\nb.img 1\ny.\n"), "More comes"),
         ("more than announced", with_state(b"a.img 3000\n" + b"x" * 3000 + b".\n", announced=100), "more than"),
         ("nothing", with_state(b".\n"), ""),
+        ("ahead, a name that leaves", ahead(b"../../escaped.img 1\nx.\n"), "no state has"),
+        ("ahead, half a piece", ahead(b"pages-1.img 1\nxpages-1.img 100\ny"), "cut short"),
+        ("ahead, more than was listed", ahead(b".\n", kept=b"\xff" * 100), "Unexpected"),
+        ("ahead, a last round that leaves", ahead(b".\n", last=tar(("../../escaped", F, b"x"))), "escaped"),
+        ("ahead, no state of CRIU", ahead(b"inventory.img 5\nhello.\n"), ""),
         ("no state of CRIU", with_state(b"inventory.img 5\nhello.\n"), ""),
     ]
     for name, messages, part in cases:
@@ -267,14 +279,19 @@ def hostile_live_senders(socket):
 
 
 def hostile_live_receivers(socket, instance):
-    whole = [ask(), text(3, b"")]
+    empty = text(3, b"")
+    whole, last = [ask(), empty], text(2, text(2, "tar") + number(4, 1))
     cases = [
         ("ready before all", [step(READY)]), ("state before it stands still", [step(STATE)]),
         ("a step of its own", [step(HELD)]), ("no kind", [step(0)]), ("held twice", [step(HOLD), step(HOLD)]),
         ("ready without state", [*whole, step(HOLD), step(READY)]), ("state twice", [step(HOLD), step(STATE), step(STATE)]),
+        ("the last round twice", [*whole, last, empty, last, empty]), ("the last round once held", [step(HOLD), last, empty]),
+        ("the last round, no list", [*whole, last, step(HOLD)]),
     ]
     for name, messages in cases:
         refused_receiver(socket, instance, name, messages, "Unexpected", live=True)
+    refused_receiver(socket, instance, "the last round of what is not there", [text(2, text(1, "s9") + text(2, "tar") + number(4, 1)), empty],
+                     "not offered", live=True)
     for url in ("http://127.0.0.1:1", "https://a\nb", "file:///etc/passwd", ""):
         refused_receiver(socket, instance, "a server that is none", [step(HOLD), step(STATE), step(READY, text(3, url), text(4, "x"))],
                          "names no URL", live=True)

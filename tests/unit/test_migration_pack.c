@@ -23,7 +23,7 @@ static int send(MigrationPack *pack, MigrationPace *pace, const Kind *kind, doub
 {
 	int level = 0;
 	for (int i = 0; i < chunks; i++) {
-		level = migration_pack_level(pack);
+		level = migration_pack_how(pack).level;
 		double wire = CHUNK * kind->left[level], work = CHUNK / kind->work[level];
 		if (level == 0 && migration_pack_wants_sample(pack))
 			migration_pack_sample(pack, CHUNK, (uint64_t)(CHUNK * kind->left[1]));
@@ -42,7 +42,7 @@ static int settles(const Kind *kind, double link, double reader)
 {
 	MigrationPace pace = { 0 };
 	MigrationPack pack;
-	migration_pack_start(&pack, &pace);
+	migration_pack_start(&pack, -1, &pace);
 	int level = send(&pack, &pace, kind, link, reader, 1000);
 	for (int i = 0; i < 1000; i++)
 		assert_int_equal(send(&pack, &pace, kind, link, reader, 1), level);
@@ -66,7 +66,7 @@ static void test_change(void **state)
 {
 	MigrationPace pace = { 0 };
 	MigrationPack pack;
-	migration_pack_start(&pack, &pace);
+	migration_pack_start(&pack, -1, &pace);
 	/* A few pieces show that nothing is to be gained. */
 	assert_int_equal(send(&pack, &pace, &noise, 110, 1000, 10), 0);
 	assert_int_equal(send(&pack, &pace, &noise, 110, 1000, 1000), 0);
@@ -77,11 +77,60 @@ static void test_change(void **state)
 	assert_int_equal(send(&pack, &pace, &text, 5000, 1000, 300), 0);
 }
 
+/* Chosen by hand: the network does not matter, what is compressed already does. */
+static void test_fixed(void **state)
+{
+	MigrationPace pace = { 0 };
+	MigrationPack pack;
+	migration_pack_start(&pack, 6, &pace);
+	assert_int_equal(send(&pack, &pace, &text, 5000, 1000, 100), 6);
+	assert_int_equal(send(&pack, &pace, &text, 1.1, 1000, 100), 6);
+	assert_int_equal(send(&pack, &pace, &noise, 1.1, 1000, 1000), 0);
+	assert_int_equal(send(&pack, &pace, &text, 110, 1000, 100), 6);
+	migration_pack_start(&pack, 0, &pace);
+	assert_int_equal(send(&pack, &pace, &text, 1.1, 1000, 1000), 0);
+}
+
+/* One piece tells that nothing is to be gained, or that something is. */
+static void test_first_piece(void **state)
+{
+	MigrationPace pace = { 0 };
+	MigrationPack pack;
+	migration_pack_start(&pack, -1, &pace);
+	assert_int_equal(send(&pack, &pace, &noise, 1.1, 1000, 2), 0);
+	migration_pack_start(&pack, -1, &pace);
+	assert_int_equal(send(&pack, &pace, &text, 1.1, 1000, 2), 1);
+}
+
+/* Threads hold bytes back, and let them go all at once: that is no sign of density. */
+static void test_held_back(void **state)
+{
+	MigrationPace pace = { 0 };
+	MigrationPack pack;
+	uint64_t held = 0;
+	migration_pack_start(&pack, 9, &pace);
+	send(&pack, &pace, &text, 1.1, 1000, 2);
+	for (int i = 0; i < 2000; i++) {
+		assert_int_equal(migration_pack_how(&pack).level, 9);
+		held += CHUNK / 4;
+		pace.raw += CHUNK;
+		pace.time_us += 200000;
+		if (i % 64 == 63) {
+			pace.wire += held;
+			held = 0;
+		}
+		migration_pack_go_on(&pack, &pace);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_links),
 		cmocka_unit_test(test_change),
+		cmocka_unit_test(test_fixed),
+		cmocka_unit_test(test_first_piece),
+		cmocka_unit_test(test_held_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

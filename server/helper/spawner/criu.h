@@ -35,6 +35,9 @@ int criu_gate_open(const char *folder);
 int criu_gate_pass(const char *folder);
 /* main() under the names that criu_prepare() gave us; -1 for every other name. */
 int criu_program(int argc, char **argv);
+/* Of a process that is about to become CRIU: what stands still or is not there yet waits for it.
+ * Those that it restores get the priority that they had. */
+void criu_hurry(void);
 /* In every process that is forked from here on, memory is not given back (keep_freed.c). */
 void keep_freed_in_children(void);
 /* Gives one of the volume's folders another name, for good. 0 or -1. */

@@ -24,6 +24,7 @@ typedef struct Dump {
 	pid_t init;
 	DumpKind kind;
 	int goes_on; /* as the caller decided */
+	int still;   /* and the caller was told */
 	char images[4200], settings[4200];
 	int folder;
 	FILE *file;
@@ -108,6 +109,7 @@ static pid_t run(Dump *d, int *ret_socket)
 		for (int i = 0; i < 3; i++)
 			dup2(null, i);
 		signals_default();
+		criu_hurry();
 		snprintf(number, sizeof(number), "%d", fcntl(pair[1], F_DUPFD, 3));
 		if (cgroup_view_enter() < 0)
 			_exit(127);
@@ -119,10 +121,22 @@ static pid_t run(Dump *d, int *ret_socket)
 	return child;
 }
 
+/* CRIU locks the network once all processes stand still, before it writes of them. */
+static void tell_still(Dump *d)
+{
+	if (d->kind != DUMP_ASK || d->still)
+		return;
+	Packet *packet = packet_new(0);
+	packet_send(d->job->answer, packet);
+	packet_free(packet);
+	d->still = 1;
+}
+
 /* Somebody takes the state elsewhere, and says whether it is to be the only one. When this is 0 CRIU
  * takes back what it did. Nothing is flushed: what counts by then is on another machine too. */
 static int ask(Dump *d)
 {
+	tell_still(d);
 	Packet *packet = packet_new(0);
 	int ends = packet_send(d->job->answer, packet) == 0 &&
 	    packet_recv(d->job->answer, packet) > 0 && packet->n[0] == 1 &&
@@ -159,9 +173,13 @@ static CriuRpc attend(Dump *d, int socket)
 	CriuRpc kind;
 	if (criu_rpc_ask(socket, d->init, d->folder, d->settings) < 0)
 		return CRIU_RPC_FAILED;
-	while ((kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY)
+	while (
+	    (kind = criu_rpc_read(socket, script, sizeof(script), &console)) == CRIU_RPC_NOTIFY) {
+		if (strcmp(script, "network-lock") == 0)
+			tell_still(d);
 		if (criu_rpc_reply(socket, strcmp(script, "post-dump") != 0 || written(d)) < 0)
 			return CRIU_RPC_FAILED;
+	}
 	return kind;
 }
 
