@@ -25,11 +25,11 @@ static ProtobufCMessage *request_message(
 	return NULL;
 }
 
-static int receive(Stream *stream, int fd, Progress *progress, Error **err)
+static int receive(Download *from, int fd, Progress *progress, Error **err)
 {
 	ProtobufCMessage *message;
 	uint64_t done = 0, total = 0;
-	while (stream_receive(stream, &message, err) == 0) {
+	while (download_receive(from, &message, err) == 0) {
 		if (!message)
 			return 0;
 		const Pb__BackupFile *file = (const Pb__BackupFile *)message;
@@ -52,11 +52,11 @@ int archive_download(
 	ProtobufCMessage *first = request_message(server, method, request, err);
 	if (!first)
 		return -1;
-	g_autoptr(Stream) stream = stream_open(server, method, first, err);
-	if (!stream)
+	g_autoptr(Download) from = download_open(server, method, first, err);
+	if (!from)
 		return -1;
 	progress_start(&progress, server->cli->quiet ? NULL : label);
-	int result = receive(stream, fd, &progress, err);
+	int result = receive(from, fd, &progress, err);
 	progress_end(&progress);
 	return result;
 }

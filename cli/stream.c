@@ -5,6 +5,7 @@
 #include "incus/v1/common.pb-c.h"
 #include <errno.h>
 #include <incus/call.h>
+#include <incus/transfer.h>
 #include <unistd.h>
 
 /* A Stream is the SDK's; the type only keeps commands from its header. */
@@ -66,6 +67,35 @@ int stream_receive(Stream *stream, ProtobufCMessage **ret_message, Error **err)
 		return error_from_sdk(err, problem);
 	*ret_message = message;
 	return 0;
+}
+
+Download *download_open(
+    Server *server, const char *name, const ProtobufCMessage *request, Error **err)
+{
+	incus_download *download = NULL;
+	incus_error *problem = NULL;
+	if (incus_download_open(server->client, server_method(name), request, &download, &problem) <
+	    0) {
+		error_from_sdk(err, problem);
+		return NULL;
+	}
+	return (Download *)download;
+}
+
+int download_receive(Download *download, ProtobufCMessage **ret_message, Error **err)
+{
+	incus_error *problem = NULL;
+	void *message = NULL;
+	*ret_message = NULL;
+	if (incus_download_recv((incus_download *)download, &message, &problem) < 0)
+		return error_from_sdk(err, problem);
+	*ret_message = message;
+	return 0;
+}
+
+void download_close(Download *download)
+{
+	incus_download_free((incus_download *)download);
 }
 
 void stream_message_free(ProtobufCMessage *message)

@@ -60,13 +60,13 @@ static uint64_t rest_of(int fd)
 static int download(incus_client *client, const char *method, const void *request, int fd,
     const incus_transfer *transfer, incus_error **err)
 {
-	incus_stream *stream = NULL;
+	incus_download *from = NULL;
 	Meter meter = { transfer, 0, 0 };
 	void *piece;
 	int got;
-	if (incus_stream_open(client, incus_method(method), request, &stream, err) < 0)
+	if (incus_download_open(client, incus_method(method), request, &from, err) < 0)
 		return -1;
-	while ((got = incus_stream_recv(stream, -1, &piece, err)) > 0) {
+	while ((got = incus_download_recv(from, &piece, err)) > 0) {
 		const ProtobufCBinaryData *data = data_of(piece);
 		int result = write_all(fd, data, err);
 		if (result == 0)
@@ -77,7 +77,7 @@ static int download(incus_client *client, const char *method, const void *reques
 			break;
 		}
 	}
-	incus_stream_free(stream);
+	incus_download_free(from);
 	return got;
 }
 
@@ -226,15 +226,15 @@ int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, 
     bool *ret_split, const incus_transfer *transfer, incus_error **err)
 {
 	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
-	incus_stream *stream = NULL;
+	incus_download *from = NULL;
 	Meter meter = { transfer, 0, 0 };
 	gboolean split = FALSE;
 	void *message;
 	int got;
 	in.fingerprint = (char *)fingerprint;
-	if (incus_stream_open(client, incus_method("ExportImage"), &in, &stream, err) < 0)
+	if (incus_download_open(client, incus_method("ExportImage"), &in, &from, err) < 0)
 		return -1;
-	while ((got = incus_stream_recv(stream, -1, &message, err)) > 0) {
+	while ((got = incus_download_recv(from, &message, err)) > 0) {
 		const Pb__ImageFile *piece = message;
 		meter.total += g_ascii_strtoull(piece->size, NULL, 10);
 		int target = target_of(piece, fd, rootfs_fd, &split, err);
@@ -245,7 +245,7 @@ int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, 
 		if (got < 0)
 			break;
 	}
-	incus_stream_free(stream);
+	incus_download_free(from);
 	if (ret_split)
 		*ret_split = split;
 	return got;
@@ -297,13 +297,13 @@ static void add_query(GString *text, const char *key, const char *value)
 }
 
 /* Every message of the export becomes one of the upload. 0 also when the target takes no more. */
-static int carry(ImageCopy *copy, incus_stream *from, incus_stream *to, Pb__CreateImageRequest *out,
-    incus_error **err)
+static int carry(ImageCopy *copy, incus_download *from, incus_stream *to,
+    Pb__CreateImageRequest *out, incus_error **err)
 {
 	Meter meter = { &copy->options->transfer, 0, (uint64_t)copy->image->size };
 	void *message;
 	int got;
-	while ((got = incus_stream_recv(from, -1, &message, err)) > 0) {
+	while ((got = incus_download_recv(from, &message, err)) > 0) {
 		const Pb__ImageFile *piece = message;
 		out->data = piece->data;
 		out->part = piece->part;
@@ -325,7 +325,8 @@ static int copy_data(ImageCopy *copy, incus_error **err)
 	Pb__CreateImageRequest out = PB__CREATE_IMAGE_REQUEST__INIT;
 	g_autoptr(GString) properties = g_string_new(NULL), profiles = g_string_new(NULL);
 	const char *const *profile = copy->options->profiles;
-	incus_stream *from = NULL, *to = NULL;
+	incus_download *from = NULL;
+	incus_stream *to = NULL;
 	for (size_t i = 0; i < copy->image->n_properties; i++)
 		add_query(
 		    properties, copy->image->properties[i]->key, copy->image->properties[i]->value);
@@ -337,7 +338,7 @@ static int copy_data(ImageCopy *copy, incus_error **err)
 	out.filename = copy->image->filename;
 	out.properties = properties->str;
 	out.profiles = profiles->str;
-	int result = incus_stream_open(
+	int result = incus_download_open(
 	    copy->from, incus_method("ExportImage"), &export, &from, err);
 	if (result == 0)
 		result = incus_stream_open(copy->to, incus_method("CreateImage"), NULL, &to, err);
@@ -345,7 +346,7 @@ static int copy_data(ImageCopy *copy, incus_error **err)
 		result = carry(copy, from, to, &out, err);
 	if (result == 0)
 		result = finish_image(copy->to, to, NULL, err);
-	incus_stream_free(from);
+	incus_download_free(from);
 	incus_stream_free(to);
 	return result;
 }

@@ -69,7 +69,8 @@ int api_export_instance_backup(
     Request *rq, const Pb__ExportInstanceBackupRequest *in, Stream *stream, Error **err)
 {
 	BackupOwner *owner = owner_of(rq, in->instance, err);
-	return owner ? backup_work_send(rq, owner, in->name, stream, err) : -1;
+	BackupRest rest = { in->offset, in->version };
+	return owner ? backup_work_send(rq, owner, in->name, &rest, stream, err) : -1;
 }
 
 /* ---- changing ---- */

@@ -169,7 +169,8 @@ int backup_work_delete(
 
 /* ---- files ---- */
 
-static int send_file(Request *rq, const char *name, int fd, Stream *stream, Error **err)
+static int send_file(
+    Request *rq, const char *name, int fd, const BackupRest *rest, Stream *stream, Error **err)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
@@ -179,18 +180,25 @@ static int send_file(Request *rq, const char *name, int fd, Stream *stream, Erro
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)st.st_size);
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", name);
-	uint64_t size = (uint64_t)st.st_size, start = stream_set_file(stream, size);
+	head.version = arena_printf(rq->arena, "%" G_GINT64_FORMAT ".%09ld-%" G_GUINT64_FORMAT,
+	    (gint64)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (guint64)st.st_ino);
+	uint64_t size = (uint64_t)st.st_size, start = rest->offset;
+	if (stream_check_offset(start, rest->version, head.version, size, err) < 0)
+		return -1;
+	if (rq->rest)
+		start = stream_set_file(stream, size);
 	return stream_send(stream, &head, err) < 0 ?
 	    -1 :
 	    stream_send_file(stream, fd, start, size - start, err);
 }
 
-int backup_work_send(
-    Request *rq, BackupOwner *owner, const char *name, Stream *stream, Error **err)
+int backup_work_send(Request *rq, BackupOwner *owner, const char *name, const BackupRest *rest,
+    Stream *stream, Error **err)
 {
 	g_autoptr(BackupOwner) kept = owner;
 	autofd int fd = -1;
-	if (backup_open(owner, name, &fd, err) < 0 || send_file(rq, name, fd, stream, err) < 0)
+	if (backup_open(owner, name, &fd, err) < 0 ||
+	    send_file(rq, name, fd, rest, stream, err) < 0)
 		return -1;
 	g_autofree char *base = owner->kind->url(owner);
 	g_autofree char *url = g_strdup_printf("%s/backups/%s", base, name);

@@ -19,9 +19,13 @@ int backup_work_rename(Request *rq, BackupOwner *owner, const char *name, const 
     Pb__Operation *out, Error **err);
 int backup_work_delete(
     Request *rq, BackupOwner *owner, const char *name, Pb__Operation *out, Error **err);
-/* Pb__BackupFile messages. */
-int backup_work_send(
-    Request *rq, BackupOwner *owner, const char *name, Stream *stream, Error **err);
+/* Pb__BackupFile messages, from there on where a client goes on after a cut. */
+typedef struct BackupRest {
+	uint64_t offset;
+	const char *version; /* of what it has */
+} BackupRest;
+int backup_work_send(Request *rq, BackupOwner *owner, const char *name, const BackupRest *rest,
+    Stream *stream, Error **err);
 
 /* What a client sends, in a file that has no name, so that nothing of it stays whatever happens;
  * it is read from its start. The fd, or -1. */
