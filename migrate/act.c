@@ -130,8 +130,10 @@ static int undo_rename(const json_t *line, Error **err)
 	gboolean back = is_there(from) && (is_that(from, line) || !is_there(to));
 	if (!back && !is_there(to)) /* it went before it could be moved, or somebody removed it */
 		log_warn("What is to go back is not there", "from", from, "to", to);
+	/* An Incus that ran has removed the folder if it was empty. */
 	else if (!back &&
-	    ((is_there(from) && remove_made_anew(from, to, err) < 0) || move(to, from, err) < 0))
+	    (file_mkdir_all(folder, 0700, err) < 0 ||
+		(is_there(from) && remove_made_anew(from, to, err) < 0) || move(to, from, err) < 0))
 		return -1;
 	restore_times(folder, json_object_get(line, "times"));
 	return 0;

@@ -2,6 +2,7 @@
 #include "migrate/plan.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
+#include "migrate/unlisted.h"
 #include "sdk/base/units.h"
 #include <errno.h>
 #include <string.h>
@@ -153,7 +154,9 @@ static const struct {
 	{ "paths", check_paths },
 	{ "space", check_space },
 	{ "settings", check_keys },
+	{ "devices, networks", check_objects },
 	{ "storage", check_storage },
+	{ "files", unlisted_check },
 	{ "shiftfs", check_shiftfs },
 };
 

@@ -2,7 +2,6 @@
 #include "migrate/check.h"
 #include "migrate/rows.h"
 #include "sdk/base/names.h"
-#include "server/device/device.h"
 #include "server/key/device_type.h"
 #include <stdlib.h>
 #include <string.h>
@@ -91,34 +90,30 @@ static const char *kind_of(KeyScope scope, const char *kind)
 
 typedef struct KeysCall {
 	Migration *m;
-	const char *what, *sql;
+	const char *what;
 	KeyScope scope;
 } KeysCall;
 
-static int check_rows(Tx *tx, void *data, Error **err)
+static int take_key(Rows *row, void *data, Error **err)
 {
-	KeysCall *call = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, call->sql, "") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		const char *name = rows_text(rows, 0);
-		const char *value = rows_null(rows, 3) ? NULL : rows_text(rows, 3);
-		g_autofree char *where = *name ? g_strdup_printf("%s \"%s\"", call->what, name) :
-						 g_strdup(call->what);
-		const char *kind = kind_of(call->scope, rows_text(rows, 1));
-		check_key(call->m, call->scope, kind, where, rows_text(rows, 2), value);
-	}
-	return more;
+	const KeysCall *call = data;
+	const char *name = rows_text(row, 0);
+	const char *value = rows_null(row, 3) ? NULL : rows_text(row, 3);
+	g_autofree char *where = *name ? g_strdup_printf("%s \"%s\"", call->what, name) :
+					 g_strdup(call->what);
+	const char *kind = kind_of(call->scope, rows_text(row, 1));
+	check_key(call->m, call->scope, kind, where, rows_text(row, 2), value);
+	return 0;
 }
 
 /* ---- names ---- */
 
-static const struct {
+typedef struct NameKind {
 	const char *table, *column, *what;
 	int (*check)(const char *name, Error **err);
-} names[] = {
+} NameKind;
+
+static const NameKind names[] = {
 	{ "projects", "name", "project", name_check_project },
 	{ "profiles", "name", "profile", name_check_profile },
 	{ "instances", "name", "instance", name_check_instance },
@@ -133,62 +128,32 @@ static const struct {
 	{ "images_aliases", "name", "image alias", name_check_image_alias },
 };
 
-static int check_names(Tx *tx, void *data, Error **err)
+typedef struct NamesCall {
+	Migration *m;
+	const NameKind *kind;
+} NamesCall;
+
+static int take_name(Rows *row, void *data, Error **err)
 {
-	Migration *m = data;
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *sql = g_strdup_printf(
-		    "SELECT DISTINCT %s FROM %s", names[i].column, names[i].table);
-		g_autoptr(Rows) rows = NULL;
-		int more = tx_query(tx, &rows, err, sql, "");
-		while (more >= 0 && (more = rows_next(rows, err)) > 0) {
-			Error *error = NULL;
-			const char *name = rows_null(rows, 0) ? "" : rows_text(rows, 0);
-			g_autofree char *where = g_strdup_printf("%s \"%s\"", names[i].what, name);
-			if (names[i].check(name, &error) < 0)
-				findings_add_error(
-				    m->findings, FINDING_REFUSED, "names", where, error);
-		}
-		if (more < 0)
-			return -1;
-	}
+	const NamesCall *call = data;
+	Error *error = NULL;
+	const char *name = rows_null(row, 0) ? "" : rows_text(row, 0);
+	g_autofree char *where = g_strdup_printf("%s \"%s\"", call->kind->what, name);
+	if (call->kind->check(name, &error) < 0)
+		findings_add_error(call->m->findings, FINDING_REFUSED, "names", where, error);
 	return 0;
 }
 
-/* ---- types of devices, which rows have as numbers ---- */
-
-static void check_device_type(Migration *m, const char *where, int number)
+static int check_names(Migration *m, Error **err)
 {
-	const DeviceType *type;
-	g_autoptr(Error) error = NULL;
-	g_autoptr(Config) config = config_new();
-	config_set(config, "type", device_type_from_number(number));
-	if (number != 0 && strcmp(config_get(config, "type"), "none") == 0)
-		findings_add(m->findings, FINDING_REFUSED, "devices", where,
-		    "There is no device type %d", number);
-	/* It is taken over all the same: the next version may have it. */
-	else if (device_type_find(config, &type, &error) < 0)
-		findings_add(m->findings, FINDING_NOTE, "devices", where,
-		    "%s: what has it does not start", error->message);
-}
-
-static int check_device_types(Tx *tx, void *data, Error **err)
-{
-	static const char sql[] =
-	    "SELECT 'instance \"' || j.name || '/' || i.name || '\", device \"' || d.name || '\"', d.type"
-	    " FROM instances_devices d JOIN instances i ON i.id = d.instance_id"
-	    " JOIN projects j ON j.id = i.project_id UNION ALL"
-	    " SELECT 'profile \"' || j.name || '/' || p.name || '\", device \"' || d.name || '\"', d.type"
-	    " FROM profiles_devices d JOIN profiles p ON p.id = d.profile_id"
-	    " JOIN projects j ON j.id = p.project_id";
-	Migration *m = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, sql, "") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		check_device_type(m, rows_text(rows, 0), (int)rows_int(rows, 1));
-	return more;
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		NamesCall call = { m, &names[i] };
+		g_autofree char *sql = g_strdup_printf(
+		    "SELECT DISTINCT %s FROM %s", names[i].column, names[i].table);
+		if (lxd_database_each(m->lxd, sql, take_name, &call, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* ---- tables ---- */
@@ -209,38 +174,61 @@ static const RowTable *table_find(const char *name)
 	return NULL;
 }
 
-static int check_table(Migration *m, Tx *tx, const char *name, Error **err)
+static int take_refused(Rows *row, void *data, Error **err)
 {
-	int64_t rows;
-	const RowTable *table = table_find(name);
-	if (left_alone(name) || (table && !table->refused) ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") != strlen(name))
-		return 0;
-	g_autofree char *sql = g_strdup_printf("SELECT count(*) FROM %s", name);
-	if (tx_int(tx, &rows, err, sql, "") < 0)
-		return -1;
-	if (rows > 0 && (!table || table->what))
-		findings_add(m->findings, FINDING_REFUSED, "settings",
-		    table ? table->what : "LXD's database",
-		    table ? "%" G_GINT64_FORMAT " of them cannot be moved: delete them first" :
-			    "%" G_GINT64_FORMAT " rows of the unknown table \"%s\"",
-		    rows, name);
+	const Migration *m = data;
+	g_autofree char *where = g_strdup_printf("%s \"%s\"", rows_text(row, 0), rows_text(row, 1));
+	findings_add(m->findings, FINDING_REFUSED, "settings", where,
+	    "Incus has no such thing yet: delete it first (lxc %s)", rows_text(row, 2));
 	return 0;
 }
 
-static int check_tables(Tx *tx, void *data, Error **err)
+typedef struct UnknownTable {
+	Migration *m;
+	const char *name;
+} UnknownTable;
+
+static int take_unknown(Rows *row, void *data, Error **err)
 {
-	Migration *m = data;
+	const UnknownTable *table = data;
+	if (rows_int(row, 0) > 0)
+		findings_add(table->m->findings, FINDING_REFUSED, "settings", "LXD's database",
+		    "%" G_GINT64_FORMAT " rows of the unknown table \"%s\"", rows_int(row, 0),
+		    table->name);
+	return 0;
+}
+
+static int check_table(Migration *m, const char *name, Error **err)
+{
+	const RowTable *table = table_find(name);
+	if (table)
+		return table->each ? lxd_database_each(m->lxd, table->each, take_refused, m, err) :
+				     0;
+	if (left_alone(name) ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") != strlen(name))
+		return 0;
+	UnknownTable unknown = { m, name };
+	g_autofree char *sql = g_strdup_printf("SELECT count(*) FROM %s", name);
+	return lxd_database_each(m->lxd, sql, take_unknown, &unknown, err);
+}
+
+static int take_text(Rows *row, void *data, Error **err)
+{
+	g_ptr_array_add(data, g_strdup(rows_text(row, 0)));
+	return 0;
+}
+
+static int check_tables(Migration *m, Error **err)
+{
 	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, "SELECT name FROM sqlite_master WHERE type = 'table'", "") < 0)
+	if (lxd_database_each(m->lxd,
+		"SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1", take_text, list,
+		err) < 0)
 		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		g_ptr_array_add(list, g_strdup(rows_text(rows, 0)));
-	for (guint i = 0; more == 0 && i < list->len; i++)
-		more = check_table(m, tx, list->pdata[i], err);
-	return more;
+	for (guint i = 0; i < list->len; i++)
+		if (check_table(m, list->pdata[i], err) < 0)
+			return -1;
+	return 0;
 }
 
 int check_keys(Migration *m, Error **err)
@@ -248,15 +236,14 @@ int check_keys(Migration *m, Error **err)
 	guint before = findings_count(m->findings, FINDING_OBSOLETE) +
 	    findings_count(m->findings, FINDING_REFUSED);
 	for (size_t i = 0; i < G_N_ELEMENTS(owners); i++) {
-		KeysCall call = { m, owners[i].what, owners[i].sql, scope_of(owners[i].table) };
+		KeysCall call = { m, owners[i].what, scope_of(owners[i].table) };
 		gboolean local = strcmp(owners[i].table, "config") == 0;
-		if (db_read(m->lxd->db, check_rows, &call, err) < 0 ||
-		    (local && db_local_read(m->lxd->db, check_rows, &call, err) < 0))
+		if (lxd_database_each(m->lxd, owners[i].sql, take_key, &call, err) < 0 ||
+		    (local &&
+			lxd_database_each_local(m->lxd, owners[i].sql, take_key, &call, err) < 0))
 			return -1;
 	}
-	if (db_read(m->lxd->db, check_names, m, err) < 0 ||
-	    db_read(m->lxd->db, check_device_types, m, err) < 0 ||
-	    db_read(m->lxd->db, check_tables, m, err) < 0)
+	if (check_names(m, err) < 0 || check_tables(m, err) < 0)
 		return -1;
 	if (findings_count(m->findings, FINDING_OBSOLETE) +
 		findings_count(m->findings, FINDING_REFUSED) ==

@@ -1,5 +1,6 @@
 /* Whether everything that the rows name is there, and whether we can have it. */
 #include "migrate/check.h"
+#include "migrate/links.h"
 #include "migrate/older.h"
 #include "migrate/tool.h"
 #include <errno.h>
@@ -108,22 +109,17 @@ static CheckedPool *check_pool(
 	return pool;
 }
 
-static int check_pools(Tx *tx, void *data, Error **err)
+static const char pools_sql[] =
+    "SELECT p.name, p.driver, c.value FROM storage_pools p LEFT JOIN storage_pools_config c"
+    " ON c.storage_pool_id = p.id AND c.key = 'source'";
+
+static int take_pool(Rows *row, void *data, Error **err)
 {
 	StorageCall *call = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err,
-		"SELECT p.name, p.driver, c.value FROM storage_pools p LEFT JOIN storage_pools_config c"
-		" ON c.storage_pool_id = p.id AND c.key = 'source'",
-		"") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		CheckedPool *pool = check_pool(call->m, rows_text(rows, 0), rows_text(rows, 1),
-		    rows_null(rows, 2) ? NULL : rows_text(rows, 2));
-		g_hash_table_replace(call->pools, pool->name, pool);
-	}
-	return more;
+	CheckedPool *pool = check_pool(call->m, rows_text(row, 0), rows_text(row, 1),
+	    rows_null(row, 2) ? NULL : rows_text(row, 2));
+	g_hash_table_replace(call->pools, pool->name, pool);
+	return 0;
 }
 
 /* ---- volumes ---- */
@@ -181,63 +177,53 @@ static void check_volume(StorageCall *call, const char *pool_name, const char *p
 		    snapshot ? snapshot : name, "\"%s\" is not there", path);
 }
 
-static int check_volumes(Tx *tx, void *data, Error **err)
+static const char volumes_sql[] =
+    "SELECT p.name, j.name, v.name, v.type, NULL FROM storage_volumes v"
+    " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id"
+    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name FROM storage_volumes_snapshots s"
+    " JOIN storage_volumes v ON v.id = s.storage_volume_id"
+    " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id";
+
+static int take_volume(Rows *row, void *data, Error **err)
 {
-	static const char sql[] =
-	    "SELECT p.name, j.name, v.name, v.type, NULL FROM storage_volumes v"
-	    " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id"
-	    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name FROM storage_volumes_snapshots s"
-	    " JOIN storage_volumes v ON v.id = s.storage_volume_id"
-	    " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id";
-	StorageCall *call = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, sql, "") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		check_volume(call, rows_text(rows, 0), rows_text(rows, 1), rows_text(rows, 2),
-		    rows_int(rows, 3), rows_null(rows, 4) ? NULL : rows_text(rows, 4));
-	return more;
+	check_volume(data, rows_text(row, 0), rows_text(row, 1), rows_text(row, 2),
+	    rows_int(row, 3), rows_null(row, 4) ? NULL : rows_text(row, 4));
+	return 0;
 }
 
 /* ---- rows that need each other ---- */
 
-static const struct {
-	const char *what, *sql, *text;
-} needs[] = {
-	{ "instance",
-	    "SELECT i.name FROM instances i WHERE (i.name, i.project_id, i.type * 3)"
-	    " NOT IN (SELECT name, project_id, type FROM storage_volumes)",
-	    "Its storage pool or root volume is gone" },
-	{ "storage pool", "SELECT name FROM storage_pools WHERE state <> 1",
-	    "Its creation was never finished" },
-	{ "network", "SELECT name FROM networks WHERE state <> 1",
-	    "Its creation was never finished" },
-	{ "instance", "SELECT name FROM instances WHERE type NOT IN (0, 1)",
-	    "It is of an unknown type" },
-};
+/* What it is, its name, what is wrong with it. */
+static const char needs_sql[] =
+    "SELECT 'instance', i.name, 'Its storage pool or root volume is gone' FROM instances i"
+    " WHERE (i.name, i.project_id, i.type * 3) NOT IN (SELECT name, project_id, type FROM storage_volumes)"
+    " UNION ALL SELECT 'storage pool', name, 'Its creation was never finished'"
+    " FROM storage_pools WHERE state <> 1"
+    " UNION ALL SELECT 'network', name, 'Its creation was never finished' FROM networks WHERE state <> 1"
+    " UNION ALL SELECT 'instance', name, 'It is of an unknown type' FROM instances WHERE type NOT IN (0, 1)";
 
-static int check_needs(Tx *tx, void *data, Error **err)
+static int take_need(Rows *row, void *data, Error **err)
 {
-	StorageCall *call = data;
-	for (size_t i = 0; i < G_N_ELEMENTS(needs); i++) {
-		g_autoptr(Rows) rows = NULL;
-		int more = tx_query(tx, &rows, err, needs[i].sql, "");
-		while (more >= 0 && (more = rows_next(rows, err)) > 0)
-			refuse(call->m, needs[i].what, rows_text(rows, 0), "%s", needs[i].text);
-		if (more < 0)
-			return -1;
-	}
+	const StorageCall *call = data;
+	refuse(call->m, rows_text(row, 0), rows_text(row, 1), "%s", rows_text(row, 2));
 	return 0;
 }
 
 /* ---- snapshots whose volumes have no record, which older versions forgot to make ---- */
 
-static void check_recordless(StorageCall *call, Rows *rows)
+static const char recordless_sql[] =
+    "SELECT p.name, j.name, i.name, s.name, v.type FROM instances_snapshots s"
+    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id"
+    " JOIN storage_volumes v ON v.name = i.name AND v.project_id = i.project_id AND v.type = i.type * 3"
+    " JOIN storage_pools p ON p.id = v.storage_pool_id WHERE NOT EXISTS"
+    " (SELECT 1 FROM storage_volumes_snapshots w WHERE w.storage_volume_id = v.id AND w.name = s.name)";
+
+static int take_recordless(Rows *row, void *data, Error **err)
 {
-	const char *pool_name = rows_text(rows, 0), *project = rows_text(rows, 1),
-		   *name = rows_text(rows, 2), *snapshot = rows_text(rows, 3);
-	int64_t type = rows_int(rows, 4);
+	const StorageCall *call = data;
+	const char *pool_name = rows_text(row, 0), *project = rows_text(row, 1),
+		   *name = rows_text(row, 2), *snapshot = rows_text(row, 3);
+	int64_t type = rows_int(row, 4);
 	g_autofree char *what = g_strdup_printf("%s/%s", name, snapshot);
 	g_autofree char *where = g_strdup_printf("snapshot \"%s\"", what);
 	const CheckedPool *pool = g_hash_table_lookup(call->pools, pool_name);
@@ -251,44 +237,24 @@ static void check_recordless(StorageCall *call, Rows *rows)
 	else
 		findings_add(call->m->findings, FINDING_NOTE, "storage", where,
 		    "Its volume has no record in LXD's database: one is made");
-}
-
-static int check_records(Tx *tx, void *data, Error **err)
-{
-	static const char sql[] =
-	    "SELECT p.name, j.name, i.name, s.name, v.type FROM instances_snapshots s"
-	    " JOIN instances i ON i.id = s.instance_id JOIN projects j ON j.id = i.project_id"
-	    " JOIN storage_volumes v ON v.name = i.name AND v.project_id = i.project_id AND v.type = i.type * 3"
-	    " JOIN storage_pools p ON p.id = v.storage_pool_id WHERE NOT EXISTS"
-	    " (SELECT 1 FROM storage_volumes_snapshots w WHERE w.storage_volume_id = v.id AND w.name = s.name)";
-	StorageCall *call = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err, sql, "") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		check_recordless(call, rows);
-	return more;
+	return 0;
 }
 
 /* ---- files that stand by themselves ---- */
 
-static int check_images(Tx *tx, void *data, Error **err)
+static const char images_sql[] = "SELECT DISTINCT fingerprint FROM images";
+
+static int take_image(Rows *row, void *data, Error **err)
 {
-	StorageCall *call = data;
-	g_autoptr(Rows) rows = NULL;
+	const StorageCall *call = data;
 	g_autofree char *folder = g_build_filename(call->m->source.directory, "images", NULL);
-	if (g_file_test(folder, G_FILE_TEST_IS_SYMLINK)) /* on a volume */
-		return 0;
-	if (tx_query(tx, &rows, err, "SELECT DISTINCT fingerprint FROM images", "") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		g_autofree char *path = g_build_filename(folder, rows_text(rows, 0), NULL);
-		if (access(path, F_OK) < 0)
-			refuse(call->m, "image", rows_text(rows, 0), "\"%s\" is not there", path);
-	}
-	return more;
+	g_autofree char *volume = links_source(call->m, folder);
+	g_autofree char *path = g_build_filename(volume ? volume : folder, rows_text(row, 0), NULL);
+	/* A volume may be one that only its pool's mount shows. */
+	gboolean seen = !volume || access(volume, F_OK) == 0;
+	if (seen && access(path, F_OK) < 0)
+		refuse(call->m, "image", rows_text(row, 0), "\"%s\" is not there", path);
+	return 0;
 }
 
 /* Into a pool that can be seen. Incus's own links are made from the database. */
@@ -337,10 +303,20 @@ static void check_links(Migration *m)
 	}
 }
 
+/* Pools come first: the others look at what is known of them. */
+static const struct {
+	const char *sql;
+	int (*take)(Rows *row, void *data, Error **err);
+} parts[] = {
+	{ pools_sql, take_pool },
+	{ volumes_sql, take_volume },
+	{ needs_sql, take_need },
+	{ recordless_sql, take_recordless },
+	{ images_sql, take_image },
+};
+
 int check_storage(Migration *m, Error **err)
 {
-	static int (*const parts[])(Tx * tx, void *data, Error **err) = { check_pools,
-		check_volumes, check_needs, check_records, check_images };
 	g_autoptr(GHashTable) pools = g_hash_table_new_full(
 	    g_str_hash, g_str_equal, NULL, pool_free);
 	StorageCall call = { .m = m,
@@ -349,7 +325,7 @@ int check_storage(Migration *m, Error **err)
 		.records = older_is_patched(m->lxd, "storage_missing_snapshot_records") };
 	guint before = findings_count(m->findings, FINDING_REFUSED);
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++)
-		if (db_read(m->lxd->db, parts[i], &call, err) < 0)
+		if (lxd_database_each(m->lxd, parts[i].sql, parts[i].take, &call, err) < 0)
 			return -1;
 	check_links(m);
 	if (findings_count(m->findings, FINDING_REFUSED) == before)

@@ -22,9 +22,21 @@ static int differs(Error **err, const char *path, const char *what)
 	return error_set(err, ERROR_INTERNAL, "\"%s\" differs in its %s", path, what);
 }
 
+/* Where there is data again, from `at` on; G_MAXOFFSET: holes to the end. */
+static off_t next_data(int fd, off_t at)
+{
+	off_t data = lseek(fd, at, SEEK_DATA);
+	return data >= 0 ? data : errno == ENXIO ? G_MAXOFFSET : at;
+}
+
+/* What is a hole on both sides is the same: a sparse disk's image may be many times what it has. */
 static int compare_data(Comparison *c, int one, int other, const char *path, Error **err)
 {
 	for (off_t at = 0;;) {
+		off_t data = next_data(one, at), second = next_data(other, at);
+		at = MIN(data, second);
+		if (at == G_MAXOFFSET)
+			return 0;
 		ssize_t n = pread(one, c->buffer[0], CHUNK, at);
 		ssize_t m = n < 0 ? -1 : pread(other, c->buffer[1], CHUNK, at);
 		if (n < 0 || m < 0)

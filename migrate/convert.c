@@ -3,6 +3,7 @@
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/links.h"
 #include "migrate/mounts.h"
 #include "migrate/older.h"
 #include "migrate/owners.h"
@@ -11,6 +12,7 @@
 #include "migrate/proof.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
+#include "migrate/unlisted.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
@@ -196,61 +198,6 @@ static int move_trees(Migration *m, Error **err)
 	return 0;
 }
 
-/* ---- links to instances ---- */
-
-static int make_link(Migration *m, const char *folder, const char *pool, const char *project,
-    const char *name, Error **err)
-{
-	gboolean plain = strcmp(project, "default") == 0;
-	g_autofree char *on_disk = g_strconcat(plain ? "" : project, plain ? "" : "_", name, NULL);
-	g_autofree char *target = g_build_filename(
-	    m->target.directory, "storage-pools", pool, folder, on_disk, NULL);
-	g_autofree char *link = g_build_filename(m->target.directory, folder, on_disk, NULL);
-	if (symlink(target, link) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Link \"%s\" cannot be made", link);
-	return 0;
-}
-
-static int make_links_tx(Tx *tx, void *data, Error **err)
-{
-	Migration *m = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err,
-		"SELECT p.name, j.name, v.name, v.type FROM storage_volumes v JOIN storage_pools p"
-		" ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id WHERE v.type IN (0, 3)",
-		"") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		gboolean machine = rows_int(rows, 3) == 3;
-		const char *pool = rows_text(rows, 0), *project = rows_text(rows, 1),
-			   *name = rows_text(rows, 2);
-		if (make_link(m, machine ? "virtual-machines" : "containers", pool, project, name,
-			err) < 0 ||
-		    make_link(m, machine ? "virtual-machines-snapshots" : "containers-snapshots",
-			pool, project, name, err) < 0)
-			return -1;
-	}
-	return more;
-}
-
-static int make_links(Migration *m, Error **err)
-{
-	static const struct {
-		const char *name;
-		mode_t mode;
-	} folders[] = { { "containers", 0711 }, { "containers-snapshots", 0700 },
-		{ "virtual-machines", 0711 }, { "virtual-machines-snapshots", 0700 } };
-	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
-		g_autofree char *path = g_build_filename(
-		    m->target.directory, folders[i].name, NULL);
-		if (act_make(m->journal, path, err) < 0 ||
-		    file_mkdir_all(path, folders[i].mode, err) < 0)
-			return -1;
-	}
-	return db_read(m->lxd->db, make_links_tx, m, err);
-}
-
 /* ---- all of it ---- */
 
 static int release_source(Migration *m, Error **err)
@@ -285,7 +232,8 @@ static const struct {
 	{ "Making Incus's database", make_database },
 	{ "Moving files", move_trees },
 	{ "Renaming what an older LXD calls otherwise", older_rename },
-	{ "Linking instances", make_links },
+	{ "Linking instances", links_make },
+	{ "Keeping files that LXD's database does not know", unlisted_keep },
 	{ "Rewriting backup.yaml files", backup_files_rewrite },
 	{ "Converting users' client configuration", convert_clients },
 	{ "Putting Incus's database in place", place_database },

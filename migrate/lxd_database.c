@@ -258,6 +258,41 @@ void lxd_database_free(LxdDatabase *database)
 	g_free(database);
 }
 
+/* ---- its rows ---- */
+
+typedef struct EachCall {
+	const char *sql;
+	int (*take)(Rows *row, void *data, Error **err);
+	void *data;
+} EachCall;
+
+static int each_row(Tx *tx, void *data, Error **err)
+{
+	const EachCall *call = data;
+	g_autoptr(Rows) rows = NULL;
+	if (tx_query(tx, &rows, err, call->sql, "") < 0)
+		return -1;
+	int more;
+	while ((more = rows_next(rows, err)) > 0)
+		if (call->take(rows, call->data, err) < 0)
+			return -1;
+	return more;
+}
+
+int lxd_database_each(LxdDatabase *lxd, const char *sql,
+    int (*take)(Rows *row, void *data, Error **err), void *data, Error **err)
+{
+	EachCall call = { sql, take, data };
+	return db_read(lxd->db, each_row, &call, err);
+}
+
+int lxd_database_each_local(LxdDatabase *lxd, const char *sql,
+    int (*take)(Rows *row, void *data, Error **err), void *data, Error **err)
+{
+	EachCall call = { sql, take, data };
+	return db_local_read(lxd->db, each_row, &call, err);
+}
+
 /* ---- whether it changed ---- */
 
 static int add_files(GChecksum *sum, const char *folder, Error **err)

@@ -21,6 +21,13 @@ int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_datab
 void lxd_database_free(LxdDatabase *database);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LxdDatabase, lxd_database_free)
 
+/* Calls `take` for every row of a statement without parameters, until it gives -1. */
+int lxd_database_each(LxdDatabase *lxd, const char *sql,
+    int (*take)(Rows *row, void *data, Error **err), void *data, Error **err);
+/* The same in local.db. */
+int lxd_database_each_local(LxdDatabase *lxd, const char *sql,
+    int (*take)(Rows *row, void *data, Error **err), void *data, Error **err);
+
 /* Says whether the files in `lxd`/database changed between two calls, by their names, sizes and
  * times. g_free. */
 int lxd_database_state(const char *lxd, char **ret_state, Error **err);

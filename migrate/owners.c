@@ -1,34 +1,35 @@
 #include "migrate/owners.h"
 #include "migrate/journal.h"
+#include "migrate/pool_view.h"
 #include "migrate/tool.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
-#include "sdk/base/spawn.h"
 #include "server/helper/client.h"
 #include "server/sys/id_map.h"
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Whose owners: id, project, name, pool, map. */
+/* Whose owners: id, project, name, pool, map, the volume's id. */
 static const struct {
 	const char *sql, *now; /* as LXD has it; the map that our database has for an id */
-	const char *folder, *below;
+	VolumeType type;
+	const char *below;
 	gboolean prefixed; /* the default project's names have a prefix, too */
 } kinds[] = {
-	{ "SELECT i.id, j.name, i.name, p.name, c.value FROM instances i"
+	{ "SELECT i.id, j.name, i.name, p.name, c.value, v.id FROM instances i"
 	  " JOIN instances_config c ON c.instance_id = i.id AND c.key = 'volatile.last_state.idmap'"
 	  " JOIN projects j ON j.id = i.project_id JOIN storage_volumes v ON v.name = i.name"
 	  " AND v.project_id = i.project_id AND v.type = 0 JOIN storage_pools p ON p.id = v.storage_pool_id"
-	  " WHERE i.type = 0",
+	  " WHERE i.type = 0 ORDER BY p.name",
 	    "SELECT value FROM instances_config WHERE instance_id = ? AND key = 'volatile.last_state.idmap'",
-	    "containers", "rootfs", FALSE },
-	{ "SELECT v.id, j.name, v.name, p.name, c.value FROM storage_volumes v"
+	    VOLUME_CONTAINER, "rootfs", FALSE },
+	{ "SELECT v.id, j.name, v.name, p.name, c.value, v.id FROM storage_volumes v"
 	  " JOIN storage_volumes_config c ON c.storage_volume_id = v.id AND c.key = 'volatile.idmap.last'"
 	  " JOIN projects j ON j.id = v.project_id JOIN storage_pools p ON p.id = v.storage_pool_id"
-	  " WHERE v.type = 2",
+	  " WHERE v.type = 2 ORDER BY p.name",
 	    "SELECT value FROM storage_volumes_config WHERE storage_volume_id = ? AND key = 'volatile.idmap.last'",
-	    "custom", NULL, TRUE },
+	    VOLUME_CUSTOM, NULL, TRUE },
 };
 
 /* ---- before ---- */
@@ -45,9 +46,9 @@ static int note_kind(Tx *tx, json_t *list, int kind, Error **err)
 		g_autofree char *on_disk = g_strconcat(
 		    plain ? "" : project, plain ? "" : "_", rows_text(rows, 2), NULL);
 		json_array_append_new(list,
-		    json_pack("{s:i, s:I, s:s, s:s, s:s}", "kind", kind, "id",
-			(json_int_t)rows_int(rows, 0), "pool", rows_text(rows, 3), "name", on_disk,
-			"map", map ? map : ""));
+		    json_pack("{s:i, s:I, s:I, s:s, s:s, s:s}", "kind", kind, "id",
+			(json_int_t)rows_int(rows, 0), "volume", (json_int_t)rows_int(rows, 5),
+			"pool", rows_text(rows, 3), "name", on_disk, "map", map ? map : ""));
 	}
 	return more;
 }
@@ -78,6 +79,8 @@ typedef struct Restore {
 	const Target *target;
 	Db *ours;
 	Spawner *spawner;
+	char *pool; /* that the view is of */
+	PoolView *view;
 	char *journals;	 /* one for each tree: what was begun is finished, and never done twice */
 	const char *sql; /* of the tree at hand */
 	int64_t id;
@@ -116,34 +119,64 @@ static int shift(Restore *restore, const char *path, const char *journal, const 
 	return 0;
 }
 
-static int restore_tree(Restore *restore, const json_t *entry, const char *path, Error **err)
+static int restore_tree(Restore *restore, const char *path, const char *journal, const GArray *from,
+    const GArray *to, Error **err)
 {
-	json_int_t kind = json_integer_value(json_object_get(entry, "kind"));
-	g_autoptr(GArray) from = NULL, to = NULL;
 	gboolean done = FALSE;
-	restore->id = json_integer_value(json_object_get(entry, "id"));
-	restore->sql = kinds[kind].now;
-	g_autofree char *journal = g_strdup_printf(
-	    "%s/%d-%" G_GINT64_FORMAT, restore->journals, (int)kind, restore->id);
-	if (db_read(restore->ours, read_now, restore, err) < 0 ||
-	    id_map_parse(restore->now, &from, err) < 0 ||
-	    id_map_parse(json_string_value(json_object_get(entry, "map")), &to, err) < 0)
-		return -1;
-	if (id_map_equal(from, to))
-		return 0;
 	if (access(journal, F_OK) == 0 && shift(restore, path, journal, NULL, NULL, &done, err) < 0)
 		return -1;
 	log_info("Owners as LXD has them", "path", path);
 	return done ? 0 : shift(restore, path, journal, from, to, &done, err);
 }
 
-/* A pool in a loop file shows its volumes only while it is mounted. */
-static gboolean mount_pool(const Target *target, const char *pool)
+static int leave_pool(Restore *restore, Error **err)
 {
-	g_autofree char *folder = g_build_filename(target->directory, "storage-pools", pool, NULL);
-	g_autofree char *image = g_strdup_printf("%s/disks/%s.img", target->directory, pool);
-	return access(image, F_OK) == 0 &&
-	    spawn_simple(NULL, "mount", "-o", "loop", image, folder, NULL) == 0;
+	PoolView *view = g_steal_pointer(&restore->view);
+	g_clear_pointer(&restore->pool, g_free);
+	return pool_view_close(view, err);
+}
+
+/* The view stays NULL where the pool is gone. Entries of one pool come one after the other. */
+static int enter_pool(Restore *restore, const char *pool, Error **err)
+{
+	Error *problem = NULL;
+	if (g_strcmp0(restore->pool, pool) == 0)
+		return 0;
+	if (leave_pool(restore, err) < 0)
+		return -1;
+	if (pool_view_open(restore->target->directory, restore->ours, pool, &restore->view,
+		&problem) < 0) {
+		if (problem->kind != ERROR_NOT_FOUND)
+			return error_propagate(err, problem);
+		log_warn("A storage pool is not there on the way back: its files keep their owners",
+		    "pool", pool, "err", problem->message);
+		error_free(problem);
+	}
+	restore->pool = g_strdup(pool);
+	return 0;
+}
+
+static int restore_volume(Restore *restore, const json_t *entry, const GArray *from,
+    const GArray *to, Error **err)
+{
+	const char *name = json_string_value(json_object_get(entry, "name")), *folder = NULL;
+	json_int_t kind = json_integer_value(json_object_get(entry, "kind"));
+	if (restore->view &&
+	    pool_view_enter(restore->view, kinds[kind].type, name,
+		json_integer_value(json_object_get(entry, "volume")), &folder, err) < 0)
+		return -1;
+	if (!folder) { /* deleted meanwhile, or moved */
+		log_warn("A volume is not there on the way back", "pool", restore->pool, "volume",
+		    name);
+		return 0;
+	}
+	g_autofree char *path = g_build_filename(folder, kinds[kind].below, NULL);
+	g_autofree char *journal = g_strdup_printf(
+	    "%s/%d-%" G_GINT64_FORMAT, restore->journals, (int)kind, restore->id);
+	int result = access(path, F_OK) < 0 ?
+	    0 : /* emptied */
+	    restore_tree(restore, path, journal, from, to, err);
+	return pool_view_leave(restore->view, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
 static int restore_entry(Restore *restore, const json_t *entry, Error **err)
@@ -151,23 +184,20 @@ static int restore_entry(Restore *restore, const json_t *entry, Error **err)
 	const char *pool = json_string_value(json_object_get(entry, "pool")),
 		   *name = json_string_value(json_object_get(entry, "name"));
 	json_int_t kind = json_integer_value(json_object_get(entry, "kind"));
+	g_autoptr(GArray) from = NULL, to = NULL;
 	if (!pool || !name || kind < 0 || kind >= (json_int_t)G_N_ELEMENTS(kinds))
 		return error_set(err, ERROR_INVALID, "The journal is damaged");
-	g_autofree char *path = g_build_filename(restore->target->directory, "storage-pools", pool,
-	    kinds[kind].folder, name, kinds[kind].below, NULL);
-	gboolean mounted = access(path, F_OK) < 0 && mount_pool(restore->target, pool);
-	gboolean there = access(path, F_OK) == 0;
-	if (!there) /* deleted meanwhile, or a device of its own (LVM) that nothing mounts here */
-		log_warn("Not found on the way back: if it is a volume that is not mounted, its files keep the owners that Incus gave them",
-		    "path", path);
-	int result = there ? restore_tree(restore, entry, path, err) : 0;
-	if (mounted) {
-		g_autofree char *folder = g_build_filename(
-		    restore->target->directory, "storage-pools", pool, NULL);
-		if (spawn_simple(result == 0 ? err : NULL, "umount", folder, NULL) < 0)
-			return -1;
-	}
-	return result;
+	restore->id = json_integer_value(json_object_get(entry, "id"));
+	restore->sql = kinds[kind].now;
+	if (db_read(restore->ours, read_now, restore, err) < 0 ||
+	    id_map_parse(restore->now, &from, err) < 0 ||
+	    id_map_parse(json_string_value(json_object_get(entry, "map")), &to, err) < 0)
+		return -1;
+	if (id_map_equal(from, to))
+		return 0;
+	return enter_pool(restore, pool, err) < 0 ?
+	    -1 :
+	    restore_volume(restore, entry, from, to, err);
 }
 
 static int restore_all(Restore *restore, const json_t *line, Error **err)
@@ -182,6 +212,8 @@ static int restore_all(Restore *restore, const json_t *line, Error **err)
 	json_array_foreach (json_object_get(line, "list"), i, entry)
 		if (result == 0)
 			result = restore_entry(restore, entry, err);
+	if (leave_pool(restore, result == 0 ? err : NULL) < 0)
+		result = -1;
 	Daemon holder = { .spawner = restore->spawner };
 	spawner_stop(&holder);
 	return result;

@@ -17,6 +17,8 @@ typedef struct RowTable {
 	gboolean refused; /* rows are refused by name: we have no such thing */
 	int since;	  /* schema that brought it; 0: always there */
 	const char *what; /* plural, for people; NULL: shown with its owner */
+	/* Of what is refused: selects what each is, its name, and LXD's command that deletes it. */
+	const char *each;
 } RowTable;
 
 extern const RowTable rows_tables[]; /* ended by an empty row; owners before what they own */

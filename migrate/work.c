@@ -10,13 +10,14 @@
 
 static const char parent[] = "/var/tmp", prefix[] = "lxd-to-incus.";
 
-/* Everybody may write there: only root's folders are ours. */
-static gboolean is_left(const char *path)
+/* Everybody may write there: only root's folders are ours. It is locked until it is gone, or a run
+ * that has just made it would take it for its own and lose what it copies there. */
+static void remove_if_left(const char *path)
 {
 	struct stat st;
 	autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == 0 &&
-	    flock(fd, LOCK_EX | LOCK_NB) == 0;
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		file_remove_all(AT_FDCWD, path, NULL);
 }
 
 static void remove_left(void)
@@ -24,8 +25,8 @@ static void remove_left(void)
 	g_autoptr(GDir) dir = g_dir_open(parent, 0, NULL);
 	for (const char *name; dir && (name = g_dir_read_name(dir));) {
 		g_autofree char *path = g_build_filename(parent, name, NULL);
-		if (g_str_has_prefix(name, prefix) && is_left(path))
-			file_remove_all(AT_FDCWD, path, NULL);
+		if (g_str_has_prefix(name, prefix))
+			remove_if_left(path);
 	}
 }
 

@@ -14,10 +14,28 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-enum { CHUNK = 1 << 20, RANGE = 64 << 20 };
+enum { CHUNK = 1 << 20, RANGE = 16 << 20 };
+
+static const FileCopy defaults = { 0 };
+
+static void count(const FileCopy *options, off_t bytes)
+{
+	if (options->progress)
+		options->progress((uint64_t)bytes, options->data);
+}
+
+/* Within a file, too: a disk's image may take an hour. */
+static int tell(const FileCopy *options, off_t bytes)
+{
+	count(options, bytes);
+	if (!options->cancelled || !options->cancelled(options->data))
+		return 0;
+	errno = ECANCELED;
+	return -1;
+}
 
 /* Plain copy of [offset, offset + length): for file systems that share nothing. */
-static int copy_plain(int in_fd, int out_fd, off_t offset, off_t length)
+static int copy_plain(int in_fd, int out_fd, off_t offset, off_t length, const FileCopy *options)
 {
 	g_autofree char *buffer = g_malloc(CHUNK);
 	while (length > 0) {
@@ -35,11 +53,13 @@ static int copy_plain(int in_fd, int out_fd, off_t offset, off_t length)
 		}
 		offset += n;
 		length -= n;
+		if (tell(options, n) < 0)
+			return -1;
 	}
 	return 0;
 }
 
-static int copy_range(int in_fd, int out_fd, off_t offset, off_t length)
+static int copy_range(int in_fd, int out_fd, off_t offset, off_t length, const FileCopy *options)
 {
 	off_t in = offset, out = offset, end = offset + length;
 	while (in < end) {
@@ -50,16 +70,18 @@ static int copy_range(int in_fd, int out_fd, off_t offset, off_t length)
 		if (n < 0 &&
 		    (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS ||
 			errno == EPERM))
-			return copy_plain(in_fd, out_fd, in, end - in);
+			return copy_plain(in_fd, out_fd, in, end - in, options);
 		if (n < 0)
 			return -1;
 		if (n == 0) /* some file systems (procfs) answer 0 although there is data */
-			return copy_plain(in_fd, out_fd, in, end - in);
+			return copy_plain(in_fd, out_fd, in, end - in, options);
+		if (tell(options, n) < 0)
+			return -1;
 	}
 	return 0;
 }
 
-static int copy_data(int in_fd, int out_fd)
+static int copy_data(int in_fd, int out_fd, const FileCopy *options)
 {
 	struct stat st;
 	if (fstat(in_fd, &st) < 0)
@@ -67,9 +89,9 @@ static int copy_data(int in_fd, int out_fd)
 	if (st.st_size == 0)
 		return 0;
 	if (ioctl(out_fd, FICLONE, in_fd) == 0)
-		return 0;
+		return tell(options, st.st_blocks * 512);
 	if (st.st_blocks >= st.st_size / 512)
-		return copy_range(in_fd, out_fd, 0, st.st_size);
+		return copy_range(in_fd, out_fd, 0, st.st_size, options);
 	if (ftruncate(out_fd, st.st_size) < 0)
 		return -1;
 	for (off_t at = 0; at < st.st_size;) {
@@ -81,7 +103,7 @@ static int copy_data(int in_fd, int out_fd)
 			data = at;
 			hole = st.st_size;
 		}
-		if (copy_range(in_fd, out_fd, data, hole - data) < 0)
+		if (copy_range(in_fd, out_fd, data, hole - data, options) < 0)
 			return -1;
 		at = hole;
 	}
@@ -90,7 +112,7 @@ static int copy_data(int in_fd, int out_fd)
 
 int file_copy_data(int in_fd, int out_fd, Error **err)
 {
-	if (copy_data(in_fd, out_fd) < 0)
+	if (copy_data(in_fd, out_fd, &defaults) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Failed to copy file data");
 	return 0;
 }
@@ -241,8 +263,10 @@ static gboolean keep_regular(
 		return FALSE;
 	autofd int in = openat(in_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	autofd int out = openat(out_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	return in >= 0 && out >= 0 && clear_xattrs(out) == 0 &&
-	    copy_attributes(in, out, st, TRUE) == 0;
+	if (in < 0 || out < 0 || clear_xattrs(out) < 0 || copy_attributes(in, out, st, TRUE) < 0)
+		return FALSE;
+	count(copy->options, st->st_blocks * 512);
+	return TRUE;
 }
 
 static int copy_regular(
@@ -255,11 +279,7 @@ static int copy_regular(
 	    out_dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return -1;
-	if (copy_data(in, out) < 0 || copy_attributes(in, out, st, FALSE) < 0)
-		return -1;
-	if (copy->options->progress)
-		copy->options->progress((uint64_t)st->st_size, copy->options->data);
-	return 0;
+	return copy_data(in, out, copy->options) < 0 ? -1 : copy_attributes(in, out, st, FALSE);
 }
 
 /* A link has an owner and times; what else it has is its target. */
@@ -464,7 +484,6 @@ static void *copy_worker(void *data)
 
 int file_copy_tree(int source_fd, int target_fd, const FileCopy *options, Error **err)
 {
-	static const FileCopy defaults = {0};
 	Copy copy = { .options = options ? options : &defaults,
 		.source_fd = source_fd,
 		.target_fd = target_fd };

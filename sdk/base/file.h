@@ -71,7 +71,8 @@ typedef struct FileCopy {
 	 * time of change keep their data, names that the source has not go. Implies overwrite. */
 	gboolean sync;
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
-	void (*progress)(uint64_t bytes, void *data); /* bytes more; any thread; may be NULL */
+	/* Bytes of data more (holes have none), within large files too; any thread; may be NULL. */
+	void (*progress)(uint64_t bytes, void *data);
 	void *data;
 } FileCopy;
 

@@ -97,18 +97,36 @@ static int check_paths(const Devices *devices, Error **err)
 	return 0;
 }
 
+/* What came with the instance from elsewhere (LXD) and does not start here does not stand in the
+ * way of other changes. */
+static gboolean is_as_before(const DeviceHost *host, const char *name, const Config *config)
+{
+	const Config *before = host && host->before ? devices_get(host->before, name) : NULL;
+	return before && config_equal(before, config);
+}
+
+int device_validate(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	const DeviceType *type;
+	Error *error = NULL;
+	if (name_check_device(name, &error) == 0 && device_type_find(config, &type, &error) == 0 &&
+	    (!type->validate || type->validate(host, name, config, &error) == 0))
+		return 0;
+	if (error->kind != ERROR_UNSUPPORTED || !is_as_before(host, name, config))
+		return error_propagate(err, error);
+	error_free(error);
+	return 0;
+}
+
 int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err)
 {
 	GHashTableIter iter;
 	void *name, *config;
 	g_hash_table_iter_init(&iter, (GHashTable *)devices);
-	while (g_hash_table_iter_next(&iter, &name, &config)) {
-		const DeviceType *type;
-		if (name_check_device(name, err) < 0 || device_type_find(config, &type, err) < 0 ||
-		    (type->validate && type->validate(host, name, config, err) < 0))
+	while (g_hash_table_iter_next(&iter, &name, &config))
+		if (device_validate(host, name, config, err) < 0)
 			return error_prefix(
 			    err, "Device validation failed for \"%s\"", (char *)name);
-	}
 	if (host && (device_root_disk(devices, NULL, NULL, err) < 0 ||
 			nic_check_dns_names(host, devices, err) < 0))
 		return -1;

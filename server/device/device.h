@@ -25,6 +25,7 @@ struct DeviceHost {
 	const char *type;               /* "container" or "virtual-machine" */
 	const Config *config;           /* expanded configuration */
 	const Devices *devices;         /* expanded devices */
+	const Devices *before; /* in a validation: those that it had so far; NULL: it is new */
 	gboolean running;
 	pid_t init_pid;                 /* 0 when not running */
 	const GArray *idmap;            /* of IdRange; empty when privileged */
@@ -146,7 +147,9 @@ int nic_check_dns_names(const DeviceHost *host, const Devices *devices, Error **
 /* By config "type". Unknown: ERROR_INVALID; known to Incus but not built here: ERROR_UNSUPPORTED.
  */
 int device_type_find(const Config *config, const DeviceType **ret_type, Error **err);
-/* Checks the names and every device. host NULL: devices of a profile. */
+/* Checks the name and the configuration. host NULL: a device of a profile. */
+int device_validate(const DeviceHost *host, const char *name, const Config *config, Error **err);
+/* Each of them, and what they must be together. */
 int device_validate_all(const DeviceHost *host, const Devices *devices, Error **err);
 /* Root disk (type=disk, path=/, pool set): its name and config; ERROR_INVALID when there is none
  * ("No root device could be found") or more than one. ret_name may be NULL; results are borrowed.

@@ -130,7 +130,8 @@ int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent,
 	const char *name = config_get(config, "network");
 	const char *parent = config_get(config, "parent");
 	if (name) {
-		if (network_get(host->daemon, host->project, name, ret_network, err) < 0)
+		if (network_get(host->daemon, host->project, name, ret_network, err) < 0 ||
+		    network_type_check(network_type(*ret_network), err) < 0)
 			return error_prefix(err, "Error loading network config for \"%s\"", name);
 		*ret_parent = g_strdup(network_bridge_name(*ret_network));
 		return 0;
@@ -138,7 +139,9 @@ int nic_parent(const DeviceHost *host, const Config *config, char **ret_parent,
 	if (!netlink_exists(parent))
 		return error_set(err, ERROR_INVALID, "Parent device \"%s\" doesn't exist", parent);
 	/* The parent may be a managed bridge all the same: its DHCP should know the nic. */
-	network_get(host->daemon, "default", parent, ret_network, NULL);
+	if (network_get(host->daemon, "default", parent, ret_network, NULL) == 0 &&
+	    network_type_check(network_type(*ret_network), NULL) < 0)
+		g_clear_pointer(ret_network, network_unref);
 	*ret_parent = g_strdup(parent);
 	return 0;
 }

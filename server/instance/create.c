@@ -27,14 +27,15 @@ static int expand_spec(
 }
 
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
-    const Config *config, const Devices *devices, Error **err)
+    const Config *config, const Devices *devices, const Devices *before, Error **err)
 {
 	DeviceHost host = { .daemon = d,
 		.project = project,
 		.instance = name,
 		.type = instance_type_name(type),
 		.config = config,
-		.devices = devices };
+		.devices = devices,
+		.before = before };
 	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
 	    device_validate_all(&host, devices, err) < 0 ||
 	    instance_driver_of(type)->check(d, config, err) < 0)
@@ -60,7 +61,7 @@ int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)
 	    project_allow_volatile(d, spec->project, spec->config, NULL, err) < 0 ||
 	    expand_spec(d, spec, &config, &devices, err) < 0)
 		return -1;
-	return instance_check(d, spec->project, spec->name, spec->type, config, devices, err);
+	return instance_check(d, spec->project, spec->name, spec->type, config, devices, NULL, err);
 }
 
 static void add_devices(Instance *i, gboolean add, Error **err, int *result)
@@ -398,7 +399,7 @@ static int check_rebuild(Instance *i, Error **err)
 	if (instance_running(i))
 		return error_set(err, ERROR_INVALID, "Instance must be stopped to be rebuilt");
 	if (instance_check(i->daemon, i->project, i->name, i->type, i->expanded,
-		i->expanded_devices, err) < 0 ||
+		i->expanded_devices, i->expanded_devices, err) < 0 ||
 	    instance_snapshot_list(i, &snapshots, err) < 0)
 		return -1;
 	return snapshots->len ?

@@ -69,7 +69,8 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 		return -1;
 	/* In its own project it is still the one that is there. */
 	const char *name = plan->project == i->project ? i->name : plan->name;
-	return instance_check(i->daemon, plan->project, name, i->type, expanded, devices, err);
+	return instance_check(
+	    i->daemon, plan->project, name, i->type, expanded, devices, i->expanded_devices, err);
 }
 
 static int move_data(Instance *i, const Plan *plan, struct Operation *op, Error **err)

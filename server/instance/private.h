@@ -120,9 +120,10 @@ int volatile_sync(Instance *i, Error **err); /* writes, and goes on keeping; und
 void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
-/* create.c: keys, devices, id map and project limits of an expanded configuration. */
+/* create.c: keys, devices, id map and project limits of an expanded configuration. `before`: the
+ * devices of an instance that is there, or NULL. */
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
-    const Config *config, const Devices *devices, Error **err);
+    const Config *config, const Devices *devices, const Devices *before, Error **err);
 /* backup_restore.c: the root volume with its snapshots and their rows; size: bytes it may have, 0
  * any. */
 struct InstanceArchive;

@@ -282,8 +282,8 @@ static int carry_out(Instance *i, const Saved *before, Error **err)
 	if (instance_reexpand(i, err) < 0 ||
 	    check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
 	    check_initial_stays(before->devices, i->devices, err) < 0 ||
-	    instance_check(
-		i->daemon, i->project, i->name, i->type, i->expanded, i->expanded_devices, err) < 0)
+	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded,
+		i->expanded_devices, before->expanded_devices, err) < 0)
 		return -1;
 	if (instance_driver(i)->configured)
 		instance_driver(i)->configured(i, before->expanded, i->expanded);
@@ -411,7 +411,7 @@ static int check_with(Instance *i, const ProfileReplacement *replaced, Error **e
 		err) < 0 ||
 	    check_root_stays(now, every, err) < 0)
 		return -1;
-	return instance_check(i->daemon, i->project, i->name, i->type, expanded, every, err);
+	return instance_check(i->daemon, i->project, i->name, i->type, expanded, every, now, err);
 }
 
 int instance_profile_check(Daemon *d, const char *project, const char *profile,

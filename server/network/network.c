@@ -67,6 +67,12 @@ void network_setup_clear(NetworkSetup *setup)
 	g_clear_pointer(&setup->hwaddr, g_free);
 }
 
+/* A row of a type that only others have: what LXD had, or a later version. */
+static int start(const Network *network, const NetworkSetup *setup, Error **err)
+{
+	return network_type_check(network->type, err) < 0 ? -1 : bridge_apply(&setup->bridge, err);
+}
+
 static void bring_up(Network *network)
 {
 	g_autoptr(Error) err = NULL;
@@ -79,7 +85,7 @@ static void bring_up(Network *network)
 		    network_row_delete(network->daemon, network->id, &err) < 0)
 			log_warn("Half-made network stays", "network", network->name, "err",
 			    err->message);
-	} else if (bridge_apply(&setup.bridge, &err) < 0) {
+	} else if (start(network, &setup, &err) < 0) {
 		network->state = NETWORK_ERRORED;
 		log_error("Network failed to start", "network", network->name, "err", err->message);
 	} else {
@@ -134,7 +140,10 @@ void network_table_shutdown(Daemon *d)
 	network_change_lock(d);
 	for (guint i = 0; i < list->len; i++) {
 		NetworkSetup setup;
-		network_setup(g_ptr_array_index(list, i), &setup);
+		Network *network = g_ptr_array_index(list, i);
+		if (network_type_check(network->type, NULL) < 0)
+			continue;
+		network_setup(network, &setup);
 		bridge_remove(&setup.bridge);
 		network_setup_clear(&setup);
 	}

@@ -32,6 +32,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Network, network_unref)
 int64_t network_id(const Network *network);
 const char *network_name(const Network *network);
 const char *network_project(const Network *network); /* effective */
+/* The type of that number in the rows; "unknown". */
+const char *network_type_name(int64_t number);
+/* ERROR_UNSUPPORTED for types that Incus has and this server has not. */
+int network_type_check(const char *type, Error **err);
 const char *network_type(const Network *network);    /* "bridge" */
 /* The host interface that nics join: the bridge, or the parent of a macvlan or physical network. */
 const char *network_bridge_name(const Network *network);

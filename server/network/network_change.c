@@ -35,16 +35,6 @@ static int check_name(const char *name, Error **err)
 	return 0;
 }
 
-static int check_type(const char *type, Error **err)
-{
-	if (network_type_number(type) < 0)
-		return error_set(err, ERROR_INVALID, "Unknown network type \"%s\"", type);
-	if (strcmp(type, "bridge") != 0)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Networks of type \"%s\" are not built into this server", type);
-	return 0;
-}
-
 /* Subnets that a new network must keep clear of: the host's routes and addresses, other networks'.
  */
 static int taken_subnets(Daemon *d, GPtrArray **ret_taken, Error **err)
@@ -106,7 +96,7 @@ static int check_create(
     Daemon *d, const NetworkSpec *spec, const char *type, char **ret_project, Error **err)
 {
 	Network *present = NULL;
-	if (check_name(spec->name, err) < 0 || check_type(type, err) < 0 ||
+	if (check_name(spec->name, err) < 0 || network_type_check(type, err) < 0 ||
 	    project_effective(d, spec->project, PROJECT_NETWORKS, ret_project, err) < 0)
 		return -1;
 	if (strcmp(*ret_project, "default") != 0)
@@ -209,8 +199,8 @@ int network_update(
 	g_autoptr(Config) old = network_config(network);
 	g_autoptr(Config) config = config_copy(wanted);
 	drop_empty(config);
-	if (check_present(d, network, err) < 0 || bridge_config_check(config, err) < 0 ||
-	    resolve_auto(d, config, err) < 0 ||
+	if (check_present(d, network, err) < 0 || network_type_check(network->type, err) < 0 ||
+	    bridge_config_check(config, err) < 0 || resolve_auto(d, config, err) < 0 ||
 	    apply_new(d, network, description, old, config, err) < 0)
 		return -1;
 	g_mutex_lock(&network->lock);
@@ -243,8 +233,8 @@ int network_rename(Daemon *d, Network *network, const char *new_name, Error **er
 	const char *old_name = network_name(network);
 	if (strcmp(old_name, new_name) == 0)
 		return 0;
-	if (check_present(d, network, err) < 0 || check_name(new_name, err) < 0 ||
-	    check_unused(d, network, err) < 0)
+	if (check_present(d, network, err) < 0 || network_type_check(network->type, err) < 0 ||
+	    check_name(new_name, err) < 0 || check_unused(d, network, err) < 0)
 		return -1;
 	if (netlink_exists(new_name))
 		return error_set(
@@ -281,7 +271,8 @@ int network_delete(Daemon *d, Network *network, Error **err)
 	if (network_row_set_state(d, network->id, NETWORK_PENDING, err) < 0)
 		return -1;
 	network_setup(network, &setup);
-	bridge_remove(&setup.bridge);
+	if (network_type_check(network->type, NULL) == 0) /* else the interface is the host's */
+		bridge_remove(&setup.bridge);
 	g_autoptr(Error) files = NULL;
 	if (file_remove_all(AT_FDCWD, setup.directory, &files) < 0)
 		log_warn("Files of a deleted network stay", "network", network->name, "err",

@@ -45,7 +45,6 @@ void network_setup_clear(NetworkSetup *setup);
 char *network_stable_mac(const Daemon *d, int64_t id);
 
 int network_type_number(const char *type); /* -1: unknown */
-const char *network_type_name(int64_t number);
 
 /* Rows. */
 int network_rows_load(Daemon *d, GPtrArray *networks, Error **err);

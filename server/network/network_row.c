@@ -19,6 +19,16 @@ const char *network_type_name(int64_t number)
 	return number >= 0 && number < (int64_t)G_N_ELEMENTS(types) ? types[number] : "unknown";
 }
 
+int network_type_check(const char *type, Error **err)
+{
+	if (network_type_number(type) < 0)
+		return error_set(err, ERROR_INVALID, "Unknown network type \"%s\"", type);
+	return strcmp(type, "bridge") != 0 ?
+	    error_set(err, ERROR_UNSUPPORTED,
+		"Networks of type \"%s\" are not built into this server", type) :
+	    0;
+}
+
 typedef struct Job {
 	Daemon *daemon;
 	Network *network;

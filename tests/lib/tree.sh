@@ -7,14 +7,14 @@ fill_tree() {
 	echo text >"$all/file"; chown 1234:4321 "$all/file"; chmod 6750 "$all/file"
 	ln "$all/file" "$all/deep/hard"; ln -s ../nowhere "$all/symlink"; chown -h 7:8 "$all/symlink"
 	mkfifo -m 640 "$all/fifo"; mknod -m 666 "$all/null" c 1 3
-	truncate -s 100M "$all/sparse"; printf x | dd of="$all/sparse" bs=1 seek=50000000 conv=notrunc status=none
+	truncate -s 20M "$all/sparse"; printf x | dd of="$all/sparse" bs=1 seek=10000000 conv=notrunc status=none
 	truncate -s 5M "$all/hole"; printf 'start' | dd of="$all/hole" conv=notrunc status=none
 	touch "$all/empty" "$all/"$'line\nbreak' "$all/ünï" "$all/"$'latin\xe9' "$all/$(printf 'n%.0s' {1..200})"
 	setfattr -n user.note -v value "$all/file"; setfattr -n user.dir -v 0x00ff01 "$all/deep"
 	setfacl -m u:1500:rwx,g:77:r,m::rx "$all/file"; setfacl -d -m u:9:r "$all/deep"
 	setcap cap_net_raw+ep "$all/empty"
 	touch -d '2001-02-03 04:05:06.123456789' "$all/file" "$all/deep"; touch -h -d '2002-01-01' "$all/symlink"
-	head -c 3000000 /dev/urandom >"$all/random"
+	head -c 1000000 /dev/urandom >"$all/random"
 }
 
 # FOLDER: what a backup must keep, one line each; times in whole seconds, sizes of folders left out.

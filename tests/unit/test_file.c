@@ -234,6 +234,58 @@ static void test_copy(void **state)
 	assert_true(one > 0 && two <= one + 65536);
 }
 
+typedef struct Watched {
+	gint bytes, pieces; /* atomic; bytes in KiB */
+	gint stop;
+} Watched;
+
+static void watch(uint64_t bytes, void *data)
+{
+	Watched *watched = data;
+	g_atomic_int_add(&watched->bytes, (gint)(bytes >> 10));
+	g_atomic_int_inc(&watched->pieces);
+}
+
+static gboolean wants_stop(void *data)
+{
+	Watched *watched = data;
+	return watched->stop && g_atomic_int_get(&watched->pieces) > 0;
+}
+
+/* One large file moves the bar, and can be cancelled, before it is whole. */
+static void test_copy_progress(void **state)
+{
+	enum { MIB = 48 };
+	g_autoptr(Error) err = NULL;
+	g_autofree char *data = g_malloc(1 << 20);
+	struct stat st;
+	memset(data, 'x', 1 << 20);
+	assert_int_equal(mkdirat(top_fd, "from", 0755), 0);
+	autofd int large = openat(top_fd, "from/large", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	autofd int clone = openat(top_fd, "clone", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	for (int i = 0; i < MIB; i++)
+		assert_int_equal(pwrite(large, data, 1 << 20, (off_t)i << 20), 1 << 20);
+	gboolean clones = ioctl(clone, FICLONE, large) == 0;
+	autofd int from = openat(top_fd, "from", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int stop = 0; stop < 2; stop++) {
+		Watched watched = { .stop = stop };
+		FileCopy options = { .progress = watch, .cancelled = wants_stop, .data = &watched };
+		const char *name = stop ? "stopped" : "to";
+		assert_int_equal(mkdirat(top_fd, name, 0755), 0);
+		autofd int to = openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_int_equal(file_copy_tree(from, to, &options, &err), stop ? -1 : 0);
+		assert_int_equal(fstatat(to, "large", &st, 0), 0);
+		if (stop)
+			assert_int_equal(err->kind, ERROR_CANCELLED);
+		if (clones)
+			continue;
+		if (stop)
+			assert_true(st.st_size < (off_t)MIB << 20);
+		else
+			assert_true(watched.bytes == MIB << 10 && watched.pieces > 2);
+	}
+}
+
 static void test_names(void **state)
 {
 	g_autoptr(Error) err = NULL;
@@ -258,6 +310,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mount_point_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copy_progress, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "migrate/progress.h"
 #include "migrate/table.h"
 #include "migrate/tool.h"
+#include "migrate/work.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static gboolean needs(const char *name, const char *const *all)
@@ -46,6 +49,37 @@ static void test_needed(void **state)
 	assert_false(needs("0000000000000001-0000000000000100", snapshot));
 	assert_true(needs("0000000000000101-0000000000000200", snapshot));
 	assert_true(needs("snapshot-1-150-98.meta", snapshot) && needs("metadata2", snapshot));
+}
+
+/* 0 while nobody takes the folder of a run for one that was left. */
+static int work_often(void)
+{
+	for (int i = 0; i < 400; i++) {
+		Work work;
+		if (work_open(&work, NULL) < 0)
+			return 1;
+		g_autofree char *path = g_build_filename(work.path, "file", NULL);
+		if (file_write_plain(path, "x", 0600, NULL) < 0 || unlink(path) < 0)
+			return 2;
+		work_close(&work);
+	}
+	return 0;
+}
+
+static void test_work_beside_others(void **state)
+{
+	enum { RUNS = 8 };
+	pid_t runs[RUNS];
+	for (int i = 0; i < RUNS; i++) {
+		runs[i] = fork();
+		if (runs[i] == 0)
+			_exit(work_often());
+	}
+	for (int i = 0; i < RUNS; i++) {
+		int status = -1;
+		assert_int_equal(waitpid(runs[i], &status, 0), runs[i]);
+		assert_int_equal(status, 0);
+	}
 }
 
 static void assert_moved(const char *path, const char *from, const char *expected)
@@ -176,8 +210,9 @@ static void test_compare(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_needed),
-		cmocka_unit_test(test_paths), cmocka_unit_test(test_table),
-		cmocka_unit_test(test_progress), cmocka_unit_test(test_options),
-		cmocka_unit_test(test_journal), cmocka_unit_test(test_compare) };
+		cmocka_unit_test(test_work_beside_others), cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_table), cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_options), cmocka_unit_test(test_journal),
+		cmocka_unit_test(test_compare) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,19 +112,15 @@ static void configure_mount(
 	escape(target, sizeof(target), inside);
 	const char *options = *spec->filesystem ? spec->options :
 						  ""; /* a bind's are on its source */
-	snprintf(line, sizeof(line), "%s %s %s %s%s%s%s,create=%s%s%s 0 0", source, target,
+	snprintf(line, sizeof(line), "%s %s %s %s%s%s%s,create=%s%s%s%s%s 0 0", source, target,
 	    *spec->filesystem ? spec->filesystem : "none", *spec->filesystem ? "" : "bind",
 	    !*spec->filesystem && spec->recursive ? ",rbind" : "", *options ? "," : "", options,
 	    spec->is_file ? "file" : "dir", spec->optional ? ",optional" : "",
-	    spec->readonly ? ",ro" : "");
+	    spec->readonly ? ",ro" : "", *spec->propagation ? "," : "", spec->propagation);
 	char *clean = *spec->filesystem ? strstr(line, " ,create") : NULL;
 	if (clean)
 		memmove(clean + 1, clean + 2, strlen(clean + 2) + 1);
 	configure(job, c, "lxc.mount.entry", line);
-	if (*spec->propagation) {
-		snprintf(line, sizeof(line), "none %s none %s 0 0", target, spec->propagation);
-		configure(job, c, "lxc.mount.entry", line);
-	}
 }
 
 /* The payload's cgroup, the same path in every hierarchy: liblxc's name for it is its start. */
