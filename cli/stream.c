@@ -1,5 +1,6 @@
 #include "cli/stream.h"
 #include "cli/message.h"
+#include "cli/progress.h"
 #include "cli/sdk_error.h"
 #include "sdk/base/schema.h"
 #include "incus/v1/common.pb-c.h"
@@ -96,6 +97,32 @@ int download_receive(Download *download, ProtobufCMessage **ret_message, Error *
 void download_close(Download *download)
 {
 	incus_download_free((incus_download *)download);
+}
+
+static int show(uint64_t done, uint64_t total, void *data)
+{
+	progress_bytes(data, done, total);
+	return 0;
+}
+
+json_t *upload_files(Server *server, const char *name, const ProtobufCMessage *first,
+    const incus_upload_file *files, size_t n_files, const char *label, Error **err)
+{
+	Progress progress;
+	const incus_transfer transfer = { show, &progress };
+	incus_error *problem = NULL;
+	void *reply = NULL;
+	progress_start(&progress, server->cli->quiet ? NULL : label);
+	int result = incus_upload(server->client, server_method(name), first, files, n_files,
+	    &transfer, &reply, &problem);
+	progress_end(&progress);
+	if (result < 0) {
+		error_from_sdk(err, problem);
+		return NULL;
+	}
+	json_t *operation = server_keep(server->cli, message_to_json(reply, true));
+	incus_message_free(reply);
+	return operation;
 }
 
 void stream_message_free(ProtobufCMessage *message)

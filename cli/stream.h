@@ -30,6 +30,12 @@ Download *download_open(
 int download_receive(Download *download, ProtobufCMessage **ret_message, Error **err);
 void download_close(Download *download);
 
+/* A method that takes files and replies with an operation, likewise; progress is shown behind
+ * `label`. NULL on error. */
+struct incus_upload_file;
+json_t *upload_files(Server *server, const char *method, const ProtobufCMessage *first,
+    const struct incus_upload_file *files, size_t n_files, const char *label, Error **err);
+
 /* Calls a method that sends Pb__Blob and writes what they hold to `fd`. */
 int stream_to_fd(Server *server, const char *method, json_t *request, int fd, Error **err);
 /* What passes through a call whose messages carry bytes. */

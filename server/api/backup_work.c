@@ -207,17 +207,41 @@ int backup_work_send(Request *rq, BackupOwner *owner, const char *name, const Ba
 	return 0;
 }
 
-int backup_work_receive(Request *rq, Stream *stream, Error **err)
+static void close_kept(void *data)
+{
+	close(GPOINTER_TO_INT(data) - 1);
+}
+
+/* The file of an upload that goes on, at its end; or a new one. */
+static int open_received(Request *rq, UploadTurn *turn, Error **err)
+{
+	void *kept = upload_take(turn);
+	int fd = kept ? GPOINTER_TO_INT(kept) - 1 : store_temporary(rq->daemon, STORE_BACKUPS, err);
+	if (fd < 0)
+		error_prefix(err, "Cannot keep the file");
+	return fd;
+}
+
+int backup_work_receive(
+    Request *rq, const UploadAsk *ask, Stream *stream, UploadTurn **ret_turn, Error **err)
 {
 	uint64_t written;
-	autofd int fd = store_temporary(rq->daemon, STORE_BACKUPS, err);
-	if (fd < 0) {
-		error_prefix(err, "Cannot keep the file");
+	Error *error = NULL;
+	g_autoptr(UploadTurn) turn = NULL;
+	if (upload_begin(rq, ask->id, ask->offset, stream, &turn, err) < 0)
 		return -1;
+	autofd int fd = open_received(rq, turn, err);
+	if (fd < 0)
+		return -1;
+	if (stream_recv_file(stream, fd, UINT64_MAX, &written, &error) < 0) {
+		off_t have = lseek(fd, 0, SEEK_END);
+		if (turn && error->kind == ERROR_CANCELLED && have > 0)
+			upload_keep(g_steal_pointer(&turn), GINT_TO_POINTER(g_steal_fd(&fd) + 1),
+			    close_kept, (uint64_t)have);
+		return error_propagate(err, error);
 	}
-	if (stream_recv_file(stream, fd, UINT64_MAX, &written, err) < 0)
-		return -1;
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the file");
+	*ret_turn = g_steal_pointer(&turn);
 	return g_steal_fd(&fd);
 }
