@@ -23,8 +23,6 @@ json_t *image_create_start(Server *server, json_t *post, const char *project, Er
 json_t *image_upload(Server *server, const char *image, const char *rootfs, json_t *properties,
     const char *project, Error **err);
 
-/* Half-closes an upload and waits for the import. */
-json_t *image_upload_finish(Server *server, Stream *stream, const char *label, Error **err);
 /* "os=Debian&release=12", in arena memory. */
 char *image_properties_query(Cli *cli, const json_t *properties);
 

@@ -77,10 +77,10 @@ static int take(Export *export, const Pb__ImageFile *file, Error **err)
 	return write_all(export->fd, file->data.data, file->data.len, err);
 }
 
-static int receive(Export *export, Stream *stream, Error **err)
+static int receive(Export *export, Download *from, Error **err)
 {
 	ProtobufCMessage *message;
-	while (stream_receive(stream, &message, err) == 0) {
+	while (download_receive(from, &message, err) == 0) {
 		if (!message)
 			return close_file(export, err);
 		int result = take(export, (const Pb__ImageFile *)message, err);
@@ -150,11 +150,11 @@ static int export_server(Cli *cli, Export *export, Error **err)
 	export->fingerprint = json_get_text(data, "fingerprint");
 	in.fingerprint = (char *)export->fingerprint;
 	in.project = (char *)(image.server->project ? image.server->project : "");
-	g_autoptr(Stream) stream = stream_open(image.server, "ExportImage", &in.base, err);
-	if (!stream)
+	g_autoptr(Download) from = download_open(image.server, "ExportImage", &in.base, err);
+	if (!from)
 		return -1;
 	progress_start(&export->progress, cli->quiet ? NULL : "Exporting the image");
-	int result = receive(export, stream, err);
+	int result = receive(export, from, err);
 	progress_end(&export->progress);
 	if (result == 0)
 		return 0;

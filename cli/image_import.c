@@ -1,6 +1,5 @@
 #include "cli/image_commands.h"
 #include "cli/message.h"
-#include "cli/progress.h"
 #include "cli/stream.h"
 #include "sdk/base/own.h"
 #include "sdk/base/spawn.h"
@@ -8,13 +7,12 @@
 #include "incus/v1/operation.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <incus/transfer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define CHUNK (256 * 1024)
 
 typedef struct Import {
 	Cli *cli;
@@ -23,8 +21,6 @@ typedef struct Import {
 	const char *rootfs; /* NULL: unified */
 	json_t *properties;
 	const char *project; /* "": the current one */
-	uint64_t done, total;
-	Progress progress;
 } Import;
 
 /* ---- arguments ---- */
@@ -85,40 +81,10 @@ static Pb__CreateImageRequest first_message(const Import *import, const char *pr
 	return in;
 }
 
-/* Sends a file; `first` goes with its first piece. */
-static int send_file(
-    Import *import, Stream *stream, int fd, Pb__CreateImageRequest *first, Error **err)
+static int open_image(const char *path, Error **err)
 {
-	g_autofree uint8_t *buffer = g_malloc(CHUNK);
-	for (;;) {
-		Pb__CreateImageRequest more = PB__CREATE_IMAGE_REQUEST__INIT,
-				       *in = first ? first : &more;
-		ssize_t n = read(fd, buffer, CHUNK);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the image");
-		if (n == 0 && !first)
-			return 0;
-		in->data = (ProtobufCBinaryData){ n, buffer };
-		first = NULL;
-		if (stream_send(stream, &in->base, NULL) < 0)
-			return 1; /* the reply says why */
-		import->done += n;
-		progress_bytes(&import->progress, import->done, import->total);
-	}
-}
-
-static int open_image(Import *import, const char *path, Error **err)
-{
-	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path);
-		return -1;
-	}
-	import->total += st.st_size;
-	return fd;
+	return fd < 0 ? error_errno(err, ERROR_INVALID, errno, "Cannot open \"%s\"", path) : fd;
 }
 
 static bool is_disk_image(int fd)
@@ -126,26 +92,6 @@ static bool is_disk_image(int fd)
 	char magic[4];
 	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
 	    memcmp(magic, "QFI\xfb", 4) == 0;
-}
-
-/* Both files of a split image, or one; the reply is the operation. */
-static int send_all(Import *import, Stream *stream, int image_fd, int rootfs_fd,
-    Pb__CreateImageRequest *in, Error **err)
-{
-	g_autofree char *image_name = g_path_get_basename(import->image);
-	g_autofree char *rootfs_name = import->rootfs ? g_path_get_basename(import->rootfs) : NULL;
-	in->filename = rootfs_name ? rootfs_name : image_name;
-	if (rootfs_fd >= 0) {
-		in->part = (char *)"metadata";
-		in->part_filename = image_name;
-	}
-	int result = send_file(import, stream, image_fd, in, err);
-	if (result != 0 || rootfs_fd < 0)
-		return result < 0 ? -1 : 0;
-	Pb__CreateImageRequest second = PB__CREATE_IMAGE_REQUEST__INIT;
-	second.part = (char *)(is_disk_image(rootfs_fd) ? "rootfs.img" : "rootfs");
-	second.part_filename = rootfs_name;
-	return send_file(import, stream, rootfs_fd, &second, err) < 0 ? -1 : 0;
 }
 
 static json_t *start(Server *server, Stream *stream, Error **err)
@@ -158,29 +104,27 @@ static json_t *start(Server *server, Stream *stream, Error **err)
 	return operation;
 }
 
-json_t *image_upload_finish(Server *server, Stream *stream, const char *label, Error **err)
-{
-	json_t *operation = start(server, stream, err);
-	return operation ? server_wait(server, operation, label, err) : NULL;
-}
-
 static json_t *upload(Import *import, const char *path, Error **err)
 {
 	char *properties = image_properties_query(import->cli, import->properties);
 	Pb__CreateImageRequest in = first_message(import, properties);
-	autofd int image_fd = open_image(import, path, err);
+	g_autofree char *image_name = g_path_get_basename(import->image);
+	g_autofree char *rootfs_name = import->rootfs ? g_path_get_basename(import->rootfs) : NULL;
+	autofd int image_fd = open_image(path, err);
 	autofd int rootfs_fd = -1;
-	if (image_fd < 0 ||
-	    (import->rootfs && (rootfs_fd = open_image(import, import->rootfs, err)) < 0))
+	if (image_fd < 0 || (rootfs_name && (rootfs_fd = open_image(import->rootfs, err)) < 0))
 		return NULL;
-	g_autoptr(Stream) stream = stream_open(import->server, "CreateImage", NULL, err);
-	if (!stream)
-		return NULL;
-	progress_start(&import->progress, import->cli->quiet ? NULL : "Transferring image");
-	int result = send_all(import, stream, image_fd, rootfs_fd, &in, err);
-	progress_end(&import->progress);
-	return result < 0 ? NULL :
-			    image_upload_finish(import->server, stream, "Importing image", err);
+	incus_upload_file files[2] = { { .fd = image_fd }, { .fd = rootfs_fd } };
+	in.filename = rootfs_name ? rootfs_name : image_name;
+	if (rootfs_name) {
+		files[0].part = "metadata";
+		files[0].part_filename = image_name;
+		files[1].part = is_disk_image(rootfs_fd) ? "rootfs.img" : "rootfs";
+		files[1].part_filename = rootfs_name;
+	}
+	json_t *operation = upload_files(import->server, "CreateImage", &in.base, files,
+	    rootfs_name ? 2 : 1, "Transferring image", err);
+	return operation ? server_wait(import->server, operation, "Importing image", err) : NULL;
 }
 
 json_t *image_upload(Server *server, const char *image, const char *rootfs, json_t *properties,

@@ -1,10 +1,12 @@
 #include "cli/stream.h"
 #include "cli/message.h"
+#include "cli/progress.h"
 #include "cli/sdk_error.h"
 #include "sdk/base/schema.h"
 #include "incus/v1/common.pb-c.h"
 #include <errno.h>
 #include <incus/call.h>
+#include <incus/transfer.h>
 #include <unistd.h>
 
 /* A Stream is the SDK's; the type only keeps commands from its header. */
@@ -66,6 +68,61 @@ int stream_receive(Stream *stream, ProtobufCMessage **ret_message, Error **err)
 		return error_from_sdk(err, problem);
 	*ret_message = message;
 	return 0;
+}
+
+Download *download_open(
+    Server *server, const char *name, const ProtobufCMessage *request, Error **err)
+{
+	incus_download *download = NULL;
+	incus_error *problem = NULL;
+	if (incus_download_open(server->client, server_method(name), request, &download, &problem) <
+	    0) {
+		error_from_sdk(err, problem);
+		return NULL;
+	}
+	return (Download *)download;
+}
+
+int download_receive(Download *download, ProtobufCMessage **ret_message, Error **err)
+{
+	incus_error *problem = NULL;
+	void *message = NULL;
+	*ret_message = NULL;
+	if (incus_download_recv((incus_download *)download, &message, &problem) < 0)
+		return error_from_sdk(err, problem);
+	*ret_message = message;
+	return 0;
+}
+
+void download_close(Download *download)
+{
+	incus_download_free((incus_download *)download);
+}
+
+static int show(uint64_t done, uint64_t total, void *data)
+{
+	progress_bytes(data, done, total);
+	return 0;
+}
+
+json_t *upload_files(Server *server, const char *name, const ProtobufCMessage *first,
+    const incus_upload_file *files, size_t n_files, const char *label, Error **err)
+{
+	Progress progress;
+	const incus_transfer transfer = { show, &progress };
+	incus_error *problem = NULL;
+	void *reply = NULL;
+	progress_start(&progress, server->cli->quiet ? NULL : label);
+	int result = incus_upload(server->client, server_method(name), first, files, n_files,
+	    &transfer, &reply, &problem);
+	progress_end(&progress);
+	if (result < 0) {
+		error_from_sdk(err, problem);
+		return NULL;
+	}
+	json_t *operation = server_keep(server->cli, message_to_json(reply, true));
+	incus_message_free(reply);
+	return operation;
 }
 
 void stream_message_free(ProtobufCMessage *message)

@@ -22,6 +22,20 @@ void stream_cancel(Stream *stream);
 /* Cancels what still runs, and frees. */
 void stream_close(Stream *stream);
 
+/* A method that sends a file, which goes on after the connection was lost (incus/transfer.h). */
+typedef struct Download Download;
+Download *download_open(
+    Server *server, const char *method, const ProtobufCMessage *request, Error **err);
+/* As stream_receive(). */
+int download_receive(Download *download, ProtobufCMessage **ret_message, Error **err);
+void download_close(Download *download);
+
+/* A method that takes files and replies with an operation, likewise; progress is shown behind
+ * `label`. NULL on error. */
+struct incus_upload_file;
+json_t *upload_files(Server *server, const char *method, const ProtobufCMessage *first,
+    const struct incus_upload_file *files, size_t n_files, const char *label, Error **err);
+
 /* Calls a method that sends Pb__Blob and writes what they hold to `fd`. */
 int stream_to_fd(Server *server, const char *method, json_t *request, int fd, Error **err);
 /* What passes through a call whose messages carry bytes. */
@@ -37,3 +51,4 @@ int stream_relay(Stream *stream, int socket, const StreamBytes *bytes, Error **e
 int write_all(int fd, const void *data, size_t length, Error **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stream, stream_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Download, download_close)

@@ -205,8 +205,9 @@ static gboolean unary_start(incus_client *client, const SchemaMethod *method, co
 	grpc_metadata_array_init(&unary->headers);
 	grpc_metadata_array_init(&unary->trailers);
 	unary->request = call_pack(client, in);
-	unary->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-	    unary->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
+	unary->call = grpc_channel_create_call(client_channel(client), NULL,
+	    GRPC_PROPAGATE_DEFAULTS, unary->queue, grpc_slice_from_static_string(method->path),
+	    NULL, start.deadline, NULL);
 	grpc_op ops[6] = {
 		{ .op = GRPC_OP_SEND_INITIAL_METADATA },
 		{ .op = GRPC_OP_SEND_MESSAGE },

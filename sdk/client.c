@@ -77,6 +77,7 @@ static incus_client *client_new(char *url)
 	client->project = g_strdup("");
 	client->target = g_strdup("");
 	client->if_match = g_strdup("");
+	g_mutex_init(&client->lock);
 	return client;
 }
 
@@ -119,17 +120,156 @@ static int connect_path(const char *path, incus_error **err)
 	return own_steal_fd(&fd);
 }
 
-int incus_connect_unix(const char *path, incus_client **ret, incus_error **err)
+/* ---- connecting, again and again ---- */
+
+typedef struct Connection {
+	grpc_channel *channel;
+	Pump *pump;
+} Connection;
+
+static void connection_end(const Connection *connection)
 {
-	g_autofree char *chosen = path ? g_strdup(path) : default_socket();
-	int fd = connect_path(chosen, err);
+	if (connection->channel) {
+		grpc_channel_destroy(connection->channel);
+		grpc_shutdown();
+	}
+	pump_close(connection->pump);
+}
+
+static void connection_free(void *data)
+{
+	connection_end(data);
+	g_free(data);
+}
+
+static int reach_socket(incus_client *client, Connection *ret, incus_error **err)
+{
+	int fd = connect_path(client->socket, err);
 	if (fd < 0)
 		return -1;
 	grpc_once();
-	incus_client *client = client_new(g_strconcat("unix:", chosen, NULL));
-	client->channel = channel_from_fd("localhost", fd, &server_limits);
+	*ret = (Connection){ channel_from_fd("localhost", fd, &server_limits), NULL };
+	return 0;
+}
+
+static int reach_port(
+    incus_client *client, const incus_tls *tls, Connection *ret, incus_error **err)
+{
+	g_autofree char *host = NULL, *port = NULL;
+	SSL *ssl = NULL;
+	int pair[2];
+	if (tls_parse_url(client->url, &host, &port, err) < 0 ||
+	    tls_connect(host, port, tls, TRUE, &ssl, err) < 0)
+		return -1;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		int code = errno;
+		close(SSL_get_fd(ssl));
+		SSL_free(ssl);
+		return sdk_error_errno(err, ERROR_INTERNAL, code, "Cannot make a socket pair");
+	}
+	if (!client->server_certificate) {
+		X509 *certificate = SSL_get1_peer_certificate(ssl);
+		client->server_certificate = tls_certificate_pem(certificate);
+		X509_free(certificate);
+	}
+	grpc_once();
+	ret->pump = pump_open(ssl, pair[1]);
+	ret->channel = channel_from_fd(host, pair[0], &server_limits);
+	return 0;
+}
+
+static int reach(incus_client *client, Connection *ret, incus_error **err)
+{
+	if (client->socket)
+		return reach_socket(client, ret, err);
+	if (client->tls)
+		return reach_port(client, client->tls, ret, err);
+	return sdk_error(err, ERROR_UNSUPPORTED, "This connection cannot be made again");
+}
+
+grpc_channel *client_channel(incus_client *client)
+{
+	g_mutex_lock(&client->lock);
+	grpc_channel *channel = client->channel;
+	g_mutex_unlock(&client->lock);
+	return channel;
+}
+
+guint client_losses(incus_client *client)
+{
+	g_mutex_lock(&client->lock);
+	guint losses = client->lost_count;
+	g_mutex_unlock(&client->lock);
+	return losses;
+}
+
+int client_reconnect(incus_client *client, guint losses, incus_error **err)
+{
+	Connection made = { NULL, NULL };
+	g_mutex_lock(&client->lock);
+	int result = client->lost_count != losses ? 0 : reach(client, &made, err);
+	if (made.channel) {
+		Connection *old = g_new(Connection, 1);
+		*old = (Connection){ client->channel, client->pump };
+		client->lost = g_slist_prepend(client->lost, old);
+		client->channel = made.channel;
+		client->pump = made.pump;
+		client->lost_count++;
+	}
+	g_mutex_unlock(&client->lock);
+	return result;
+}
+
+static int connect_first(incus_client *client, incus_client **ret, incus_error **err)
+{
+	Connection made = { NULL, NULL };
+	if (reach(client, &made, err) < 0) {
+		incus_client_free(client);
+		return -1;
+	}
+	client->channel = made.channel;
+	client->pump = made.pump;
 	*ret = client;
 	return 0;
+}
+
+int incus_connect_unix(const char *path, incus_client **ret, incus_error **err)
+{
+	g_autofree char *chosen = path ? g_strdup(path) : default_socket();
+	incus_client *client = client_new(g_strconcat("unix:", chosen, NULL));
+	client->socket = g_steal_pointer(&chosen);
+	return connect_first(client, ret, err);
+}
+
+static incus_tls *tls_copy(const incus_tls *from)
+{
+	static const incus_tls none = { 0 };
+	incus_tls *tls = g_memdup2(from ? from : &none, sizeof(*tls));
+	tls->client_certificate = g_strdup(tls->client_certificate);
+	tls->client_key = g_strdup(tls->client_key);
+	tls->server_certificate = g_strdup(tls->server_certificate);
+	tls->server_fingerprint = g_strdup(tls->server_fingerprint);
+	return tls;
+}
+
+static void tls_free(incus_tls *tls)
+{
+	if (!tls)
+		return;
+	char *const texts[] = { (char *)tls->client_certificate, (char *)tls->client_key,
+		(char *)tls->server_certificate, (char *)tls->server_fingerprint };
+	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+		g_free(texts[i]);
+	g_free(tls);
+}
+
+/* Of one that took any certificate: it is the same server only with that one. */
+static void pin(incus_client *client)
+{
+	if (!client->tls->insecure)
+		return;
+	client->tls->insecure = false;
+	client->tls->server_certificate = g_strdup(client->server_certificate);
 }
 
 int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret, incus_error **err)
@@ -137,27 +277,15 @@ int incus_connect_tls(const char *url, const incus_tls *tls, incus_client **ret,
 	g_autofree char *host = NULL, *port = NULL;
 	if (tls_parse_url(url, &host, &port, err) < 0)
 		return -1;
-	SSL *ssl = NULL;
-	if (tls_connect(host, port, tls, TRUE, &ssl, err) < 0)
-		return -1;
-	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-		int code = errno;
-		close(SSL_get_fd(ssl));
-		SSL_free(ssl);
-		return sdk_error_errno(err, ERROR_INTERNAL, code, "Cannot make a socket pair");
-	}
 	gboolean v6 = strchr(host, ':') != NULL;
 	incus_client *client = client_new(
 	    g_strdup_printf(v6 ? "https://[%s]:%s" : "https://%s:%s", host, port));
-	X509 *certificate = SSL_get1_peer_certificate(ssl);
-	client->server_certificate = tls_certificate_pem(certificate);
+	client->tls = tls_copy(tls);
 	client->by_authorities = !tls ||
 	    !(tls->server_certificate || tls->server_fingerprint || tls->insecure);
-	X509_free(certificate);
-	grpc_once();
-	client->pump = pump_open(ssl, pair[1]);
-	client->channel = channel_from_fd(host, pair[0], &server_limits);
+	if (connect_first(client, &client, err) < 0)
+		return -1;
+	pin(client);
 	*ret = client;
 	return 0;
 }
@@ -166,11 +294,11 @@ void incus_client_free(incus_client *client)
 {
 	if (!client)
 		return;
-	if (client->channel) {
-		grpc_channel_destroy(client->channel);
-		grpc_shutdown();
-	}
-	pump_close(client->pump);
+	g_slist_free_full(client->lost, connection_free);
+	connection_end(&(Connection){ client->channel, client->pump });
+	g_mutex_clear(&client->lock);
+	tls_free(client->tls);
+	g_free(client->socket);
 	g_free(client->url);
 	g_free(client->project);
 	g_free(client->target);

@@ -11,14 +11,29 @@
 #include <protobuf-c/protobuf-c.h>
 
 struct incus_client {
-	grpc_channel *channel;
+	grpc_channel *channel; /* read by client_channel() */
 	char *url;
 	char *project, *target, *if_match; /* "" when not set */
 	int timeout_ms;
 	char *server_certificate;  /* PEM, NULL over the unix socket */
 	gboolean by_authorities;   /* that was checked by the system's authorities alone */
 	struct Pump *pump;         /* TLS only */
+	/* How it was connected, and what was connected before: calls of other threads may still be
+	 * about to use it. */
+	GMutex lock;
+	char *socket;	/* path; NULL: TLS, or none of ours */
+	incus_tls *tls; /* NULL likewise */
+	guint lost_count;
+	GSList *lost; /* Connection * */
 };
+
+/* The connection of the moment, for one call. */
+grpc_channel *client_channel(incus_client *client);
+/* How often it was lost so far. */
+guint client_losses(incus_client *client);
+/* Connects again, to the same server, where that has not been done since so many losses.
+ * UNAVAILABLE: not yet. */
+int client_reconnect(incus_client *client, guint losses, incus_error **err);
 
 /* sdk/client.c: a client of whoever speaks gRPC at the other end of `fd` (a socket, taken), and may
  * be hostile: a message or header that is larger ends the call. For incusd, towards the inside of a

@@ -101,8 +101,9 @@ int incus_stream_open(incus_client *client, const struct SchemaMethod *method, c
 	stream->queue = grpc_completion_queue_create_for_pluck(NULL);
 	CallStart start;
 	call_start_init(client, method, &start);
-	stream->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-	    stream->queue, grpc_slice_from_static_string(method->path), NULL, start.deadline, NULL);
+	stream->call = grpc_channel_create_call(client_channel(client), NULL,
+	    GRPC_PROPAGATE_DEFAULTS, stream->queue, grpc_slice_from_static_string(method->path),
+	    NULL, start.deadline, NULL);
 	int result = stream_start(stream, &start);
 	call_start_clear(&start);
 	if (result < 0) {

@@ -8,10 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-enum { PIECE = 256 * 1024 };
 
 typedef struct Meter {
 	const incus_transfer *transfer; /* NULL: nobody asks */
@@ -48,25 +45,18 @@ static int write_all(int fd, const ProtobufCBinaryData *data, incus_error **err)
 	return 0;
 }
 
-static uint64_t rest_of(int fd)
-{
-	struct stat st;
-	off_t at = lseek(fd, 0, SEEK_CUR);
-	return fstat(fd, &st) == 0 && at >= 0 && st.st_size > at ? (uint64_t)(st.st_size - at) : 0;
-}
-
 /* ---- downloads ---- */
 
 static int download(incus_client *client, const char *method, const void *request, int fd,
     const incus_transfer *transfer, incus_error **err)
 {
-	incus_stream *stream = NULL;
+	incus_download *from = NULL;
 	Meter meter = { transfer, 0, 0 };
 	void *piece;
 	int got;
-	if (incus_stream_open(client, incus_method(method), request, &stream, err) < 0)
+	if (incus_download_open(client, incus_method(method), request, &from, err) < 0)
 		return -1;
-	while ((got = incus_stream_recv(stream, -1, &piece, err)) > 0) {
+	while ((got = incus_download_recv(from, &piece, err)) > 0) {
 		const ProtobufCBinaryData *data = data_of(piece);
 		int result = write_all(fd, data, err);
 		if (result == 0)
@@ -77,7 +67,7 @@ static int download(incus_client *client, const char *method, const void *reques
 			break;
 		}
 	}
-	incus_stream_free(stream);
+	incus_download_free(from);
 	return got;
 }
 
@@ -105,91 +95,37 @@ int incus_get_storage_pool_volume_backup_file(incus_client *client, const char *
 
 /* ---- uploads ---- */
 
-/* 1 while the server takes more, 0 when it does not: what it replies says why. */
-static int send_piece(incus_stream *stream, const void *message)
-{
-	return incus_stream_send(stream, message, NULL) == 0;
-}
-
-/* Sends the rest of fd as `message`'s data; `clear` empties what belongs to the first piece only.
+/* Follows the operation that a method replied with (taken). *ret (may be NULL) is its last state.
  */
-static int send_file(incus_stream *stream, void *message, void (*clear)(void *message), int fd,
-    Meter *meter, incus_error **err)
+static int follow(incus_client *client, void *reply, Pb__Operation **ret, incus_error **err)
 {
-	g_autofree uint8_t *buffer = g_malloc(PIECE);
-	for (gboolean first = TRUE;; first = FALSE) {
-		ssize_t n = read(fd, buffer, PIECE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return sdk_error_errno(
-			    err, ERROR_INTERNAL, errno, "Cannot read what is to be sent");
-		if (n == 0 && !first)
-			return 0;
-		*data_of(message) = (ProtobufCBinaryData){ (size_t)n, buffer };
-		if (!send_piece(stream, message))
-			return 0;
-		clear(message);
-		if (meter_add(meter, (size_t)n, err) < 0)
-			return -1;
-		if (n == 0)
-			return 0;
-	}
-}
-
-/* Takes the reply and follows its operation. *ret (may be NULL) is its last state. */
-static int finish(
-    incus_client *client, incus_stream *stream, Pb__Operation **ret, incus_error **err)
-{
-	void *reply = NULL;
-	if (incus_stream_finish(stream, &reply, err) < 0)
-		return -1;
 	int result = incus_operation_wait(client, reply, NULL, NULL, ret, err);
 	incus_message_free(reply);
 	return result;
 }
 
-static void clear_instance(void *message)
+static int restore(incus_client *client, const char *method, const void *first, int fd,
+    const incus_transfer *transfer, incus_error **err)
 {
-	Pb__ImportInstanceRequest empty = PB__IMPORT_INSTANCE_REQUEST__INIT;
-	*(Pb__ImportInstanceRequest *)message = empty;
-}
-
-static void clear_volume(void *message)
-{
-	Pb__ImportStoragePoolVolumeRequest empty = PB__IMPORT_STORAGE_POOL_VOLUME_REQUEST__INIT;
-	*(Pb__ImportStoragePoolVolumeRequest *)message = empty;
-}
-
-static int restore(incus_client *client, const char *method, void *message,
-    void (*clear)(void *message), int fd, const incus_transfer *transfer, incus_error **err)
-{
-	incus_stream *stream = NULL;
-	Meter meter = { transfer, 0, rest_of(fd) };
-	if (incus_stream_open(client, incus_method(method), NULL, &stream, err) < 0)
-		return -1;
-	int result = send_file(stream, message, clear, fd, &meter, err);
-	if (result == 0)
-		result = finish(client, stream, NULL, err);
-	incus_stream_free(stream);
-	return result;
+	const incus_upload_file file = { fd, NULL, NULL };
+	void *reply;
+	return incus_upload(client, incus_method(method), first, &file, 1, transfer, &reply, err) <
+		0 ?
+	    -1 :
+	    follow(client, reply, NULL, err);
 }
 
 int incus_create_instance_from_backup(incus_client *client, const Pb__ImportInstanceRequest *first,
     int fd, const incus_transfer *transfer, incus_error **err)
 {
-	Pb__ImportInstanceRequest in = PB__IMPORT_INSTANCE_REQUEST__INIT;
-	if (first)
-		in = *first;
-	return restore(client, "ImportInstance", &in, clear_instance, fd, transfer, err);
+	return restore(client, "ImportInstance", first, fd, transfer, err);
 }
 
 int incus_create_storage_pool_volume_from_backup(incus_client *client,
     const Pb__ImportStoragePoolVolumeRequest *first, int fd, const incus_transfer *transfer,
     incus_error **err)
 {
-	Pb__ImportStoragePoolVolumeRequest in = *first;
-	return restore(client, "ImportStoragePoolVolume", &in, clear_volume, fd, transfer, err);
+	return restore(client, "ImportStoragePoolVolume", first, fd, transfer, err);
 }
 
 int incus_create_storage_pool_volume_from_iso(incus_client *client,
@@ -202,12 +138,6 @@ int incus_create_storage_pool_volume_from_iso(incus_client *client,
 }
 
 /* ---- images ---- */
-
-static void clear_image(void *message)
-{
-	Pb__CreateImageRequest empty = PB__CREATE_IMAGE_REQUEST__INIT;
-	*(Pb__CreateImageRequest *)message = empty;
-}
 
 /* Where the next bytes of an image go. *ret_split: its second part has begun. */
 static int target_of(
@@ -226,15 +156,15 @@ int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, 
     bool *ret_split, const incus_transfer *transfer, incus_error **err)
 {
 	Pb__ExportImageRequest in = PB__EXPORT_IMAGE_REQUEST__INIT;
-	incus_stream *stream = NULL;
+	incus_download *from = NULL;
 	Meter meter = { transfer, 0, 0 };
 	gboolean split = FALSE;
 	void *message;
 	int got;
 	in.fingerprint = (char *)fingerprint;
-	if (incus_stream_open(client, incus_method("ExportImage"), &in, &stream, err) < 0)
+	if (incus_download_open(client, incus_method("ExportImage"), &in, &from, err) < 0)
 		return -1;
-	while ((got = incus_stream_recv(stream, -1, &message, err)) > 0) {
+	while ((got = incus_download_recv(from, &message, err)) > 0) {
 		const Pb__ImageFile *piece = message;
 		meter.total += g_ascii_strtoull(piece->size, NULL, 10);
 		int target = target_of(piece, fd, rootfs_fd, &split, err);
@@ -245,17 +175,18 @@ int incus_get_image_file(incus_client *client, const char *fingerprint, int fd, 
 		if (got < 0)
 			break;
 	}
-	incus_stream_free(stream);
+	incus_download_free(from);
 	if (ret_split)
 		*ret_split = split;
 	return got;
 }
 
-static int finish_image(
-    incus_client *client, incus_stream *stream, char **ret_fingerprint, incus_error **err)
+/* Takes the reply. */
+static int follow_image(
+    incus_client *client, void *reply, char **ret_fingerprint, incus_error **err)
 {
 	Pb__Operation *last = NULL;
-	int result = finish(client, stream, &last, err);
+	int result = follow(client, reply, &last, err);
 	if (result == 0 && ret_fingerprint)
 		*ret_fingerprint = incus_operation_metadata(last, "fingerprint");
 	incus_message_free(last);
@@ -265,24 +196,14 @@ static int finish_image(
 int incus_create_image_from_file(incus_client *client, const Pb__CreateImageRequest *first, int fd,
     int rootfs_fd, char **ret_fingerprint, const incus_transfer *transfer, incus_error **err)
 {
-	Pb__CreateImageRequest in = PB__CREATE_IMAGE_REQUEST__INIT;
-	incus_stream *stream = NULL;
-	Meter meter = { transfer, 0, rest_of(fd) + (rootfs_fd >= 0 ? rest_of(rootfs_fd) : 0) };
-	if (first)
-		in = *first;
-	if (rootfs_fd >= 0)
-		in.part = (char *)"metadata";
-	if (incus_stream_open(client, incus_method("CreateImage"), NULL, &stream, err) < 0)
-		return -1;
-	int result = send_file(stream, &in, clear_image, fd, &meter, err);
-	if (result == 0 && rootfs_fd >= 0) {
-		in.part = (char *)"rootfs";
-		result = send_file(stream, &in, clear_image, rootfs_fd, &meter, err);
-	}
-	if (result == 0)
-		result = finish_image(client, stream, ret_fingerprint, err);
-	incus_stream_free(stream);
-	return result;
+	gboolean split = rootfs_fd >= 0;
+	const incus_upload_file files[] = { { fd, split ? "metadata" : NULL, NULL },
+		{ rootfs_fd, "rootfs", NULL } };
+	void *reply;
+	return incus_upload(client, incus_method("CreateImage"), first, files, split ? 2 : 1,
+		   transfer, &reply, err) < 0 ?
+	    -1 :
+	    follow_image(client, reply, ret_fingerprint, err);
 }
 
 /* ---- from one server to another ---- */
@@ -297,22 +218,23 @@ static void add_query(GString *text, const char *key, const char *value)
 }
 
 /* Every message of the export becomes one of the upload. 0 also when the target takes no more. */
-static int carry(ImageCopy *copy, incus_stream *from, incus_stream *to, Pb__CreateImageRequest *out,
-    incus_error **err)
+static int carry(ImageCopy *copy, incus_download *from, incus_stream *to,
+    Pb__CreateImageRequest *out, incus_error **err)
 {
+	static const Pb__CreateImageRequest empty = PB__CREATE_IMAGE_REQUEST__INIT;
 	Meter meter = { &copy->options->transfer, 0, (uint64_t)copy->image->size };
 	void *message;
 	int got;
-	while ((got = incus_stream_recv(from, -1, &message, err)) > 0) {
+	while ((got = incus_download_recv(from, &message, err)) > 0) {
 		const Pb__ImageFile *piece = message;
 		out->data = piece->data;
 		out->part = piece->part;
 		out->part_filename = piece->part_filename;
-		int taken = send_piece(to, out);
+		gboolean taken = incus_stream_send(to, out, NULL) == 0; /* else the reply says why */
 		if (meter_add(&meter, piece->data.len, err) < 0)
 			got = -1;
 		incus_message_free(message);
-		clear_image(out);
+		*out = empty;
 		if (got < 0 || !taken)
 			return got < 0 ? -1 : 0;
 	}
@@ -325,7 +247,8 @@ static int copy_data(ImageCopy *copy, incus_error **err)
 	Pb__CreateImageRequest out = PB__CREATE_IMAGE_REQUEST__INIT;
 	g_autoptr(GString) properties = g_string_new(NULL), profiles = g_string_new(NULL);
 	const char *const *profile = copy->options->profiles;
-	incus_stream *from = NULL, *to = NULL;
+	incus_download *from = NULL;
+	incus_stream *to = NULL;
 	for (size_t i = 0; i < copy->image->n_properties; i++)
 		add_query(
 		    properties, copy->image->properties[i]->key, copy->image->properties[i]->value);
@@ -337,15 +260,18 @@ static int copy_data(ImageCopy *copy, incus_error **err)
 	out.filename = copy->image->filename;
 	out.properties = properties->str;
 	out.profiles = profiles->str;
-	int result = incus_stream_open(
+	int result = incus_download_open(
 	    copy->from, incus_method("ExportImage"), &export, &from, err);
 	if (result == 0)
 		result = incus_stream_open(copy->to, incus_method("CreateImage"), NULL, &to, err);
 	if (result == 0)
 		result = carry(copy, from, to, &out, err);
+	void *reply = NULL;
 	if (result == 0)
-		result = finish_image(copy->to, to, NULL, err);
-	incus_stream_free(from);
+		result = incus_stream_finish(to, &reply, err);
+	if (result == 0)
+		result = follow_image(copy->to, reply, NULL, err);
+	incus_download_free(from);
 	incus_stream_free(to);
 	return result;
 }

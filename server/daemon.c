@@ -1,3 +1,4 @@
+#include "server/api/upload.h"
 #include "server/daemon.h"
 #include "sdk/base/json_text.h"
 #include "sdk/base/log.h"
@@ -170,6 +171,7 @@ static const Part parts[] = {
 	{ "guest API", guest_api_start, guest_api_stop },
 	{ "instances", instance_table_start, instance_table_stop },
 	{ "guest API's socket", guest_api_listen, guest_api_hang_up },
+	{ "uploads", upload_table_start, upload_table_stop },
 	{ "listeners", listener_start, listener_stop },
 	{ "schedule", schedule_start, schedule_stop },
 	{ "image tasks", image_tasks_start, NULL },
@@ -177,6 +179,7 @@ static const Part parts[] = {
 	{ "volume backup tasks", custom_backup_tasks_start, NULL },
 	{ "snapshot tasks", snapshot_tasks_start, NULL },
 	{ "live moves", live_tasks_start, NULL },
+	{ "upload tasks", upload_tasks_start, NULL },
 };
 
 static void stop_parts(Daemon *daemon, gsize started)

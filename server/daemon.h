@@ -21,6 +21,7 @@ typedef struct Daemon {
 	struct PoolTable *pools;
 	struct Stores *stores; /* server/storage/store.h */
 	struct NetworkTable *networks;
+	struct Uploads *uploads;     /* server/api/upload.h */
 	struct ServerConfig *config; /* server/key/server.h: core.* and friends, cached */
 	struct Identity *identity;   /* server/rpc/identity.h: trust store, server certificate */
 	struct Listener *listener;

@@ -69,7 +69,8 @@ int api_export_instance_backup(
     Request *rq, const Pb__ExportInstanceBackupRequest *in, Stream *stream, Error **err)
 {
 	BackupOwner *owner = owner_of(rq, in->instance, err);
-	return owner ? backup_work_send(rq, owner, in->name, stream, err) : -1;
+	BackupRest rest = { in->offset, in->version };
+	return owner ? backup_work_send(rq, owner, in->name, &rest, stream, err) : -1;
 }
 
 /* ---- changing ---- */
@@ -139,7 +140,7 @@ static void stop_reading(Operation *op, void *data)
 {
 }
 
-static int start_import(Request *rq, Import *import, Stream *stream, Error **err)
+static int start_import(Request *rq, Import *import, UploadTurn *turn, Stream *stream, Error **err)
 {
 	Pb__Operation reply = PB__OPERATION__INIT;
 	g_autofree char *url = g_strdup_printf("/1.0/instances/%s", import->name);
@@ -151,15 +152,19 @@ static int start_import(Request *rq, Import *import, Stream *stream, Error **err
 		.data = import,
 		.destroy = import_free,
 		.resources = resources };
-	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ?
-	    -1 :
-	    stream_send(stream, &reply, err);
+	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0) {
+		upload_end(turn);
+		return -1;
+	}
+	upload_done(turn, reply.id);
+	return stream_send(stream, &reply, err);
 }
 
-static int receive(Request *rq, Stream *stream, Import *import, Error **err)
+static int receive(Request *rq, const UploadAsk *ask, Stream *stream, Import *import,
+    UploadTurn **ret_turn, Error **err)
 {
 	json_t *document;
-	import->fd = backup_work_receive(rq, stream, err);
+	import->fd = backup_work_receive(rq, ask, stream, ret_turn, err);
 	if (import->fd < 0 || volume_index_load(import->fd, &document, err) < 0)
 		return -1;
 	int result = backup_index_parse(document, &import->index, err);
@@ -171,12 +176,14 @@ int api_import_instance(
     Request *rq, const Pb__ImportInstanceRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Import) import = g_new0(Import, 1);
+	g_autoptr(UploadTurn) turn = NULL;
+	UploadAsk ask = { in->upload, in->offset };
 	import->fd = -1;
 	import->project = g_strdup(rq->project);
 	import->name = g_strdup(in->name);
 	import->pool = g_strdup(in->pool);
 	if ((*in->name && name_check_instance(in->name, err) < 0) ||
-	    receive(rq, stream, import, err) < 0)
+	    receive(rq, &ask, stream, import, &turn, err) < 0)
 		return -1;
 	if (!*import->name) {
 		g_free(import->name);
@@ -189,5 +196,5 @@ int api_import_instance(
 	if (instance_restore_check(
 		rq->daemon, rq->project, import->name, import->pool, &archive, err) < 0)
 		return -1;
-	return start_import(rq, g_steal_pointer(&import), stream, err);
+	return start_import(rq, g_steal_pointer(&import), g_steal_pointer(&turn), stream, err);
 }

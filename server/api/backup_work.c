@@ -169,7 +169,8 @@ int backup_work_delete(
 
 /* ---- files ---- */
 
-static int send_file(Request *rq, const char *name, int fd, Stream *stream, Error **err)
+static int send_file(
+    Request *rq, const char *name, int fd, const BackupRest *rest, Stream *stream, Error **err)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
@@ -179,18 +180,25 @@ static int send_file(Request *rq, const char *name, int fd, Stream *stream, Erro
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)st.st_size);
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", name);
-	uint64_t size = (uint64_t)st.st_size, start = stream_set_file(stream, size);
+	head.version = arena_printf(rq->arena, "%" G_GINT64_FORMAT ".%09ld-%" G_GUINT64_FORMAT,
+	    (gint64)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (guint64)st.st_ino);
+	uint64_t size = (uint64_t)st.st_size, start = rest->offset;
+	if (stream_check_offset(start, rest->version, head.version, size, err) < 0)
+		return -1;
+	if (rq->rest)
+		start = stream_set_file(stream, size);
 	return stream_send(stream, &head, err) < 0 ?
 	    -1 :
 	    stream_send_file(stream, fd, start, size - start, err);
 }
 
-int backup_work_send(
-    Request *rq, BackupOwner *owner, const char *name, Stream *stream, Error **err)
+int backup_work_send(Request *rq, BackupOwner *owner, const char *name, const BackupRest *rest,
+    Stream *stream, Error **err)
 {
 	g_autoptr(BackupOwner) kept = owner;
 	autofd int fd = -1;
-	if (backup_open(owner, name, &fd, err) < 0 || send_file(rq, name, fd, stream, err) < 0)
+	if (backup_open(owner, name, &fd, err) < 0 ||
+	    send_file(rq, name, fd, rest, stream, err) < 0)
 		return -1;
 	g_autofree char *base = owner->kind->url(owner);
 	g_autofree char *url = g_strdup_printf("%s/backups/%s", base, name);
@@ -199,17 +207,41 @@ int backup_work_send(
 	return 0;
 }
 
-int backup_work_receive(Request *rq, Stream *stream, Error **err)
+static void close_kept(void *data)
+{
+	close(GPOINTER_TO_INT(data) - 1);
+}
+
+/* The file of an upload that goes on, at its end; or a new one. */
+static int open_received(Request *rq, UploadTurn *turn, Error **err)
+{
+	void *kept = upload_take(turn);
+	int fd = kept ? GPOINTER_TO_INT(kept) - 1 : store_temporary(rq->daemon, STORE_BACKUPS, err);
+	if (fd < 0)
+		error_prefix(err, "Cannot keep the file");
+	return fd;
+}
+
+int backup_work_receive(
+    Request *rq, const UploadAsk *ask, Stream *stream, UploadTurn **ret_turn, Error **err)
 {
 	uint64_t written;
-	autofd int fd = store_temporary(rq->daemon, STORE_BACKUPS, err);
-	if (fd < 0) {
-		error_prefix(err, "Cannot keep the file");
+	Error *error = NULL;
+	g_autoptr(UploadTurn) turn = NULL;
+	if (upload_begin(rq, ask->id, ask->offset, stream, &turn, err) < 0)
 		return -1;
+	autofd int fd = open_received(rq, turn, err);
+	if (fd < 0)
+		return -1;
+	if (stream_recv_file(stream, fd, UINT64_MAX, &written, &error) < 0) {
+		off_t have = lseek(fd, 0, SEEK_END);
+		if (turn && error->kind == ERROR_CANCELLED && have > 0)
+			upload_keep(g_steal_pointer(&turn), GINT_TO_POINTER(g_steal_fd(&fd) + 1),
+			    close_kept, (uint64_t)have);
+		return error_propagate(err, error);
 	}
-	if (stream_recv_file(stream, fd, UINT64_MAX, &written, err) < 0)
-		return -1;
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the file");
+	*ret_turn = g_steal_pointer(&turn);
 	return g_steal_fd(&fd);
 }

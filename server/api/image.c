@@ -265,7 +265,7 @@ int api_export_image(Request *rq, const Pb__ExportImageRequest *in, Stream *stre
 	if (!trusted(rq) && !image->public_ &&
 	    !image_secret_redeem(rq->daemon, rq->project, image->fingerprint, in->secret))
 		return error_set(err, ERROR_NOT_FOUND, "Image not found");
-	return image_export(rq, image, stream, err);
+	return image_export(rq, image, in, stream, err);
 }
 
 int api_get_image_aliases(Request *rq, const Pb__GetImageAliasesRequest *in,

@@ -4,6 +4,7 @@
 #include "sdk/base/names.h"
 #include "sdk/base/x509.h"
 #include "server/api/image_source.h"
+#include "server/api/upload.h"
 #include "server/daemon.h"
 #include "server/event/event.h"
 #include "server/image/import.h"
@@ -27,11 +28,14 @@ typedef struct Upload {
 	char **profiles;
 	Arena *arena;
 	const Pb__ImagesPost *expected; /* what was said of a pushed image; NULL: it is no push */
+	UploadTurn *turn;
+	uint64_t bytes; /* so far, of all parts */
 } Upload;
 
 static void upload_free(void *data)
 {
 	Upload *upload = data;
+	upload_end(upload->turn);
 	image_import_free(upload->import);
 	g_free(upload->project);
 	g_free(upload->filename);
@@ -155,8 +159,12 @@ static int start_operation(Request *rq, Upload *upload, Stream *stream, Error **
 	g_autofree char *secret = upload->expected ? random_hex(32) : NULL;
 	g_autofree char *metadata = secret ? json_text_object("secret", secret, NULL) : NULL;
 	spec.metadata_json = metadata;
-	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0)
+	UploadTurn *turn = g_steal_pointer(&upload->turn);
+	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0) {
+		upload_end(turn);
 		return -1;
+	}
+	upload_done(turn, reply.id);
 	return stream_send(stream, &reply, err);
 }
 
@@ -179,9 +187,15 @@ static int take(
 	if (*message->part &&
 	    image_import_part(upload->import, message->part, message->part_filename, err) < 0)
 		return -1;
+	upload->bytes += message->data.len;
 	return message->data.len ?
 	    image_import_write(upload->import, message->data.data, message->data.len, err) :
 	    0;
+}
+
+static void free_import(void *import)
+{
+	image_import_free(import);
 }
 
 static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipart *multipart,
@@ -189,17 +203,43 @@ static int receive(const Pb__CreateImageRequest *first, Upload *upload, Multipar
 {
 	const void *next = first;
 	int more = 1;
-	gboolean named = multipart || *first->part;
+	Error *error = NULL;
+	gboolean named = multipart || *first->part || upload->bytes;
 	if (!named && image_import_part(upload->import, "", first->filename, err) < 0)
 		return -1;
 	while (more > 0) {
 		if (take(upload, multipart, next, err) < 0)
 			return -1;
-		more = stream_recv(stream, -1, &next, err);
+		more = stream_recv(stream, -1, &next, &error);
 	}
-	if (more < 0)
-		return -1;
+	if (more < 0) {
+		if (error->kind == ERROR_CANCELLED && upload->turn)
+			upload_keep(g_steal_pointer(&upload->turn),
+			    g_steal_pointer(&upload->import), free_import, upload->bytes);
+		return error_propagate(err, error);
+	}
 	return multipart ? multipart_end(multipart, err) : 0;
+}
+
+static gboolean is_multipart(const Pb__CreateImageRequest *in)
+{
+	return g_ascii_strncasecmp(
+		   in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0;
+}
+
+/* A new one, or one that goes on after a cut. */
+static int begin_import(
+    Request *rq, const Pb__CreateImageRequest *in, Upload *upload, Stream *stream, Error **err)
+{
+	const char *id = *in->secret || is_multipart(in) ? "" : in->upload;
+	if (upload_begin(rq, id, in->offset, stream, &upload->turn, err) < 0)
+		return -1;
+	upload->import = upload_take(upload->turn);
+	if (upload->import)
+		upload->bytes = in->offset;
+	else if (image_import_new(rq->daemon, &upload->import, err) < 0)
+		return -1;
+	return image_import_limit(upload->import, rq->project, err);
 }
 
 static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in,
@@ -216,12 +256,8 @@ static int create_from_upload(Request *rq, const Pb__CreateImageRequest *in,
 	if (r == 0)
 		r = read_options(rq, in, upload, err);
 	if (r == 0)
-		r = image_import_new(rq->daemon, &upload->import, err);
-	if (r == 0)
-		r = image_import_limit(upload->import, rq->project, err);
-	if (r == 0 &&
-	    g_ascii_strncasecmp(
-		in->content_type, "multipart/form-data", strlen("multipart/form-data")) == 0) {
+		r = begin_import(rq, in, upload, stream, err);
+	if (r == 0 && is_multipart(in)) {
 		MultipartSink sink = {
 			.part = part_begins, .content = part_content, .data = upload->import
 		};
@@ -285,12 +321,15 @@ int api_create_image(Request *rq, const Pb__CreateImageRequest *in, Stream *stre
 		return image_source_create(rq, in->image, stream, err);
 	/* Bytes that came with the first message are received again (stream.h); REST gives the
 	 * headers first, without bytes. */
+	static const Pb__CreateImageRequest nothing = PB__CREATE_IMAGE_REQUEST__INIT;
 	const void *first = in;
 	if (in->data.len > 0 || !*in->part) {
 		int more = stream_recv(stream, -1, &first, err);
 		if (more < 0)
 			return -1;
-		if (more == 0)
+		if (more == 0 && in->offset) /* the cut came after the last bytes */
+			first = &nothing;
+		else if (more == 0)
 			return error_set(err, ERROR_INVALID, "Invalid image: it is empty");
 	}
 	if (trusted && !*in->secret && rq->rest && is_json(in, first))

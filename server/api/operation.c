@@ -2,6 +2,7 @@
 #include "incus/v1/handlers.h"
 #include "sdk/base/json_text.h"
 #include "sdk/base/names.h"
+#include "server/api/upload.h"
 #include "server/daemon.h"
 #include "server/instance/live.h"
 #include "server/operation/table.h"
@@ -125,6 +126,22 @@ int api_get_migration_outcome(Request *rq, const Pb__GetMigrationOutcomeRequest 
 	if (name_check_uuid(in->id, err) < 0)
 		return -1;
 	out->outcome = (char *)words[live_outcome(rq->daemon, in->id, in->forget)];
+	return 0;
+}
+
+int api_get_upload(Request *rq, const Pb__GetUploadRequest *in, Pb__Upload *out, Error **err)
+{
+	g_autofree char *id = NULL;
+	if (upload_find(rq, in->id, &out->bytes, &id, err) < 0)
+		return -1;
+	g_autoptr(Operation) op = id ? operation_table_get(rq->daemon->operations, id) : NULL;
+	if (id && !op)
+		return error_set(err, ERROR_INVALID,
+		    "The upload came whole, and its operation ended a while ago");
+	if (op) {
+		out->operation = arena_message(rq->arena, Pb__Operation, pb__operation);
+		operation_fill(op, rq->arena, out->operation);
+	}
 	return 0;
 }
 

@@ -95,5 +95,6 @@ int api_export_storage_pool_volume_backup(Request *rq,
     const Pb__ExportStoragePoolVolumeBackupRequest *in, Stream *stream, Error **err)
 {
 	BackupOwner *owner = owner_of(rq, in->pool, in->type, in->volume, err);
-	return owner ? backup_work_send(rq, owner, in->name, stream, err) : -1;
+	BackupRest rest = { in->offset, in->version };
+	return owner ? backup_work_send(rq, owner, in->name, &rest, stream, err) : -1;
 }

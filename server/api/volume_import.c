@@ -113,15 +113,16 @@ static int find_place(
 }
 
 static int receive(Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Stream *stream,
-    Work *work, Error **err)
+    Work *work, UploadTurn **ret_turn, Error **err)
 {
+	UploadAsk ask = { in->upload, in->offset };
 	gboolean iso = strcmp(in->file_type, "iso") == 0;
 	if (!iso && *in->file_type && strcmp(in->file_type, "backup") != 0)
 		return error_set(err, ERROR_INVALID,
 		    "Files of type \"%s\" cannot be imported: it is iso or backup", in->file_type);
 	if ((iso || *work->name) && check_name(work, err) < 0)
 		return -1;
-	work->fd = backup_work_receive(rq, stream, err);
+	work->fd = backup_work_receive(rq, &ask, stream, ret_turn, err);
 	return work->fd < 0 ? -1 : iso ? 0 : read_index(work, err);
 }
 
@@ -129,9 +130,10 @@ int api_import_storage_pool_volume(
     Request *rq, const Pb__ImportStoragePoolVolumeRequest *in, Stream *stream, Error **err)
 {
 	g_autoptr(Work) work = g_new0(Work, 1);
+	g_autoptr(UploadTurn) turn = NULL;
 	Pb__Operation reply = PB__OPERATION__INIT;
 	work->fd = -1;
-	if (find_place(rq, in, work, err) < 0 || receive(rq, in, stream, work, err) < 0)
+	if (find_place(rq, in, work, err) < 0 || receive(rq, in, stream, work, &turn, err) < 0)
 		return -1;
 	g_autofree char *url = url_of(work);
 	const char *resources[] = { "storage_volumes", url, NULL };
@@ -143,7 +145,8 @@ int api_import_storage_pool_volume(
 		.data = g_steal_pointer(&work),
 		.destroy = work_free,
 		.resources = resources };
-	return operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0 ?
-	    -1 :
-	    stream_send(stream, &reply, err);
+	if (operation_create(rq->daemon, rq, &spec, NULL, &reply, err) < 0)
+		return -1;
+	upload_done(g_steal_pointer(&turn), reply.id);
+	return stream_send(stream, &reply, err);
 }

@@ -19,6 +19,12 @@ static int open_file(
 	return 0;
 }
 
+/* Its content never changes. */
+typedef struct ImageRest {
+	uint64_t offset;
+	const char *version;
+} ImageRest;
+
 static int send_text(Stream *stream, Pb__ImageFile *message, const char *text, Error **err)
 {
 	message->data.data = (uint8_t *)text;
@@ -26,29 +32,36 @@ static int send_text(Stream *stream, Pb__ImageFile *message, const char *text, E
 	return stream_send(stream, message, err);
 }
 
-static int send_unified(Request *rq, const ImageFile *file, Stream *stream, Error **err)
+static int send_unified(
+    Request *rq, const ImageFile *file, const ImageRest *rest, Stream *stream, Error **err)
 {
 	Pb__ImageFile head = PB__IMAGE_FILE__INIT;
 	head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)file->size);
 	head.part_filename = (char *)file->filename;
 	head.content_type = arena_strdup(rq->arena, "application/octet-stream");
 	head.content_disposition = arena_printf(rq->arena, "inline;filename=%s", file->filename);
-	uint64_t start = stream_set_file(stream, (uint64_t)file->size);
+	head.version = (char *)rest->version;
+	uint64_t start = rq->rest ? stream_set_file(stream, file->size) : rest->offset;
 	if (stream_send(stream, &head, err) < 0)
 		return -1;
 	return stream_send_file(stream, file->fd, start, file->size - start, err);
 }
 
-/* gRPC: a message begins each part. */
-static int send_parts(Request *rq, const ImageFile *files, Stream *stream, Error **err)
+/* gRPC: a message begins each part, also one of which the client has all. */
+static int send_parts(
+    Request *rq, const ImageFile *files, const ImageRest *rest, Stream *stream, Error **err)
 {
+	uint64_t left = rest->offset;
 	for (int i = 0; i < 2; i++) {
+		uint64_t start = MIN(left, files[i].size);
+		left -= start;
 		Pb__ImageFile head = PB__IMAGE_FILE__INIT;
 		head.part = (char *)files[i].part;
 		head.part_filename = (char *)files[i].filename;
 		head.size = arena_printf(rq->arena, "%" G_GUINT64_FORMAT, (guint64)files[i].size);
+		head.version = (char *)(i == 0 ? rest->version : "");
 		if (stream_send(stream, &head, err) < 0 ||
-		    stream_send_file(stream, files[i].fd, 0, files[i].size, err) < 0)
+		    stream_send_file(stream, files[i].fd, start, files[i].size - start, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -116,14 +129,26 @@ void image_files_close(ImageFiles *files)
 	own_close_fd(&files->files[1].fd);
 }
 
-int image_export(Request *rq, const Pb__Image *image, Stream *stream, Error **err)
+static int send(
+    Request *rq, const ImageFiles *files, const ImageRest *rest, Stream *stream, Error **err)
+{
+	if (files->n == 1)
+		return send_unified(rq, &files->files[0], rest, stream, err);
+	return rq->rest ? send_multipart(rq, files, stream, err) :
+			  send_parts(rq, files->files, rest, stream, err);
+}
+
+int image_export(Request *rq, const Pb__Image *image, const Pb__ExportImageRequest *asked,
+    Stream *stream, Error **err)
 {
 	ImageFiles files;
+	ImageRest rest = { asked->offset, image->fingerprint };
 	if (image_files_open(rq->daemon, image, rq->arena, &files, err) < 0)
 		return -1;
-	int r = files.n == 1 ? send_unified(rq, &files.files[0], stream, err) :
-	    rq->rest	     ? send_multipart(rq, &files, stream, err) :
-			       send_parts(rq, files.files, stream, err);
+	uint64_t size = files.files[0].size + (files.n == 2 ? files.files[1].size : 0);
+	int r = stream_check_offset(rest.offset, asked->version, rest.version, size, err) < 0 ?
+	    -1 :
+	    send(rq, &files, &rest, stream, err);
 	image_files_close(&files);
 	return r;
 }

@@ -26,4 +26,5 @@ void image_files_close(ImageFiles *files);
 /* What stands before file number i in a multipart body. */
 char *image_files_head(const ImageFiles *files, unsigned i, const char *boundary, Arena *arena);
 
-int image_export(Request *rq, const Pb__Image *image, Stream *stream, Error **err);
+int image_export(Request *rq, const Pb__Image *image, const Pb__ExportImageRequest *asked,
+    Stream *stream, Error **err);

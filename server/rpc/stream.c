@@ -2,6 +2,8 @@
 #include "sdk/base/file.h"
 #include "server/rpc/field.h"
 #include <errno.h>
+#include <glib.h>
+#include <string.h>
 #include <unistd.h>
 
 int stream_open(Stream *stream, Error **err)
@@ -49,6 +51,17 @@ void stream_set_length(Stream *stream, uint64_t length)
 uint64_t stream_set_file(Stream *stream, uint64_t size)
 {
 	return stream->ops->set_file ? stream->ops->set_file(stream, size) : 0;
+}
+
+int stream_check_offset(
+    uint64_t offset, const char *of, const char *version, uint64_t size, Error **err)
+{
+	if (offset && strcmp(of, version) != 0)
+		return error_set(err, ERROR_INVALID,
+		    "The file is another one than when the transfer began: begin anew");
+	return offset <= size ? 0 :
+				error_set(err, ERROR_INVALID,
+				    "The file has only %" G_GUINT64_FORMAT " bytes", (guint64)size);
 }
 
 int stream_send_sync(Stream *stream, const void *message, Error **err)

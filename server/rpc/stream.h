@@ -31,6 +31,10 @@ void stream_set_length(Stream *stream, uint64_t length);
 /* The same for a body that is a file of `size` bytes, of which the client may want no more than the
  * end ("Range: bytes=N-", RFC 9110 14.2): where what is to be sent begins. 0 through other doors. */
 uint64_t stream_set_file(Stream *stream, uint64_t size);
+/* The same through the other doors, where a request says it in its `offset` and `version`: -1 where
+ * that is beyond the end, or of another file than the present `version`. */
+int stream_check_offset(
+    uint64_t offset, const char *of, const char *version, uint64_t size, Error **err);
 /* WebSockets, before the first recv: binary messages are handed out whole (at most 16 MiB), however
  * they arrive; else in parts as they come. */
 void stream_set_whole(Stream *stream);

@@ -4,6 +4,7 @@
 #include "sdk/base/qcow2.h"
 #include "sdk/base/spawn.h"
 #include "server/helper/client.h"
+#include "server/storage/volume_block.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -38,9 +39,10 @@ int disk_image_check(int fd, DiskImage *ret_image, Error **err)
 	if (memcmp(header, "KDMV", 4) == 0 || memcmp(header, "vhdxfile", 8) == 0 ||
 	    memcmp(header, "conectix", 8) == 0 || memcmp(header + 64, "\x7f\x10\xda\xbe", 4) == 0)
 		return refuse(err, "only raw images and qcow2 are known");
-	if (st.st_size == 0 || st.st_size > DISK_MOST)
+	off_t size = S_ISBLK(st.st_mode) ? lseek(fd, 0, SEEK_END) : st.st_size;
+	if (size <= 0 || size > DISK_MOST)
 		return refuse(err, "the size of its disk is not possible");
-	*ret_image = (DiskImage){ .size = st.st_size };
+	*ret_image = (DiskImage){ .size = size };
 	return 0;
 }
 
@@ -82,11 +84,13 @@ int disk_image_write(
 	autofd int out = open(target, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (out < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", target);
+	struct stat st;
+	if (fstat(out, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image");
+	gboolean device = S_ISBLK(st.st_mode); /* which may hold something where the image has holes */
 	if (!image.qcow2)
-		return lseek(fd, 0, SEEK_SET) < 0 ?
-		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image") :
-		    file_copy_data(fd, out, err);
-	if (ftruncate(out, image.size) < 0)
+		return device ? volume_block_write_fd(fd, out, err) : file_copy_data(fd, out, err);
+	if (device ? lseek(out, 0, SEEK_END) < image.size : ftruncate(out, image.size) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", target);
 	return convert(fd, out, cancelled, data, err);
 }

@@ -1,10 +1,37 @@
-"""A way between two ports of this machine that a test can cut: `tcp_way.py LISTEN CONNECT`, killed."""
-import socket, sys, threading
+"""A way between two ports of this machine that a test can cut: `tcp_way.py LISTEN CONNECT`, killed; or by itself, with a third
+argument: while that file says "BYTES TIMES", a connection that has carried so many bytes breaks, so many times as are left; or (0)
+the way itself ends."""
+import os, socket, sys, threading
+
+lock = threading.Lock()
+order = sys.argv[3] if len(sys.argv) > 3 else None
 
 
-def carry(source, target):
+def is_cut(carried):
+    with lock:
+        try:
+            most, times = map(int, open(order).read().split())
+        except (OSError, TypeError, ValueError):
+            return False
+        if carried[0] < most:
+            return False
+        if times == 0:
+            os._exit(0)
+        if times > 1:
+            with open(order + ".new", "w") as file:
+                file.write(f"{most} {times - 1}")
+            os.rename(order + ".new", order)
+        else:
+            os.unlink(order)
+        return True
+
+
+def carry(source, target, carried):
     try:
         while data := source.recv(65536):
+            carried[0] += len(data)
+            if order and is_cut(carried):
+                break
             target.sendall(data)
     except OSError:
         pass
@@ -23,5 +50,6 @@ while True:
     except OSError:
         near.close()
         continue
+    carried = [0]
     for pair in ((near, far), (far, near)):
-        threading.Thread(target=carry, args=pair, daemon=True).start()
+        threading.Thread(target=carry, args=(*pair, carried), daemon=True).start()

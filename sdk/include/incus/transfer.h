@@ -3,6 +3,7 @@
  * Whole files in one call: images and backups between a server and an open file, and images between
  * two servers. Each call returns when all is done.
  */
+#include <incus/call.h>
 #include <incus/client.h>
 #include <incus/migration.h>
 #include "incus/v1/backup.pb-c.h"
@@ -21,6 +22,31 @@ typedef struct incus_transfer {
 	incus_transfer_progress progress;
 	void *data;
 } incus_transfer;
+
+/* One of the methods that send a file (ExportInstanceBackup, ExportStoragePoolVolumeBackup,
+ * ExportImage), message by message. When the connection is lost the client connects again, for up
+ * to a quarter of a minute each time, and the file goes on where it was. */
+typedef struct incus_download incus_download;
+int incus_download_open(incus_client *client, const struct SchemaMethod *method,
+    const void *request, incus_download **ret, incus_error **err);
+/* As incus_stream_recv(), without a limit in time. */
+int incus_download_recv(incus_download *download, void **ret, incus_error **err);
+/* NULL is allowed. */
+void incus_download_free(incus_download *download);
+
+/* What is sent of one file: from where its descriptor stands. */
+typedef struct incus_upload_file {
+	int fd;
+	const char *part; /* CreateImage, of two: "metadata", "rootfs" or "rootfs.img"; NULL */
+	const char *part_filename; /* its name then; NULL */
+} incus_upload_file;
+/* One of the methods that take files (ImportInstance, ImportStoragePoolVolume, CreateImage).
+ * `first` has the fields of the first message, beside the data; NULL: none. When the connection is
+ * lost the client connects again, as for downloads, and the rest is sent, where the files are no
+ * pipes. *ret_reply (incus_message_free()) is the method's. */
+int incus_upload(incus_client *client, const struct SchemaMethod *method, const void *first,
+    const incus_upload_file *files, size_t n_files, const incus_transfer *transfer,
+    void **ret_reply, incus_error **err);
 
 /* Writes an image (by fingerprint) into fd. The root file system of a split image goes to rootfs_fd;
  * -1: a split image is refused ("INVALID"). *ret_split (may be NULL) tells which it was. */
