@@ -49,27 +49,20 @@ static int rename_volume(
 	return before ? act_rename(m->journal, before, to, err) : 0;
 }
 
-static int list_volumes(Tx *tx, void *data, Error **err)
+static int take_volume(Rows *row, void *data, Error **err)
 {
-	GPtrArray *list = data; /* pool, name, pool, name ... */
-	g_autoptr(Rows) rows = NULL;
-	g_ptr_array_set_size(list, 0);
-	if (tx_query(tx, &rows, err,
-		"SELECT p.name, v.name FROM storage_volumes v JOIN storage_pools p ON p.id = v.storage_pool_id"
-		" JOIN projects j ON j.id = v.project_id WHERE v.type = 2 AND j.name = 'default'",
-		"") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		for (int i = 0; i < 2; i++)
-			g_ptr_array_add(list, g_strdup(rows_text(rows, i)));
-	return more;
+	for (int i = 0; i < 2; i++) /* pool, name, pool, name ... */
+		g_ptr_array_add(data, g_strdup(rows_text(row, i)));
+	return 0;
 }
 
 static int rename_volumes(Migration *m, Error **err)
 {
 	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
-	if (db_read(m->lxd->db, list_volumes, list, err) < 0)
+	if (lxd_database_each(m->lxd,
+		"SELECT p.name, v.name FROM storage_volumes v JOIN storage_pools p ON p.id = v.storage_pool_id"
+		" JOIN projects j ON j.id = v.project_id WHERE v.type = 2 AND j.name = 'default'",
+		take_volume, list, err) < 0)
 		return -1;
 	for (guint i = 0; i + 1 < list->len; i += 2)
 		if (rename_volume(m, list->pdata[i], "custom", list->pdata[i + 1], err) < 0 ||

@@ -142,25 +142,13 @@ static void ran_free(void *data)
 	g_free(ran);
 }
 
-static int read_ran(Tx *tx, void *data, Error **err)
+static int take_ran(Rows *row, void *data, Error **err)
 {
-	GPtrArray *list = data;
-	g_autoptr(Rows) rows = NULL;
-	g_ptr_array_set_size(list, 0);
-	if (tx_query(tx, &rows, err,
-		"SELECT p.name, i.name FROM instances i JOIN projects p ON p.id = i.project_id"
-		" JOIN instances_config c ON c.instance_id = i.id"
-		" WHERE c.key = 'volatile.last_state.power' AND c.value = 'RUNNING' ORDER BY 1, 2",
-		"") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0) {
-		Ran *ran = g_new0(Ran, 1);
-		ran->project = g_strdup(rows_text(rows, 0));
-		ran->name = g_strdup(rows_text(rows, 1));
-		g_ptr_array_add(list, ran);
-	}
-	return more;
+	Ran *ran = g_new0(Ran, 1);
+	ran->project = g_strdup(rows_text(row, 0));
+	ran->name = g_strdup(rows_text(row, 1));
+	g_ptr_array_add(data, ran);
+	return 0;
 }
 
 static int is_running(incus_client *client, const Ran *ran, gboolean *ret, incus_error **err)
@@ -219,7 +207,11 @@ int proof_running(Migration *m, Error **err)
 	incus_client *client = NULL;
 	incus_error *problem = NULL;
 	guint failed = 0;
-	if (db_read(m->lxd->db, read_ran, list, err) < 0)
+	if (lxd_database_each(m->lxd,
+		"SELECT p.name, i.name FROM instances i JOIN projects p ON p.id = i.project_id"
+		" JOIN instances_config c ON c.instance_id = i.id"
+		" WHERE c.key = 'volatile.last_state.power' AND c.value = 'RUNNING' ORDER BY 1, 2",
+		take_ran, list, err) < 0)
 		return -1;
 	if (incus_connect_unix(socket, &client, &problem) < 0) {
 		error_set(err, ERROR_UNAVAILABLE, "Incus does not answer: %s", problem->message);

@@ -119,33 +119,29 @@ void source_clear(Source *source)
 	*source = (Source){ 0 };
 }
 
-static int learn(Tx *tx, void *data, Error **err)
+/* A pool's name, and its source. */
+static int take_place(Rows *row, void *data, Error **err)
 {
 	static const char *const places[] = { "/storage-pools/", "/disks/" };
 	Source *source = data;
-	g_autoptr(Rows) rows = NULL;
-	if (tx_query(tx, &rows, err,
-		"SELECT p.name, c.value FROM storage_pools_config c JOIN storage_pools p"
-		" ON p.id = c.storage_pool_id WHERE c.key = 'source'",
-		"") < 0)
-		return -1;
-	int more;
-	while ((more = rows_next(rows, err)) > 0)
-		for (size_t i = 0; i < G_N_ELEMENTS(places) && !rows_null(rows, 1); i++) {
-			g_autofree char *end = g_strconcat(
-			    places[i], rows_text(rows, 0), i ? ".img" : "", NULL);
-			const char *path = rows_text(rows, 1);
-			if (!g_str_has_suffix(path, end) || *path != '/')
-				continue;
-			g_free(source->recorded);
-			source->recorded = g_strndup(path, strlen(path) - strlen(end));
-		}
-	return more;
+	for (size_t i = 0; i < G_N_ELEMENTS(places) && !rows_null(row, 1); i++) {
+		g_autofree char *end = g_strconcat(
+		    places[i], rows_text(row, 0), i ? ".img" : "", NULL);
+		const char *path = rows_text(row, 1);
+		if (!g_str_has_suffix(path, end) || *path != '/')
+			continue;
+		g_free(source->recorded);
+		source->recorded = g_strndup(path, strlen(path) - strlen(end));
+	}
+	return 0;
 }
 
 int source_learn(Source *source, LxdDatabase *lxd, Error **err)
 {
-	return db_read(lxd->db, learn, source, err);
+	return lxd_database_each(lxd,
+	    "SELECT p.name, c.value FROM storage_pools_config c JOIN storage_pools p"
+	    " ON p.id = c.storage_pool_id WHERE c.key = 'source'",
+	    take_place, source, err);
 }
 
 char *source_path(const Source *source, const char *recorded)
