@@ -11,7 +11,7 @@
 static const struct {
 	const char *name, *tool; /* tool NULL: none is needed */
 	gboolean refused;
-	gboolean machines; /* has volumes for virtual machines */
+	gboolean machines; /* those that stand there are taken over */
 } drivers[] = {
 	{ "dir", NULL, FALSE, TRUE },
 	{ "btrfs", "btrfs", FALSE, TRUE },
@@ -163,8 +163,8 @@ static void check_volume(StorageCall *call, const char *pool_name, const char *p
 		return;
 	if (type == 3 && !snapshot && pool->usable && !pool->machines)
 		refuse(call->m, "virtual machine", name,
-		    "Pools of driver \"%s\" have no virtual machines here: move it to one of dir or "
-		    "btrfs in LXD (lxc move --storage)",
+		    "Virtual machines on pools of driver \"%s\" are not taken over in this version: "
+		    "move it to one of dir or btrfs in LXD (lxc move --storage)",
 		    pool->driver);
 	if (!pool->folder) {
 		if (pool->usable && type == 2 && !snapshot)
