@@ -154,7 +154,7 @@ static const struct {
 	{ "paths", check_paths },
 	{ "space", check_space },
 	{ "settings", check_keys },
-	{ "devices, networks", check_objects },
+	{ "instances, networks", check_objects },
 	{ "storage", check_storage },
 	{ "files", unlisted_check },
 	{ "shiftfs", check_shiftfs },

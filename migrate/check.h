@@ -6,5 +6,5 @@
 
 int check_keys(Migration *m, Error **err);    /* check_keys.c: settings and names */
 int check_objects(
-    Migration *m, Error **err); /* check_objects.c: devices and networks, each as a whole */
+    Migration *m, Error **err); /* check_objects.c: instances, devices, networks, each as a whole */
 int check_storage(Migration *m, Error **err); /* check_storage.c: pools, volumes, images, links */

@@ -1,7 +1,8 @@
-/* Devices and networks as wholes: keys that the server takes one by one need not fit each other,
- * and not all that Incus has is built into it. */
+/* Instances, devices and networks as wholes: keys that the server takes one by one need not fit
+ * each other, and not all that Incus has is built into it. */
 #include "migrate/check.h"
 #include "server/device/device.h"
+#include "server/instance/instance.h"
 #include "server/key/device_type.h"
 #include "server/key/key.h"
 #include "server/network/bridge_config.h"
@@ -71,6 +72,18 @@ static const char devices_sql[] =
     " JOIN profiles p ON p.id = d.profile_id JOIN projects j ON j.id = p.project_id"
     " LEFT JOIN profiles_devices_config k ON k.profile_device_id = d.id ORDER BY 1";
 
+/* What ran is to run in the end: that is known before anything is moved. */
+static void does_not_start(const Objects *object, const char *check, const char *why)
+{
+	if (object->ran)
+		findings_add(object->m->findings, FINDING_REFUSED, check, object->where,
+		    "%s: what has it runs now, and would not start (change it, or stop the instance)",
+		    why);
+	else
+		findings_add(object->m->findings, FINDING_NOTE, check, object->where,
+		    "%s: what has it does not start", why);
+}
+
 static void check_device(const Objects *device)
 {
 	g_autoptr(Error) error = NULL;
@@ -82,12 +95,28 @@ static void check_device(const Objects *device)
 		    "There is no device type %d", device->type);
 	/* It is taken over all the same: the next version may have it. */
 	else if (device_validate(NULL, device->name, device->config, &error) < 0)
-		findings_add(findings, device->ran ? FINDING_REFUSED : FINDING_NOTE, "devices",
-		    device->where,
-		    device->ran ?
-			"%s: what has it runs now, and would not start (remove the device, or stop the instance)" :
-			"%s: what has it does not start",
-		    error->message);
+		does_not_start(device, "devices", error->message);
+}
+
+/* ---- instances ---- */
+
+/* With what their profiles give them, in the order in which one setting takes another's place. */
+static const char instances_sql[] =
+    "SELECT 'instance \"' || j.name || '/' || i.name || '\"', i.name, i.type, k.key, k.value,"
+    " EXISTS (SELECT 1 FROM instances_config c WHERE c.instance_id = i.id AND " RAN
+    ") FROM instances i JOIN projects j ON j.id = i.project_id LEFT JOIN"
+    " (SELECT u.instance_id, u.apply_order AS n, p.key, p.value FROM instances_profiles u"
+    " JOIN profiles_config p ON p.profile_id = u.profile_id"
+    " UNION ALL SELECT instance_id, 1000000, key, value FROM instances_config) k"
+    " ON k.instance_id = i.id ORDER BY 1, k.n";
+
+static void check_instance(const Objects *instance)
+{
+	g_autoptr(Error) error = NULL;
+	gboolean known = instance->type == INSTANCE_CONTAINER || instance->type == INSTANCE_MACHINE;
+	if (known &&
+	    instance_config_check((InstanceType)instance->type, instance->config, &error) < 0)
+		does_not_start(instance, "instances", error->message);
 }
 
 /* ---- networks ---- */
@@ -117,7 +146,12 @@ static void check_network(const Objects *network)
 int check_objects(Migration *m, Error **err)
 {
 	Objects devices = { .m = m, .scope = KEY_DEVICE, .check = check_device };
+	Objects instances = { .m = m, .scope = KEY_INSTANCE, .check = check_instance };
 	Objects networks = { .m = m, .scope = KEY_NETWORK, .check = check_network };
 	g_autofree char *sql = networks_sql(m->lxd);
-	return check_each(&devices, devices_sql, err) < 0 ? -1 : check_each(&networks, sql, err);
+	return check_each(&devices, devices_sql, err) < 0 ||
+		check_each(&instances, instances_sql, err) < 0 ||
+		check_each(&networks, sql, err) < 0 ?
+	    -1 :
+	    0;
 }

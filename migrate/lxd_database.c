@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { NODE_TIMEOUT_MS = 300 * 1000 };
+enum { NODE_TIMEOUT_MS = 300 * 1000, ATTEMPTS = 20 };
 
 static const char *const local_files[] = { "local.db", "local.db-wal", "local.db-journal" };
 
@@ -234,20 +234,36 @@ static int open_copy(LxdDatabase *database, const char *work, const char *global
 	return db_read(database->db, read_facts, database, err);
 }
 
-int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_database, Error **err)
+static int open_once(const char *lxd, const char *work, LxdDatabase **ret_database, Error **err)
 {
 	g_autoptr(LxdDatabase) database = g_new0(LxdDatabase, 1);
 	g_autofree char *copy = g_build_filename(work, "database", NULL);
 	g_autofree char *global = g_build_filename(copy, "global", NULL);
-	Error *error = NULL;
-	if (copy_all(lxd, copy, global, &error) < 0 ||
-	    open_copy(database, work, global, &error) < 0) {
+	if (copy_all(lxd, copy, global, err) < 0 || open_copy(database, work, global, err) < 0)
+		return -1;
+	*ret_database = g_steal_pointer(&database);
+	return 0;
+}
+
+/* An LXD that runs goes on writing while its files are copied, so that a copy may not be whole. */
+int lxd_database_open(const char *lxd, const char *work, LxdDatabase **ret_database, Error **err)
+{
+	for (int left = ATTEMPTS; tool_check_stop(err) == 0; left--) {
+		Error *error = NULL;
+		g_autofree char *before = NULL, *after = NULL;
+		lxd_database_state(lxd, &before, NULL);
+		if (open_once(lxd, work, ret_database, &error) == 0)
+			return 0;
+		lxd_database_state(lxd, &after, NULL);
+		if (left > 0 && g_strcmp0(before, after) != 0) {
+			error_free(error);
+			continue;
+		}
 		error->kind = ERROR_INVALID;
 		error_propagate(err, error);
 		return error_prefix(err, "LXD's database in \"%s\" cannot be read", lxd);
 	}
-	*ret_database = g_steal_pointer(&database);
-	return 0;
+	return -1;
 }
 
 void lxd_database_free(LxdDatabase *database)

@@ -8,17 +8,15 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <linux/fs.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TREE "backup/container"
 #define MACHINE "backup/virtual-machine"
 
-enum { PIECE = 1 << 20, SECTOR = 512 };
+enum { PIECE = 1 << 20 };
 
 typedef struct Writer {
 	const Migration *m;
@@ -63,9 +61,10 @@ static char *index_text(const Migration *m)
 	struct utsname host;
 	uname(&host);
 	const char *type = m->machine ? "virtual-machine" : "container";
-	json_t *instance = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:{}, s:o}", "name", m->name,
-	    "architecture", host.machine, "type", type, "description", "", "ephemeral", 0, "config",
-	    config_object(m), "devices", "profiles", profile_list(m));
+	json_t *instance = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:O, s:o}", "name", m->name,
+	    "architecture", host.machine, "type", type, "description",
+	    m->description ? m->description : "", "ephemeral", 0, "config", config_object(m),
+	    "devices", m->devices, "profiles", profile_list(m));
 	json_t *volume = json_pack("{s:s, s:s, s:s, s:s, s:{}}", "name", m->name, "type", type,
 	    "content_type", m->machine ? "block" : "filesystem", "description", "", "config");
 	json_t *document = json_pack("{s:s, s:s, s:s, s:[], s:b, s:b, s:s, s:{s:o, s:o}}", "name",
@@ -240,61 +239,12 @@ static int send_tree(Writer *w, Error **err)
 
 /* ---- a disk ---- */
 
-static int disk_size(int fd, const char *path, int64_t *ret_size, Error **err)
-{
-	struct stat st;
-	uint64_t bytes;
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
-	*ret_size = st.st_size;
-	if (S_ISREG(st.st_mode))
-		return st.st_size > 0 && st.st_size % SECTOR == 0 ?
-		    0 :
-		    error_set(err, ERROR_INVALID,
-			"\"%s\" is no disk's image: it does not consist of whole sectors of %d bytes",
-			path, SECTOR);
-	if (!S_ISBLK(st.st_mode))
-		return error_set(err, ERROR_INVALID,
-		    "\"%s\" is neither a disk's image nor a block device", path);
-	if (ioctl(fd, BLKGETSIZE64, &bytes) < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
-	*ret_size = (int64_t)bytes;
-	return 0;
-}
-
-static int check_raw(int fd, const char *path, Error **err)
-{
-	static const struct {
-		const char *mark, *what;
-	} others[] = { { "QFI\xfb", "qcow2" }, { "KDMV", "VMDK" }, { "conectix", "VHD" },
-		{ "vhdxfile", "VHDX" }, { "<<< ", "VDI" } };
-	char head[8] = "";
-	ssize_t n = pread(fd, head, sizeof(head), 0);
-	for (size_t k = 0; n > 0 && k < G_N_ELEMENTS(others); k++)
-		if (strncmp(head, others[k].mark, strlen(others[k].mark)) == 0)
-			return error_set(err, ERROR_UNSUPPORTED,
-			    "\"%s\" is a %s image: make a raw one of it first, with \"qemu-img convert -O raw\"",
-			    path, others[k].what);
-	return 0;
-}
-
-static int open_disk(const Migration *m, int *ret_fd, int64_t *ret_size, Error **err)
-{
-	autofd int fd = open(m->source, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", m->source);
-	if (check_raw(fd, m->source, err) < 0 || disk_size(fd, m->source, ret_size, err) < 0)
-		return -1;
-	*ret_fd = g_steal_fd(&fd);
-	return 0;
-}
-
 static int send_disk(Writer *w, Error **err)
 {
 	g_autofree char *metadata = metadata_text();
 	autofd int fd = -1;
 	int64_t size;
-	if (open_disk(w->m, &fd, &size, err) < 0 || add_directory(w, MACHINE, err) < 0 ||
+	if (disk_open(w->m, &fd, &size, err) < 0 || add_directory(w, MACHINE, err) < 0 ||
 	    add_file(w, MACHINE "/metadata.yaml", metadata, err) < 0)
 		return -1;
 	struct archive_entry *entry = archive_entry_new();
@@ -313,10 +263,8 @@ static int send_disk(Writer *w, Error **err)
 int archive_check(const Migration *m, Error **err)
 {
 	struct stat st;
-	autofd int fd = -1;
-	int64_t size;
 	if (m->machine)
-		return open_disk(m, &fd, &size, err);
+		return disk_check(m, err);
 	if (stat(m->source, &st) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", m->source);
 	g_autofree char *etc = g_build_filename(m->source, "etc", NULL);

@@ -7,12 +7,14 @@
 #include <incus/client.h>
 #include <incus/remote.h>
 #include "sdk/base/error.h"
+#include <jansson.h>
 
 typedef struct Migration {
-	char *name, *source, *pool, *project;
+	char *name, *source, *pool, *project, *description; /* description NULL: none */
 	gboolean machine;    /* of a disk; else a container, of a tree */
 	GPtrArray *profiles; /* char * */
 	GPtrArray *config;   /* "KEY=VALUE" */
+	json_t *devices;     /* name -> map of texts */
 	GPtrArray *mounts;   /* char *: file systems below `source` that belong to it */
 	char *url, *token;   /* of the server; NULL: the local one */
 	char *certificate, *key,
@@ -27,11 +29,23 @@ typedef struct Migration {
  * terminal. 0, 1 when all is said (--help), -1. */
 int options_read(Migration *m, int argc, char **argv, Error **err);
 
+/* --- settings.c --- */
+
+/* YAML from standard input, where that is no terminal; with nothing there, nothing. */
+int settings_read(Migration *m, Error **err);
+
 /* --- connect.c --- */
 
 int server_connect(Migration *m, incus_client **ret_client, Error **err);
 /* The server does not trust the certificate of that fingerprint any more; "": none. */
 void server_forget(incus_client *client, const char *fingerprint);
+
+/* --- disk.c --- */
+
+/* The source as a raw disk of *ret_size bytes; for reading, from its start. */
+int disk_open(const Migration *m, int *ret_fd, int64_t *ret_size, Error **err);
+/* Whether that will be possible. */
+int disk_check(const Migration *m, Error **err);
 
 /* --- archive.c --- */
 

@@ -83,13 +83,14 @@ static int migrate(Migration *m, Error **err)
 
 static void clear(Migration *m)
 {
-	char *const texts[] = { m->name, m->source, m->pool, m->project, m->url, m->token,
-		m->certificate, m->key, m->fingerprint };
+	char *const texts[] = { m->name, m->source, m->pool, m->project, m->description, m->url,
+		m->token, m->certificate, m->key, m->fingerprint };
 	for (gsize n = 0; n < G_N_ELEMENTS(texts); n++)
 		g_free(texts[n]);
 	g_ptr_array_unref(m->profiles);
 	g_ptr_array_unref(m->config);
 	g_ptr_array_unref(m->mounts);
+	json_decref(m->devices);
 }
 
 int main(int argc, char **argv)
@@ -97,7 +98,8 @@ int main(int argc, char **argv)
 	g_autoptr(Error) err = NULL;
 	Migration m = { .profiles = g_ptr_array_new_with_free_func(g_free),
 		.config = g_ptr_array_new_with_free_func(g_free),
-		.mounts = g_ptr_array_new_with_free_func(g_free) };
+		.mounts = g_ptr_array_new_with_free_func(g_free),
+		.devices = json_object() };
 	signal(SIGPIPE, SIG_IGN);
 	int result = options_read(&m, argc, argv, &err);
 	if (result == 0)

@@ -15,6 +15,7 @@ enum {
 	PROJECT,
 	PROFILE,
 	CONFIG,
+	NETWORK,
 	TOKEN,
 	URL,
 	CERTIFICATE,
@@ -30,13 +31,15 @@ static const struct {
 	{ TYPE, "type", "TYPE",
 	    "\"container\" (of a tree of files) or \"virtual-machine\" (of a disk)." },
 	{ SOURCE, "source", "PATH",
-	    "Root of the tree (\"/\": this system), or the disk: a raw image or a block device." },
+	    "Root of the tree (\"/\": this system), or the disk: a raw or qcow2 image or a block device." },
 	{ MOUNT, "mount", "PATH",
 	    "A file system mounted below the tree that belongs to it; may be given again." },
 	{ POOL, "storage", "POOL", "Storage pool; else that of the profiles." },
 	{ PROJECT, "project", "PROJECT", "Project; else \"default\"." },
 	{ PROFILE, "profile", "PROFILE", "Profile; may be given again. Else \"default\"." },
 	{ CONFIG, "config", "KEY=VALUE", "A configuration key; may be given again." },
+	{ NETWORK, "network", "NETWORK",
+	    "Network of its first card, eth0; else those of the profiles." },
 	{ TOKEN, "token", "TOKEN",
 	    "Of another server: what \"incus config trust add\" printed there." },
 	{ URL, "url", "URL", "Of another server that trusts this certificate:" },
@@ -53,7 +56,8 @@ static void print_help(void)
 	puts(
 	    "Usage: incus-migrate [options]\n\n"
 	    "Makes an instance on an Incus server of this system, of another tree of files or of a "
-	    "disk.\nAsks for what the options leave open.\n");
+	    "disk.\nAsks for what the options leave open. Where standard input is no terminal it may "
+	    "have YAML\nwith config, devices, profiles and description, as for \"incus launch\".\n");
 	for (gsize n = 0; n < G_N_ELEMENTS(rows); n++) {
 		g_autofree char *left = g_strdup_printf(
 		    "--%s %s", rows[n].name, rows[n].value ? rows[n].value : "");
@@ -111,6 +115,10 @@ static int take(Migration *m, int id, const char *value, gboolean *ret_typed, Er
 		return 0;
 	case CONFIG:
 		return add_config(m, value, err);
+	case NETWORK:
+		json_object_set_new(m->devices, "eth0",
+		    json_pack("{s:s, s:s, s:s}", "type", "nic", "network", value, "name", "eth0"));
+		return 0;
 	case TOKEN:
 		set(&m->token, value);
 		return 0;
@@ -218,7 +226,7 @@ int options_read(Migration *m, int argc, char **argv, Error **err)
 	}
 	if (optind < argc)
 		return error_set(err, ERROR_INVALID, "\"%s\" is not understood", argv[optind]);
-	if (ask_missing(m, typed, err) < 0)
+	if (settings_read(m, err) < 0 || ask_missing(m, typed, err) < 0)
 		return -1;
 	if (!m->profiles->len)
 		g_ptr_array_add(m->profiles, g_strdup("default"));

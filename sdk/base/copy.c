@@ -386,9 +386,17 @@ static int copy_make_directory(Copy *copy, int in_dir, int out_dir, const char *
 	return -1;
 }
 
+static gboolean is_left_alone(const Copy *copy, const Node *node, const char *name)
+{
+	return copy->options->without && strcmp(node->path, ".") == 0 &&
+	    strcmp(name, copy->options->without) == 0;
+}
+
 static int copy_entry(Copy *copy, Node *node, int in_dir, int out_dir, const char *name)
 {
 	struct stat st;
+	if (is_left_alone(copy, node, name))
+		return 0;
 	g_autofree char *path = strcmp(node->path, ".") == 0 ?
 	    g_strdup(name) :
 	    g_strconcat(node->path, "/", name, NULL);
@@ -424,6 +432,7 @@ static void remove_extra(Copy *copy, const Node *node, int in_dir, int out_dir)
 	for (struct dirent *entry; dir && (entry = readdir(dir));) {
 		struct stat st;
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    is_left_alone(copy, node, entry->d_name) ||
 		    fstatat(in_dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			continue;
 		g_autoptr(Error) error = NULL;

@@ -70,6 +70,7 @@ typedef struct FileCopy {
 	/* Destination is an earlier copy and becomes the same again: files of the same size and
 	 * time of change keep their data, names that the source has not go. Implies overwrite. */
 	gboolean sync;
+	const char *without; /* a name at the top that is left alone on both sides; may be NULL */
 	gboolean (*cancelled)(void *data);        /* may be NULL; asked from any thread */
 	/* Bytes of data more (holes have none), within large files too; any thread; may be NULL. */
 	void (*progress)(uint64_t bytes, void *data);

@@ -58,6 +58,11 @@ if(TARGET incus)
     string(REPLACE \"-\" \"\\\\-\" MIGRATE_HELP \"\${MIGRATE_HELP}\")
     configure_file(${CMAKE_SOURCE_DIR}/migrate/lxd-to-incus.8.in
       ${CMAKE_BINARY_DIR}/dist/man/man8/lxd-to-incus.8 @ONLY)
+    execute_process(COMMAND $<TARGET_FILE:incus-migrate> --help OUTPUT_VARIABLE HOST_HELP
+      COMMAND_ERROR_IS_FATAL ANY)
+    string(REPLACE \"-\" \"\\\\-\" HOST_HELP \"\${HOST_HELP}\")
+    configure_file(${CMAKE_SOURCE_DIR}/migrate/host/incus-migrate.1.in
+      ${CMAKE_BINARY_DIR}/dist/man/man1/incus-migrate.1 @ONLY)
     file(GLOB PAGES ${CMAKE_BINARY_DIR}/dist/man/*/*)
     execute_process(COMMAND gzip -9nf \${PAGES} COMMAND_ERROR_IS_FATAL ANY)
     execute_process(COMMAND gzip -9nc ${DIST}/changelog OUTPUT_FILE ${CMAKE_BINARY_DIR}/dist/changelog.gz

@@ -140,7 +140,10 @@ static int write_properties(Tx *tx, int64_t id, size_t n, const void *entries, E
 static int write_profiles(
     Tx *tx, int64_t id, const char *project, size_t n, char **names, Error **err)
 {
-	if (tx_exec(tx, err, "DELETE FROM images_profiles WHERE image_id = ?", "i", id) < 0)
+	if (tx_exec(tx, err,
+		"DELETE FROM images_profiles WHERE image_id = ? AND profile_id IN (SELECT f.id FROM profiles f"
+		" JOIN projects p ON p.id = f.project_id WHERE p.name = ?)",
+		"is", id, project) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		int64_t profile;

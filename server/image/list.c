@@ -11,11 +11,14 @@ typedef struct Listed {
 	Pb__Image *message;
 	Config *properties;
 	GPtrArray *aliases, *profiles;
+	gboolean has_own; /* profiles of the project that asks */
 } Listed;
 
 typedef struct ListCall {
 	const ImageQuery *query;
 	const char *project; /* effective; NULL: all */
+	const char
+	    *profiles; /* the project whose profiles the asking one has; NULL: the images' own */
 	char *pattern;
 	Arena *arena;
 	GPtrArray *images;
@@ -126,21 +129,31 @@ static int load_aliases(Tx *tx, ListCall *call, Error **err)
 	return more;
 }
 
+/* Images that several projects share have profiles of each of them. A project that came later, and
+ * has none of its own there, has those of the same names. */
 static int load_profiles(Tx *tx, ListCall *call, Error **err)
 {
+	static const char sql[] =
+	    "SELECT image, name, own FROM (SELECT o.image_id AS image, f.name, o.rowid AS n,"
+	    " f.project_id = i.project_id AS with_image,"
+	    " r.name = coalesce(?, CASE WHEN EXISTS (SELECT 1 FROM projects_config c WHERE c.project_id = p.id"
+	    " AND c.key = 'features.profiles' AND c.value = 'true') THEN p.name ELSE 'default' END) AS own"
+	    " FROM images_profiles o JOIN profiles f ON f.id = o.profile_id"
+	    " JOIN projects r ON r.id = f.project_id JOIN images i ON i.id = o.image_id"
+	    " JOIN projects p ON p.id = i.project_id" WHERE_IMAGE
+	    ") WHERE own OR with_image ORDER BY own DESC, n";
 	g_autoptr(Rows) rows = NULL;
-	if (query(tx, call, &rows,
-		"SELECT o.image_id, f.name FROM images_profiles o JOIN profiles f ON f.id = o.profile_id"
-		" JOIN images i ON i.id = o.image_id JOIN projects p ON p.id = i.project_id" WHERE_IMAGE
-		" ORDER BY o.rowid",
-		err) < 0)
+	if (tx_query(tx, &rows, err, sql, "sssssi", call->profiles, call->project, call->project,
+		call->pattern, call->pattern, (int64_t)call->query->public_only) < 0)
 		return -1;
 	int more;
 	while ((more = rows_next(rows, err)) > 0) {
 		Listed *image = row_image(call, rows);
-		if (image)
-			g_ptr_array_add(
-			    image->profiles, arena_strdup(call->arena, rows_text(rows, 1)));
+		gboolean own = rows_int(rows, 2) != 0;
+		if (!image || (image->has_own && !own))
+			continue;
+		image->has_own = own;
+		g_ptr_array_add(image->profiles, arena_strdup(call->arena, rows_text(rows, 1)));
 	}
 	return more;
 }
@@ -202,9 +215,10 @@ static void finish(Listed *image, Arena *arena)
 int image_list(Daemon *d, const ImageQuery *asked, Arena *arena, size_t *ret_n,
     Pb__Image ***ret_images, Error **err)
 {
-	g_autofree char *project = NULL;
+	g_autofree char *project = NULL, *profiles = NULL;
 	if (asked->project &&
-	    project_effective(d, asked->project, PROJECT_IMAGES, &project, err) < 0)
+	    (project_effective(d, asked->project, PROJECT_IMAGES, &project, err) < 0 ||
+		project_effective(d, asked->project, PROJECT_PROFILES, &profiles, err) < 0))
 		return -1;
 	g_autofree char *pattern = asked->fingerprint ? g_strconcat(asked->fingerprint, "%", NULL) :
 							NULL;
@@ -212,6 +226,7 @@ int image_list(Daemon *d, const ImageQuery *asked, Arena *arena, size_t *ret_n,
 	g_autoptr(GHashTable) by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
 	ListCall call = { .query = asked,
 		.project = project,
+		.profiles = profiles,
 		.pattern = pattern,
 		.arena = arena,
 		.images = images,

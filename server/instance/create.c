@@ -188,8 +188,7 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	g_autoptr(Pool) pool = NULL;
 	const char *type = instance_type_name(i->type);
 	if (device_root_disk(i->expanded_devices, NULL, &root, err) < 0 ||
-	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0 ||
-	    pool_instance_check(pool, type, err) < 0)
+	    pool_get(i->daemon, config_get(root, "pool"), &pool, err) < 0)
 		return -1;
 	if (spec->origin)
 		return copy_root(i, pool, spec->origin, op, err);
@@ -200,6 +199,7 @@ static int make_volume(Instance *i, const InstanceSpec *spec, Operation *op, Err
 	g_autoptr(Config) initial = initial_config(root);
 	if (size) /* it is made with that: a disk never shrinks, and a device would do so slowly */
 		config_set(initial, "size", size);
+	config_set(initial, "size.state", config_get(root, "size.state"));
 	int result = spec->arrive ? spec->arrive(i, pool, spec->arrival, op, err) :
 	    spec->archive	  ? restore_root(i, pool, spec->archive, bytes, op, err) :
 	    spec->image		  ? pool_instance_create_from_image(

@@ -9,6 +9,11 @@ const InstanceDriver *instance_driver_of(InstanceType type)
 	return drivers[type];
 }
 
+int instance_config_check(InstanceType type, const Config *expanded, Error **err)
+{
+	return instance_driver_of(type)->check(NULL, expanded, err);
+}
+
 const InstanceDriver *instance_driver(const Instance *i)
 {
 	return instance_driver_of(i->type);

@@ -33,7 +33,8 @@ typedef struct InstanceDriver {
 	const char *name; /* as GET /1.0 calls it */
 	/* ERROR_UNSUPPORTED, naming what is missing, when the host cannot run any. */
 	int (*available)(Error **err);
-	/* Demands on an expanded configuration beyond keys and devices. */
+	/* Demands on an expanded configuration beyond keys and devices. d NULL: as far as that can
+	 * be told without a server. */
 	int (*check)(Daemon *d, const Config *expanded, Error **err);
 	/* Values that must be chosen before devices see the instance. */
 	int (*choose)(Instance *i, StartPlan *plan, Error **err);

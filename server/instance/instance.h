@@ -63,6 +63,9 @@ const char *instance_name(const Instance *instance);
 const char *instance_project(const Instance *instance);
 InstanceType instance_type(const Instance *instance);
 const char *instance_type_name(InstanceType type); /* "container", "virtual-machine" */
+/* Demands on an expanded configuration beyond its keys, as far as they can be told without a
+ * server: what cannot be had here (raw.qemu), what does not go together. */
+int instance_config_check(InstanceType type, const Config *expanded, Error **err);
 /* It stands still, to go to another server: commands in it are ended. */
 gboolean instance_moving(Instance *i);
 InstanceStatus instance_status(Instance *instance);

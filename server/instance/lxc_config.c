@@ -167,6 +167,8 @@ int lxc_config_check(Daemon *d, const Config *expanded, Error **err)
 	g_autoptr(GPtrArray) pairs = g_ptr_array_new_with_free_func(g_free);
 	if (!raw || raw_lxc_parse(raw, pairs, err) < 0)
 		return raw ? -1 : 0;
+	if (!d)
+		return 0;
 	g_autofree char *lxcpath = instance_lxcpath(d);
 	Packet *rq = packet_new(SPAWN_CHECK);
 	g_autoptr(Packet) answer = NULL;

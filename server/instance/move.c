@@ -58,8 +58,7 @@ static int make_plan(Instance *i, const InstanceMove *move, Plan *plan, Error **
 		return -1;
 	if (instance_pool(i, &plan->from_pool, err) < 0 ||
 	    pool_get(i->daemon, move->pool && *move->pool ? move->pool : pool_name(plan->from_pool),
-		&plan->pool, err) < 0 ||
-	    pool_instance_check(plan->pool, instance_type_name(i->type), err) < 0)
+		&plan->pool, err) < 0)
 		return -1;
 	copy_set_root_pool(plan->devices, old, pool_name(plan->pool));
 	plan->from = volume_new(plan->from_pool, kind(i), i->project, i->name);

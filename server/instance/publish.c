@@ -75,24 +75,30 @@ static gboolean cancelled(void *op)
 }
 
 /* "rootfs.img": the disk as qcow2, as everybody who knows such images expects it. */
-static int pack_disk(Pack *pack, const Instance *i, const char *path, Operation *op, Error **err)
+static int pack_disk(
+    Pack *pack, Instance *i, const char *snapshot, Operation *op, Error **err)
 {
 	autofd int disk = -1;
-	g_autofree char *raw = volume_block_file(path, CONTENT_BLOCK);
+	g_autoptr(Pool) pool = NULL;
+	if (instance_pool(i, &pool, err) < 0)
+		return -1;
+	g_autoptr(Volume) machine = volume_new(pool, VOLUME_MACHINE, i->project, i->name);
+	g_autoptr(Volume) of = snapshot ? volume_snapshot(pool, machine, snapshot) : NULL;
+	g_autofree char *raw = volume_block_path(pool, of ? of : machine, PLACE_OWN);
 	g_autofree char *folder = g_build_filename(i->daemon->dir, "images", NULL);
 	return disk_image_pack(raw, folder, cancelled, op, &disk, err) < 0 ?
 	    -1 :
 	    pack_file(pack, "rootfs.img", disk, 0, err);
 }
 
-static int pack_instance(Pack *pack, const Instance *i, const char *path, int folder,
+static int pack_instance(Pack *pack, Instance *i, const char *snapshot, int folder,
     const char *metadata, const GArray *owners, Operation *op, Error **err)
 {
 	if (pack_text(pack, "metadata.yaml", metadata, err) < 0 ||
 	    pack_part(pack, folder, "templates", FALSE, err) < 0)
 		return -1;
 	pack_owners(pack, owners);
-	if ((i->type == INSTANCE_MACHINE ? pack_disk(pack, i, path, op, err) :
+	if ((i->type == INSTANCE_MACHINE ? pack_disk(pack, i, snapshot, op, err) :
 					   pack_part(pack, folder, "rootfs", TRUE, err)) < 0)
 		return -1;
 	return pack_finish(pack, err);
@@ -137,7 +143,7 @@ static int publish_folder(Instance *i, const InstancePublish *publish, const cha
 		.stage = STAGE,
 		.what = "Image pack" };
 	if (pack_new(&options, &pack, err) < 0 || 
-	    pack_instance(pack, i, path, folder, metadata, owners, op, err) < 0)
+	    pack_instance(pack, i, publish->snapshot, folder, metadata, owners, op, err) < 0)
 		return -1;
 	ImageImportOptions stored = { .project = publish->project,
 		.filename = publish->filename,

@@ -1,40 +1,18 @@
 #include "server/storage/disk_image.h"
 #include "sdk/base/file.h"
 #include "sdk/base/own.h"
+#include "sdk/base/qcow2.h"
 #include "sdk/base/spawn.h"
 #include "server/helper/client.h"
+#include "server/storage/volume_block.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Numbers of a qcow2 header are big endian, at these places. */
-enum {
-	AT_VERSION = 4,
-	AT_BACKING = 8,
-	AT_CLUSTER_BITS = 20,
-	AT_SIZE = 24,
-	AT_ENCRYPTION = 32,
-	AT_INCOMPATIBLE = 72,
-	HEADER = 80,
-	EXTERNAL_DATA = 1 << 2,
-};
+enum { HEADER = QCOW2_HEADER };
 #define DISK_MOST ((int64_t)16 << 40)
-
-static guint32 number32(const guint8 *at)
-{
-	guint32 value;
-	memcpy(&value, at, sizeof(value));
-	return GUINT32_FROM_BE(value);
-}
-
-static guint64 number64(const guint8 *at)
-{
-	guint64 value;
-	memcpy(&value, at, sizeof(value));
-	return GUINT64_FROM_BE(value);
-}
 
 static int refuse(Error **err, const char *why)
 {
@@ -43,24 +21,10 @@ static int refuse(Error **err, const char *why)
 
 static int check_qcow2(const guint8 *header, DiskImage *image, Error **err)
 {
-	guint32 version = number32(header + AT_VERSION);
-	if (version != 2 && version != 3)
-		return refuse(err, "its version of qcow2 is unknown");
-	if (number64(header + AT_BACKING))
-		return refuse(err, "it has a backing file, which would be a file of this server");
-	if (number32(header + AT_ENCRYPTION))
-		return refuse(err, "it is encrypted");
-	if (version == 3 && number64(header + AT_INCOMPATIBLE) & EXTERNAL_DATA)
-		return refuse(
-		    err, "it has an external data file, which would be a file of this server");
-	if (number32(header + AT_CLUSTER_BITS) < 9 || number32(header + AT_CLUSTER_BITS) > 21)
-		return refuse(err, "it is damaged");
-	guint64 size = number64(header + AT_SIZE);
-	if (size == 0 || size > (guint64)DISK_MOST || size % 512)
-		return refuse(err, "the size of its disk is not possible");
 	image->qcow2 = TRUE;
-	image->size = (int64_t)size;
-	return 0;
+	return qcow2_check(header, &image->size, err) < 0 ?
+	    error_prefix(err, "The disk image cannot be used") :
+	    0;
 }
 
 int disk_image_check(int fd, DiskImage *ret_image, Error **err)
@@ -69,15 +33,16 @@ int disk_image_check(int fd, DiskImage *ret_image, Error **err)
 	struct stat st;
 	if (fstat(fd, &st) < 0 || pread(fd, header, sizeof(header), 0) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image");
-	if (memcmp(header, "QFI\xfb", 4) == 0)
+	if (qcow2_is(header))
 		return check_qcow2(header, ret_image, err);
 	/* Other formats are told by their marks, so that no container of disks passes for one. */
 	if (memcmp(header, "KDMV", 4) == 0 || memcmp(header, "vhdxfile", 8) == 0 ||
 	    memcmp(header, "conectix", 8) == 0 || memcmp(header + 64, "\x7f\x10\xda\xbe", 4) == 0)
 		return refuse(err, "only raw images and qcow2 are known");
-	if (st.st_size == 0 || st.st_size > DISK_MOST)
+	off_t size = S_ISBLK(st.st_mode) ? lseek(fd, 0, SEEK_END) : st.st_size;
+	if (size <= 0 || size > DISK_MOST)
 		return refuse(err, "the size of its disk is not possible");
-	*ret_image = (DiskImage){ .size = st.st_size };
+	*ret_image = (DiskImage){ .size = size };
 	return 0;
 }
 
@@ -119,11 +84,13 @@ int disk_image_write(
 	autofd int out = open(target, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (out < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", target);
+	struct stat st;
+	if (fstat(out, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image");
+	gboolean device = S_ISBLK(st.st_mode); /* which may hold something where the image has holes */
 	if (!image.qcow2)
-		return lseek(fd, 0, SEEK_SET) < 0 ?
-		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read the disk image") :
-		    file_copy_data(fd, out, err);
-	if (ftruncate(out, image.size) < 0)
+		return device ? volume_block_write_fd(fd, out, err) : file_copy_data(fd, out, err);
+	if (device ? lseek(out, 0, SEEK_END) < image.size : ftruncate(out, image.size) < 0)
 		return error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", target);
 	return convert(fd, out, cancelled, data, err);
 }

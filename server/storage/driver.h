@@ -72,6 +72,9 @@ typedef struct DriverResources {
 struct StorageDriver {
 	const char *name;
 	gboolean remote;        /* shared between members */
+	/* Of a driver that keeps virtual machines as two volumes: its row for one (driver_pair.h). */
+	const StorageDriver *one;
+	const char *files_size; /* of the smaller one, where it has to have a size */
 	gboolean usage_walks; /* volume_usage reads the whole tree: asked for one volume, never for
 				 a list */
 	/* The version that GET /1.0 shows ("1", "6.2", ...; g_free): asks the tools and the kernel.
@@ -109,6 +112,10 @@ struct StorageDriver {
 	int (*pool_update)(DriverPool *pool, const Config *before, Error **err);
 	/* NULL: its directory is there. */
 	gboolean (*volume_exists)(DriverPool *pool, const DriverVolume *volume);
+	/* At start, before anything is concluded from where volumes are: one that was cut off while
+	 * it moved between the two, in parts, is whole at `volume`. NULL: none moves in parts. */
+	int (*volume_mend)(DriverPool *pool, const DriverVolume *volume,
+	    const DriverVolume *elsewhere, Error **err);
 	/* Names on disk of all volumes of a type in a place (char *, g_free). NULL: the folder's
 	 * entries. */
 	int (*volume_list)(DriverPool *pool, VolumeType type, VolumePlace place,

@@ -3,6 +3,7 @@
 #include "sdk/base/units.h"
 #include "server/storage/disk_name.h"
 #include "server/storage/driver_lvm_private.h"
+#include "server/storage/driver_pair.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -184,19 +185,28 @@ static gboolean lvm_volume_is_there(DriverPool *pool, const DriverVolume *volume
 	return lvm_volume_exists(lvm_pool_group(pool), lv);
 }
 
+/* Of a volume that is one half of a virtual machine, not what belongs to the other half. */
+static gboolean is_of(const DriverVolume *volume, const char *lv, const char *name)
+{
+	return strcmp(name, volume->name) == 0 &&
+	    (volume->type != VOLUME_MACHINE ||
+		g_str_has_suffix(lv, suffixes[CONTENT_BLOCK]) ==
+		    (volume->content == CONTENT_BLOCK));
+}
+
 /* Names of a type in a place: of its volumes, or of one volume's snapshots. */
-static int list(DriverPool *pool, VolumeType type, VolumePlace place, const char *of,
+static int list(DriverPool *pool, VolumeType type, VolumePlace place, const DriverVolume *of,
     GPtrArray *names, Error **err)
 {
 	g_autoptr(GPtrArray) volumes = NULL;
 	if (lvm_volume_list(lvm_pool_group(pool), &volumes, err) < 0)
 		return -1;
 	for (guint i = 0; i < volumes->len; i++) {
+		const char *lv = ((const LvmVolume *)volumes->pdata[i])->name;
 		g_autofree char *name = NULL, *snapshot = NULL;
-		if (!lvm_name_parse(((const LvmVolume *)volumes->pdata[i])->name, type, place,
-			&name, &snapshot))
+		if (!lvm_name_parse(lv, type, place, &name, &snapshot))
 			continue;
-		if (of ? snapshot && strcmp(name, of) == 0 : !snapshot)
+		if (of ? snapshot && is_of(of, lv, name) : !snapshot)
 			g_ptr_array_add(
 			    names, of ? g_steal_pointer(&snapshot) : g_steal_pointer(&name));
 	}
@@ -212,7 +222,7 @@ static int lvm_list(
 int lvm_snapshot_list(
     DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err)
 {
-	return list(pool, volume->type, volume->place, volume->name, ret_names, err);
+	return list(pool, volume->type, volume->place, volume, ret_names, err);
 }
 
 static void remove_mount_point(const char *path)
@@ -528,21 +538,12 @@ static int lvm_volume_clone(
 	return -1;
 }
 
-const StorageDriver driver_lvm = {
-	.name = "lvm",
-	.probe = lvm_version,
-	.pool_prepare = lvm_pool_prepare,
-	.pool_create = lvm_pool_create,
-	.pool_delete = lvm_pool_delete,
-	.pool_mount = lvm_pool_mount,
-	.pool_unmount = lvm_pool_unmount,
-	.pool_update = lvm_pool_update,
-	.pool_resources = lvm_pool_resources,
+static const StorageDriver lvm_one = {
+	.files_size = "100MiB",
 	.volume_create = lvm_volume_create,
 	.volume_delete = lvm_volume_delete,
 	.volume_rename = lvm_volume_rename,
 	.volume_exists = lvm_volume_is_there,
-	.volume_list = lvm_list,
 	.volume_clone = lvm_volume_clone,
 	.volume_mount = lvm_volume_mount,
 	.volume_unmount = lvm_volume_unmount,
@@ -554,4 +555,34 @@ const StorageDriver driver_lvm = {
 	.snapshot_delete = lvm_snapshot_delete,
 	.snapshot_rename = lvm_snapshot_rename,
 	.snapshot_restore = lvm_snapshot_restore,
+};
+
+const StorageDriver driver_lvm = {
+	.name = "lvm",
+	.one = &lvm_one,
+	.probe = lvm_version,
+	.pool_prepare = lvm_pool_prepare,
+	.pool_create = lvm_pool_create,
+	.pool_delete = lvm_pool_delete,
+	.pool_mount = lvm_pool_mount,
+	.pool_unmount = lvm_pool_unmount,
+	.pool_update = lvm_pool_update,
+	.pool_resources = lvm_pool_resources,
+	.volume_list = lvm_list,
+	.volume_create = pair_volume_create,
+	.volume_delete = pair_volume_delete,
+	.volume_rename = pair_volume_rename,
+	.volume_exists = pair_volume_exists,
+	.volume_mend = pair_volume_mend,
+	.volume_clone = pair_volume_clone,
+	.volume_mount = pair_volume_mount,
+	.volume_unmount = pair_volume_unmount,
+	.volume_block_path = pair_block_path,
+	.volume_usage = pair_volume_usage,
+	.volume_set_size = pair_volume_set_size,
+	.snapshot_list = pair_snapshot_list,
+	.snapshot_create = pair_snapshot_create,
+	.snapshot_delete = pair_snapshot_delete,
+	.snapshot_rename = pair_snapshot_rename,
+	.snapshot_restore = pair_snapshot_restore,
 };

@@ -2,6 +2,7 @@
 #include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
 #include "server/storage/disk_name.h"
+#include "server/storage/driver_pair.h"
 #include "server/storage/driver_zfs_private.h"
 #include "server/storage/filesystem.h"
 #include <errno.h>
@@ -485,21 +486,11 @@ static gboolean zfs_volume_is_foreign(DriverPool *pool, const DriverVolume *volu
 	return zfs_kind(dataset, &kind, NULL) == 0 && kind.foreign;
 }
 
-const StorageDriver driver_zfs = {
-	.name = "zfs",
-	.probe = zfs_version,
-	.pool_prepare = zfs_pool_prepare,
-	.pool_create = zfs_pool_create,
-	.pool_delete = zfs_pool_delete,
-	.pool_mount = zfs_pool_mount,
-	.pool_unmount = zfs_pool_unmount,
-	.pool_update = zfs_pool_update,
-	.pool_resources = zfs_pool_resources,
+static const StorageDriver zfs_one = {
 	.volume_create = zfs_volume_create,
 	.volume_delete = zfs_volume_delete,
 	.volume_rename = zfs_volume_rename,
 	.volume_exists = zfs_volume_exists,
-	.volume_list = zfs_volume_list,
 	.volume_clone = zfs_volume_clone,
 	.volume_mount = zfs_volume_mount,
 	.volume_unmount = zfs_volume_unmount,
@@ -517,4 +508,40 @@ const StorageDriver driver_zfs = {
 	.volume_is_foreign = zfs_volume_is_foreign,
 	.backup_send = zfs_backup_send,
 	.backup_receive = zfs_backup_receive,
+};
+
+const StorageDriver driver_zfs = {
+	.name = "zfs",
+	.one = &zfs_one,
+	.probe = zfs_version,
+	.pool_prepare = zfs_pool_prepare,
+	.pool_create = zfs_pool_create,
+	.pool_delete = zfs_pool_delete,
+	.pool_mount = zfs_pool_mount,
+	.pool_unmount = zfs_pool_unmount,
+	.pool_update = zfs_pool_update,
+	.pool_resources = zfs_pool_resources,
+	.volume_list = zfs_volume_list,
+	.volume_create = pair_volume_create,
+	.volume_delete = pair_volume_delete,
+	.volume_rename = pair_volume_rename,
+	.volume_exists = pair_volume_exists,
+	.volume_mend = pair_volume_mend,
+	.volume_clone = pair_volume_clone,
+	.volume_mount = pair_volume_mount,
+	.volume_unmount = pair_volume_unmount,
+	.volume_block_path = pair_block_path,
+	.volume_usage = pair_volume_usage,
+	.volume_set_size = pair_volume_set_size,
+	.snapshot_list = pair_snapshot_list,
+	.snapshot_create = pair_snapshot_create,
+	.snapshot_delete = pair_snapshot_delete,
+	.snapshot_rename = pair_snapshot_rename,
+	.snapshot_restore = pair_snapshot_restore,
+	.volume_send = pair_volume_send,
+	.volume_receive = pair_volume_receive,
+	.volume_is_portable = pair_volume_is_portable,
+	.volume_is_foreign = pair_volume_is_foreign,
+	.backup_send = pair_backup_send,
+	.backup_receive = pair_backup_receive,
 };

@@ -5,11 +5,13 @@
 #include "server/operation/operation.h"
 #include "server/storage/disk_image.h"
 #include "server/storage/pool_private.h"
+#include "server/storage/store.h"
 #include "server/storage/unpack.h"
 #include "server/storage/volume_block.h"
 #include "server/storage/volume_build.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,14 +28,15 @@ static int unpack_unified(const char *file, int target, const UnpackOptions *opt
 }
 
 /* An unpacked image has these, each really of its kind: nothing later follows a link out of it. */
-static int check_layout(int target, gboolean machine, Error **err)
+static int check_layout(Pool *pool, const Volume *volume, int target, Error **err)
 {
+	gboolean machine = volume_has_disk(volume);
 	const struct {
 		const char *name;
 		mode_t type;
 		gboolean required;
 	} parts[] = { { "metadata.yaml", S_IFREG, TRUE }, { "rootfs", S_IFDIR, !machine },
-		{ "root.img", S_IFREG, machine }, { "templates", S_IFDIR, FALSE } };
+		{ "root.img", S_IFREG, machine && !volume_has_device(pool, volume) }, { "templates", S_IFDIR, FALSE } };
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		struct stat st;
 		if (fstatat(target, parts[i].name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -59,8 +62,8 @@ static gboolean cancelled(void *op)
 	return op && operation_cancelled(op);
 }
 
-/* What a unified image holds as rootfs.img, as a file of its own beside the disk to be. */
-static int extract_disk(const char *file, int target, const UnpackOptions *options, Error **err)
+/* What a unified image holds as rootfs.img. */
+static int extract_disk(const char *file, int disk, const UnpackOptions *options, Error **err)
 {
 	g_autoptr(Unpacker) unpacker = NULL;
 	UnpackOptions all = *options;
@@ -73,78 +76,132 @@ static int extract_disk(const char *file, int target, const UnpackOptions *optio
 		    err, ERROR_INTERNAL, errno, "Cannot read the image file \"%s\"", file);
 	if (unpacker_open(archive, &all, &unpacker, err) < 0)
 		return -1;
-	while ((more = unpacker_next(unpacker, &path, err)) > 0) {
-		if (strcmp(path, "rootfs.img") != 0)
-			continue;
-		autofd int disk = file_open_beneath(target, "rootfs.img",
-		    O_RDWR | O_CREAT | O_EXCL, 0600, FILE_LINKS_NONE, err);
-		return disk < 0 ? -1 : unpacker_content(unpacker, disk, err);
-	}
+	while ((more = unpacker_next(unpacker, &path, err)) > 0)
+		if (strcmp(path, "rootfs.img") == 0)
+			return unpacker_content(unpacker, disk, err);
 	return more < 0 ? -1 :
 			  error_set(err, ERROR_INVALID, "The image has no \"rootfs.img\"");
 }
 
-static int write_disk(Pool *pool, const Volume *volume, int source, Operation *op, Error **err)
-{
-	g_autofree char *disk = volume_block_path(pool, volume, PLACE_UNFINISHED);
-	return disk_image_write(source, disk, cancelled, op, err);
-}
+/* An image as the server keeps it. */
+typedef struct ImageFiles {
+	Daemon *daemon;
+	char *file, *rootfs;
+	gboolean split; /* the second one is there */
+	UnpackOptions options;
+	char *disk; /* of a unified one: taken out, for as long as this is */
+} ImageFiles;
 
-static int unpack_disk(Pool *pool, const Volume *volume, const char *file, const char *rootfs,
-    int target, const UnpackOptions *options, Error **err)
+static void image_files_clear(ImageFiles *files)
 {
-	if (access(rootfs, F_OK) == 0) {
-		autofd int source = open(rootfs, O_RDONLY | O_CLOEXEC);
-		return source < 0 ?
-		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", rootfs) :
-		    write_disk(pool, volume, source, options->op, err);
+	if (files->disk) {
+		unlink(files->disk);
+		store_release(files->daemon, STORE_IMAGES);
 	}
-	if (extract_disk(file, target, options, err) < 0)
-		return -1;
-	autofd int source = file_open_beneath(
-	    target, "rootfs.img", O_RDONLY, 0, FILE_LINKS_NONE, err);
-	if (source < 0 || write_disk(pool, volume, source, options->op, err) < 0)
-		return -1;
-	return file_remove_all(target, "rootfs.img", err);
+	g_free(files->disk);
+	g_free(files->file);
+	g_free(files->rootfs);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ImageFiles, image_files_clear)
+
+static ImageFiles image_files(
+    Pool *pool, const char *fingerprint, const Volume *volume, Operation *op)
+{
+	ImageFiles files = { .daemon = pool->daemon,
+		.file = g_build_filename(pool->daemon->dir, "images", fingerprint, NULL) };
+	files.rootfs = g_strconcat(files.file, ".rootfs", NULL);
+	files.split = access(files.rootfs, F_OK) == 0;
+	files.options = (UnpackOptions){ .shape = files.split || volume_has_disk(volume) ?
+		    UNPACK_METADATA :
+		    UNPACK_IMAGE,
+		.op = op,
+		.stage = "create_instance_from_image_unpack",
+		.what = "Unpacking image" };
+	return files;
 }
 
-static int unpack_image(Pool *pool, const char *fingerprint, const Volume *volume, int target,
-    Operation *op, Error **err)
+/* A name that the next start clears away (image_start), for incus-disk wants one. */
+static int take_disk_out(ImageFiles *files, Error **err)
 {
-	gboolean machine = volume->content == CONTENT_BLOCK;
-	g_autofree char *file = g_build_filename(pool->daemon->dir, "images", fingerprint, NULL);
-	g_autofree char *rootfs = g_strconcat(file, ".rootfs", NULL);
-	gboolean split = access(rootfs, F_OK) == 0;
-	UnpackOptions options = { .shape = split || machine ? UNPACK_METADATA : UNPACK_IMAGE,
-		.op = op,
-		.stage = "create_instance_from_image_unpack", .what = "Unpacking image" };
-	if (unpack_unified(file, target, &options, err) < 0)
+	g_autofree char *path = g_build_filename(files->daemon->dir, "images", "import-XXXXXX", NULL);
+	if (store_hold(files->daemon, STORE_IMAGES, err) < 0)
 		return -1;
-	if (machine) {
-		if (unpack_disk(pool, volume, file, rootfs, target, &options, err) < 0)
+	autofd int fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		store_release(files->daemon, STORE_IMAGES);
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot create \"%s\"", path);
+	}
+	files->disk = g_steal_pointer(&path);
+	return extract_disk(files->file, fd, &files->options, err) < 0 ? -1 : own_steal_fd(&fd);
+}
+
+/* The disk's image, open, or -1. */
+static int open_disk(ImageFiles *files, Error **err)
+{
+	if (!files->split)
+		return take_disk_out(files, err);
+	int fd = open(files->rootfs, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ?
+	    fd :
+	    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", files->rootfs);
+}
+
+/* `disk`: its image (-1 of a container). */
+static int unpack_image(
+    Pool *pool, const ImageFiles *files, const Volume *volume, int target, int disk, Error **err)
+{
+	UnpackOptions options = files->options;
+	if (unpack_unified(files->file, target, &options, err) < 0)
+		return -1;
+	if (disk >= 0) {
+		g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
+		if (disk_image_write(disk, path, cancelled, options.op, err) < 0)
 			return -1;
-	} else if (split) {
+	} else if (files->split) {
 		if (file_mkdir_beneath(target, "rootfs", 0755, FALSE, err) < 0)
 			return -1;
 		autofd int root = file_open_beneath(
 		    target, "rootfs", O_RDONLY | O_DIRECTORY, 0, FILE_LINKS_NONE, err);
 		options.shape = UNPACK_TREE;
-		if (root < 0 || unpack_rootfs(rootfs, root, &options, err) < 0)
+		if (root < 0 || unpack_rootfs(files->rootfs, root, &options, err) < 0)
 			return -1;
 	}
-	if (check_layout(target, machine, err) < 0)
+	if (check_layout(pool, volume, target, err) < 0)
 		return -1;
 	return file_mkdir_beneath(target, "templates", 0755, FALSE, err);
+}
+
+/* A device is made as large as it is to be, and has room for the image; the image's own no larger,
+ * for what is cloned from it cannot be smaller. */
+static int device_config(
+    const Volume *volume, const Config *config, int disk, Config **ret_config, Error **err)
+{
+	DiskImage image = { 0 };
+	int64_t wanted = 0;
+	if (disk_image_check(disk, &image, err) < 0 ||
+	    (volume->type != VOLUME_IMAGE && volume_block_wanted(config, &wanted, err) < 0))
+		return -1;
+	g_autofree char *size = g_strdup_printf("%" PRId64, MAX(image.size, wanted));
+	*ret_config = config ? config_copy(config) : config_new();
+	config_set(*ret_config, "size", size);
+	return 0;
 }
 
 static int begin_unpacked(Pool *pool, const char *fingerprint, const Volume *volume,
     const Config *config, Operation *op, Error **err)
 {
 	g_autofree char *path = NULL;
-	if (volume_begin(pool, volume, config, &path, err) < 0)
+	g_autoptr(Config) sized = NULL;
+	g_auto(ImageFiles) files = image_files(pool, fingerprint, volume, op);
+	autofd int disk = volume_has_disk(volume) ? open_disk(&files, err) : -1;
+	if (volume_has_disk(volume) && disk < 0)
+		return -1;
+	if ((volume_has_device(pool, volume) &&
+		device_config(volume, config, disk, &sized, err) < 0) ||
+	    volume_begin(pool, volume, sized ? sized : config, &path, err) < 0)
 		return -1;
 	autofd int target = file_open_directory(path, err);
-	int result = target < 0 ? -1 : unpack_image(pool, fingerprint, volume, target, op, err);
+	int result = target < 0 ? -1 : unpack_image(pool, &files, volume, target, disk, err);
 	own_close_fd(&target); /* the volume may have to be unmounted */
 	if (result < 0)
 		volume_abandon(pool, volume);
@@ -313,6 +370,7 @@ int image_volume_delete(Pool *pool, const char *fingerprint, Error **err)
 	g_mutex_lock(&pool->lock);
 	g_hash_table_remove(pool->passed_on, fingerprint);
 	g_mutex_unlock(&pool->lock);
+	volume_load(pool, image, NULL, NULL, NULL); /* whether there is a disk */
 	return volume_remove(pool, image, err);
 }
 

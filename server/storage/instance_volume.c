@@ -27,20 +27,8 @@ static int root_volume(
 	return 0;
 }
 
-int pool_instance_check(Pool *p, const char *type, Error **err)
-{
-	/* There the volume is a device, and what belongs to the machine has no folder. */
-	if (strcmp(type, "virtual-machine") == 0 && p->driver && p->driver->volume_block_path)
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Storage driver \"%s\" has no volumes for virtual machines in this version: use a pool of dir or btrfs",
-		    p->driver_name);
-	return 0;
-}
-
 static int check_absent(Pool *p, const Volume *volume, Error **err)
 {
-	if (pool_instance_check(p, volume_type_name(volume->type), err) < 0)
-		return -1;
 	Error *inner = NULL;
 	if (volume_row_find(p, volume, NULL, NULL, &inner) == 0)
 		return error_set(err, ERROR_EXISTS,

@@ -66,8 +66,6 @@ gboolean pool_snapshots_at_once(const Pool *pool);
  * that exists already is ERROR_EXISTS. */
 int pool_instance_create(Pool *p, const char *project, const char *name, const char *type,
     const Config *volume_config, Error **err);
-/* Whether its driver can have volumes of that type: ERROR_UNSUPPORTED. */
-int pool_instance_check(Pool *p, const char *type, Error **err);
 /* The image must be in INCUS_DIR/images. op may be NULL; its progress goes there and its
  * cancellation is noticed. */
 int pool_instance_create_from_image(Pool *p, const char *project, const char *name,

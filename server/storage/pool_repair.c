@@ -110,6 +110,16 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 	return more;
 }
 
+static int mend(Pool *pool, const Volume *volume, const Volume *elsewhere, VolumePlace place,
+    Error **err)
+{
+	if (!pool->driver->volume_mend)
+		return 0;
+	g_autoptr(DriverCall) own = driver_call_new(pool, volume, PLACE_OWN, NULL);
+	g_autoptr(DriverCall) other = driver_call_new(pool, elsewhere, place, NULL);
+	return pool->driver->volume_mend(&own->pool, &own->volume, &other->volume, err);
+}
+
 /* A volume whose renaming was interrupted keeps its old name. */
 static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Error **err)
 {
@@ -118,6 +128,9 @@ static int undo_rename(Pool *pool, const Volume *volume, const char *intent, Err
 					   g_strdup(volume->project);
 	g_autoptr(Volume) renamed = volume_new(
 	    pool, volume->type, project, slash ? slash + 1 : intent);
+	renamed->content = volume->content;
+	if (mend(pool, volume, renamed, PLACE_OWN, err) < 0)
+		return -1;
 	if (!volume_exists(pool, volume, PLACE_OWN) && volume_exists(pool, renamed, PLACE_OWN)) {
 		g_autoptr(DriverCall) from = driver_call_new(pool, renamed, PLACE_OWN, NULL);
 		g_autoptr(DriverCall) to = driver_call_new(pool, volume, PLACE_OWN, NULL);
@@ -156,6 +169,9 @@ static int move_snapshots(Pool *pool, const Volume *volume, Error **err)
 static int settle(Pool *pool, const Volume *volume, Error **err)
 {
 	const VolumePlace from[] = { PLACE_UNFINISHED, PLACE_DELETED };
+	for (size_t i = 0; i < G_N_ELEMENTS(from); i++)
+		if (mend(pool, volume, volume, from[i], err) < 0)
+			return -1;
 	for (size_t i = 0; i < G_N_ELEMENTS(from) && !volume_exists(pool, volume, PLACE_OWN); i++)
 		if (volume_exists(pool, volume, from[i]) &&
 		    volume_move(pool, volume, from[i], PLACE_OWN, err) < 0)

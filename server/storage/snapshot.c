@@ -373,6 +373,10 @@ static int find_lost(RepairCall *call, Error **err)
 			continue;
 		log_warn("Removing a snapshot that has no data", "pool", call->pool->name, "volume",
 		    known->volume->disk_name, "snapshot", known->name);
+		g_autoptr(Volume) snapshot = volume_snapshot(
+		    call->pool, known->volume, known->name);
+		if (known->volume->type == VOLUME_MACHINE) /* half of a pair is none */
+			data_delete(call->pool, snapshot, NULL);
 		g_array_append_val(call->lost, known->id);
 	}
 	return 0;

@@ -31,7 +31,13 @@ static int change_disk(const VolumeArchive *archive, Unpacker *unpacker, int old
 
 int archive_machine_disk(const VolumeArchive *archive, Unpacker *unpacker, int tree_fd, Error **err)
 {
-	autofd int old = file_openat(tree_fd, disk_name, O_RDWR, 0, FILE_LINKS_NONE);
+	g_autofree char *device = volume_has_device(archive->pool, archive->volume) ?
+	    volume_block_path(archive->pool, archive->volume, PLACE_UNFINISHED) :
+	    NULL;
+	autofd int old = device ? open(device, O_RDWR | O_NOFOLLOW | O_CLOEXEC) :
+				  file_openat(tree_fd, disk_name, O_RDWR, 0, FILE_LINKS_NONE);
+	if (device && old < 0)
+		return error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", device);
 	if (old >= 0)
 		return change_disk(archive, unpacker, old, err);
 	autofd int fd = file_open_beneath(

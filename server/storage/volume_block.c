@@ -33,6 +33,22 @@ int volume_content_parse(const char *name, VolumeContent *ret_content, Error **e
 	return error_set(err, ERROR_INVALID, "Invalid content type \"%s\"", name);
 }
 
+gboolean volume_has_tree(const Volume *volume)
+{
+	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE ||
+	    volume->type == VOLUME_IMAGE;
+}
+
+gboolean volume_has_disk(const Volume *volume)
+{
+	return volume->content != CONTENT_FILESYSTEM;
+}
+
+gboolean volume_has_device(const Pool *pool, const Volume *volume)
+{
+	return volume_has_disk(volume) && pool->driver->volume_block_path;
+}
+
 char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place)
 {
 	g_autoptr(DriverCall) call = driver_call_new(pool, volume, place, NULL);
@@ -58,7 +74,7 @@ int volume_block_trust(const char *path, Error **err)
 	    0;
 }
 
-static int wanted_size(const Config *config, int64_t *ret_bytes, Error **err)
+int volume_block_wanted(const Config *config, int64_t *ret_bytes, Error **err)
 {
 	const char *size = config ? config_get(config, "size") : NULL;
 	return units_parse_bytes(size ? size : "10GiB", ret_bytes, err);
@@ -78,7 +94,7 @@ int volume_block_create(Pool *pool, const Volume *volume, const Config *config, 
 	if (pool->driver->volume_block_path) /* made with its size */
 		return 0;
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
-	return wanted_size(config, &bytes, err) < 0 ? -1 : make_file(path, bytes, err);
+	return volume_block_wanted(config, &bytes, err) < 0 ? -1 : make_file(path, bytes, err);
 }
 
 int volume_block_fill(Pool *pool, const Volume *volume, int fd, Error **err)
@@ -177,15 +193,20 @@ int volume_block_fit(Pool *pool, const Volume *volume, const Config *config, Err
 	g_autofree char *path = volume_block_path(pool, volume, PLACE_UNFINISHED);
 	int64_t now = volume_block_size(path);
 	gboolean given = config && config_get(config, "size");
-	if (wanted_size(config, &bytes, err) < 0)
+	if (volume_block_wanted(config, &bytes, err) < 0)
 		return -1;
 	if (given && bytes < now)
 		return error_set(err, ERROR_INVALID,
 		    "Source image size (%" G_GINT64_FORMAT
 		    ") exceeds specified volume size (%" G_GINT64_FORMAT ")",
 		    now, bytes);
-	if (bytes <= now || pool->driver->volume_block_path)
+	if (bytes <= now)
 		return 0;
+	if (pool->driver->volume_block_path) {
+		g_autoptr(DriverCall) call = driver_call_new(
+		    pool, volume, PLACE_UNFINISHED, config);
+		return pool->driver->volume_set_size(&call->pool, &call->volume, bytes, err);
+	}
 	return truncate(path, bytes) == 0 ?
 	    0 :
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot size \"%s\"", path);

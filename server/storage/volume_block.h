@@ -10,6 +10,11 @@ const char *volume_content_name(VolumeContent content);
 /* "" is a file system; ERROR_INVALID "Invalid content type". */
 int volume_content_parse(const char *name, VolumeContent *ret_content, Error **err);
 
+/* What its content consists of: of a virtual machine both. */
+gboolean volume_has_tree(const Volume *volume);
+gboolean volume_has_disk(const Volume *volume);
+/* Its disk is a device beside what the directory shows. */
+gboolean volume_has_device(const Pool *pool, const Volume *volume);
 /* The file or device (g_free). */
 char *volume_block_path(Pool *pool, const Volume *volume, VolumePlace place);
 /* The file within a volume's directory, of drivers that keep files (g_free). */
@@ -23,6 +28,8 @@ int64_t volume_block_size(const char *path);
  * holds an ISO file with what fills up its last extent, so that the volume's row says it. */
 int volume_block_length(
     Pool *pool, const Volume *volume, const char *path, int64_t *ret_bytes, Error **err);
+/* Bytes that a disk is to have: config's size, else 10 GiB. */
+int volume_block_wanted(const Config *config, int64_t *ret_bytes, Error **err);
 /* Of a volume that volume_begin() has just made: config's size, else 10 GiB. */
 int volume_block_create(Pool *pool, const Volume *volume, const Config *config, Error **err);
 /* The same with the content of a file, which gives the size. */

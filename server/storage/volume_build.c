@@ -121,8 +121,12 @@ int volume_copy_tree(const char *from, const char *to, Operation *op, Error **er
 static int copy_content(Pool *pool, const Volume *from, const Volume *volume, const char *to,
     Operation *op, Error **err)
 {
-	if (volume->content == CONTENT_FILESYSTEM || !pool->driver->volume_block_path)
-		return volume_copy_tree(from->path, to, op, err);
+	gboolean device = volume_has_device(pool, volume);
+	if ((!device || volume_has_tree(volume)) &&
+	    volume_copy_tree(from->path, to, op, err) < 0)
+		return -1;
+	if (!device)
+		return 0;
 	g_autofree char *source = volume_block_path(pool, from, PLACE_OWN);
 	g_autofree char *target = volume_block_path(pool, volume, PLACE_UNFINISHED);
 	return volume_block_copy(source, target, err);

@@ -30,12 +30,13 @@ static gboolean cancelled(void *op)
 	return op && operation_cancelled(op);
 }
 
-/* The tree at `from` replaces what the (mounted) directory holds. */
-static int sync_tree(const char *from, const char *to, Operation *op, Error **err)
+/* The tree at `from` replaces what the (mounted) directory holds, but for that name. */
+static int sync_tree(
+    const char *from, const char *to, const char *without, Operation *op, Error **err)
 {
 	autofd int source = file_open_directory(from, err);
 	autofd int target = source < 0 ? -1 : file_open_directory(to, err);
-	FileCopy options = { .cancelled = cancelled, .data = op, .sync = TRUE };
+	FileCopy options = { .cancelled = cancelled, .data = op, .sync = TRUE, .without = without };
 	return target < 0 || fault_point("volume copy", err) < 0 ?
 	    -1 :
 	    file_copy_tree(source, target, &options, err);
@@ -65,6 +66,17 @@ static int sync_device(
 	    error_errno(err, ERROR_INTERNAL, errno, "Cannot resize \"%s\"", target);
 }
 
+static int sync_content(
+    const VolumeCopy *copy, const Volume *source, const char *to, VolumePlace place, Error **err)
+{
+	g_autofree char *disk = volume_block_file("", source->content);
+	if (!by_device(copy))
+		return sync_tree(source->path, to, NULL, copy->op, err);
+	if (volume_has_tree(source) && sync_tree(source->path, to, disk, copy->op, err) < 0)
+		return -1;
+	return sync_device(copy, source, to, place, err);
+}
+
 /* The content of a volume or snapshot goes to the directory `to`, that of copy->to in `place` or of
  * a snapshot in it. Counted mounts, as somebody may be using the source. */
 static int sync_from(
@@ -72,8 +84,7 @@ static int sync_from(
 {
 	if (volume_mount(copy->from_pool, source, err) < 0)
 		return -1;
-	int result = by_device(copy) ? sync_device(copy, source, to, place, err) :
-				       sync_tree(source->path, to, copy->op, err);
+	int result = sync_content(copy, source, to, place, err);
 	if (volume_unmount(copy->from_pool, source, result == 0 ? err : NULL) < 0)
 		return -1;
 	return result;

@@ -26,16 +26,6 @@ gboolean volume_stream_is_portable(Pool *pool, const Volume *volume)
 	    pool->driver->volume_is_portable(&call->pool, &call->volume);
 }
 
-gboolean volume_has_tree(const Volume *volume)
-{
-	return volume->content == CONTENT_FILESYSTEM || volume->type == VOLUME_MACHINE;
-}
-
-gboolean volume_has_disk(const Volume *volume)
-{
-	return volume->content != CONTENT_FILESYSTEM;
-}
-
 static gboolean is_disk(const Volume *volume, const char *path)
 {
 	return volume_has_disk(volume) && strcmp(path, "root.img") == 0;
@@ -266,7 +256,7 @@ static int check_disk(const char *path, uint64_t limit, Error **err)
 {
 	struct stat st;
 	autofd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fd < 0 || fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
 		return error_set(err, ERROR_INVALID, "The virtual machine has no disk");
 	if (limit && (uint64_t)st.st_size > limit)
 		return error_set(err, ERROR_TOO_LARGE,

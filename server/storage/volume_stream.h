@@ -19,8 +19,6 @@ gboolean volume_stream_is_portable(Pool *pool, const Volume *volume);
 
 /* What a volume consists of: a tree, a disk, or (a virtual machine's) a tree with a disk in it,
  * which counts for no part of the tree in what follows. */
-gboolean volume_has_tree(const Volume *volume);
-gboolean volume_has_disk(const Volume *volume);
 /* Bytes that the stream of a volume may have whose content may have so many; 0: no limit. */
 uint64_t volume_stream_limit(uint64_t content);
 

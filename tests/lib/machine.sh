@@ -5,7 +5,6 @@ MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
 
 machine_setup() { # needs a pool "default"
 	local program out
-	case ${INCUS_TEST_DRIVER-} in lvm | zfs) skip "storage driver $INCUS_TEST_DRIVER has no volumes for virtual machines in this version" ;; esac
 	for program in libvirtd qemu-system-x86_64 qemu-img; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "virtual machines need $program"
 	done
@@ -13,7 +12,12 @@ machine_setup() { # needs a pool "default"
 	getent passwd libvirt-qemu >/dev/null || skip "virtual machines need the system user libvirt-qemu"
 	local agent=(${MACHINE_AGENT:+--agent "$MACHINE_AGENT"})
 	[ "${MACHINE_AGENT:-}" != drive ] || agent=(--agent-drive)
-	out=$("$LIB_DIR/make-vm-image" "${agent[@]}" "$TEST_DIR/machine") || skip "$out"
+	if [ -n "${LAB_MACHINE-}" ] && [ ${#agent[@]} = 0 ]; then
+		cp -r "$LAB_MACHINE" "$TEST_DIR/machine"
+		out="$TEST_DIR/machine/vm.meta.tar.gz $TEST_DIR/machine/vm.qcow2"
+	else
+		out=$("$LIB_DIR/make-vm-image" "${agent[@]}" "$TEST_DIR/machine") || skip "$out"
+	fi
 	# shellcheck disable=SC2086 # two files
 	incus image import $out --alias vm >/dev/null
 }

@@ -55,3 +55,14 @@ drop_volume() { # POOL VOLUME: as somebody might who knows no better
 	*) zfs destroy "$DEVICE" ;;
 	esac
 }
+# POOL VOLUME: sets DISK to the file or device of a virtual machine's disk, or of a snapshot's, there to be read.
+find_disk() {
+	find_volume "$1" "$2"
+	case $DEVICE in
+	"") DISK=$INCUS_DIR/storage-pools/$1/$2/root.img ;;
+	/*) DISK=$DEVICE.block; lvchange -qq -y -ay -K "${DISK#/dev/}" ;;
+	*@*) zfs set snapdev=visible "${DEVICE%@*}.block"; DISK=/dev/zvol/${DEVICE%@*}.block@${DEVICE#*@} ;;
+	*) DISK=/dev/zvol/$DEVICE.block ;;
+	esac
+	[ -e "$DISK" ] || udevadm settle --timeout=20 2>/dev/null || true
+}

@@ -68,31 +68,21 @@ static void show_folder(const char *path)
 		die("Cannot show \"%s\"", path);
 }
 
-/* The same file by a mount of this namespace: only such can be shown elsewhere. */
-static int open_again(int fd)
+/* The file as a mount that is nowhere yet, and may go into another namespace; it needs no name. */
+static int take_file(int fd)
 {
-	char link[32], path[4096];
-	struct stat was, is;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	ssize_t n = readlink(link, path, sizeof(path) - 1);
-	if (n < 0)
-		die("Cannot find a descriptor's file");
-	path[n] = 0;
-	int again = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-	if (again < 0 || fstat(fd, &was) < 0 || fstat(again, &is) < 0)
-		die("Cannot open \"%s\" again", path);
-	errno = ESTALE;
-	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
-		die("\"%s\" is another file by now", path);
-	return again;
+	int file = (int)syscall(
+	    SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (file < 0)
+		die("Cannot take descriptor %d along", fd);
+	return file;
 }
 
-static void show_file(int fd, const char *name, int readonly)
+static void show_file(int file, const char *name, int readonly)
 {
-	char path[32];
 	int made = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (made < 0 || close(made) < 0 || mount(path, name, NULL, MS_BIND, NULL) < 0 ||
+	if (made < 0 || close(made) < 0 ||
+	    syscall(SYS_move_mount, file, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	    (readonly && mount(NULL, name, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0))
 		die("Cannot show the %s", name);
 }
@@ -100,10 +90,9 @@ static void show_file(int fd, const char *name, int readonly)
 static void enter_jail(void)
 {
 	static const char *const folders[] = { "/usr", "/bin", "/lib", "/lib64" };
-	int image = -1, disk = -1;
+	int image = take_file(IMAGE_FD), disk = take_file(DISK_FD);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
 	    mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
-	    (image = open_again(IMAGE_FD)) < 0 || (disk = open_again(DISK_FD)) < 0 ||
 	    mount("jail", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=1m") < 0 ||
 	    chdir("/tmp") < 0)
 		die("Cannot make a jail");
@@ -171,18 +160,22 @@ static void check_image(char **environment)
 
 int main(void)
 {
-	static char *const argv[] = { "qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", "-n",
+	/* A new file reads as zeroes; a device may hold what it held before. */
+	char *to_file[] = { "qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", "-n",
 		"--target-is-zero", "-W", "-m", "4", "/image", "/disk", NULL };
+	char *to_device[] = { "qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", "-n", "-W",
+		"-m", "4", "/image", "/disk", NULL };
+	struct stat disk;
 	static char *environment[] = { "LC_ALL=C", "PATH=/usr/bin:/bin", "MALLOC_ARENA_MAX=1",
 		NULL };
 	off_t size = lseek(DISK_FD, 0, SEEK_END);
-	if (size < 0)
+	if (size < 0 || fstat(DISK_FD, &disk) < 0)
 		die("Descriptors 3 and 4 are an image and a disk (started by incusd)");
 	enter_jail();
 	close(IMAGE_FD);
 	close(DISK_FD);
 	drop_rights(size);
 	check_image(environment);
-	execve(PROGRAM, argv, environment);
+	execve(PROGRAM, S_ISREG(disk.st_mode) ? to_file : to_device, environment);
 	die("Cannot run qemu-img");
 }
