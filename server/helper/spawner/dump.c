@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <lxc/lxccontainer.h>
 #include <mntent.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,10 +221,13 @@ void job_dump(Job *job)
 	CriuRpc result = child < 0 ? CRIU_RPC_FAILED : attend(&d, socket);
 	close(socket);
 	waitpid(child, NULL, 0);
-	/* Its processes are ended by CRIU; by us when CRIU itself was ended in that moment. */
-	if (d.kind != DUMP_STAY && committed(&d))
+	/* Its processes are ended by CRIU; by us when CRIU itself was ended in that moment. Who looks
+	 * for them from now on must not find them alive beside their state. */
+	if (d.kind != DUMP_STAY && committed(&d)) {
+		struct pollfd end = { .fd = pidfd, .events = POLLIN };
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	else if (result != CRIU_RPC_DONE && !d.goes_on)
+		poll(&end, 1, 10000);
+	} else if (result != CRIU_RPC_DONE && !d.goes_on)
 		job_fail(job, ECANCELED, "CRIU failed");
 	job_answer(job, packet_new(0));
 }
