@@ -43,8 +43,9 @@ void call_start_clear(CallStart *start)
 		grpc_slice_unref(start->entries[i].value);
 }
 
-static void *field_of(const ProtobufCMessage *message, const char *name, ProtobufCType type)
+void *message_field(const void *of, const char *name, ProtobufCType type)
 {
+	const ProtobufCMessage *message = of;
 	const ProtobufCFieldDescriptor *field =
 	    protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
 	if (!field || field->type != type || field->label == PROTOBUF_C_LABEL_REPEATED)
@@ -67,9 +68,9 @@ static ProtobufCMessage **start_of(const ProtobufCMessage *message)
 
 static void fill_defaults(const incus_client *client, ProtobufCMessage *message)
 {
-	char **project = field_of(message, "project", PROTOBUF_C_TYPE_STRING);
-	char **target = field_of(message, "target", PROTOBUF_C_TYPE_STRING);
-	const protobuf_c_boolean *all = field_of(message, "all_projects", PROTOBUF_C_TYPE_BOOL);
+	char **project = message_field(message, "project", PROTOBUF_C_TYPE_STRING);
+	char **target = message_field(message, "target", PROTOBUF_C_TYPE_STRING);
+	const protobuf_c_boolean *all = message_field(message, "all_projects", PROTOBUF_C_TYPE_BOOL);
 	if (project && (!*project || !**project) && !(all && *all))
 		*project = client->project;
 	if (target && (!*target || !**target))

@@ -27,6 +27,8 @@ struct incus_client {
 	GSList *lost; /* Connection * */
 };
 
+/* Where a message has the field of that name and type; NULL: it has none. */
+void *message_field(const void *message, const char *name, ProtobufCType type);
 /* The connection of the moment, for one call. */
 grpc_channel *client_channel(incus_client *client);
 /* How often it was lost so far. */

@@ -15,13 +15,6 @@ struct incus_download {
 	char *version;
 };
 
-static void *field_of(void *message, const char *name)
-{
-	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
-	    ((ProtobufCMessage *)message)->descriptor, name);
-	return field ? (char *)message + field->offset : NULL;
-}
-
 static ProtobufCMessage *copy_of(const ProtobufCMessage *message)
 {
 	g_autofree uint8_t *bytes = g_malloc(protobuf_c_message_get_packed_size(message) + 1);
@@ -48,8 +41,8 @@ int incus_download_open(incus_client *client, const struct SchemaMethod *method,
 /* The fields borrow: what is freed with the request is not ours. */
 static void ask_for_rest(incus_download *d)
 {
-	uint64_t *offset = field_of(d->request, "offset");
-	char **version = field_of(d->request, "version");
+	uint64_t *offset = message_field(d->request, "offset", PROTOBUF_C_TYPE_UINT64);
+	char **version = message_field(d->request, "version", PROTOBUF_C_TYPE_STRING);
 	if (offset)
 		*offset = d->done;
 	if (version)
@@ -69,9 +62,9 @@ static int go_on(incus_download *d, incus_error **err)
 /* FALSE: it was here before. */
 static gboolean take(incus_download *d, void *message)
 {
-	const ProtobufCBinaryData *data = field_of(message, "data");
-	char *const *size = field_of(message, "size"),
-		    *const *version = field_of(message, "version");
+	const ProtobufCBinaryData *data = message_field(message, "data", PROTOBUF_C_TYPE_BYTES);
+	char *const *size = message_field(message, "size", PROTOBUF_C_TYPE_STRING),
+		    *const *version = message_field(message, "version", PROTOBUF_C_TYPE_STRING);
 	d->done += data ? data->len : 0;
 	if (!d->version && version && **version)
 		d->version = g_strdup(*version);
@@ -115,7 +108,7 @@ void incus_download_free(incus_download *d)
 	if (!d)
 		return;
 	incus_stream_free(d->stream);
-	char **version = field_of(d->request, "version");
+	char **version = message_field(d->request, "version", PROTOBUF_C_TYPE_STRING);
 	if (version && *version == d->version)
 		*version = (char *)protobuf_c_empty_string;
 	incus_message_free(d->request);

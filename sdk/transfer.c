@@ -27,10 +27,7 @@ static int meter_add(Meter *meter, size_t bytes, incus_error **err)
 /* Every message of files has its bytes in a field of this name. */
 static ProtobufCBinaryData *data_of(void *message)
 {
-	const ProtobufCMessageDescriptor *type = ((ProtobufCMessage *)message)->descriptor;
-	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
-	    type, "data");
-	return (ProtobufCBinaryData *)((char *)message + field->offset);
+	return message_field(message, "data", PROTOBUF_C_TYPE_BYTES);
 }
 
 static int write_all(int fd, const ProtobufCBinaryData *data, incus_error **err)

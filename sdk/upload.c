@@ -25,16 +25,9 @@ typedef struct Sending {
 	uint64_t done;
 } Sending;
 
-static void *field_of(void *message, const char *name)
-{
-	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
-	    ((ProtobufCMessage *)message)->descriptor, name);
-	return field ? (char *)message + field->offset : NULL;
-}
-
 static void set_text(void *message, const char *name, const char *value)
 {
-	const char **field = field_of(message, name);
+	const char **field = message_field(message, name, PROTOBUF_C_TYPE_STRING);
 	if (field && value)
 		*field = value;
 }
@@ -72,7 +65,7 @@ static ProtobufCMessage *message_for(const Sending *s, gboolean opens)
 		type->message_init(message);
 	if (!opens || !s->id)
 		return message;
-	uint64_t *offset = field_of(message, "offset");
+	uint64_t *offset = message_field(message, "offset", PROTOBUF_C_TYPE_UINT64);
 	set_text(message, "upload", s->id);
 	if (offset)
 		*offset = s->at;
@@ -119,8 +112,8 @@ static int send_one(
 			return -1;
 		if (got == 0 && !(next == head && (opens || begins)))
 			return 0;
-		*(ProtobufCBinaryData *)field_of(
-		    next, "data") = (ProtobufCBinaryData){ (size_t)got, buffer };
+		*(ProtobufCBinaryData *)message_field(next, "data",
+		    PROTOBUF_C_TYPE_BYTES) = (ProtobufCBinaryData){ (size_t)got, buffer };
 		if (incus_stream_send(stream, next, NULL) < 0)
 			return 1;
 		if (tell(s, (size_t)got, err) < 0)
@@ -170,7 +163,9 @@ static int ask(Sending *s, void **ret_reply, incus_error **err)
 	Pb__GetUploadRequest in = PB__GET_UPLOAD_REQUEST__INIT;
 	incus_error *problem = NULL;
 	void *reply = NULL;
-	char *const *project = s->first ? field_of((void *)s->first, "project") : NULL;
+	char *const *project = s->first ?
+	    message_field(s->first, "project", PROTOBUF_C_TYPE_STRING) :
+	    NULL;
 	in.id = s->id;
 	if (project)
 		in.project = *project;

@@ -48,3 +48,14 @@ int pair_backup_send(DriverPool *pool, const DriverVolume *volume,
     const struct BackupStream *stream, const char *parent, int fd, Error **err);
 int pair_backup_receive(DriverPool *pool, const DriverVolume *volume,
     const struct BackupStream *stream, guint number, int fd, Error **err);
+
+/* What such a row has of these at least. */
+#define PAIR_VOLUMES                                                                               \
+	.volume_create = pair_volume_create, .volume_delete = pair_volume_delete,                  \
+	.volume_rename = pair_volume_rename, .volume_exists = pair_volume_exists,                  \
+	.volume_mend = pair_volume_mend, .volume_clone = pair_volume_clone,                        \
+	.volume_mount = pair_volume_mount, .volume_unmount = pair_volume_unmount,                  \
+	.volume_block_path = pair_block_path, .volume_usage = pair_volume_usage,                   \
+	.volume_set_size = pair_volume_set_size, .snapshot_list = pair_snapshot_list,              \
+	.snapshot_create = pair_snapshot_create, .snapshot_delete = pair_snapshot_delete,          \
+	.snapshot_rename = pair_snapshot_rename, .snapshot_restore = pair_snapshot_restore
