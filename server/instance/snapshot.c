@@ -154,6 +154,17 @@ int instance_snapshot_delete(Instance *i, const char *name, const Caller *caller
 	return result;
 }
 
+typedef struct NameCall {
+	int64_t id;
+	const char *name;
+} NameCall;
+
+static int name_tx(Tx *tx, void *data, Error **err)
+{
+	const NameCall *call = data;
+	return snapshot_set_name_in(tx, call->id, call->name, err);
+}
+
 static int rename_locked(Instance *i, const char *name, const char *new_name, Error **err)
 {
 	g_autoptr(Pool) pool = NULL;
@@ -162,13 +173,10 @@ static int rename_locked(Instance *i, const char *name, const char *new_name, Er
 	if (name_check_snapshot(new_name, err) < 0)
 		return error_prefix(err, "Invalid snapshot name");
 	if (instance_snapshot_find(i, name, &s, err) < 0 ||
-	    root_volume(i, &pool, &volume, err) < 0 ||
-	    snapshot_rename(pool, volume, name, new_name, err) < 0)
+	    root_volume(i, &pool, &volume, err) < 0)
 		return -1;
-	if (snapshot_set_name(i->daemon, s->id, new_name, err) == 0)
-		return 0;
-	snapshot_rename(pool, volume, new_name, name, NULL);
-	return -1;
+	NameCall call = { s->id, new_name };
+	return snapshot_rename(pool, volume, name, new_name, name_tx, &call, err);
 }
 
 int instance_snapshot_rename(

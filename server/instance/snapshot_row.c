@@ -245,23 +245,19 @@ int snapshot_forget(Daemon *d, int64_t id, Error **err)
 typedef struct ChangeCall {
 	int64_t id;
 	const Moment *expires;
-	const char *name;
 } ChangeCall;
 
 static int change_tx(Tx *tx, void *data, Error **err)
 {
 	const ChangeCall *call = data;
-	return call->name ?
-	    tx_exec(tx, err, "UPDATE instances_snapshots SET name = ? WHERE id = ?", "si",
-		call->name, call->id) :
-	    tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "Ti",
-		call->expires, call->id);
+	return tx_exec(tx, err, "UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", "Ti",
+	    call->expires, call->id);
 }
 
-int snapshot_set_name(Daemon *d, int64_t id, const char *name, Error **err)
+int snapshot_set_name_in(Tx *tx, int64_t id, const char *name, Error **err)
 {
-	ChangeCall call = { .id = id, .name = name };
-	return db_tx(d->db, change_tx, &call, err);
+	return tx_exec(
+	    tx, err, "UPDATE instances_snapshots SET name = ? WHERE id = ?", "si", name, id);
 }
 
 int snapshot_set_expiry(Daemon *d, int64_t id, const Moment *expires, Error **err)

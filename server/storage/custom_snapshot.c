@@ -91,7 +91,7 @@ int custom_snapshot_rename(Pool *pool, const char *project, const char *name, co
 		return error_prefix(err, "Invalid snapshot name");
 	if (load(pool, project, name, &volume, NULL, err) < 0)
 		return -1;
-	return snapshot_rename(pool, volume, snapshot, new_name, err);
+	return snapshot_rename(pool, volume, snapshot, new_name, NULL, NULL, err);
 }
 
 int custom_snapshot_delete(

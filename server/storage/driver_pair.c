@@ -226,6 +226,20 @@ int pair_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error *
 	    one->snapshot_delete(pool, &pair.disk, err);
 }
 
+static int rename_snapshot_half(
+    DriverPool *pool, const DriverVolume *half, const char *new_name, Error **err)
+{
+	const StorageDriver *one = pool->driver->one;
+	DriverVolume to = *half;
+	g_autofree char *path = driver_path(
+	    pool->path, half->type, half->place, half->name, new_name);
+	to.snapshot = new_name;
+	to.path = path;
+	return !one->volume_exists(pool, half) && one->volume_exists(pool, &to) ?
+	    0 :
+	    one->snapshot_rename(pool, half, new_name, err);
+}
+
 int pair_snapshot_rename(
     DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err)
 {
@@ -233,16 +247,16 @@ int pair_snapshot_rename(
 	if (!pair_is(snapshot))
 		return one->snapshot_rename(pool, snapshot, new_name, err);
 	g_auto(Pair) pair = pair_of(pool, snapshot);
-	if (one->snapshot_rename(pool, &pair.files, new_name, err) < 0)
+	if (rename_snapshot_half(pool, &pair.files, new_name, err) < 0)
 		return -1;
-	if (one->snapshot_rename(pool, &pair.disk, new_name, err) == 0)
+	if (rename_snapshot_half(pool, &pair.disk, new_name, err) == 0)
 		return 0;
 	DriverVolume renamed = pair.files;
 	g_autofree char *path = driver_path(
 	    pool->path, renamed.type, renamed.place, renamed.name, new_name);
 	renamed.snapshot = new_name;
 	renamed.path = path;
-	one->snapshot_rename(pool, &renamed, snapshot->snapshot, NULL);
+	rename_snapshot_half(pool, &renamed, snapshot->snapshot, NULL);
 	return -1;
 }
 

@@ -35,6 +35,7 @@ int pair_snapshot_list(
     DriverPool *pool, const DriverVolume *volume, GPtrArray *ret_names, Error **err);
 int pair_snapshot_create(DriverPool *pool, const DriverVolume *snapshot, Error **err);
 int pair_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **err);
+/* Halves as above. */
 int pair_snapshot_rename(
     DriverPool *pool, const DriverVolume *snapshot, const char *new_name, Error **err);
 int pair_snapshot_restore(DriverPool *pool, const DriverVolume *snapshot, Error **err);

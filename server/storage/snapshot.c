@@ -1,4 +1,5 @@
 #include "server/storage/snapshot.h"
+#include "sdk/base/fault.h"
 #include "sdk/base/file.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
@@ -179,12 +180,30 @@ int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **
 						      snapshot_row_delete(pool, volume, name, err);
 }
 
-int snapshot_rename(
-    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
+/* Under the intent, which the row's new name takes away. */
+static int rename_data_and_row(Pool *pool, const Volume *volume, const Volume *snapshot,
+    const Volume *renamed, PoolAlso also, void *data, Error **err)
+{
+	if (data_rename(pool, snapshot, renamed->snapshot, err) < 0) {
+		volume_row_set(pool, volume, VOLUME_SNAPSHOT_INTENT, NULL, NULL);
+		return -1;
+	}
+	if (fault_point("snapshot renamed", err) == 0 &&
+	    snapshot_row_rename(
+		pool, volume, snapshot->snapshot, renamed->snapshot, also, data, err) == 0)
+		return 0;
+	if (data_rename(pool, renamed, snapshot->snapshot, NULL) == 0)
+		volume_row_set(pool, volume, VOLUME_SNAPSHOT_INTENT, NULL, NULL);
+	return -1;
+}
+
+int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name,
+    PoolAlso also, void *data, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
 	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(Volume) renamed = volume_snapshot(pool, volume, new_name);
+	g_autofree char *intent = g_strdup_printf("%s/%s", name, new_name);
 	if (!volume_wait_unmounted(pool, snapshot))
 		return error_set(err, ERROR_BUSY, "Snapshot \"%s\" is in use", name);
 	if (snapshot_row_find(pool, volume, name, NULL, err) < 0)
@@ -192,12 +211,9 @@ int snapshot_rename(
 	if (snapshot_row_find(pool, volume, new_name, NULL, NULL) == 0 ||
 	    volume_exists(pool, renamed, PLACE_OWN))
 		return error_set(err, ERROR_EXISTS, "Snapshot \"%s\" already in use", new_name);
-	if (data_rename(pool, snapshot, new_name, err) < 0)
-		return -1;
-	if (snapshot_row_rename(pool, volume, name, new_name, err) == 0)
-		return 0;
-	data_rename(pool, renamed, name, NULL);
-	return -1;
+	return volume_row_set(pool, volume, VOLUME_SNAPSHOT_INTENT, intent, err) < 0 ?
+	    -1 :
+	    rename_data_and_row(pool, volume, snapshot, renamed, also, data, err);
 }
 
 /* Rows of snapshots that the driver had to remove to go back to an older one. */
@@ -229,7 +245,8 @@ static int restore_data(Pool *pool, const Volume *volume, const Volume *snapshot
 /* A root volume's keys go back with it; its size is the root disk's. */
 static int restore_row(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)
 {
-	static const char *const kept[] = { "size", VOLUME_INTENT, VOLUME_MOVING };
+	static const char *const kept[] = { "size", VOLUME_INTENT, VOLUME_SNAPSHOT_INTENT,
+		VOLUME_MOVING };
 	g_autoptr(Config) now = NULL;
 	g_autoptr(Config) config = config_copy(row->config);
 	g_autofree char *description = NULL;
@@ -286,6 +303,7 @@ typedef struct Known {
 	int64_t id;
 	Volume *volume;
 	char *name;
+	char *intent; /* of the volume; "" mostly */
 } Known;
 
 static void known_free(void *data)
@@ -293,6 +311,7 @@ static void known_free(void *data)
 	Known *known = data;
 	volume_free(known->volume);
 	g_free(known->name);
+	g_free(known->intent);
 	g_free(known);
 }
 
@@ -308,8 +327,11 @@ static int known_tx(Tx *tx, void *data, Error **err)
 	g_ptr_array_set_size(call->known, 0);
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-		"SELECT s.id, v.type, p.name, v.name, s.name FROM storage_volumes_snapshots s"
+		"SELECT s.id, v.type, p.name, v.name, s.name, v.content_type, coalesce(c.value, '')"
+		" FROM storage_volumes_snapshots s"
 		" JOIN storage_volumes v ON v.id = s.storage_volume_id JOIN projects p ON p.id = v.project_id"
+		" LEFT JOIN storage_volumes_config c ON c.storage_volume_id = v.id"
+		" AND c.key = '" VOLUME_SNAPSHOT_INTENT "'"
 		" WHERE v.storage_pool_id = ? ORDER BY v.id",
 		"i", call->pool->id) < 0)
 		return -1;
@@ -320,6 +342,8 @@ static int known_tx(Tx *tx, void *data, Error **err)
 		known->volume = volume_new(call->pool, (VolumeType)rows_int(rows, 1),
 		    rows_text(rows, 2), rows_text(rows, 3));
 		known->name = g_strdup(rows_text(rows, 4));
+		known->volume->content = (VolumeContent)rows_int(rows, 5);
+		known->intent = g_strdup(rows_text(rows, 6));
 		g_ptr_array_add(call->known, known);
 	}
 	return more;
@@ -353,6 +377,19 @@ int snapshot_list_data(Pool *pool, const Volume *volume, GPtrArray **ret_names, 
 	return 0;
 }
 
+/* A snapshot whose renaming was cut off keeps its old name: the intent goes with the row's. */
+static int undo_rename(Pool *pool, const Known *known, Error **err)
+{
+	g_auto(GStrv) names = g_strsplit(known->intent, "/", 2);
+	if (g_strv_length(names) == 2) {
+		g_autoptr(Volume) renamed = volume_snapshot(pool, known->volume, names[1]);
+		if (volume_exists(pool, renamed, PLACE_OWN) &&
+		    data_rename(pool, renamed, names[0], err) < 0)
+			return -1;
+	}
+	return volume_row_set(pool, known->volume, VOLUME_SNAPSHOT_INTENT, NULL, err);
+}
+
 static int find_lost(RepairCall *call, Error **err)
 {
 	g_autoptr(GHashTable) there = NULL;
@@ -361,7 +398,8 @@ static int find_lost(RepairCall *call, Error **err)
 		Known *known = call->known->pdata[i];
 		if (strcmp(path, known->volume->path) != 0) {
 			g_autoptr(GPtrArray) names = NULL;
-			if (snapshot_list_data(call->pool, known->volume, &names, err) < 0)
+			if ((*known->intent && undo_rename(call->pool, known, err) < 0) ||
+			    snapshot_list_data(call->pool, known->volume, &names, err) < 0)
 				return -1;
 			g_clear_pointer(&there, g_hash_table_unref);
 			there = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

@@ -30,8 +30,9 @@ int snapshot_row_insert_in(
     Tx *tx, Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err);
 /* ERROR_NOT_FOUND "Snapshot not found"; ERROR_BUSY while it is mounted. */
 int snapshot_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
-int snapshot_rename(
-    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
+/* A crash in between leaves the old name. `also` (may be NULL) runs in the transaction. */
+int snapshot_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name,
+    PoolAlso also, void *data, Error **err);
 /* The volume (not mounted: ERROR_BUSY) gets the snapshot's content; a root volume its keys too.
  * With zfs.remove_snapshots newer ones go. */
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err);
@@ -41,8 +42,9 @@ int snapshot_mount(
 int snapshot_unmount(Pool *pool, const Volume *volume, const char *name, Error **err);
 
 int snapshot_row_delete(Pool *pool, const Volume *volume, const char *name, Error **err);
-int snapshot_row_rename(
-    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err);
+/* With the end of VOLUME_SNAPSHOT_INTENT. */
+int snapshot_row_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name,
+    PoolAlso also, void *data, Error **err);
 int snapshot_row_find(
     Pool *pool, const Volume *volume, const char *name, SnapshotRow **ret_row, Error **err);
 /* SnapshotRow *, oldest first; two statements. */

@@ -21,6 +21,8 @@ typedef struct SnapshotCall {
 	const char *description;
 	const Moment *expires;
 	GPtrArray *rows;
+	PoolAlso also;
+	void *also_data;
 } SnapshotCall;
 
 #define OF_VOLUME                                                                                  \
@@ -195,15 +197,22 @@ static int rename_tx(Tx *tx, void *data, Error **err)
 	const Volume *v = call->volume;
 	if (tx_exec(tx, err, "UPDATE storage_volumes_snapshots SET name = ?" THE_SNAPSHOT,
 		"s" OF_VOLUME_FORMAT, call->new_name, call->pool->id, (int64_t)v->type, v->name,
-		v->project, call->name, call->name) < 0)
+		v->project, call->name, call->name) < 0 ||
+	    changed(tx, err) < 0 ||
+	    volume_row_set_in(tx, call->pool, v, VOLUME_SNAPSHOT_INTENT, NULL, err) < 0)
 		return -1;
-	return changed(tx, err);
+	return call->also ? call->also(tx, call->also_data, err) : 0;
 }
 
-int snapshot_row_rename(
-    Pool *pool, const Volume *volume, const char *name, const char *new_name, Error **err)
+int snapshot_row_rename(Pool *pool, const Volume *volume, const char *name, const char *new_name,
+    PoolAlso also, void *data, Error **err)
 {
-	SnapshotCall call = { .pool = pool, .volume = volume, .name = name, .new_name = new_name };
+	SnapshotCall call = { .pool = pool,
+		.volume = volume,
+		.name = name,
+		.new_name = new_name,
+		.also = also,
+		.also_data = data };
 	return db_tx(pool->daemon->db, rename_tx, &call, err);
 }
 

@@ -71,6 +71,8 @@ int volume_row_set(
 /* PROJECT/NAME that the volume is being given: a start that finds it gives the data the old name
  * back; volume_row_rename() takes it away with the new name. */
 #define VOLUME_INTENT "volatile.rename"
+/* OLD/NEW of a snapshot that is being renamed, likewise. */
+#define VOLUME_SNAPSHOT_INTENT "volatile.rename.snapshot"
 /* On a volume that a move to another pool has copied, until one of the two is left: a start that
  * finds a custom volume with it removes it, and asks the instance whether a root volume is its own.
  */
@@ -88,8 +90,11 @@ typedef struct VolumeHandOver {
 	void *data;
 } VolumeHandOver;
 int volume_row_hand_over(const VolumeHandOver *over, Error **err);
-/* Notes of the daemon's own, which nobody else is shown: VOLUME_INTENT, VOLUME_MOVING. */
+/* Notes of the daemon's own, which nobody else is shown: these three. */
 gboolean volume_key_is_internal(const char *key);
+/* The same within a transaction. */
+int volume_row_set_in(Tx *tx, Pool *pool, const Volume *volume, const char *key,
+    const char *value, Error **err);
 int volume_row_update(
     Pool *pool, const Volume *volume, const char *description, const Config *config, Error **err);
 

@@ -176,6 +176,13 @@ int volume_row_set(
 	return db_tx(pool->daemon->db, set_tx, &call, err);
 }
 
+int volume_row_set_in(Tx *tx, Pool *pool, const Volume *volume, const char *key,
+    const char *value, Error **err)
+{
+	RowCall call = { .pool = pool, .volume = volume, .key = key, .value = value };
+	return set_tx(tx, &call, err);
+}
+
 static int rename_tx(Tx *tx, void *data, Error **err)
 {
 	RowCall *call = data;

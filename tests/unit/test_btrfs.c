@@ -98,7 +98,7 @@ static void test_nested(void **state)
 	assert_true(has(volume->path, "c", "one"));
 	put(volume->path, "c", "writable");
 
-	must(snapshot_rename(pool, volume, "s0", "s1", &err), err);
+	must(snapshot_rename(pool, volume, "s0", "s1", NULL, NULL, &err), err);
 	must(custom_rename(pool, volume, "default", "w", NULL, NULL, &err), err);
 	g_autoptr(Volume) renamed = volume_new(pool, VOLUME_CUSTOM, "default", "w");
 	must(snapshot_delete(pool, renamed, "s1", &err), err);
