@@ -226,16 +226,24 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	return 0;
 }
 
+static int size_of(const Config *config, const char *key, int64_t *ret_bytes, Error **err)
+{
+	const char *size = config_get(config, key);
+	return units_parse_bytes(size ? size : "", ret_bytes, err);
+}
+
 static int apply_size(const DeviceHost *host, const Config *config, Error **err)
 {
-	int64_t bytes = 0;
+	int64_t bytes = 0, state = 0;
 	g_autoptr(Pool) pool = NULL;
-	if (units_parse_bytes(
-		config_get(config, "size") ? config_get(config, "size") : "", &bytes, err) < 0 ||
+	if (size_of(config, "size", &bytes, err) < 0 ||
+	    size_of(config, "size.state", &state, err) < 0 ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 		return -1;
 	if (pool_instance_set_size(
-		pool, host->project, host->instance, host->type, bytes, err) < 0)
+		pool, host->project, host->instance, host->type, bytes, err) < 0 ||
+	    pool_instance_set_state_size(
+		pool, host->project, host->instance, host->type, state, err) < 0)
 		return -1;
 	return device_host_is_machine(host) && host->running && bytes ?
 	    host->root_grown(host, bytes, err) :
@@ -352,7 +360,9 @@ static gboolean disk_can_update(
 static int disk_update(const DeviceHost *host, const char *name, const Config *old_config,
     const Config *new_config, Error **err)
 {
-	if (g_strcmp0(config_get(old_config, "size"), config_get(new_config, "size")) == 0)
+	if (g_strcmp0(config_get(old_config, "size"), config_get(new_config, "size")) == 0 &&
+	    g_strcmp0(config_get(old_config, "size.state"), config_get(new_config, "size.state")) ==
+		0)
 		return 0;
 	return apply_or_defer(host, name, new_config, err);
 }

@@ -113,7 +113,8 @@ struct StorageDriver {
 	/* NULL: its directory is there. */
 	gboolean (*volume_exists)(DriverPool *pool, const DriverVolume *volume);
 	/* At start, before anything is concluded from where volumes are: one that was cut off while
-	 * it moved between the two, in parts, is whole at `volume`. NULL: none moves in parts. */
+	 * it moved between the two, in parts, is whole at `volume`. 1: a part of it still stands
+	 * there alone. NULL: none moves in parts. */
 	int (*volume_mend)(DriverPool *pool, const DriverVolume *volume,
 	    const DriverVolume *elsewhere, Error **err);
 	/* Names on disk of all volumes of a type in a place (char *, g_free). NULL: the folder's

@@ -84,14 +84,14 @@ gboolean pair_volume_exists(DriverPool *pool, const DriverVolume *volume)
 	return one->volume_exists(pool, &pair.files) || one->volume_exists(pool, &pair.disk);
 }
 
-/* The half comes if it stands there without the other one. */
+/* The half comes if it stands there without the other one. 1: it does not. */
 static int bring_half(DriverPool *pool, const DriverVolume *from, const DriverVolume *beside,
     const DriverVolume *to, Error **err)
 {
 	const StorageDriver *one = pool->driver->one;
 	return one->volume_exists(pool, from) && !one->volume_exists(pool, beside) ?
 	    one->volume_rename(pool, from, to, err) :
-	    0;
+	    1;
 }
 
 /* Whoever moves a pair moves one half after the other: cut off between them, each stands alone. */

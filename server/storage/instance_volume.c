@@ -247,6 +247,18 @@ int pool_instance_set_size(
 						  volume_set_size(p, volume, bytes, err);
 }
 
+int pool_instance_set_state_size(
+    Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err)
+{
+	g_autoptr(Volume) volume = NULL;
+	if (root_volume(p, project, name, type, &volume, err) < 0)
+		return -1;
+	if (bytes == 0 || !volume_has_device(p, volume))
+		return 0;
+	volume->content = CONTENT_FILESYSTEM; /* that half (driver_pair.h) */
+	return volume_set_size(p, volume, bytes, err);
+}
+
 int pool_instance_disk(Pool *p, const char *project, const char *name, const char *type,
     char **ret_path, Error **err)
 {

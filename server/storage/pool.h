@@ -103,6 +103,11 @@ gboolean pool_usage_walks(const Pool *p);
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);
 
+/* Of what a virtual machine has beside its disk (size.state), where that is a volume of its own;
+ * elsewhere it has no size, and 0 changes nothing. */
+int pool_instance_set_state_size(
+    Pool *p, const char *project, const char *name, const char *type, int64_t bytes, Error **err);
+
 /* Whether a container may have the volume: ERROR_NOT_FOUND, or ERROR_INVALID for images of disks.
  */
 int pool_custom_check(Pool *p, const char *project, const char *volume, Error **err);

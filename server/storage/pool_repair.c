@@ -110,6 +110,7 @@ static int rows_tx(Tx *tx, void *data, Error **err)
 	return more;
 }
 
+/* As the driver's volume_mend(). */
 static int mend(Pool *pool, const Volume *volume, const Volume *elsewhere, VolumePlace place,
     Error **err)
 {
@@ -169,9 +170,11 @@ static int move_snapshots(Pool *pool, const Volume *volume, Error **err)
 static int settle(Pool *pool, const Volume *volume, Error **err)
 {
 	const VolumePlace from[] = { PLACE_UNFINISHED, PLACE_DELETED };
-	for (size_t i = 0; i < G_N_ELEMENTS(from); i++)
-		if (mend(pool, volume, volume, from[i], err) < 0)
-			return -1;
+	int alone = 1;
+	for (size_t i = 0; i < G_N_ELEMENTS(from) && alone > 0; i++)
+		alone = mend(pool, volume, volume, from[i], err);
+	if (alone < 0)
+		return -1;
 	for (size_t i = 0; i < G_N_ELEMENTS(from) && !volume_exists(pool, volume, PLACE_OWN); i++)
 		if (volume_exists(pool, volume, from[i]) &&
 		    volume_move(pool, volume, from[i], PLACE_OWN, err) < 0)
