@@ -17,11 +17,21 @@ typedef struct Work {
 	char *name, *new_name, *compression;
 	int64_t expires;
 	gboolean only, optimized;
+	gboolean promised; /* the name */
 } Work;
+
+/* Once the row is there, or will not be: operations stay for a while after their end. */
+static void end_promise(Work *work)
+{
+	if (work->promised)
+		backup_promise_end(work->owner, work->name);
+	work->promised = FALSE;
+}
 
 static void work_free(void *data)
 {
 	Work *work = data;
+	end_promise(work);
 	backup_owner_free(work->owner);
 	g_free(work->name);
 	g_free(work->new_name);
@@ -71,7 +81,9 @@ static int run_create(Operation *op, void *data, Error **err)
 		.only = work->only,
 		.optimized = work->optimized,
 		.compression = work->compression };
-	return backup_create(work->owner, &spec, op, operation_caller(op), err);
+	int result = backup_create(work->owner, &spec, op, operation_caller(op), err);
+	end_promise(work);
+	return result;
 }
 
 /* What nobody has said is zstd for clients of our own, which look at what they get; Incus's expect
@@ -103,8 +115,9 @@ static int fill_create(Request *rq, const BackupPost *post, Work *work, Error **
 {
 	if (*post->name)
 		work->name = g_strdup(post->name);
-	else if (backup_next_name(work->owner, &work->name, err) < 0)
+	else if (backup_promise_name(work->owner, &work->name, err) < 0)
 		return -1;
+	work->promised = !*post->name;
 	if (check_free(work->owner, work->name, err) < 0)
 		return -1;
 	work->expires = post->expires_at ? MAX(post->expires_at->seconds, 0) : 0;

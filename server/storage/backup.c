@@ -99,18 +99,46 @@ static gboolean is_taken(const GPtrArray *list, const char *name)
 	return FALSE;
 }
 
-int backup_next_name(const BackupOwner *owner, char **ret_name, Error **err)
+/* Names that creations were promised, by owner: "URL/NAME". Their rows come at the end. */
+static GMutex promises_lock;
+static GHashTable *promises;
+
+static char *promise_of(const BackupOwner *owner, const char *name)
+{
+	g_autofree char *url = owner->kind->url(owner);
+	return g_strconcat(owner->project, " ", url, "/", name, NULL);
+}
+
+static void promise_next(const BackupOwner *owner, const GPtrArray *list, char **ret_name)
+{
+	if (!promises)
+		promises = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	for (unsigned n = 0; !*ret_name; n++) {
+		g_autofree char *name = g_strdup_printf("backup%u", n);
+		if (!is_taken(list, name) &&
+		    g_hash_table_add(promises, promise_of(owner, name)))
+			*ret_name = g_steal_pointer(&name);
+	}
+}
+
+int backup_promise_name(const BackupOwner *owner, char **ret_name, Error **err)
 {
 	g_autoptr(GPtrArray) list = NULL;
-	if (backup_list(owner, &list, err) < 0)
-		return -1;
-	for (unsigned n = 0;; n++) {
-		g_autofree char *name = g_strdup_printf("backup%u", n);
-		if (is_taken(list, name))
-			continue;
-		*ret_name = g_steal_pointer(&name);
-		return 0;
-	}
+	*ret_name = NULL;
+	g_mutex_lock(&promises_lock); /* no promise ends between the list and the choice */
+	int result = backup_list(owner, &list, err);
+	if (result == 0)
+		promise_next(owner, list, ret_name);
+	g_mutex_unlock(&promises_lock);
+	return result;
+}
+
+void backup_promise_end(const BackupOwner *owner, const char *name)
+{
+	g_autofree char *promise = promise_of(owner, name);
+	g_mutex_lock(&promises_lock);
+	g_hash_table_remove(promises, promise);
+	g_mutex_unlock(&promises_lock);
 }
 
 static int write_to_file(void *data, const void *bytes, size_t length, Error **err)

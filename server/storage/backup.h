@@ -27,7 +27,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Backup, backup_free)
 
 /* What a backup is to be. Borrowed. */
 typedef struct BackupSpec {
-	const char *name;        /* as backup_next_name() gave it, or as asked for */
+	const char *name;        /* as backup_promise_name() gave it, or as asked for */
 	int64_t expires;
 	gboolean only, optimized;
 	const char *compression; /* archive_target.h; NULL or "": as project or server say */
@@ -70,7 +70,9 @@ BackupOwner *backup_owner_new(
 void backup_owner_free(BackupOwner *owner);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupOwner, backup_owner_free)
 
-int backup_next_name(const BackupOwner *owner, char **ret_name, Error **err);
+/* A free one ("backup0", ...), which no other creation is given until backup_promise_end(). */
+int backup_promise_name(const BackupOwner *owner, char **ret_name, Error **err);
+void backup_promise_end(const BackupOwner *owner, const char *name);
 /* ERROR_EXISTS for a name that is taken. */
 int backup_create(BackupOwner *owner, const BackupSpec *spec, struct Operation *op,
     const Caller *caller, Error **err);
