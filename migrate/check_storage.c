@@ -11,22 +11,21 @@
 static const struct {
 	const char *name, *tool; /* tool NULL: none is needed */
 	gboolean refused;
-	gboolean machines; /* those that stand there are taken over */
 } drivers[] = {
-	{ "dir", NULL, FALSE, TRUE },
-	{ "btrfs", "btrfs", FALSE, TRUE },
-	{ "lvm", "lvs", FALSE, FALSE },
-	{ "zfs", "zpool", FALSE, FALSE },
-	{ "ceph", NULL, TRUE, FALSE },
-	{ "cephfs", NULL, TRUE, FALSE },
-	{ "cephobject", NULL, TRUE, FALSE },
+	{ "dir", NULL, FALSE },
+	{ "btrfs", "btrfs", FALSE },
+	{ "lvm", "lvs", FALSE },
+	{ "zfs", "zpool", FALSE },
+	{ "ceph", NULL, TRUE },
+	{ "cephfs", NULL, TRUE },
+	{ "cephobject", NULL, TRUE },
 };
 
 /* A pool, and where its volumes can be seen while LXD is stopped; NULL: on a device or in a loop
  * file, which only the pool's own mount shows. */
 typedef struct CheckedPool {
 	char *name, *driver, *folder;
-	gboolean usable, machines;
+	gboolean usable;
 } CheckedPool;
 
 typedef struct StorageCall {
@@ -56,13 +55,11 @@ static void refuse(Migration *m, const char *what, const char *name, const char 
 	findings_add(m->findings, FINDING_REFUSED, "storage", where, "%s", text);
 }
 
-static gboolean check_driver(
-    Migration *m, const char *pool, const char *driver, gboolean *ret_machines)
+static gboolean check_driver(Migration *m, const char *pool, const char *driver)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
 		if (strcmp(drivers[i].name, driver) != 0)
 			continue;
-		*ret_machines = drivers[i].machines;
 		g_autofree char *program = drivers[i].tool ?
 		    g_find_program_in_path(drivers[i].tool) :
 		    NULL;
@@ -96,7 +93,7 @@ static CheckedPool *check_pool(
 	CheckedPool *pool = g_new0(CheckedPool, 1);
 	pool->name = g_strdup(name);
 	pool->driver = g_strdup(driver);
-	pool->usable = check_driver(m, name, driver, &pool->machines);
+	pool->usable = check_driver(m, name, driver);
 	gboolean trees = strcmp(driver, "dir") == 0 || strcmp(driver, "btrfs") == 0;
 	g_autofree char *path = source ? source_path(&m->source, source) : NULL;
 	if (!path || *path != '/') /* the name of something that only the driver finds */
@@ -161,11 +158,6 @@ static void check_volume(StorageCall *call, const char *pool_name, const char *p
 	CheckedPool *pool = g_hash_table_lookup(call->pools, pool_name);
 	if (!pool || type < 0 || type >= (int64_t)G_N_ELEMENTS(types) || (type == 1 && snapshot))
 		return;
-	if (type == 3 && !snapshot && pool->usable && !pool->machines)
-		refuse(call->m, "virtual machine", name,
-		    "Virtual machines on pools of driver \"%s\" are not taken over in this version: "
-		    "move it to one of dir or btrfs in LXD (lxc move --storage)",
-		    pool->driver);
 	if (!pool->folder) {
 		if (pool->usable && type == 2 && !snapshot)
 			check_unseen(call, pool, name);

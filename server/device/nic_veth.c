@@ -398,7 +398,7 @@ static int validate_bridged(
 	if (nic_validate_p2p(host, name, config, err) < 0 || check_filtering(config, err) < 0)
 		return -1;
 	/* A parent may come later; a managed network must exist. */
-	if (!host || !config_get(config, "network"))
+	if (!device_host_serves(host) || !config_get(config, "network"))
 		return 0;
 	return nic_parent(host, config, &parent, &network, err);
 }
