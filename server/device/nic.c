@@ -297,6 +297,7 @@ static void forget(const DeviceHost *host, const char *name, const Config *confi
 {
 	static const char *const keys[] = { "hwaddr", "host_name", "name", "last_state.created",
 		"last_state.hwaddr", "last_state.mtu", "last_state.ip_addresses" };
+	nic_routed_down(host, name); /* of a life that was cut off */
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
 	if ((config_get(config, "network") || config_get(config, "parent")) &&
