@@ -1,4 +1,5 @@
 #include "migrate/check.h"
+#include "migrate/left_running.h"
 #include "migrate/plan.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
@@ -133,6 +134,17 @@ static int check_empty(Migration *m, Error **err)
 	return 0;
 }
 
+static int check_left_running(Migration *m, Error **err)
+{
+	g_autofree char *names = m->source.running ? NULL : left_running(&m->source);
+	if (names)
+		findings_add(m->findings, FINDING_REFUSED, "source", m->source.directory,
+		    "LXD does not run, but instances of it do: %s; start LXD, which knows how to stop "
+		    "them, or stop them",
+		    names);
+	return 0;
+}
+
 static int take_ephemeral(Rows *row, void *data, Error **err)
 {
 	const Migration *m = data;
@@ -166,6 +178,7 @@ static const struct {
 	int (*run)(Migration *m, Error **err);
 } checks[] = {
 	{ "source", check_empty },
+	{ "instances that run", check_left_running },
 	{ "ephemeral instances", check_ephemeral },
 	{ "version", check_version },
 	{ "cluster", check_cluster },
