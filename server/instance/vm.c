@@ -187,8 +187,6 @@ static int refuse_unbuilt(const Config *config, Error **err)
 	static const struct {
 		const char *key, *why;
 	} refused[] = {
-		{ "raw.qemu",
-		    "libvirt starts QEMU here, and arguments beside its own could reach any file of the host" },
 		{ "raw.qemu.conf",
 		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
 		{ "raw.apparmor",
@@ -209,6 +207,10 @@ static int check(Daemon *d, const Config *expanded, Error **err)
 	g_auto(VmSize) size = { 0 };
 	if (refuse_unbuilt(expanded, err) < 0)
 		return -1;
+	/* Nobody has signed it for this firmware, and BIOS would not look. */
+	if (vm_is_direct(expanded) && !config_false(expanded, "security.secureboot"))
+		return error_set(err, ERROR_INVALID,
+		    "Secure boot can't be enabled for a kernel in \"raw.qemu\". Please set \"security.secureboot=false\" on the instance");
 	if (config_true(expanded, "security.csm") && !config_false(expanded, "security.secureboot"))
 		return error_set(err, ERROR_INVALID,
 		    "Secure boot can't be enabled while CSM is turned on. Please set \"security.secureboot=false\" on the instance");
@@ -402,16 +404,19 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
 	g_autoptr(Error) error = NULL;
 	g_auto(VmLayout) layout = { 0 };
+	g_auto(RawQemu) direct = { 0 };
 	gboolean again = (i->stateful || (plan->gate && plan->gate->peer)) &&
 	    vm_layout_get(i, &layout);
 	VmDomain vm = { .instance = i,
 		.uri = uri,
 		.uuid = uuid,
 		.config = plan->host.config,
+		.direct = &direct,
 		.parts = plan->devices.parts,
 		.layout = again ? &layout : NULL };
 	if (hypervisor_check(err) < 0 || (again && vm_layout_check(&layout, err) < 0) ||
 	    hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
+	    vm_direct(i->daemon, plan->host.config, &direct, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;
