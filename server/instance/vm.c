@@ -223,18 +223,55 @@ static int choose(Instance *i, StartPlan *plan, Error **err)
 	return 0;
 }
 
-/* The firmware's variables, which are the machine's own: boot entries, keys. Those of another
- * firmware, which an import may bring, are not. */
-static int make_nvram(Instance *i, const char *nvram, const char *template, Error **err)
+static int find_firmware(VmFirmware firmware, int64_t bytes, const char **ret_code,
+    const char **ret_variables, gboolean *ret_fits, Error **err)
+{
+	return hypervisor_firmware(firmware == VM_UEFI_SECURE ? FIRMWARE_SECURE : FIRMWARE_PLAIN,
+	    bytes, ret_code, ret_variables, ret_fits, err);
+}
+
+gboolean instance_variables_fit(const Config *expanded, int64_t bytes)
+{
+	gboolean fits = TRUE;
+	const char *code, *variables;
+	VmFirmware firmware = vm_firmware(expanded);
+	if (firmware != VM_BIOS)
+		find_firmware(firmware, bytes, &code, &variables, &fits, NULL);
+	return fits;
+}
+
+/* Incus and LXD have the variables under the name of what they were made from, and a link to it.
+ * g_free. */
+static char *find_nvram(const char *folder)
+{
+	struct stat st;
+	g_autofree char *link = g_build_filename(folder, "qemu.nvram", NULL);
+	g_autofree char *target = g_file_read_link(link, NULL);
+	if (!target || strchr(target, '/') || !g_str_has_suffix(target, ".fd"))
+		return g_steal_pointer(&link);
+	g_autofree char *path = g_build_filename(folder, target, NULL);
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? g_steal_pointer(&path) :
+							      g_steal_pointer(&link);
+}
+
+/* The firmware, and its variables, which are the machine's own: boot entries, keys. Those of
+ * a firmware that is not here, which an import may bring, are made anew. */
+static int choose_firmware(Instance *i, VmFirmware firmware, const char *folder, VmDomain *vm,
+    char **ret_nvram, Error **err)
 {
 	g_autofree char *again = instance_volatile_get(i, "apply_nvram");
-	g_autofree char *content = NULL;
+	g_autofree char *kept = find_nvram(folder), *content = NULL;
+	g_autofree char *nvram = g_build_filename(folder, "qemu.nvram", NULL);
+	const char *fresh;
 	size_t length;
-	struct stat own, fresh;
-	if (!again && lstat(nvram, &own) == 0 && S_ISREG(own.st_mode) &&
-	    stat(template, &fresh) == 0 && own.st_size == fresh.st_size)
+	struct stat st;
+	gboolean fits, there = !again && lstat(kept, &st) == 0 && S_ISREG(st.st_mode);
+	if (find_firmware(firmware, there ? st.st_size : 0, &vm->code, &fresh, &fits, err) < 0)
+		return -1;
+	*ret_nvram = fits ? g_steal_pointer(&kept) : g_strdup(nvram);
+	if (fits)
 		return 0;
-	if (file_read(AT_FDCWD, template, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
+	if (file_read(AT_FDCWD, fresh, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
 	    file_write_atomic(AT_FDCWD, nvram, content, length, 0600, err) < 0)
 		return error_prefix(err, "Cannot make the firmware's variables");
 	return instance_volatile_set(i, "apply_nvram", NULL, err);
@@ -257,20 +294,6 @@ static int prepare_log(Instance *i, char **ret_path, Error **err)
 		return -1;
 	rename(log, old);
 	*ret_path = g_steal_pointer(&log);
-	return 0;
-}
-
-/* libvirt takes the one that we run only where it could run one by itself. */
-static int find_tpm_programs(Error **err)
-{
-	static const char *const needed[] = { "swtpm", "swtpm_setup", "swtpm_ioctl" };
-	for (size_t n = 0; n < G_N_ELEMENTS(needed); n++) {
-		g_autofree char *program = g_find_program_in_path(needed[n]);
-		if (!program)
-			return error_set(err, ERROR_UNSUPPORTED,
-			    "A virtual TPM needs \"%s\": install the package \"swtpm-tools\"",
-			    needed[n]);
-	}
 	return 0;
 }
 
@@ -303,7 +326,7 @@ static int start_tpm(
     Instance *i, const StartPlan *plan, const DevicePart *part, char **ret_socket, Error **err)
 {
 	g_autofree char *state = NULL;
-	if (find_tpm_programs(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
+	if (hypervisor_check_tpm(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
 		return -1;
 	g_autofree char *socket = g_build_filename(plan->directory, "tpm.sock", NULL);
 	g_autofree char *kept = g_strconcat("dir=", state, NULL);
@@ -382,14 +405,11 @@ static int create_domain(Instance *i, const VmDomain *vm, const StartPlan *plan,
 
 static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
 {
-	const char *variables;
+	g_autofree char *nvram = NULL;
 	VmFirmware firmware = vm_firmware(plan->host.config);
-	g_autofree char *nvram = g_build_filename(plan->path, "qemu.nvram", NULL);
 	if (firmware == VM_BIOS)
 		return 0;
-	if (hypervisor_firmware(firmware == VM_UEFI_SECURE ? FIRMWARE_SECURE : FIRMWARE_PLAIN,
-		&vm->code, &variables, err) < 0 ||
-	    make_nvram(i, nvram, variables, err) < 0)
+	if (choose_firmware(i, firmware, plan->path, vm, &nvram, err) < 0)
 		return -1;
 	*ret_nvram = hypervisor_path(i->daemon, vm->uri, nvram);
 	vm->nvram = *ret_nvram;

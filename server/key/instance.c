@@ -122,6 +122,7 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.last_state.ready", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_TEXT | KEY_VOLATILE, .help = "Guest reported Ready."},
 	{.name = "volatile.apply_quota", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Legacy pending quota."},
 	{.name = "volatile.<name>.name", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Generated interface name."},
+	{.name = "volatile.<name>.last_state.parent", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Interface that answers for a routed NIC's addresses."},
 	{.name = "volatile.<name>.last_state.vf.parent", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "VF parent PF."},
 	{.name = "volatile.<name>.driver", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Original PCI driver."},
 	{.name = "volatile.<name>.uuid", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Mdev/MIG uuid."},

@@ -6,6 +6,7 @@
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/volume_block.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ int pool_recover_open(Daemon *d, const char *name, const char *driver_name, cons
 {
 	const StorageDriver *driver;
 	g_autoptr(Pool) known = NULL;
+	const char *source = config_get(config, "source");
 	if (name_check_pool(name, err) < 0)
 		return error_prefix(err, "Invalid storage pool name");
 	if (driver_find(driver_name, &driver, err) < 0 ||
@@ -33,6 +35,10 @@ int pool_recover_open(Daemon *d, const char *name, const char *driver_name, cons
 		return -1;
 	if (pool_get(d, name, &known, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "The storage pool already exists");
+	/* A driver that knows the pool by its name would do without. */
+	if (source && *source == '/' && access(source, F_OK) < 0)
+		return error_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_INVALID, errno,
+		    "Cannot open the source \"%s\" of storage pool \"%s\"", source, name);
 	g_autoptr(Pool) pool = pool_new(d, 0, name, driver->name, "", (Config *)config);
 	pool->driver = driver;
 	if (mount_unknown(pool, err) < 0) {
