@@ -1,6 +1,7 @@
 #include "server/device/device.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
+#include "server/helper/packet.h"
 #include "server/key/key.h"
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,20 @@ void device_mount_free(DeviceMount *mount)
 	g_free(mount);
 }
 
+void device_mount_pack(const DeviceMount *m, Packet *rq)
+{
+	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
+	    m->shift ? "shift," : "", m->is_file ? "file," : "",
+	    m->is_device ? "dev," : "", m->optional ? "opt," : "", NULL);
+	packet_add(rq, m->source);
+	packet_add(rq, m->beneath);
+	packet_add(rq, m->target);
+	packet_add(rq, m->propagation);
+	packet_add(rq, m->filesystem);
+	packet_add(rq, m->options);
+	packet_add(rq, flags);
+}
+
 gboolean device_host_is_machine(const DeviceHost *host)
 {
 	return host && g_strcmp0(host->type, "virtual-machine") == 0;
@@ -45,6 +60,7 @@ void device_part_free(DevicePart *part)
 		return;
 	g_free(part->device);
 	g_free(part->source);
+	g_free(part->target);
 	g_free(part->cache);
 	g_free(part->bus);
 	g_free(part->link);
@@ -60,6 +76,14 @@ void device_start_config(DeviceStart *start, const char *key, const char *format
 	va_end(args);
 	g_ptr_array_add(start->lxc_config, g_strdup(key));
 	g_ptr_array_add(start->lxc_config, value);
+}
+
+char *device_share_path(const Config *config)
+{
+	const char *path = config_get(config, "path");
+	if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path || strcmp(path, "/") == 0)
+		return NULL;
+	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
 }
 
 int device_type_find(const Config *config, const DeviceType **ret_type, Error **err)

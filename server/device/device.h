@@ -19,6 +19,7 @@
 typedef struct DeviceHost DeviceHost;
 struct DeviceMount;
 struct DevicePart;
+struct Packet;
 struct DeviceHost {
 	Daemon *daemon;
 	const char *project, *instance; /* names */
@@ -39,6 +40,8 @@ struct DeviceHost {
 	/* While an instance starts its keys stay in memory; this stores them now. For what must be
 	 * known after a crash, before it is made on the host. */
 	int (*volatile_sync)(const DeviceHost *host, Error **err);
+	/* The id map that an unprivileged container has, as lines (g_free). */
+	int (*unprivileged_map)(const DeviceHost *host, char **ret_map, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
@@ -68,19 +71,22 @@ typedef struct DeviceMount {
 } DeviceMount;
 
 void device_mount_free(DeviceMount *mount);
+/* Adds its seven strings to a request to incus-spawner. */
+void device_mount_pack(const DeviceMount *mount, struct Packet *request);
 
 /* Whether it is a virtual machine, which gets parts instead of mounts and interfaces. */
 gboolean device_host_is_machine(const DeviceHost *host);
 
-typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM } DevicePartKind;
+typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM, PART_SHARE } DevicePartKind;
 
-/* What a virtual machine gets of a device: a disk, a network card, a TPM. */
+/* What a virtual machine gets of a device: a disk, a network card, a TPM, a folder. */
 typedef struct DevicePart {
 	DevicePartKind kind;
 	char *device;        /* the device's name */
 	int boot_order;      /* 0: not booted from */
-	/* disks: a file or block device */
+	/* disks: a file or block device; folders: virtiofsd's socket */
 	char *source;
+	char *target; /* folders: where the guest mounts it */
 	gboolean cdrom, readonly, root;
 	char *cache, *bus;   /* "none", "writeback", "unsafe"; "virtio-scsi", "nvme", ...; or NULL */
 	/* cards: a tap interface, or the parent of a macvtap of libvirt's own */
@@ -121,6 +127,9 @@ typedef struct DeviceType {
 	/* After the instance started (init exists); a failure stops it again. May be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
+	/* It does not run, and did when an earlier server was killed or ended: what that left goes. May be
+	 * NULL. */
+	void (*left)(const DeviceHost *host, const char *name, const Config *config);
 	/* The instance outlived the server: counts again what stop will give back, and starts again what
 	 * did not. May be NULL. */
 	void (*adopt)(const DeviceHost *host, const char *name, const Config *config);
@@ -161,5 +170,8 @@ int device_root_size(const Devices *devices, uint64_t *ret_bytes, Error **err);
 /* Gives the root disk the size that it could not get while it was in use
  * (volatile.NAME.apply_quota); before its volume is mounted. */
 int device_root_settle(const DeviceHost *host, Error **err);
+/* Where a virtual machine's disk is seen as a folder of the host (g_free); NULL: it is no folder.
+ * "opt" means "/opt", as scripts for Incus write it. */
+char *device_share_path(const Config *config);
 /* Names in the order devices start (disks by path depth, then the others by name); g_free. */
 const char **device_sorted(const Devices *devices, guint *ret_n);

@@ -120,12 +120,25 @@ static void add_card(XmlWriter *x, const DevicePart *part, int boot, const VmLay
 	xml_close(x);
 }
 
+/* virtiofsd is there already (device/share.h). */
+static void add_share(XmlWriter *x, const DevicePart *part)
+{
+	g_autofree char *tag = vm_disk_serial(part->device);
+	xml_open(x, "filesystem", "type", "mount", NULL);
+	xml_leaf(x, "driver", "type", "virtiofs", NULL);
+	xml_leaf(x, "source", "socket", part->source, NULL);
+	xml_leaf(x, "target", "dir", tag, NULL);
+	xml_close(x);
+}
+
 int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
     char **ret_xml, Error **err)
 {
 	g_autoptr(XmlWriter) x = xml_new();
 	if (part->kind == PART_CARD) {
 		add_card(x, part, 0, NULL);
+	} else if (part->kind == PART_SHARE) {
+		add_share(x, part);
 	} else {
 		g_autofree char *source = part->source ? hypervisor_path(d, uri, part->source) :
 							 NULL;
@@ -169,6 +182,8 @@ static void add_parts(XmlWriter *x, const VmDomain *vm)
 			g_autofree char *source = hypervisor_path(d, vm->uri, part->source);
 			char target[] = { 's', 'd', (char)('a' + disks++ % 26), 0 };
 			add_disk(x, part, source, target, boot);
+		} else if (part->kind == PART_SHARE) {
+			add_share(x, part);
 		} else {
 			xml_open(x, "tpm", "model", "tpm-crb", NULL);
 			xml_open(x, "backend", "type", "external", NULL);
@@ -206,10 +221,12 @@ static void add_memory(XmlWriter *x, const VmDomain *vm, const VmSize *size)
 {
 	xml_number(x, "memory", size->memory / 1024);
 	xml_number(x, "currentMemory", size->memory / 1024);
-	if (!config_true(vm->config, "limits.memory.hugepages"))
-		return;
 	xml_open(x, "memoryBacking", NULL);
-	xml_leaf(x, "hugepages", NULL);
+	if (config_true(vm->config, "limits.memory.hugepages"))
+		xml_leaf(x, "hugepages", NULL);
+	/* virtiofsd reads and writes there, also of folders that are plugged in later. */
+	xml_leaf(x, "source", "type", "memfd", NULL);
+	xml_leaf(x, "access", "mode", "shared", NULL);
 	xml_close(x);
 }
 

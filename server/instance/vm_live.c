@@ -1,4 +1,5 @@
 /* Changing a virtual machine that runs: CPUs, memory, disks, cards. */
+#include "server/guest/mount.h"
 #include "server/instance/vm_layout.h"
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,56 @@ static void note_layout(Instance *i)
 		    instance_name(i), "err", error->message);
 }
 
+static gboolean is_there(const char *xml, const DevicePart *part)
+{
+	char target[4];
+	g_autofree char *tag = vm_disk_serial(part->device);
+	g_autofree char *folder = g_strdup_printf("<target dir='%s'/>", tag);
+	switch (part->kind) {
+	case PART_DISK:
+		return vm_disk_target(xml, part->device, target);
+	case PART_SHARE:
+		return strstr(xml, folder) != NULL;
+	default:
+		return strstr(xml, part->hwaddr) != NULL;
+	}
+}
+
+static gboolean has_part(const VmHandle *vm, const DevicePart *part)
+{
+	char *now = vm->link.lv->domain_xml(vm->domain, 0);
+	gboolean has = now && is_there(now, part);
+	free(now);
+	return has;
+}
+
+/* libvirt asks the guest and returns; a guest that does not react keeps the device. */
+static int take_out(Instance *i, const VmHandle *vm, const DevicePart *part, Error **err)
+{
+	g_autofree char *xml = NULL;
+	if (describe_part(i, vm, part, TRUE, &xml, err) < 0)
+		return -1;
+	if (vm->link.lv->domain_detach(vm->domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
+		return libvirt_error(vm->link.lv, err, "Cannot take the device out");
+	for (int n = 0; n < LEAVE_TRIES && has_part(vm, part); n++)
+		g_usleep(LEAVE_WAIT_US);
+	if (has_part(vm, part))
+		return error_set(
+		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
+	return 0;
+}
+
+/* A guest without an agent mounts it by itself, or when it has one. */
+static int mount_inside(Instance *i, const DevicePart *part, gboolean wanted, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	g_autofree char *tag = vm_disk_serial(part->device);
+	GuestMount mount = { tag, part->target, part->readonly };
+	if (part->kind != PART_SHARE || !r || !guest_online(r->guest))
+		return 0;
+	return wanted ? guest_mount(r->guest, &mount, err) : guest_unmount(r->guest, &mount, err);
+}
+
 int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
@@ -153,35 +204,20 @@ int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 		return -1;
 	if (vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return libvirt_error(vm.link.lv, err, "Cannot plug the device in");
+	if (mount_inside(i, part, TRUE, err) < 0) {
+		take_out(i, &vm, part, NULL);
+		return -1;
+	}
 	note_layout(i);
 	return 0;
 }
 
-static gboolean has_part(const VmHandle *vm, const DevicePart *part)
-{
-	char target[4];
-	char *now = vm->link.lv->domain_xml(vm->domain, 0);
-	gboolean has = now &&
-	    (part->kind == PART_DISK ? vm_disk_target(now, part->device, target) :
-				       strstr(now, part->hwaddr) != NULL);
-	free(now);
-	return has;
-}
-
-/* libvirt asks the guest and returns; a guest that does not react keeps the device. */
 int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
-	g_autofree char *xml = NULL;
-	if (vm_open(i, &vm, err) < 0 || describe_part(i, &vm, part, TRUE, &xml, err) < 0)
+	if (vm_open(i, &vm, err) < 0 || mount_inside(i, part, FALSE, err) < 0 ||
+	    take_out(i, &vm, part, err) < 0)
 		return -1;
-	if (vm.link.lv->domain_detach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
-		return libvirt_error(vm.link.lv, err, "Cannot take the device out");
-	for (int n = 0; n < LEAVE_TRIES && has_part(&vm, part); n++)
-		g_usleep(LEAVE_WAIT_US);
-	if (has_part(&vm, part))
-		return error_set(
-		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
 	note_layout(i);
 	return 0;
 }
