@@ -40,8 +40,8 @@ struct DeviceHost {
 	/* While an instance starts its keys stay in memory; this stores them now. For what must be
 	 * known after a crash, before it is made on the host. */
 	int (*volatile_sync)(const DeviceHost *host, Error **err);
-	/* The id map that an unprivileged container has, as lines (g_free). */
-	int (*unprivileged_map)(const DeviceHost *host, char **ret_map, Error **err);
+	/* The id map that an unprivileged container has, of IdRange. */
+	int (*unprivileged_map)(const DeviceHost *host, GArray **ret_map, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
@@ -66,6 +66,7 @@ typedef struct DeviceMount {
 	char *options;       /* "ro,nosuid,uid=1"; NULL: none */
 	gboolean readonly, recursive, optional;
 	gboolean shift;      /* idmap the source with the container's map */
+	gboolean of_volume;  /* the source is a custom volume */
 	gboolean is_file;    /* the source is not a directory */
 	gboolean is_device;  /* it is a device node, which is itself what is mounted */
 } DeviceMount;

@@ -54,19 +54,34 @@ static int open_log(const DeviceHost *host, const char *name, Error **err)
 	return fd >= 0 ? fd : error_errno(err, ERROR_INTERNAL, errno, "Cannot open \"%s\"", path);
 }
 
-/* A guest's ids are those that the files have. Not where a project restricts the host's paths: what
- * the guest's root makes there must not be the host's root's, for whoever else uses the folder. */
+/* Of a folder of the host a guest's ids are those that the files have; of others the volume knows.
+ * Where a project restricts the host's paths, what the guest's root makes must not be the host's
+ * root's, for whoever else uses the folder: its ids are an unprivileged container's then. */
+gboolean share_has_map(const DeviceHost *host, const DeviceMount *mount)
+{
+	return mount->beneath || (!mount->of_volume && config_get(host->config, "raw.idmap"));
+}
+
 static int find_map(
     const DeviceHost *host, const char *name, const DeviceMount *mount, char **ret_map, Error **err)
 {
-	if (!mount->beneath)
+	g_autoptr(GArray) ranges = NULL;
+	if (!mount->shift)
 		return 0;
-	if (host->unprivileged_map(host, ret_map, err) < 0)
+	if (host->unprivileged_map(host, &ranges, err) < 0)
 		return -1;
-	return **ret_map ? 0 :
-			   error_set(err, ERROR_FORBIDDEN,
-			       "Disk \"%s\" needs an id map: its project restricts the host's paths",
-			       name);
+	if (ranges->len == 0)
+		return error_set(err, ERROR_FORBIDDEN,
+		    "Disk \"%s\" needs an id map, which a privileged instance has not", name);
+	/* A container's map is of files with the ids of inside; these have those of outside. */
+	for (guint n = 0; n < ranges->len; n++) {
+		IdRange *range = &g_array_index(ranges, IdRange, n);
+		uint32_t inside = range->inside;
+		range->inside = range->outside;
+		range->outside = inside;
+	}
+	*ret_map = id_map_text(ranges);
+	return 0;
 }
 
 static int start_program(const DeviceHost *host, const char *note, const DeviceMount *mount,
@@ -78,7 +93,6 @@ static int start_program(const DeviceHost *host, const char *note, const DeviceM
 	SpawnerCall call = { .timeout_ms = START_PATIENCE_MS };
 	if (find_program(&program, err) < 0)
 		return -1;
-	shared.shift = map != NULL;
 	shared.is_device = TRUE; /* one that is there is not mounted for what is on it */
 	Packet *rq = packet_new(SPAWN_SHARE);
 	packet_add(rq, note);

@@ -8,6 +8,8 @@
 
 /* What a virtual machine gets of one: the socket, and where it mounts it (taken). */
 DevicePart *share_part(const DeviceHost *host, const char *name, char *target);
+/* Whether the guest's ids are others than the files' (mount->shift). */
+gboolean share_has_map(const DeviceHost *host, const DeviceMount *mount);
 /* Of a folder, found as for a container. */
 int share_start(const DeviceHost *host, const char *name, const DeviceMount *mount, Error **err);
 /* Ends it and takes its files away; what holds the folder's volume is gone when this returns. Also

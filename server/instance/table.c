@@ -362,9 +362,9 @@ static int host_volatile_sync(const DeviceHost *host, Error **err)
 	return volatile_sync(host->instance_private, err);
 }
 
-static int host_unprivileged_map(const DeviceHost *host, char **ret_map, Error **err)
+static int host_unprivileged_map(const DeviceHost *host, GArray **ret_map, Error **err)
 {
-	return idmap_for(host->config, NULL, ret_map, err);
+	return idmap_for(host->config, ret_map, NULL, err);
 }
 
 static int host_mount_add(const DeviceHost *host, const DeviceMount *mount, Error **err)

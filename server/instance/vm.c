@@ -217,7 +217,6 @@ static int refuse_unbuilt(const Config *config, Error **err)
 		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
 		{ "raw.apparmor",
 		    "virtual machines run without an AppArmor profile in this version" },
-		{ "raw.idmap", "folders that a virtual machine sees have the owners that their files have" },
 	};
 	for (gsize n = 0; n < G_N_ELEMENTS(refused); n++)
 		if (config_get(config, refused[n].key))
@@ -236,6 +235,8 @@ static int check(Daemon *d, const Config *expanded, Error **err)
 	if (config_true(expanded, "security.csm") && !config_false(expanded, "security.secureboot"))
 		return error_set(err, ERROR_INVALID,
 		    "Secure boot can't be enabled while CSM is turned on. Please set \"security.secureboot=false\" on the instance");
+	if (config_get(expanded, "raw.idmap") && idmap_for(expanded, NULL, NULL, err) < 0)
+		return -1;
 	return vm_size(expanded, &size, err);
 }
 

@@ -215,9 +215,12 @@ int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
-	if (vm_open(i, &vm, err) < 0 || mount_inside(i, part, FALSE, err) < 0 ||
-	    take_out(i, &vm, part, err) < 0)
+	if (vm_open(i, &vm, err) < 0 || mount_inside(i, part, FALSE, err) < 0)
 		return -1;
+	if (take_out(i, &vm, part, err) < 0) {
+		mount_inside(i, part, TRUE, NULL);
+		return -1;
+	}
 	note_layout(i);
 	return 0;
 }

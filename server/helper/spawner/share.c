@@ -70,12 +70,13 @@ void job_share(Job *job)
 	share.log = packet_take_fd(job->request, 2);
 	mount_spec_read(job->request, &spec);
 	int tree = open_source(job, &spec, packet_next(job->request));
+	if (note_write(share.note) < 0)
+		job_fail(job, errno, "Cannot write \"%s\": %s", share.note, strerror(errno));
+	/* From here on its folder is what is shared. */
 	if (mntns_private() < 0 ||
 	    syscall(SYS_move_mount, tree, "", AT_FDCWD, share.place, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		job_fail(job, errno, "Cannot mount \"%s\": %s", spec.source, strerror(errno));
 	close(tree);
-	if (note_write(share.note) < 0)
-		job_fail(job, errno, "Cannot write \"%s\": %s", share.note, strerror(errno));
 	job_answer(job, packet_new(0));
 	become_virtiofsd(&share);
 }
