@@ -20,7 +20,8 @@ struct Pack {
 	struct archive_entry *entry;
 	const GArray *owners;
 	const char *without;
-	GHashTable *links;    /* Link set: files with more than one name, by their first */
+	GHashTable
+	    *links; /* Link set: files of this tree with more than one name, by their first */
 	gboolean live;
 	uint64_t bytes;
 	int64_t started_us;
@@ -321,6 +322,8 @@ static int add_directory(Pack *pack, int fd, const char *path, unsigned depth, E
 
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err)
 {
+	/* The next mount may get the number of the last one: its files only look like the same. */
+	g_hash_table_remove_all(pack->links);
 	return fault_point("pack", err) < 0 ? -1 : add_directory(pack, directory_fd, path, 0, err);
 }
 

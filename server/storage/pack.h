@@ -12,10 +12,10 @@ struct Operation;
 typedef struct Pack Pack;
 
 typedef struct PackOptions {
-	const char *compression;  /* as archive_target_open() */
+	const char *compression; /* as archive_target_open() */
 	ArchiveSink sink;
 	void *data;
-	struct Operation *op;     /* progress and cancellation; may be NULL */
+	struct Operation *op; /* progress and cancellation; may be NULL */
 	const char *stage,
 	    *what; /* of the progress: "create_image_from_container_pack", "Image pack" */
 } PackOptions;
@@ -28,11 +28,12 @@ void pack_owners(Pack *pack, const GArray *map);
 int pack_text(Pack *pack, const char *path, const char *text, Error **err);
 /* Of trees that follow: what goes meanwhile is left out, what gets shorter ends in zeros. */
 void pack_set_live(Pack *pack, gboolean live);
-/* An open file or device, read from its start, as a file of root's; bytes: no more than that (0: all). */
+/* An open file or device, read from its start, as a file of root's; bytes: no more than that (0:
+ * all). */
 int pack_file(Pack *pack, const char *path, int fd, int64_t bytes, Error **err);
 /* Of trees that follow: what has that name at their top is left out. NULL: nothing. */
 void pack_without(Pack *pack, const char *name);
-/* The directory and all in it, below `path`. */
+/* The directory and all in it, below `path`; a link to a file of another tree becomes a file. */
 int pack_tree(Pack *pack, const char *path, int directory_fd, Error **err);
 /* Writes the archive's end; once. */
 int pack_finish(Pack *pack, Error **err);

@@ -73,6 +73,12 @@ wait_until() { # SECONDS COMMAND...: for what has no event to wait for; on a bus
 	until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not come true: $*"; sleep 0.05; done
 }
 
+remove_bridge() { # with its firewall's chains, which outlive the daemon
+	ip link delete "$1" 2>/dev/null || true
+	nft list chains 2>/dev/null | awk -v end=".$1" '$1 == "table" {table = $2 " " $3}
+		$1 == "chain" && substr($2, length($2) - length(end) + 1) == end {print "delete chain", table, $2}' | nft -f - || true
+}
+
 # What lvm and zfs pools on files of this folder leave in the kernel after a failure.
 remove_pools() {
 	local loop group pool
@@ -102,7 +108,7 @@ cleanup() {
 	fi
 	# what a failed test left: processes with this folder in their command line or environment roots, then mounts
 	for p in $(pgrep -f "$TEST_DIR/"); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null; done
-	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && ip link delete "$(basename "$n")" 2>/dev/null; done
+	for n in "$INCUS_DIR"/networks/*/; do [ -d "$n" ] && remove_bridge "$(basename "$n")"; done
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
 	remove_pools
 	left=$(cat "$TEST_DIR"/asan.* "$TEST_DIR"/ubsan.* "$TEST_DIR"/tsan.* 2>/dev/null)

@@ -13,7 +13,7 @@ SUBNET=10.$((150 + $$ % 50)).$(($$ / 50 % 250))
 lxd_cleanup() {
 	local rc=$? p
 	for p in $(pgrep -f "$TARGET/" || true) $(pgrep -f "$TARGET\$" || true); do [ "$p" = $$ ] || kill -9 "$p" 2>/dev/null || true; done
-	ip link delete "$BRIDGE" 2>/dev/null || true
+	remove_bridge "$BRIDGE"
 	cleanup $rc
 }
 trap lxd_cleanup EXIT
