@@ -49,8 +49,8 @@ static gboolean is_mounted(const Pb__AgentMount *in)
 static int open_events(void)
 {
 	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = 1 };
-	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	    NETLINK_KOBJECT_UEVENT);
+	int fd = socket(
+	    AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
 	own_close_fd(&fd);

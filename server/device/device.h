@@ -92,7 +92,7 @@ typedef struct DevicePart {
 	char *cache, *bus;   /* "none", "writeback", "unsafe"; "virtio-scsi", "nvme", ...; or NULL */
 	/* cards: a tap interface, or the parent of a macvtap of libvirt's own */
 	char *link, *hwaddr;
-	gboolean direct;
+	const char *direct; /* the macvtap's mode: "bridge", "passthrough"; NULL: a tap */
 	unsigned mtu;
 } DevicePart;
 

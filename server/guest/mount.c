@@ -17,8 +17,7 @@ void guest_mount_free(GuestMount *mount)
 	g_free(mount);
 }
 
-static int call(
-    GuestLink *link, int method, const GuestMount *mount, int patience_ms, Error **err)
+static int call(GuestLink *link, int method, const GuestMount *mount, int patience_ms, Error **err)
 {
 	Pb__AgentMount in = PB__AGENT_MOUNT__INIT;
 	in.tag = mount->tag;

@@ -106,7 +106,7 @@ static void add_card(XmlWriter *x, const DevicePart *part, int boot, const VmLay
 	xml_open(x, "interface", "type", part->direct ? "direct" : "ethernet", NULL);
 	xml_leaf(x, "mac", "address", part->hwaddr, NULL);
 	if (part->direct)
-		xml_leaf(x, "source", "dev", part->link, "mode", "bridge", NULL);
+		xml_leaf(x, "source", "dev", part->link, "mode", part->direct, NULL);
 	else if (part->link)
 		xml_leaf(x, "target", "dev", part->link, "managed", "no", NULL);
 	xml_leaf(x, "model", "type", "virtio", NULL);
@@ -334,8 +334,8 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	xml_close(x);
 	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
 	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
-	/* Room for cards and disks that are plugged in later. */
-	for (int n = 0; n < 8; n++)
+	/* Six are taken; room for cards and folders that are plugged in later. Firmware looks at each. */
+	for (int n = 0; n < 12; n++)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
 	add_parts(x, vm);
 	add_console(x, vm);

@@ -75,7 +75,7 @@ const Key key_rows_device[] = {
 	{.name = "limits.max", .kinds = "disk", .type = KEY_STRING, .help = "Same value for read and write/both directions."},
 	{.name = "limits.read", .kinds = "disk", .type = KEY_STRING, .help = "Byte/s or iops."},
 	{.name = "limits.write", .kinds = "disk", .type = KEY_STRING, .help = "Byte/s or iops."},
-	{.name = "path", .kinds = "disk", .type = KEY_STRING, .flags = KEY_REQUIRED, .check = name_check_line, .help = "Path inside instance."},
+	{.name = "path", .kinds = "disk", .type = KEY_STRING, .flags = KEY_REQUIRED, .check = name_check_line, .help = "Path inside instance; of a virtual machine, where its agent mounts a folder."},
 	{.name = "pool", .kinds = "disk", .type = KEY_STRING, .help = "Storage pool of source volume."},
 	{.name = "propagation", .kinds = "disk", .type = KEY_STRING, .choices = "private,shared,slave,unbindable,rprivate,rshared,rslave,runbindable", .help = "Bind propagation mode."},
 	{.name = "raw.mount.options", .kinds = "disk", .type = KEY_STRING, .flags = KEY_TEXT, .help = "Fs mount options."},
