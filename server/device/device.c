@@ -28,8 +28,8 @@ void device_mount_free(DeviceMount *mount)
 void device_mount_pack(const DeviceMount *m, Packet *rq)
 {
 	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
-	    m->shift ? "shift," : "", m->is_file ? "file," : "",
-	    m->is_device ? "dev," : "", m->optional ? "opt," : "", NULL);
+	    m->shift ? "shift," : "", m->is_file ? "file," : "", m->is_device ? "dev," : "",
+	    m->optional ? "opt," : "", NULL);
 	packet_add(rq, m->source);
 	packet_add(rq, m->beneath);
 	packet_add(rq, m->target);

@@ -128,8 +128,8 @@ typedef struct DeviceType {
 	/* After the instance started (init exists); a failure stops it again. May be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
-	/* It does not run, and did when an earlier server was killed or ended: what that left goes. May be
-	 * NULL. */
+	/* It does not run, and did when an earlier server was killed or ended: what that left goes.
+	 * May be NULL. */
 	void (*left)(const DeviceHost *host, const char *name, const Config *config);
 	/* The instance outlived the server: counts again what stop will give back, and starts again what
 	 * did not. May be NULL. */

@@ -223,9 +223,8 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	mount->of_volume = config_get(config, "pool") != NULL;
 	mount->readonly = config_true(config, "readonly");
 	mount->recursive = config_true(config, "recursive");
-	mount->shift = is_share(host, config) ?
-	    share_has_map(host, mount) :
-	    shift && host->idmap && host->idmap->len > 0;
+	mount->shift = is_share(host, config) ? share_has_map(host, mount) :
+						shift && host->idmap && host->idmap->len > 0;
 	mount->options = g_strdup(config_get(config, "raw.mount.options"));
 	mount->is_file = !S_ISDIR(st.st_mode) &&
 	    !S_ISBLK(st.st_mode); /* what is on a block device is mounted */

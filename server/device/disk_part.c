@@ -35,7 +35,8 @@ int disk_part_check(
 		return 0;
 	return folder ?
 	    error_set(err, ERROR_INVALID,
-		"Volume \"%s\" is a disk, which cannot have a \"path\" in a virtual machine", volume) :
+		"Volume \"%s\" is a disk, which cannot have a \"path\" in a virtual machine",
+		volume) :
 	    error_set(err, ERROR_INVALID,
 		"Volume \"%s\" holds files: a \"path\" says where the virtual machine mounts it",
 		volume);

@@ -315,7 +315,8 @@ static void forget(const DeviceHost *host, const char *name, const Config *confi
 static int card_hwaddr(const NicKind *kind, const DeviceHost *host, const char *name,
     const Config *config, const char **ret_hwaddr, Error **err)
 {
-	const char *own = kind == &nic_physical ? nic_volatile(host, name, "last_state.hwaddr") : NULL;
+	const char *own = kind == &nic_physical ? nic_volatile(host, name, "last_state.hwaddr") :
+						  NULL;
 	if (!own || config_get(config, "hwaddr"))
 		return nic_hwaddr(host, name, config, ret_hwaddr, err);
 	*ret_hwaddr = own;

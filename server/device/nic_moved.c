@@ -203,5 +203,5 @@ static int detach_physical(
 
 const NicKind nic_macvlan = { "macvlan", validate, start_macvlan, stop_macvlan, attach_macvlan,
 	detach_macvlan, NULL, NULL, .direct = "bridge" };
-const NicKind nic_physical = { "physical", validate, start_physical, stop_physical,
-	attach_physical, detach_physical, NULL, NULL, .direct = "passthrough" };
+const NicKind nic_physical = { "physical", validate, start_physical, stop_physical, attach_physical,
+	detach_physical, NULL, NULL, .direct = "passthrough" };

@@ -5,8 +5,8 @@
 #include "server/sys/netlink.h"
 
 /* One way a nic can be (nictype). start makes the interface that the container will take; it then
- * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. Of a
- * virtual machine start alone is asked: for a tap interface, or with `direct` for the parent of a
+ * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. Of
+ * a virtual machine start alone is asked: for a tap interface, or with `direct` for the parent of a
  * macvtap in that mode. */
 typedef struct NicKind {
 	const char *nictype;

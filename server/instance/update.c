@@ -101,9 +101,7 @@ static int apply_devices(Instance *i, Devices *now, const Devices *after, Error 
 	if (instance_idmap(i, &idmap, NULL, err) < 0)
 		return -1;
 	instance_host(i, &host, idmap);
-	DeviceStep step = {
-		.host = &host, .now = now, .after = after, .running = host.running
-	};
+	DeviceStep step = { .host = &host, .now = now, .after = after, .running = host.running };
 	g_autofree const char **old = device_sorted(now, &n_old);
 	g_autofree const char **new = device_sorted(after, &n_new);
 	int result = 0;

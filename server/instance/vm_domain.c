@@ -334,7 +334,8 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	xml_close(x);
 	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
 	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
-	/* Six are taken; room for cards and folders that are plugged in later. Firmware looks at each. */
+	/* Six are taken; room for cards and folders that are plugged in later. Firmware looks at
+	 * each. */
 	for (int n = 0; n < 12; n++)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
 	add_parts(x, vm);
