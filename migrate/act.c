@@ -1,5 +1,6 @@
 #include "migrate/act.h"
 #include "migrate/compare.h"
+#include "migrate/pool_files.h"
 #include "migrate/tool.h"
 #include "sdk/base/fault.h"
 #include "sdk/base/file.h"
@@ -277,6 +278,8 @@ static const struct {
 	{ "copied", undo_nothing },
 	{ "watch", undo_watch },
 	{ "unmount", undo_nothing },
+	{ "export", pool_files_import },
+	{ "deactivate", pool_files_activate },
 };
 
 int act_undo(const json_t *line, gboolean *ret_known, Error **err)

@@ -157,6 +157,7 @@ static const struct {
 	{ "instances, networks", check_objects },
 	{ "storage", check_storage },
 	{ "files", unlisted_check },
+	{ "expiry", check_expired },
 	{ "shiftfs", check_shiftfs },
 };
 

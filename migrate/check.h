@@ -7,4 +7,12 @@
 int check_keys(Migration *m, Error **err);    /* check_keys.c: settings and names */
 int check_objects(
     Migration *m, Error **err); /* check_objects.c: instances, devices, networks, each as a whole */
+int check_devices(Migration *m, Error **err); /* check_devices.c, for check_objects() */
 int check_storage(Migration *m, Error **err); /* check_storage.c: pools, volumes, images, links */
+int check_expired(Migration *m, Error **err); /* check_expired.c: what goes at the first start */
+/* Whether the moment in that column has passed. */
+gboolean check_is_expired(Rows *row, int column);
+
+/* Something does not start here, for that reason: if it ran, that stands in the way. */
+void check_starts(
+    Migration *m, gboolean ran, const char *check, const char *where, const char *why);

@@ -1,16 +1,17 @@
-/* Instances, devices and networks as wholes: keys that the server takes one by one need not fit
- * each other, and not all that Incus has is built into it. */
+/* Instances and networks as wholes: keys that the server takes one by one need not fit each other,
+ * and not all that Incus has is built into it. */
 #include "migrate/check.h"
-#include "server/device/device.h"
+#include "migrate/links.h"
+#include "server/helper/hypervisor.h"
 #include "server/instance/instance.h"
-#include "server/key/device_type.h"
 #include "server/key/key.h"
 #include "server/network/bridge_config.h"
 #include "server/network/network.h"
 #include <string.h>
+#include <sys/stat.h>
 
-/* Rows of an object follow each other, one for each of its keys: what it is (for people), its name,
- * the number of its type, key, value, and whether something that ran has it. */
+/* Rows of an object follow each other, one for each of its keys: what it is (for people), its name
+ * on disk, the number of its type, key, value, and whether something that ran has it. */
 typedef struct Objects Objects;
 struct Objects {
 	Migration *m;
@@ -55,54 +56,26 @@ static int check_each(Objects *objects, const char *sql, Error **err)
 	return result;
 }
 
-/* ---- devices ---- */
-
 #define RAN "c.key = 'volatile.last_state.power' AND c.value = 'RUNNING'"
 
-static const char devices_sql[] =
-    "SELECT 'instance \"' || j.name || '/' || i.name || '\", device \"' || d.name || '\"', d.name, d.type,"
-    " k.key, k.value, EXISTS (SELECT 1 FROM instances_config c WHERE c.instance_id = i.id AND " RAN
-    ") FROM instances_devices d"
-    " JOIN instances i ON i.id = d.instance_id JOIN projects j ON j.id = i.project_id"
-    " LEFT JOIN instances_devices_config k ON k.instance_device_id = d.id"
-    " UNION ALL SELECT 'profile \"' || j.name || '/' || p.name || '\", device \"' || d.name || '\"', d.name,"
-    " d.type, k.key, k.value, EXISTS (SELECT 1 FROM instances_profiles u JOIN instances_config c"
-    " ON c.instance_id = u.instance_id WHERE u.profile_id = p.id AND " RAN
-    ") FROM profiles_devices d"
-    " JOIN profiles p ON p.id = d.profile_id JOIN projects j ON j.id = p.project_id"
-    " LEFT JOIN profiles_devices_config k ON k.profile_device_id = d.id ORDER BY 1";
-
 /* What ran is to run in the end: that is known before anything is moved. */
-static void does_not_start(const Objects *object, const char *check, const char *why)
+void check_starts(Migration *m, gboolean ran, const char *check, const char *where, const char *why)
 {
-	if (object->ran)
-		findings_add(object->m->findings, FINDING_REFUSED, check, object->where,
-		    "%s: what has it runs now, and would not start (change it, or stop the instance)",
+	if (ran)
+		findings_add(m->findings, FINDING_REFUSED, check, where,
+		    "%s: what has it runs now and would not start (change that, or stop the instance)",
 		    why);
 	else
-		findings_add(object->m->findings, FINDING_NOTE, check, object->where,
-		    "%s: what has it does not start", why);
-}
-
-static void check_device(const Objects *device)
-{
-	g_autoptr(Error) error = NULL;
-	Findings *findings = device->m->findings;
-	const char *type = device_type_from_number(device->type);
-	config_set(device->config, "type", type);
-	if (device->type != 0 && strcmp(type, "none") == 0)
-		findings_add(findings, FINDING_REFUSED, "devices", device->where,
-		    "There is no device type %d", device->type);
-	/* It is taken over all the same: the next version may have it. */
-	else if (device_validate(NULL, device->name, device->config, &error) < 0)
-		does_not_start(device, "devices", error->message);
+		findings_add(m->findings, FINDING_NOTE, check, where,
+		    "%s: what has it does not start until that is changed", why);
 }
 
 /* ---- instances ---- */
 
 /* With what their profiles give them, in the order in which one setting takes another's place. */
 static const char instances_sql[] =
-    "SELECT 'instance \"' || j.name || '/' || i.name || '\"', i.name, i.type, k.key, k.value,"
+    "SELECT 'instance \"' || j.name || '/' || i.name || '\"',"
+    " CASE j.name WHEN 'default' THEN '' ELSE j.name || '_' END || i.name, i.type, k.key, k.value,"
     " EXISTS (SELECT 1 FROM instances_config c WHERE c.instance_id = i.id AND " RAN
     ") FROM instances i JOIN projects j ON j.id = i.project_id LEFT JOIN"
     " (SELECT u.instance_id, u.apply_order AS n, p.key, p.value FROM instances_profiles u"
@@ -110,14 +83,51 @@ static const char instances_sql[] =
     " UNION ALL SELECT instance_id, 1000000, key, value FROM instances_config) k"
     " ON k.instance_id = i.id ORDER BY 1, k.n";
 
+/* What the firmware keeps for a machine is of use to that firmware alone. Where the pool is on
+ * a device it cannot be seen yet. */
+static void check_variables(const Objects *machine)
+{
+	struct stat st;
+	g_autofree char *link = g_build_filename(
+	    machine->m->source.directory, "virtual-machines", machine->name, NULL);
+	g_autofree char *folder = links_source(machine->m, link);
+	g_autofree char *path = folder ? g_build_filename(folder, "qemu.nvram", NULL) : NULL;
+	if (path && stat(path, &st) == 0 && !instance_variables_fit(machine->config, st.st_size))
+		findings_add(machine->m->findings, FINDING_NOTE, "instances", machine->where,
+		    "Its firmware's variables (boot entries, Secure Boot keys) are of a firmware "
+		    "that is not installed here: it starts with new ones");
+}
+
 static void check_instance(const Objects *instance)
 {
 	g_autoptr(Error) error = NULL;
 	gboolean known = instance->type == INSTANCE_CONTAINER || instance->type == INSTANCE_MACHINE;
 	if (known &&
 	    instance_config_check((InstanceType)instance->type, instance->config, &error) < 0)
-		does_not_start(instance, "instances", error->message);
+		check_starts(
+		    instance->m, instance->ran, "instances", instance->where, error->message);
+	if (instance->type == INSTANCE_MACHINE)
+		check_variables(instance);
 }
+
+/* Programs that all virtual machines need: told once. */
+static int take_machines(Rows *row, void *data, Error **err)
+{
+	Migration *m = data;
+	gboolean fits;
+	const char *code, *variables;
+	g_autoptr(Error) error = NULL;
+	if (rows_int(row, 0) > 0 &&
+	    (hypervisor_check(&error) < 0 ||
+		hypervisor_firmware(FIRMWARE_PLAIN, 0, &code, &variables, &fits, &error) < 0))
+		check_starts(
+		    m, rows_int(row, 1) > 0, "instances", "virtual machines", error->message);
+	return 0;
+}
+
+static const char machines_sql[] =
+    "SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM instances_config c WHERE c.instance_id = i.id AND " RAN
+    ")), 0) FROM instances i WHERE i.type = 1";
 
 /* ---- networks ---- */
 
@@ -145,12 +155,11 @@ static void check_network(const Objects *network)
 
 int check_objects(Migration *m, Error **err)
 {
-	Objects devices = { .m = m, .scope = KEY_DEVICE, .check = check_device };
 	Objects instances = { .m = m, .scope = KEY_INSTANCE, .check = check_instance };
 	Objects networks = { .m = m, .scope = KEY_NETWORK, .check = check_network };
 	g_autofree char *sql = networks_sql(m->lxd);
-	return check_each(&devices, devices_sql, err) < 0 ||
-		check_each(&instances, instances_sql, err) < 0 ||
+	return check_devices(m, err) < 0 || check_each(&instances, instances_sql, err) < 0 ||
+		lxd_database_each(m->lxd, machines_sql, take_machines, m, err) < 0 ||
 		check_each(&networks, sql, err) < 0 ?
 	    -1 :
 	    0;

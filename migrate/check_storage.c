@@ -11,22 +11,21 @@
 static const struct {
 	const char *name, *tool; /* tool NULL: none is needed */
 	gboolean refused;
-	gboolean machines; /* those that stand there are taken over */
 } drivers[] = {
-	{ "dir", NULL, FALSE, TRUE },
-	{ "btrfs", "btrfs", FALSE, TRUE },
-	{ "lvm", "lvs", FALSE, FALSE },
-	{ "zfs", "zpool", FALSE, FALSE },
-	{ "ceph", NULL, TRUE, FALSE },
-	{ "cephfs", NULL, TRUE, FALSE },
-	{ "cephobject", NULL, TRUE, FALSE },
+	{ "dir", NULL, FALSE },
+	{ "btrfs", "btrfs", FALSE },
+	{ "lvm", "lvs", FALSE },
+	{ "zfs", "zpool", FALSE },
+	{ "ceph", NULL, TRUE },
+	{ "cephfs", NULL, TRUE },
+	{ "cephobject", NULL, TRUE },
 };
 
 /* A pool, and where its volumes can be seen while LXD is stopped; NULL: on a device or in a loop
  * file, which only the pool's own mount shows. */
 typedef struct CheckedPool {
 	char *name, *driver, *folder;
-	gboolean usable, machines;
+	gboolean usable;
 } CheckedPool;
 
 typedef struct StorageCall {
@@ -56,13 +55,11 @@ static void refuse(Migration *m, const char *what, const char *name, const char 
 	findings_add(m->findings, FINDING_REFUSED, "storage", where, "%s", text);
 }
 
-static gboolean check_driver(
-    Migration *m, const char *pool, const char *driver, gboolean *ret_machines)
+static gboolean check_driver(Migration *m, const char *pool, const char *driver)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
 		if (strcmp(drivers[i].name, driver) != 0)
 			continue;
-		*ret_machines = drivers[i].machines;
 		g_autofree char *program = drivers[i].tool ?
 		    g_find_program_in_path(drivers[i].tool) :
 		    NULL;
@@ -96,7 +93,7 @@ static CheckedPool *check_pool(
 	CheckedPool *pool = g_new0(CheckedPool, 1);
 	pool->name = g_strdup(name);
 	pool->driver = g_strdup(driver);
-	pool->usable = check_driver(m, name, driver, &pool->machines);
+	pool->usable = check_driver(m, name, driver);
 	gboolean trees = strcmp(driver, "dir") == 0 || strcmp(driver, "btrfs") == 0;
 	g_autofree char *path = source ? source_path(&m->source, source) : NULL;
 	if (!path || *path != '/') /* the name of something that only the driver finds */
@@ -155,47 +152,64 @@ static void check_unseen(StorageCall *call, const CheckedPool *pool, const char 
 		    pool->driver);
 }
 
-static void check_volume(StorageCall *call, const char *pool_name, const char *project,
-    const char *name, int64_t type, const char *snapshot)
+typedef struct CheckedVolume {
+	const char *pool, *project, *name, *snapshot; /* NULL: the volume itself */
+	int64_t type;
+	gboolean expired;
+} CheckedVolume;
+
+/* Where it is; NULL: in a pool that cannot be seen. g_free. */
+static char *volume_path(const CheckedPool *pool, const CheckedVolume *volume)
 {
-	CheckedPool *pool = g_hash_table_lookup(call->pools, pool_name);
-	if (!pool || type < 0 || type >= (int64_t)G_N_ELEMENTS(types) || (type == 1 && snapshot))
-		return;
-	if (type == 3 && !snapshot && pool->usable && !pool->machines)
-		refuse(call->m, "virtual machine", name,
-		    "Virtual machines on pools of driver \"%s\" are not taken over in this version: "
-		    "move it to one of dir or btrfs in LXD (lxc move --storage)",
-		    pool->driver);
-	if (!pool->folder) {
-		if (pool->usable && type == 2 && !snapshot)
-			check_unseen(call, pool, name);
-		return;
-	}
-	g_autofree char *on_disk = disk_name(type, project, name);
+	if (!pool->folder)
+		return NULL;
+	g_autofree char *on_disk = disk_name(volume->type, volume->project, volume->name);
 	g_autofree char *folder = g_strconcat(
-	    types[type].folder, snapshot ? "-snapshots" : "", NULL);
-	g_autofree char *older = type == 2 && strcmp(project, "default") == 0 ?
-	    older_custom_volume(pool->folder, folder, name) :
+	    types[volume->type].folder, volume->snapshot ? "-snapshots" : "", NULL);
+	g_autofree char *older = volume->type == 2 && strcmp(volume->project, "default") == 0 ?
+	    older_custom_volume(pool->folder, folder, volume->name) :
 	    NULL;
-	g_autofree char *path = older ?
-	    g_build_filename(older, snapshot, NULL) :
-	    g_build_filename(pool->folder, folder, on_disk, snapshot, NULL);
-	if (access(path, F_OK) < 0)
-		refuse(call->m, snapshot ? "snapshot" : types[type].what,
-		    snapshot ? snapshot : name, "\"%s\" is not there", path);
+	return older ? g_build_filename(older, volume->snapshot, NULL) :
+		       g_build_filename(pool->folder, folder, on_disk, volume->snapshot, NULL);
+}
+
+static void check_volume(StorageCall *call, const CheckedVolume *volume)
+{
+	const CheckedPool *pool = g_hash_table_lookup(call->pools, volume->pool);
+	gboolean known = volume->type >= 0 && volume->type < (int64_t)G_N_ELEMENTS(types);
+	if (!pool || !known || (volume->type == 1 && volume->snapshot))
+		return;
+	g_autofree char *path = volume_path(pool, volume);
+	if (!path && pool->usable && volume->type == 2 && !volume->snapshot)
+		check_unseen(call, pool, volume->name);
+	if (!path || access(path, F_OK) == 0)
+		return;
+	/* An Incus that ran before a rollback has removed it, as LXD will. */
+	if (volume->expired)
+		findings_add(call->m->findings, FINDING_NOTE, "storage", path,
+		    "This snapshot has expired, and is gone already");
+	else
+		refuse(call->m, volume->snapshot ? "snapshot" : types[volume->type].what,
+		    volume->snapshot ? volume->snapshot : volume->name, "\"%s\" is not there",
+		    path);
 }
 
 static const char volumes_sql[] =
-    "SELECT p.name, j.name, v.name, v.type, NULL FROM storage_volumes v"
+    "SELECT p.name, j.name, v.name, v.type, NULL, NULL FROM storage_volumes v"
     " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id"
-    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name FROM storage_volumes_snapshots s"
+    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name, s.expiry_date FROM storage_volumes_snapshots s"
     " JOIN storage_volumes v ON v.id = s.storage_volume_id"
     " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id";
 
 static int take_volume(Rows *row, void *data, Error **err)
 {
-	check_volume(data, rows_text(row, 0), rows_text(row, 1), rows_text(row, 2),
-	    rows_int(row, 3), rows_null(row, 4) ? NULL : rows_text(row, 4));
+	const CheckedVolume volume = { .pool = rows_text(row, 0),
+		.project = rows_text(row, 1),
+		.name = rows_text(row, 2),
+		.type = rows_int(row, 3),
+		.snapshot = rows_null(row, 4) ? NULL : rows_text(row, 4),
+		.expired = check_is_expired(row, 5) };
+	check_volume(data, &volume);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "migrate/older.h"
 #include "migrate/owners.h"
 #include "migrate/plan.h"
+#include "migrate/pool_files.h"
 #include "migrate/progress.h"
 #include "migrate/proof.h"
 #include "migrate/rows.h"
@@ -202,7 +203,10 @@ static int move_trees(Migration *m, Error **err)
 
 static int release_source(Migration *m, Error **err)
 {
-	return mounts_release(m->journal, m->source.directory, m->source.kind->mounts, err);
+	const char *directory = m->source.directory, *space = m->source.kind->mounts;
+	return mounts_release(m->journal, directory, space, err) < 0 ?
+	    -1 :
+	    pool_files_release(m->journal, directory, err);
 }
 
 static int convert_clients(Migration *m, Error **err)

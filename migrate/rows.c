@@ -21,7 +21,9 @@ static const struct {
 	{ "networks", "type", 33, "0" },
 	{ "networks_nodes", "state", 40, "1" },
 	{ "storage_pools_nodes", "state", 41, "1" },
-	{ "storage_volumes", "content_type", 31, "CASE type WHEN 3 THEN 1 ELSE 0 END" },
+	{ "storage_volumes", "content_type", 31,
+	    "CASE type WHEN 3 THEN 1 WHEN 1 THEN coalesce((SELECT max(i.type) FROM images i"
+	    " WHERE i.fingerprint = storage_volumes.name), 0) ELSE 0 END" },
 	{ "certificates", "restricted", 47, "0" },
 	{ "storage_volumes_snapshots", "expiry_date", 28, "NULL" },
 	/* "INSTANCE/BACKUP" and "VOLUME/BACKUP" there. */
@@ -118,12 +120,17 @@ static const struct {
 	{ KEY_DEVICE, "listen" },
 };
 
+char *rows_host_path(const char *value)
+{
+	g_autofree char *outside = tool_moved_path(value, "/var/lib/snapd/hostfs", "");
+	return outside && !*outside ? g_strdup("/") : g_steal_pointer(&outside);
+}
+
 static char *rewritten(const RowsContext *context, const char *value)
 {
-	/* Where LXD's snap sees the host's files. */
-	g_autofree char *outside = tool_moved_path(value, "/var/lib/snapd/hostfs", "");
+	g_autofree char *outside = rows_host_path(value);
 	if (outside)
-		return *outside ? g_steal_pointer(&outside) : g_strdup("/");
+		return g_steal_pointer(&outside);
 	size_t prefix = g_str_has_prefix(value, "unix:") ? strlen("unix:") : 0;
 	for (size_t i = 0; i < G_N_ELEMENTS(context->from); i++) {
 		g_autofree char *path = tool_moved_path(

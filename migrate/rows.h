@@ -38,6 +38,9 @@ typedef struct RowsContext {
 	void *data;
 } RowsContext;
 
+/* Where a path is on the host that LXD's snap sees in its own place (g_free); NULL: it is no such
+ * path. */
+char *rows_host_path(const char *value);
 /* What one value becomes: *ret_key and *ret_value (g_free) are set where they differ, *ret_drop
  * where it goes. */
 void rows_value(const RowsContext *context, const RowTable *table, const char *key,

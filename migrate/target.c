@@ -1,5 +1,6 @@
 #include "migrate/target.h"
 #include "migrate/mounts.h"
+#include "migrate/pool_files.h"
 #include "migrate/source.h"
 #include "migrate/tool.h"
 #include "sdk/base/own.h"
@@ -337,5 +338,7 @@ int target_stop(const Target *target, Error **err)
 	if ((target->systemd ? stop_units(target, err) : stop_daemon(target, err)) < 0)
 		return -1;
 	daemon_pid = 0;
-	return mounts_release(NULL, target->directory, NULL, err);
+	return mounts_release(NULL, target->directory, NULL, err) < 0 ?
+	    -1 :
+	    pool_files_release(NULL, target->directory, err);
 }

@@ -44,6 +44,11 @@ gboolean device_host_is_machine(const DeviceHost *host)
 	return host && g_strcmp0(host->type, "virtual-machine") == 0;
 }
 
+gboolean device_host_serves(const DeviceHost *host)
+{
+	return host && host->daemon;
+}
+
 DevicePart *device_part_new(DevicePartKind kind, const char *device, const Config *config)
 {
 	DevicePart *part = g_new0(DevicePart, 1);

@@ -21,7 +21,7 @@ struct DeviceMount;
 struct DevicePart;
 struct Packet;
 struct DeviceHost {
-	Daemon *daemon;
+	Daemon *daemon; /* NULL: none runs, what only a server knows is not asked (lxd-to-incus) */
 	const char *project, *instance; /* names */
 	const char *type;               /* "container" or "virtual-machine" */
 	const Config *config;           /* expanded configuration */
@@ -77,6 +77,8 @@ void device_mount_pack(const DeviceMount *mount, struct Packet *request);
 
 /* Whether it is a virtual machine, which gets parts instead of mounts and interfaces. */
 gboolean device_host_is_machine(const DeviceHost *host);
+/* Whether there is an instance and a server that can be asked of pools and networks. */
+gboolean device_host_serves(const DeviceHost *host);
 
 typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM, PART_SHARE } DevicePartKind;
 

@@ -66,7 +66,7 @@ static int check_root(const DeviceHost *host, const Config *config, Error **err)
 		if (units_parse_bytes(config_get(config, "size"), &bytes, err) < 0)
 			return -1;
 	}
-	if (!host)
+	if (!device_host_serves(host))
 		return 0;
 	g_autoptr(Pool) found = NULL;
 	return pool_get(host->daemon, pool, &found, err) < 0 ?
@@ -108,7 +108,7 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 		if (*source == '/')
 			return error_set(err, ERROR_INVALID,
 			    "Storage volumes cannot be specified as absolute paths");
-		if (!host)
+		if (!device_host_serves(host))
 			return 0;
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 			return -1;

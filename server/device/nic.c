@@ -237,8 +237,8 @@ static char *naming_network(const DeviceHost *host, const Config *config)
 	const NicKind *kind = NULL;
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
-	if (g_strcmp0(config_get(config, "type"), "nic") != 0 || config_get(config, "vlan") ||
-	    find_kind(config, &kind, NULL) < 0 || strcmp(kind->nictype, "bridged") != 0 ||
+	if (!device_host_serves(host) || g_strcmp0(config_get(config, "type"), "nic") != 0 ||
+	    config_get(config, "vlan") || find_kind(config, &kind, NULL) < 0 || strcmp(kind->nictype, "bridged") != 0 ||
 	    nic_parent(host, config, &parent, &network, NULL) < 0 || !network)
 		return NULL;
 	g_autoptr(Config) settings = network_config(network);
@@ -297,6 +297,7 @@ static void forget(const DeviceHost *host, const char *name, const Config *confi
 {
 	static const char *const keys[] = { "hwaddr", "host_name", "name", "last_state.created",
 		"last_state.hwaddr", "last_state.mtu", "last_state.ip_addresses" };
+	nic_routed_down(host, name); /* of a life that was cut off */
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
 	if ((config_get(config, "network") || config_get(config, "parent")) &&

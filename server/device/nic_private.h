@@ -34,10 +34,13 @@ int nic_validate_p2p(
 /* nic_routed.c: what routed nics have beyond p2p ones. */
 int nic_routed_validate(
     const DeviceHost *host, const char *name, const Config *config, Error **err);
+/* Notes for which addresses the parent will speak, before it does. */
+int nic_routed_note(const DeviceHost *host, const char *name, const Config *config, Error **err);
 /* The host's end is there: addresses, routes, the parent speaks for the instance. */
 int nic_routed_up(const Config *config, const char *host_name, Error **err);
-/* What does not go with the host's end. */
-void nic_routed_down(const Config *config);
+/* What does not go with the host's end, once that has gone: whatever the configuration is by now, for
+ * the server may have been killed in between. Without a note nothing. */
+void nic_routed_down(const DeviceHost *host, const char *name);
 /* Of an interface that came into a running container. */
 int nic_routed_inside(const Config *config, const char *name, pid_t pid, Error **err);
 void nic_routed_settings(const Config *config, DeviceStart *out, unsigned n);

@@ -145,18 +145,28 @@ static int probe(
 	    0;
 }
 
+static int is_routed(
+    const GPtrArray *routes, const char *address, gboolean *ret_routed, Error **err)
+{
+	Subnet subnet;
+	if (subnet_parse(address, &subnet, err) < 0)
+		return -1;
+	g_autofree char *own = subnet_network_text(&subnet); /* as the kernel writes it */
+	*ret_routed = g_ptr_array_find_with_equal_func((GPtrArray *)routes, own, g_str_equal, NULL);
+	return 0;
+}
+
 /* The kernel would take the route away from the other one without a word. */
 static int check_routes(char *const *list, const Family *f, Error **err)
 {
+	gboolean routed;
 	g_autoptr(GPtrArray) routes = NULL;
 	if (netlink_route_list(f->bits == 32 ? AF_INET : AF_INET6, &routes, err) < 0)
 		return -1;
 	for (char *const *one = list; *one; one++) {
-		Subnet subnet;
-		if (subnet_parse(*one, &subnet, err) < 0)
+		if (is_routed(routes, *one, &routed, err) < 0)
 			return -1;
-		g_autofree char *own = subnet_network_text(&subnet); /* as the kernel writes it */
-		if (g_ptr_array_find_with_equal_func(routes, own, g_str_equal, NULL))
+		if (routed)
 			return error_set(err, ERROR_INVALID,
 			    "IP address \"%s\" is routed to another interface of this host already",
 			    *one);
@@ -210,14 +220,43 @@ int nic_routed_up(const Config *config, const char *host_name, Error **err)
 	return 0;
 }
 
-void nic_routed_down(const Config *config)
+static const char noted_parent[] = "last_state.parent",
+		  noted_addresses[] = "last_state.ip_addresses";
+
+int nic_routed_note(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	const char *parent = config_get(config, "parent");
+	g_autoptr(GString) all = g_string_new(NULL);
 	for (gsize n = 0; parent && n < G_N_ELEMENTS(families); n++) {
 		g_auto(GStrv) list = addresses(config, &families[n]);
 		for (char **one = list; *one; one++)
-			netlink_neighbor_proxy(parent, *one, FALSE, NULL);
+			g_string_append_printf(all, "%s%s", all->len ? "," : "", *one);
 	}
+	return nic_volatile_set(host, name, noted_parent, all->len ? parent : NULL, err) < 0 ?
+	    -1 :
+	    nic_volatile_set(host, name, noted_addresses, all->len ? all->str : NULL, err);
+}
+
+/* Another instance may have the address by now. */
+static gboolean is_others(const char *address)
+{
+	gboolean routed = TRUE;
+	g_autoptr(GPtrArray) routes = NULL;
+	return netlink_route_list(strchr(address, ':') ? AF_INET6 : AF_INET, &routes, NULL) < 0 ||
+	    is_routed(routes, address, &routed, NULL) < 0 || routed;
+}
+
+void nic_routed_down(const DeviceHost *host, const char *name)
+{
+	const char *parent = nic_volatile(host, name, noted_parent);
+	g_auto(GStrv) list = subnet_split_list(nic_volatile(host, name, noted_addresses));
+	if (!parent)
+		return;
+	for (char **one = list; *one; one++)
+		if (!is_others(*one))
+			netlink_neighbor_proxy(parent, *one, FALSE, NULL);
+	nic_volatile_set(host, name, noted_parent, NULL, NULL);
+	nic_volatile_set(host, name, noted_addresses, NULL, NULL);
 }
 
 /* ---- inside ---- */

@@ -189,18 +189,11 @@ static void fill_near(const Veth *v, LinkChange *near)
 		near->tx_queue = (int)strtoul(queue, NULL, 10);
 }
 
-/* An interface that would not go keeps its note: the next start takes it away first. */
-static void take_down(const Veth *v)
+/* One that would not go keeps its note: the next start takes it away first. */
+static void remove_link(const Veth *v)
 {
-	NetworkNic nic = network_nic(v);
 	g_autoptr(Error) error = NULL;
 	uint64_t out = 0;
-	if (v->bridged && is_filtered(v->config))
-		network_filter_remove(&nic);
-	if (v->routed)
-		nic_routed_down(v->config);
-	if (!v->host_name)
-		return;
 	if (parse_limit(v->config, "limits.egress", &out, NULL) == 0 && out)
 		firewall_limit(v->host_name, 0, NULL);
 	if (config_get(v->config, "limits.priority")) {
@@ -214,6 +207,16 @@ static void take_down(const Veth *v)
 		    "Network interface stays", "interface", v->host_name, "err", error->message);
 	else
 		nic_volatile_set(v->host, v->device, "host_name", NULL, NULL);
+}
+
+static void take_down(const Veth *v)
+{
+	NetworkNic nic = network_nic(v);
+	if (v->bridged && is_filtered(v->config))
+		network_filter_remove(&nic);
+	if (v->host_name)
+		remove_link(v);
+	nic_routed_down(v->host, v->device);
 }
 
 /* A virtual machine opens the tap by its name: there is no far end. */
@@ -235,6 +238,7 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 	/* What an earlier life left behind, after a crash. */
 	if (v->host_name)
 		netlink_delete(v->host_name, NULL);
+	nic_routed_down(v->host, v->device);
 	g_free(v->host_name);
 	gboolean machine = device_host_is_machine(v->host);
 	v->host_name = wanted ? g_strdup(wanted) : nic_random_name(machine ? "tap" : "veth");
@@ -245,6 +249,7 @@ static int make_pair(Veth *v, const char *peer, pid_t pid, Error **err)
 		far.tx_queue = (int)strtoul(config_get(v->config, "queue.tx.length"), NULL, 10);
 	fill_near(v, &near);
 	if (nic_volatile_set(v->host, v->device, "host_name", v->host_name, err) < 0 ||
+	    (v->routed && nic_routed_note(v->host, v->device, v->config, err) < 0) ||
 	    v->host->volatile_sync(v->host, err) < 0)
 		return -1;
 	/* Deletion must never hit an interface that was there before us. */
@@ -398,7 +403,7 @@ static int validate_bridged(
 	if (nic_validate_p2p(host, name, config, err) < 0 || check_filtering(config, err) < 0)
 		return -1;
 	/* A parent may come later; a managed network must exist. */
-	if (!host || !config_get(config, "network"))
+	if (!device_host_serves(host) || !config_get(config, "network"))
 		return 0;
 	return nic_parent(host, config, &parent, &network, err);
 }

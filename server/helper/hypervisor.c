@@ -82,8 +82,8 @@ const HypervisorFacts *hypervisor_facts(void)
 	return g_atomic_pointer_get(&facts);
 }
 
-int hypervisor_firmware(
-    Firmware which, const char **ret_code, const char **ret_variables, Error **err)
+int hypervisor_firmware(Firmware which, int64_t bytes, const char **ret_code,
+    const char **ret_variables, gboolean *ret_fits, Error **err)
 {
 	static const struct {
 		Firmware which;
@@ -97,15 +97,24 @@ int hypervisor_firmware(
 		    "/usr/share/OVMF/OVMF_VARS_4M.fd" },
 		{ FIRMWARE_PLAIN, "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd" },
 	};
-	for (gsize n = 0; n < G_N_ELEMENTS(known); n++)
-		if (known[n].which == which && access(known[n].code, R_OK) == 0 &&
-		    access(known[n].variables, R_OK) == 0) {
-			*ret_code = known[n].code;
-			*ret_variables = known[n].variables;
-			return 0;
-		}
-	return error_set(err, ERROR_UNSUPPORTED,
-	    "The firmware for virtual machines is missing: install the package \"ovmf\"");
+	struct stat st;
+	gboolean found = FALSE;
+	*ret_fits = FALSE;
+	for (gsize n = 0; n < G_N_ELEMENTS(known) && !*ret_fits; n++) {
+		if (known[n].which != which || access(known[n].code, R_OK) < 0 ||
+		    stat(known[n].variables, &st) < 0)
+			continue;
+		*ret_fits = bytes == st.st_size;
+		if (found && !*ret_fits)
+			continue;
+		found = TRUE;
+		*ret_code = known[n].code;
+		*ret_variables = known[n].variables;
+	}
+	return found ?
+	    0 :
+	    error_set(err, ERROR_UNSUPPORTED,
+		"The firmware for virtual machines is missing: install the package \"ovmf\"");
 }
 
 int hypervisor_check(Error **err)
@@ -120,6 +129,20 @@ int hypervisor_check(Error **err)
 			return error_set(err, ERROR_UNSUPPORTED,
 			    "Virtual machines need \"%s\": install the package \"%s\"",
 			    needed[n].program, needed[n].package);
+	}
+	return 0;
+}
+
+/* libvirt takes the one that we run only where it could run one by itself. */
+int hypervisor_check_tpm(Error **err)
+{
+	static const char *const needed[] = { "swtpm", "swtpm_setup", "swtpm_ioctl" };
+	for (gsize n = 0; n < G_N_ELEMENTS(needed); n++) {
+		g_autofree char *program = g_find_program_in_path(needed[n]);
+		if (!program)
+			return error_set(err, ERROR_UNSUPPORTED,
+			    "A virtual TPM needs \"%s\": install the package \"swtpm-tools\"",
+			    needed[n]);
 	}
 	return 0;
 }

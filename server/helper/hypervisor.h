@@ -15,6 +15,8 @@ void hypervisor_stop(Daemon *d);
 
 /* ERROR_UNSUPPORTED naming the package that is missing, when virtual machines cannot run here. */
 int hypervisor_check(Error **err);
+/* The same for virtual machines with a TPM. */
+int hypervisor_check_tpm(Error **err);
 /* "kvm" where the processor and the kernel have it, else "qemu": what libvirt calls emulation. */
 const char *hypervisor_kind(void);
 /* What to tell people: "7.2.22", or what is missing. Asks QEMU, so it is done once, on a thread
@@ -24,10 +26,12 @@ typedef struct HypervisorFacts {
 } HypervisorFacts;
 void hypervisor_probe(void);
 const HypervisorFacts *hypervisor_facts(void);
-/* A firmware file, or NULL when it is not installed. */
+/* A firmware that is installed: its code, and the variables that a new machine begins with. Its
+ * size is all that tells whose variables a machine has: where there are some, `bytes` long (0: none),
+ * the firmware that has such ones is taken before others. */
 typedef enum Firmware { FIRMWARE_PLAIN, FIRMWARE_SECURE } Firmware;
-int hypervisor_firmware(
-    Firmware which, const char **ret_code, const char **ret_variables, Error **err);
+int hypervisor_firmware(Firmware which, int64_t bytes, const char **ret_code,
+    const char **ret_variables, gboolean *ret_fits, Error **err);
 
 /* A reference to the connection (connect_close). uri NULL or "": the private one, which is started
  * when it does not run. */

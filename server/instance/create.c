@@ -26,22 +26,46 @@ static int expand_spec(
 	    ret_config, ret_devices, err);
 }
 
+static int check_host(
+    const DeviceHost *host, const InstanceDriver *driver, gboolean restored, Error **err)
+{
+	Error *error = NULL;
+	if (key_check_instance(host->type, host->config, TRUE, err) < 0 ||
+	    device_validate_all(host, host->devices, err) < 0)
+		return -1;
+	if (driver->check(host->daemon, host->config, &error) < 0) {
+		if (!restored || error->kind != ERROR_UNSUPPORTED)
+			return error_propagate(err, error);
+		error_free(error);
+	}
+	return project_allow_instance(host->daemon, host->project, host->instance, host->type,
+	    host->config, host->devices, err);
+}
+
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
     const Config *config, const Devices *devices, const Devices *before, Error **err)
 {
-	DeviceHost host = { .daemon = d,
+	const DeviceHost host = { .daemon = d,
 		.project = project,
 		.instance = name,
 		.type = instance_type_name(type),
 		.config = config,
 		.devices = devices,
 		.before = before };
-	if (key_check_instance(instance_type_name(type), config, TRUE, err) < 0 ||
-	    device_validate_all(&host, devices, err) < 0 ||
-	    instance_driver_of(type)->check(d, config, err) < 0)
-		return -1;
-	return project_allow_instance(
-	    d, project, name, instance_type_name(type), config, devices, err);
+	return check_host(&host, instance_driver_of(type), FALSE, err);
+}
+
+int instance_check_restored(
+    const Instance *i, const Config *config, const Devices *devices, Error **err)
+{
+	const DeviceHost host = { .daemon = i->daemon,
+		.project = i->project,
+		.instance = i->name,
+		.type = instance_type_name(i->type),
+		.config = config,
+		.devices = devices,
+		.before = devices };
+	return check_host(&host, instance_driver(i), TRUE, err);
 }
 
 int instance_create_check(Daemon *d, const InstanceSpec *spec, Error **err)

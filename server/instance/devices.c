@@ -54,14 +54,29 @@ void devices_stop(const DeviceHost *host)
 	stop_some(host, names, n);
 }
 
+/* What came with the instance from elsewhere (LXD) need not be built here: it is not left out
+ * without a word. All else its start finds out. */
+static int check_built(const DeviceHost *host, const char *name, const Config *config, Error **err)
+{
+	Error *error = NULL;
+	if (device_validate(host, name, config, &error) == 0)
+		return 0;
+	if (error->kind == ERROR_UNSUPPORTED)
+		return error_propagate(err, error);
+	error_free(error);
+	return 0;
+}
+
 static int start_one(const DeviceHost *host, const char *name, DeviceStart *out, Error **err)
 {
 	const DeviceType *type;
 	Config *config = devices_get(host->devices, name);
 	if (device_type_find(config, &type, err) < 0)
 		return -1;
-	if (type->start &&
-	    (fault_point("device start", err) < 0 || type->start(host, name, config, out, err) < 0))
+	if (check_built(host, name, config, err) < 0 ||
+	    (type->start &&
+		(fault_point("device start", err) < 0 ||
+		    type->start(host, name, config, out, err) < 0)))
 		return error_prefix(err, "Failed to start device \"%s\"", name);
 	return 0;
 }

@@ -67,6 +67,7 @@ typedef struct InstanceChange {
 	const char *description;       /* NULL: keep */
 	const char *architecture;      /* NULL or "": keep */
 	int ephemeral;                 /* -1: keep */
+	gboolean restored;             /* from a snapshot */
 	/* Runs under the flow lock before anything changes (ETag). May be NULL. */
 	int (*check)(Instance *i, void *data, Error **err);
 	void *data;

@@ -66,6 +66,9 @@ const char *instance_type_name(InstanceType type); /* "container", "virtual-mach
 /* Demands on an expanded configuration beyond its keys, as far as they can be told without a
  * server: what cannot be had here (raw.qemu), what does not go together. */
 int instance_config_check(InstanceType type, const Config *expanded, Error **err);
+/* Whether a virtual machine's firmware that is installed here can go on with the variables that it
+ * has in `bytes` bytes. */
+gboolean instance_variables_fit(const Config *expanded, int64_t bytes);
 /* It stands still, to go to another server: commands in it are ended. */
 gboolean instance_moving(Instance *i);
 InstanceStatus instance_status(Instance *instance);

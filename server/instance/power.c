@@ -102,7 +102,9 @@ static int prepare(Instance *i, StartPlan *plan, Error **err)
 	/* Only now: the map is made from what was just chosen. */
 	instance_host_clear(&plan->host);
 	instance_host(i, &plan->host, plan->idmap);
-	if (instance_pool(i, &plan->pool, err) < 0 || owners_finish(i, plan->pool, err) < 0 ||
+	/* What came from elsewhere (LXD) may have what cannot be had here. */
+	if (instance_config_check(i->type, plan->host.config, err) < 0 ||
+	    instance_pool(i, &plan->pool, err) < 0 || owners_finish(i, plan->pool, err) < 0 ||
 	    device_root_settle(&plan->host, err) < 0 ||
 	    pool_instance_mount(
 		plan->pool, i->project, i->name, instance_type_name(i->type), &plan->path, err) < 0)

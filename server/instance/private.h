@@ -121,9 +121,12 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap);
 void instance_host_clear(DeviceHost *host);
 
 /* create.c: keys, devices, id map and project limits of an expanded configuration. `before`: the
- * devices of an instance that is there, or NULL. */
+ * devices of an instance that is there, or NULL. Of one that goes back to a snapshot what is not
+ * built here is only refused when it starts: its data may be all that is wanted. */
 int instance_check(Daemon *d, const char *project, const char *name, InstanceType type,
     const Config *config, const Devices *devices, const Devices *before, Error **err);
+int instance_check_restored(
+    const Instance *i, const Config *config, const Devices *devices, Error **err);
 /* backup_restore.c: the root volume with its snapshots and their rows; size: bytes it may have, 0
  * any. */
 struct InstanceArchive;

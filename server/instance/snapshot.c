@@ -260,10 +260,14 @@ static int restore_data(
     Instance *i, Pool *pool, const Volume *volume, const InstanceSnapshot *s, Error **err)
 {
 	g_autoptr(Config) config = restored_config(i, s);
-	InstanceChange change = { .config = config, .devices = s->devices, .ephemeral = -1 };
+	InstanceChange change = {
+		.config = config, .devices = s->devices, .ephemeral = -1, .restored = TRUE
+	};
 	g_autoptr(Config) old_config = instance_config(i);
 	g_autoptr(GHashTable) old_devices = instance_devices(i);
-	InstanceChange back = { .config = old_config, .devices = old_devices, .ephemeral = -1 };
+	InstanceChange back = {
+		.config = old_config, .devices = old_devices, .ephemeral = -1, .restored = TRUE
+	};
 	/* The configuration first: it is what can be refused. */
 	if (instance_update_locked(i, &change, err) < 0)
 		return -1;

@@ -61,6 +61,8 @@ static int add_device(const DeviceStep *s, const char *name, Error **err)
 {
 	const DeviceType *type;
 	const Config *config = devices_get(s->after, name);
+	if (!s->running && device_type_find(config, &type, NULL) < 0) /* it does not start */
+		return 0;
 	if (device_type_find(config, &type, err) < 0)
 		return -1;
 	if (type->add && type->add(s->host, name, config, err) < 0)
@@ -279,14 +281,20 @@ static int note_next_idmap(Instance *i, Error **err)
 }
 
 /* Fields are already new; *before holds the old. */
-static int carry_out(Instance *i, const Saved *before, Error **err)
+static int check_new(Instance *i, const Saved *before, gboolean restored, Error **err)
+{
+	if (check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
+	    check_initial_stays(before->devices, i->devices, err) < 0)
+		return -1;
+	return restored ? instance_check_restored(i, i->expanded, i->expanded_devices, err) :
+			  instance_check(i->daemon, i->project, i->name, i->type, i->expanded,
+			      i->expanded_devices, before->expanded_devices, err);
+}
+
+static int carry_out(Instance *i, const Saved *before, gboolean restored, Error **err)
 {
 	gboolean running = instance_running(i);
-	if (instance_reexpand(i, err) < 0 ||
-	    check_root_stays(before->expanded_devices, i->expanded_devices, err) < 0 ||
-	    check_initial_stays(before->devices, i->devices, err) < 0 ||
-	    instance_check(i->daemon, i->project, i->name, i->type, i->expanded,
-		i->expanded_devices, before->expanded_devices, err) < 0)
+	if (instance_reexpand(i, err) < 0 || check_new(i, before, restored, err) < 0)
 		return -1;
 	if (instance_driver(i)->configured)
 		instance_driver(i)->configured(i, before->expanded, i->expanded);
@@ -316,7 +324,7 @@ int instance_update_locked(Instance *i, const InstanceChange *change, Error **er
 	if (set_fields(i, change, err) < 0)
 		return -1;
 	volatile_defer(i); /* devices' keys go with the whole row */
-	int result = carry_out(i, &before, err);
+	int result = carry_out(i, &before, change->restored, err);
 	if (result == 0)
 		result = row_update(i, err);
 	if (result == 0)
@@ -367,7 +375,7 @@ int instance_profile_changed(Daemon *d, const char *project, const char *profile
 			continue;
 		g_auto(Saved) before = save(i);
 		volatile_defer(i);
-		if (carry_out(i, &before, &error) < 0) {
+		if (carry_out(i, &before, FALSE, &error) < 0) {
 			g_string_append_printf(failures, "%s%s: %s", failures->len ? "; " : "",
 			    i->name, error->message);
 			g_clear_pointer(&error, error_free);

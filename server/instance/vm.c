@@ -211,8 +211,6 @@ static int refuse_unbuilt(const Config *config, Error **err)
 	static const struct {
 		const char *key, *why;
 	} refused[] = {
-		{ "raw.qemu",
-		    "libvirt starts QEMU here, and arguments beside its own could reach any file of the host" },
 		{ "raw.qemu.conf",
 		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
 		{ "raw.apparmor",
@@ -232,6 +230,10 @@ static int check(Daemon *d, const Config *expanded, Error **err)
 	g_auto(VmSize) size = { 0 };
 	if (refuse_unbuilt(expanded, err) < 0)
 		return -1;
+	/* Nobody has signed it for this firmware, and BIOS would not look. */
+	if (vm_is_direct(expanded) && !config_false(expanded, "security.secureboot"))
+		return error_set(err, ERROR_INVALID,
+		    "Secure boot can't be enabled for a kernel in \"raw.qemu\". Please set \"security.secureboot=false\" on the instance");
 	if (config_true(expanded, "security.csm") && !config_false(expanded, "security.secureboot"))
 		return error_set(err, ERROR_INVALID,
 		    "Secure boot can't be enabled while CSM is turned on. Please set \"security.secureboot=false\" on the instance");
@@ -246,18 +248,55 @@ static int choose(Instance *i, StartPlan *plan, Error **err)
 	return 0;
 }
 
-/* The firmware's variables, which are the machine's own: boot entries, keys. Those of another
- * firmware, which an import may bring, are not. */
-static int make_nvram(Instance *i, const char *nvram, const char *template, Error **err)
+static int find_firmware(VmFirmware firmware, int64_t bytes, const char **ret_code,
+    const char **ret_variables, gboolean *ret_fits, Error **err)
+{
+	return hypervisor_firmware(firmware == VM_UEFI_SECURE ? FIRMWARE_SECURE : FIRMWARE_PLAIN,
+	    bytes, ret_code, ret_variables, ret_fits, err);
+}
+
+gboolean instance_variables_fit(const Config *expanded, int64_t bytes)
+{
+	gboolean fits = TRUE;
+	const char *code, *variables;
+	VmFirmware firmware = vm_firmware(expanded);
+	if (firmware != VM_BIOS)
+		find_firmware(firmware, bytes, &code, &variables, &fits, NULL);
+	return fits;
+}
+
+/* Incus and LXD have the variables under the name of what they were made from, and a link to it.
+ * g_free. */
+static char *find_nvram(const char *folder)
+{
+	struct stat st;
+	g_autofree char *link = g_build_filename(folder, "qemu.nvram", NULL);
+	g_autofree char *target = g_file_read_link(link, NULL);
+	if (!target || strchr(target, '/') || !g_str_has_suffix(target, ".fd"))
+		return g_steal_pointer(&link);
+	g_autofree char *path = g_build_filename(folder, target, NULL);
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? g_steal_pointer(&path) :
+							      g_steal_pointer(&link);
+}
+
+/* The firmware, and its variables, which are the machine's own: boot entries, keys. Those of
+ * a firmware that is not here, which an import may bring, are made anew. */
+static int choose_firmware(Instance *i, VmFirmware firmware, const char *folder, VmDomain *vm,
+    char **ret_nvram, Error **err)
 {
 	g_autofree char *again = instance_volatile_get(i, "apply_nvram");
-	g_autofree char *content = NULL;
+	g_autofree char *kept = find_nvram(folder), *content = NULL;
+	g_autofree char *nvram = g_build_filename(folder, "qemu.nvram", NULL);
+	const char *fresh;
 	size_t length;
-	struct stat own, fresh;
-	if (!again && lstat(nvram, &own) == 0 && S_ISREG(own.st_mode) &&
-	    stat(template, &fresh) == 0 && own.st_size == fresh.st_size)
+	struct stat st;
+	gboolean fits, there = !again && lstat(kept, &st) == 0 && S_ISREG(st.st_mode);
+	if (find_firmware(firmware, there ? st.st_size : 0, &vm->code, &fresh, &fits, err) < 0)
+		return -1;
+	*ret_nvram = fits ? g_steal_pointer(&kept) : g_strdup(nvram);
+	if (fits)
 		return 0;
-	if (file_read(AT_FDCWD, template, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
+	if (file_read(AT_FDCWD, fresh, FILE_LINKS_NONE, 64 << 20, &content, &length, err) < 0 ||
 	    file_write_atomic(AT_FDCWD, nvram, content, length, 0600, err) < 0)
 		return error_prefix(err, "Cannot make the firmware's variables");
 	return instance_volatile_set(i, "apply_nvram", NULL, err);
@@ -280,20 +319,6 @@ static int prepare_log(Instance *i, char **ret_path, Error **err)
 		return -1;
 	rename(log, old);
 	*ret_path = g_steal_pointer(&log);
-	return 0;
-}
-
-/* libvirt takes the one that we run only where it could run one by itself. */
-static int find_tpm_programs(Error **err)
-{
-	static const char *const needed[] = { "swtpm", "swtpm_setup", "swtpm_ioctl" };
-	for (size_t n = 0; n < G_N_ELEMENTS(needed); n++) {
-		g_autofree char *program = g_find_program_in_path(needed[n]);
-		if (!program)
-			return error_set(err, ERROR_UNSUPPORTED,
-			    "A virtual TPM needs \"%s\": install the package \"swtpm-tools\"",
-			    needed[n]);
-	}
 	return 0;
 }
 
@@ -326,7 +351,7 @@ static int start_tpm(
     Instance *i, const StartPlan *plan, const DevicePart *part, char **ret_socket, Error **err)
 {
 	g_autofree char *state = NULL;
-	if (find_tpm_programs(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
+	if (hypervisor_check_tpm(err) < 0 || tpm_folder(plan, part, &state, err) < 0)
 		return -1;
 	g_autofree char *socket = g_build_filename(plan->directory, "tpm.sock", NULL);
 	g_autofree char *kept = g_strconcat("dir=", state, NULL);
@@ -405,14 +430,11 @@ static int create_domain(Instance *i, const VmDomain *vm, const StartPlan *plan,
 
 static int prepare_domain(Instance *i, StartPlan *plan, VmDomain *vm, char **ret_nvram, Error **err)
 {
-	const char *variables;
+	g_autofree char *nvram = NULL;
 	VmFirmware firmware = vm_firmware(plan->host.config);
-	g_autofree char *nvram = g_build_filename(plan->path, "qemu.nvram", NULL);
 	if (firmware == VM_BIOS)
 		return 0;
-	if (hypervisor_firmware(firmware == VM_UEFI_SECURE ? FIRMWARE_SECURE : FIRMWARE_PLAIN,
-		&vm->code, &variables, err) < 0 ||
-	    make_nvram(i, nvram, variables, err) < 0)
+	if (choose_firmware(i, firmware, plan->path, vm, &nvram, err) < 0)
 		return -1;
 	*ret_nvram = hypervisor_path(i->daemon, vm->uri, nvram);
 	vm->nvram = *ret_nvram;
@@ -427,16 +449,19 @@ static int spawn(Instance *i, StartPlan *plan, Runtime **ret_runtime, Error **er
 	g_auto(HypervisorLink) link = { 0 }; /* paths lead through its process */
 	g_autoptr(Error) error = NULL;
 	g_auto(VmLayout) layout = { 0 };
+	g_auto(RawQemu) direct = { 0 };
 	gboolean again = (i->stateful || (plan->gate && plan->gate->peer)) &&
 	    vm_layout_get(i, &layout);
 	VmDomain vm = { .instance = i,
 		.uri = uri,
 		.uuid = uuid,
 		.config = plan->host.config,
+		.direct = &direct,
 		.parts = plan->devices.parts,
 		.layout = again ? &layout : NULL };
 	if (hypervisor_check(err) < 0 || (again && vm_layout_check(&layout, err) < 0) ||
 	    hypervisor_connect(i->daemon, uri, &link, err) < 0 ||
+	    vm_direct(i->daemon, plan->host.config, &direct, err) < 0 ||
 	    prepare_domain(i, plan, &vm, &nvram, err) < 0 || prepare_log(i, &log, err) < 0 ||
 	    (find_tpm(plan) && start_tpm(i, plan, find_tpm(plan), &tpm, err) < 0))
 		return -1;

@@ -43,7 +43,8 @@ void vm_size_clear(VmSize *size)
 
 VmFirmware vm_firmware(const Config *config)
 {
-	if (config_true(config, "security.csm"))
+	if (config_true(config, "security.csm") ||
+	    (vm_is_direct(config) && !config_false(config, "security.csm")))
 		return VM_BIOS;
 	return config_false(config, "security.secureboot") ? VM_UEFI : VM_UEFI_SECURE;
 }
@@ -230,6 +231,17 @@ static void add_memory(XmlWriter *x, const VmDomain *vm, const VmSize *size)
 	xml_close(x);
 }
 
+static void add_direct(XmlWriter *x, const RawQemu *direct)
+{
+	if (!direct->kernel)
+		return;
+	xml_text(x, "kernel", direct->kernel);
+	if (direct->initrd)
+		xml_text(x, "initrd", direct->initrd);
+	if (direct->append)
+		xml_text(x, "cmdline", direct->append);
+}
+
 static void add_firmware(XmlWriter *x, const VmDomain *vm)
 {
 	struct utsname host;
@@ -247,6 +259,7 @@ static void add_firmware(XmlWriter *x, const VmDomain *vm)
 		xml_close(x);
 		xml_text(x, "nvram", vm->nvram);
 	}
+	add_direct(x, vm->direct);
 	xml_close(x);
 	xml_open(x, "features", NULL);
 	xml_leaf(x, "acpi", NULL);

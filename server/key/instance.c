@@ -1,6 +1,7 @@
 #include "sdk/base/names.h"
 #include "server/key/check.h"
 #include "server/key/raw_lxc.h"
+#include "server/key/raw_qemu.h"
 #include "server/key/table.h"
 
 const Key key_rows_instance[] = {
@@ -31,8 +32,8 @@ const Key key_rows_instance[] = {
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
 	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst); in virtual machines, of the host's folders that they see."},
 	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
-	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Extra QEMU arguments."},
-	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Override/add sections of generated QEMU config."},
+	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .check = raw_qemu_check, .help = "Arguments for QEMU, of which libvirt has a place for -kernel FILE, -initrd FILE and -append WORDS (files of the host): it then boots that kernel, by BIOS unless security.csm=false, and needs security.secureboot=false. Others are refused."},
+	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Sections of QEMU's configuration: refused when set, since libvirt writes it."},
 	{.name = "raw.seccomp", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Full seccomp policy replacing generated."},
 	{.name = "limits.cpu", .type = KEY_STRING, .flags = KEY_LIVE, .initial = "1 (VMs)", .check = check_cpus, .help = "CPU count or pin set."},
 	{.name = "limits.cpu.allowance", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .initial = "100%", .check = check_cpu_allowance, .help = "Percent soft limit or Xms/Yms hard quota."},
@@ -121,6 +122,7 @@ const Key key_rows_instance[] = {
 	{.name = "volatile.last_state.ready", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_TEXT | KEY_VOLATILE, .help = "Guest reported Ready."},
 	{.name = "volatile.apply_quota", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Legacy pending quota."},
 	{.name = "volatile.<name>.name", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Generated interface name."},
+	{.name = "volatile.<name>.last_state.parent", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Interface that answers for a routed NIC's addresses."},
 	{.name = "volatile.<name>.last_state.vf.parent", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "VF parent PF."},
 	{.name = "volatile.<name>.driver", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Original PCI driver."},
 	{.name = "volatile.<name>.uuid", .type = KEY_STRING, .flags = KEY_HIDDEN | KEY_VOLATILE, .help = "Mdev/MIG uuid."},

@@ -99,6 +99,12 @@ int loop_attach(const char *file, LoopLife life, char **ret_device, Error **err)
 			     "Cannot make a loop device of \"%s\"", file);
 }
 
+int loop_find(const char *file, char **ret_device)
+{
+	struct stat st;
+	return stat(file, &st) < 0 ? -1 : find(&st, ret_device);
+}
+
 int loop_detach(const char *file, Error **err)
 {
 	struct stat st;

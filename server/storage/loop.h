@@ -20,6 +20,8 @@ typedef enum LoopLife {
 /* *ret_device (g_free) is the device that shows the file. The fd returned keeps it while nobody
  * else does. */
 int loop_attach(const char *file, LoopLife life, char **ret_device, Error **err);
+/* The device that shows the file, which the fd returned keeps; -1: none does. */
+int loop_find(const char *file, char **ret_device);
 /* Success when no device shows the file. */
 int loop_detach(const char *file, Error **err);
 /* Makes the file longer, and its device if it has one. */

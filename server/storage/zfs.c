@@ -223,12 +223,25 @@ int zfs_snapshots(const char *name, GPtrArray *ret_names, Error **err)
 	return list(argv, name, '@', ret_names, err);
 }
 
+/* LXD and Incus hide a volume that nobody uses. */
+static int show_device(const char *name, Error **err)
+{
+	g_autofree char *volume = g_strndup(name, strcspn(name, "@")), *mode = NULL;
+	if (zfs_get(volume, "volmode", &mode, err) < 0)
+		return -1;
+	return strcmp(mode, "none") == 0 ? zfs_run(err, "zfs", "set", "volmode=dev", volume, NULL) :
+					   0;
+}
+
 int zfs_device(const char *name, char **ret_device, Error **err)
 {
 	g_autofree char *device = g_strconcat("/dev/zvol/", name, NULL);
 	g_autofree char *wanted = g_strconcat("--exit-if-exists=", device, NULL);
-	if (access(device, F_OK) < 0)
+	if (access(device, F_OK) < 0) {
+		if (show_device(name, err) < 0)
+			return -1;
 		spawn_simple(NULL, "udevadm", "settle", "--timeout=20", wanted, NULL);
+	}
 	if (access(device, F_OK) < 0)
 		return error_set(err, ERROR_INTERNAL, "Device \"%s\" does not appear", device);
 	*ret_device = g_steal_pointer(&device);

@@ -2,9 +2,12 @@
 every byte that is sent."""
 import base64, hashlib, json, os, socket, ssl, struct
 
+PATIENCE = int(os.environ.get("INCUS_TEST_PATIENCE", 1)) # as tests/lib/daemon.sh
+
 
 def connect(target, cert=None, alpn=None, timeout=10):
-    """target: path of a unix socket, or (host, port) for TLS."""
+    """target: path of a unix socket, or (host, port) for TLS. timeout: seconds of a common machine."""
+    timeout *= PATIENCE
     if isinstance(target, str):
         s = socket.socket(socket.AF_UNIX)
         s.settimeout(timeout)
