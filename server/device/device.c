@@ -7,10 +7,10 @@
 #include <string.h>
 
 static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm,
-	&device_proxy, &device_unix_char, &device_unix_block };
+	&device_proxy, &device_unix_char, &device_unix_block, &device_usb, &device_gpu, &device_pci };
 
 /* Known to Incus, and not built in this version. */
-static const char *const others[] = { "unix-hotplug", "usb", "gpu", "infiniband", "pci" };
+static const char *const others[] = { "unix-hotplug", "infiniband" };
 
 void device_mount_free(DeviceMount *mount)
 {

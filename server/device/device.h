@@ -80,14 +80,15 @@ gboolean device_host_is_machine(const DeviceHost *host);
 /* Whether there is an instance and a server that can be asked of pools and networks. */
 gboolean device_host_serves(const DeviceHost *host);
 
-typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM, PART_SHARE } DevicePartKind;
+typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM, PART_SHARE, PART_HOST } DevicePartKind;
 
 /* What a virtual machine gets of a device: a disk, a network card, a TPM, a folder. */
 typedef struct DevicePart {
 	DevicePartKind kind;
 	char *device;        /* the device's name */
 	int boot_order;      /* 0: not booted from */
-	/* disks: a file or block device; folders: virtiofsd's socket */
+	/* disks: a file or block device; folders: virtiofsd's socket; hardware of the host's: its
+	 * unit (hardware.h), "usb 1 4" or "pci 0000:3b:00.0" */
 	char *source;
 	char *target; /* folders: where the guest mounts it */
 	gboolean cdrom, readonly, root;
@@ -150,7 +151,7 @@ typedef struct DeviceType {
 } DeviceType;
 
 extern const DeviceType device_disk, device_none, device_tpm, device_proxy,
-    device_unix_char, device_unix_block;
+    device_unix_char, device_unix_block, device_usb, device_gpu, device_pci;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 /* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
  * them apart or the network gives no names. */

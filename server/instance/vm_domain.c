@@ -4,6 +4,7 @@
 #include "server/instance/vm_layout.h"
 #include "server/device/drive.h"
 #include "sdk/base/units.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -132,6 +133,29 @@ static void add_share(XmlWriter *x, const DevicePart *part)
 	xml_close(x);
 }
 
+/* Hardware of the host's, which libvirt takes from the host's driver and gives back. */
+static void add_host_device(XmlWriter *x, const DevicePart *part)
+{
+	unsigned n[4];
+	gboolean usb = sscanf(part->source, "usb %u %u", &n[0], &n[1]) == 2;
+	if (!usb &&
+	    sscanf(part->source, "pci %x:%x:%x.%x", &n[0], &n[1], &n[2], &n[3]) != 4)
+		return;
+	char text[4][12];
+	for (int k = 0; k < (usb ? 2 : 4); k++)
+		g_snprintf(text[k], sizeof(text[k]), usb ? "%u" : "0x%x", n[k]);
+	xml_open(x, "hostdev", "mode", "subsystem", "type", usb ? "usb" : "pci", "managed", "yes",
+	    NULL);
+	xml_open(x, "source", NULL);
+	if (usb)
+		xml_leaf(x, "address", "bus", text[0], "device", text[1], NULL);
+	else
+		xml_leaf(x, "address", "domain", text[0], "bus", text[1], "slot", text[2],
+		    "function", text[3], NULL);
+	xml_close(x);
+	xml_close(x);
+}
+
 int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
     char **ret_xml, Error **err)
 {
@@ -140,6 +164,8 @@ int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *
 		add_card(x, part, 0, NULL);
 	} else if (part->kind == PART_SHARE) {
 		add_share(x, part);
+	} else if (part->kind == PART_HOST) {
+		add_host_device(x, part);
 	} else {
 		g_autofree char *source = part->source ? hypervisor_path(d, uri, part->source) :
 							 NULL;
@@ -185,6 +211,8 @@ static void add_parts(XmlWriter *x, const VmDomain *vm)
 			add_disk(x, part, source, target, boot);
 		} else if (part->kind == PART_SHARE) {
 			add_share(x, part);
+		} else if (part->kind == PART_HOST) {
+			add_host_device(x, part);
 		} else {
 			xml_open(x, "tpm", "model", "tpm-crb", NULL);
 			xml_open(x, "backend", "type", "external", NULL);
@@ -336,6 +364,19 @@ static void add_screen(XmlWriter *x, const VmDomain *vm)
 	xml_leaf(x, "audio", "id", "1", "type", "none", NULL);
 }
 
+/* Firmware looks for USB for a while, so only who may get a device of it has it. */
+static gboolean wants_usb(Instance *i)
+{
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	GHashTableIter iter;
+	void *config;
+	g_hash_table_iter_init(&iter, devices);
+	while (g_hash_table_iter_next(&iter, NULL, &config))
+		if (g_strcmp0(config_get(config, "type"), "usb") == 0)
+			return TRUE;
+	return FALSE;
+}
+
 static void add_devices(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "devices", NULL);
@@ -345,7 +386,8 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	xml_open(x, "controller", "type", "virtio-serial", "index", "0", NULL);
 	add_place(x, vm->layout, "serial");
 	xml_close(x);
-	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
+	xml_leaf(x, "controller", "type", "usb", "model",
+	    wants_usb(vm->instance) ? "qemu-xhci" : "none", NULL);
 	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
 	/* Six are taken; room for cards and folders that are plugged in later. Firmware looks at
 	 * each. */

@@ -1,6 +1,7 @@
 /* Changing a virtual machine that runs: CPUs, memory, disks, cards. */
 #include "server/guest/mount.h"
 #include "server/instance/vm_layout.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,19 @@ gboolean vm_disk_target(const char *xml, const char *device, char ret_target[4])
 	return TRUE;
 }
 
+/* A machine has USB from its start, or not. */
+static int check_usb(const VmHandle *vm, const DevicePart *part, Error **err)
+{
+	if (part->kind != PART_HOST || !g_str_has_prefix(part->source, "usb "))
+		return 0;
+	char *now = vm->link.lv->domain_xml(vm->domain, 0);
+	gboolean has = now && strstr(now, "model='qemu-xhci'");
+	free(now);
+	return has ? 0 :
+		     error_set(err, ERROR_INVALID,
+			 "The virtual machine was started without USB: restart it with the device");
+}
+
 static int describe_part(Instance *i, const VmHandle *vm, const DevicePart *part, gboolean there,
     char **ret_xml, Error **err)
 {
@@ -146,6 +160,20 @@ static void note_layout(Instance *i)
 		    instance_name(i), "err", error->message);
 }
 
+/* As libvirt writes what add_host_device() asked for. */
+static gboolean has_host_device(const char *xml, const char *unit)
+{
+	unsigned n[4];
+	g_autofree char *address = NULL;
+	if (sscanf(unit, "usb %u %u", &n[0], &n[1]) == 2)
+		address = g_strdup_printf("<address bus='%u' device='%u'/>", n[0], n[1]);
+	else if (sscanf(unit, "pci %x:%x:%x.%x", &n[0], &n[1], &n[2], &n[3]) == 4)
+		address = g_strdup_printf(
+		    "<address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>", n[0],
+		    n[1], n[2], n[3]);
+	return address && strstr(xml, address);
+}
+
 static gboolean is_there(const char *xml, const DevicePart *part)
 {
 	char target[4];
@@ -156,6 +184,8 @@ static gboolean is_there(const char *xml, const DevicePart *part)
 		return vm_disk_target(xml, part->device, target);
 	case PART_SHARE:
 		return strstr(xml, folder) != NULL;
+	case PART_HOST:
+		return has_host_device(xml, part->source);
 	default:
 		return strstr(xml, part->hwaddr) != NULL;
 	}
@@ -200,7 +230,8 @@ int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
 	g_autofree char *xml = NULL;
-	if (vm_open(i, &vm, err) < 0 || describe_part(i, &vm, part, FALSE, &xml, err) < 0)
+	if (vm_open(i, &vm, err) < 0 || check_usb(&vm, part, err) < 0 ||
+	    describe_part(i, &vm, part, FALSE, &xml, err) < 0)
 		return -1;
 	if (vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return libvirt_error(vm.link.lv, err, "Cannot plug the device in");
