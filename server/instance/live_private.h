@@ -32,6 +32,9 @@ typedef struct LiveDriver {
 	/* What keeps this one from going, or (stays) from being copied, before anything moves.
 	 * NULL: nothing that is known before. */
 	int (*check)(Instance *i, gboolean stays, Error **err);
+	/* What keeps one that is to come from starting on this host, before anything of it moves.
+	 * NULL: nothing that is known before. */
+	int (*fits)(const Config *expanded, Error **err);
 	/* It stands still, and nothing is written to its volume any more. On failure it goes on. */
 	int (*hold)(Instance *i, Runtime *r, LiveHold **ret_hold, Error **err);
 	/* *ret_bytes: of its state, at most; for that, all of it has to be there first. */

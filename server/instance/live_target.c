@@ -26,6 +26,13 @@ int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *liv
 	return driver->available(d, &version, err);
 }
 
+int live_target_fits(Instance *i, Error **err)
+{
+	const LiveDriver *driver = instance_driver(i)->live;
+	g_autoptr(Config) config = instance_expanded_config(i);
+	return driver->fits ? driver->fits(config, err) : 0;
+}
+
 gboolean live_target_carries(Daemon *d, InstanceType type, const Pb__MigrationLive *live)
 {
 	const LiveDriver *driver = instance_driver_of(type)->live;

@@ -5,6 +5,8 @@
 
 /* The offer's: whether it can be taken here. */
 int live_target_check(Daemon *d, InstanceType type, const Pb__MigrationLive *live, Error **err);
+/* The same of the instance that is made for it, before anything comes. */
+int live_target_fits(Instance *i, Error **err);
 /* Of one that can: whether the last of its volume can be asked for ahead. */
 gboolean live_target_ahead(InstanceType type, const Pb__MigrationLive *live);
 /* Of one that can: whether it comes while it runs. */

@@ -82,7 +82,7 @@ static int arrive(Instance *i, Pool *pool, void *data, Operation *op, Error **er
 	g_autoptr(Config) config = NULL;
 	CopiedSnapshots copied = { i, pool, t->snapshots };
 	VolumeRows all = { t->rows, copy_insert_snapshots, &copied };
-	if (root_limit(t, i, &limit, err) < 0 ||
+	if ((t->live_id && live_target_fits(i, err) < 0) || root_limit(t, i, &limit, err) < 0 ||
 	    migration_target_config(t, pool, &config, err) < 0 ||
 	    migration_target_fill(t, pool, volume, config, limit, &arrival, err) < 0 ||
 	    volume_arrival_finish(arrival, t->description ? t->description : "", &all, err) < 0)

@@ -6,6 +6,7 @@
  */
 #include "server/helper/hypervisor.h"
 #include "server/instance/driver.h"
+#include "server/key/raw_qemu.h"
 #include "server/sys/xml_write.h"
 
 /* In the instance's run directory: the host's end of the agent's channel. */
@@ -33,6 +34,8 @@ int vm_size(const Config *config, VmSize *ret_size, Error **err);
 void vm_size_clear(VmSize *size);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmSize, vm_size_clear)
 
+/* A kernel of the host's (raw.qemu) is booted by BIOS, which is quicker and wants no variables,
+ * unless security.csm=false asks for UEFI. */
 typedef enum VmFirmware { VM_BIOS, VM_UEFI, VM_UEFI_SECURE } VmFirmware;
 VmFirmware vm_firmware(const Config *config);
 
@@ -44,6 +47,7 @@ typedef struct VmDomain {
 	const Config *config;
 	const GPtrArray *parts;	  /* DevicePart * */
 	const char *code, *nvram; /* firmware; NULL with VM_BIOS */
+	const RawQemu *direct;	  /* its files as libvirtd sees them */
 	const char *console_log;
 	const char *tpm_socket; /* NULL: none */
 	const struct VmLayout *layout; /* that its memory relies on; NULL: it has none */
@@ -54,7 +58,7 @@ int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
 /* `target`: "sdb", of disks. */
 int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
     char **ret_xml, Error **err);
-/* "incus_root": what a guest finds the disk by (g_free). */
+/* "incus_root": what a guest finds the disk or folder by (g_free). */
 char *vm_disk_serial(const char *device);
 
 /* core.libvirt_uri (g_free). */
@@ -70,6 +74,15 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VmHandle, vm_close)
 
 /* QEMU's process, published or not; NULL: there is none. */
 Runtime *vm_find_process(Instance *i);
+
+/* vm_direct.c */
+/* Whether the machine boots a kernel of the host's. */
+gboolean vm_is_direct(const Config *config);
+/* That kernel, if any, by paths that libvirtd sees. ERROR_NOT_FOUND, ERROR_INVALID where this host
+ * does not have it. */
+int vm_direct(Daemon *d, const Config *config, RawQemu *ret_direct, Error **err);
+/* The same, but only whether the host has it. */
+int vm_direct_check(const Config *config, Error **err);
 
 /* vm_live.c */
 int vm_update(Instance *i, const Config *before, const Config *after, Error **err);

@@ -200,6 +200,7 @@ const LiveDriver live_driver_vm = {
 	.name = "libvirt",
 	.available = available,
 	.check = check,
+	.fits = vm_direct_check,
 	.hold = hold,
 	.size = size,
 	.send = send_state,

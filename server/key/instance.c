@@ -1,6 +1,7 @@
 #include "sdk/base/names.h"
 #include "server/key/check.h"
 #include "server/key/raw_lxc.h"
+#include "server/key/raw_qemu.h"
 #include "server/key/table.h"
 
 const Key key_rows_instance[] = {
@@ -29,10 +30,10 @@ const Key key_rows_instance[] = {
 	{.name = "nvidia.require.driver", .type = KEY_STRING, .flags = KEY_CONTAINER, .help = "Driver version expression."},
 	{.name = "nvidia.runtime", .type = KEY_BOOL, .flags = KEY_CONTAINER, .initial = "false", .help = "Pass host NVIDIA/CUDA libs in."},
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
-	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst)."},
+	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst); in virtual machines, of the host's folders that they see."},
 	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
-	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Extra QEMU arguments."},
-	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Override/add sections of generated QEMU config."},
+	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .check = raw_qemu_check, .help = "Arguments for QEMU, of which libvirt has a place for -kernel FILE, -initrd FILE and -append WORDS (files of the host): it then boots that kernel, by BIOS unless security.csm=false, and needs security.secureboot=false. Others are refused."},
+	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Sections of QEMU's configuration: refused when set, since libvirt writes it."},
 	{.name = "raw.seccomp", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Full seccomp policy replacing generated."},
 	{.name = "limits.cpu", .type = KEY_STRING, .flags = KEY_LIVE, .initial = "1 (VMs)", .check = check_cpus, .help = "CPU count or pin set."},
 	{.name = "limits.cpu.allowance", .type = KEY_STRING, .flags = KEY_CONTAINER | KEY_LIVE, .initial = "100%", .check = check_cpu_allowance, .help = "Percent soft limit or Xms/Yms hard quota."},

@@ -258,18 +258,38 @@ static int restore_row(Pool *pool, const Volume *volume, const SnapshotRow *row,
 	return volume_row_update(pool, volume, description, config, err);
 }
 
+static int restore_whole(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)
+{
+	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, row->name);
+	if (restore_data(pool, volume, snapshot, err) < 0)
+		return -1;
+	return volume->type == VOLUME_CUSTOM ? 0 : restore_row(pool, volume, row, err);
+}
+
+/* Files and disk of a machine are set back one after the other. Who is told of a failure decides
+ * what comes next: no start does. */
+static int restore_halves(Pool *pool, const Volume *volume, const SnapshotRow *row, Error **err)
+{
+	if (volume_row_set(pool, volume, VOLUME_RESTORE_INTENT, row->name, err) < 0)
+		return -1;
+	int result = restore_whole(pool, volume, row, err);
+	if (result < 0)
+		volume_row_set(pool, volume, VOLUME_RESTORE_INTENT, NULL, NULL);
+	return result;
+}
+
 int snapshot_restore(Pool *pool, const Volume *volume, const char *name, Error **err)
 {
 	g_autoptr(VolumeLock) lock = volume_lock(pool->locks, volume->path, FALSE);
-	g_autoptr(Volume) snapshot = volume_snapshot(pool, volume, name);
 	g_autoptr(SnapshotRow) row = NULL;
 	if (!volume_wait_unmounted(pool, volume))
 		return error_set(err, ERROR_BUSY, "Storage volume \"%s\" is in use", volume->name);
 	if (snapshot_row_find(pool, volume, name, &row, err) < 0 ||
-	    shift_check(pool, volume, err) < 0 ||
-	    restore_data(pool, volume, snapshot, err) < 0)
+	    shift_check(pool, volume, err) < 0)
 		return -1;
-	return volume->type == VOLUME_CUSTOM ? 0 : restore_row(pool, volume, row, err);
+	return pool->driver->one && volume->type == VOLUME_MACHINE ?
+	    restore_halves(pool, volume, row, err) :
+	    restore_whole(pool, volume, row, err);
 }
 
 int snapshot_mount(Pool *pool, const Volume *volume, const char *name, char **ret_path, Error **err)
@@ -303,7 +323,7 @@ typedef struct Known {
 	int64_t id;
 	Volume *volume;
 	char *name;
-	char *intent; /* of the volume; "" mostly */
+	char *intent, *restore; /* of the volume; "" mostly */
 } Known;
 
 static void known_free(void *data)
@@ -312,6 +332,7 @@ static void known_free(void *data)
 	volume_free(known->volume);
 	g_free(known->name);
 	g_free(known->intent);
+	g_free(known->restore);
 	g_free(known);
 }
 
@@ -327,11 +348,13 @@ static int known_tx(Tx *tx, void *data, Error **err)
 	g_ptr_array_set_size(call->known, 0);
 	g_autoptr(Rows) rows = NULL;
 	if (tx_query(tx, &rows, err,
-		"SELECT s.id, v.type, p.name, v.name, s.name, v.content_type, coalesce(c.value, '')"
+		"SELECT s.id, v.type, p.name, v.name, s.name, v.content_type, coalesce(c.value, ''), coalesce(r.value, '')"
 		" FROM storage_volumes_snapshots s"
 		" JOIN storage_volumes v ON v.id = s.storage_volume_id JOIN projects p ON p.id = v.project_id"
 		" LEFT JOIN storage_volumes_config c ON c.storage_volume_id = v.id"
 		" AND c.key = '" VOLUME_SNAPSHOT_INTENT "'"
+		" LEFT JOIN storage_volumes_config r ON r.storage_volume_id = v.id"
+		" AND r.key = '" VOLUME_RESTORE_INTENT "'"
 		" WHERE v.storage_pool_id = ? ORDER BY v.id",
 		"i", call->pool->id) < 0)
 		return -1;
@@ -344,6 +367,7 @@ static int known_tx(Tx *tx, void *data, Error **err)
 		known->name = g_strdup(rows_text(rows, 4));
 		known->volume->content = (VolumeContent)rows_int(rows, 5);
 		known->intent = g_strdup(rows_text(rows, 6));
+		known->restore = g_strdup(rows_text(rows, 7));
 		g_ptr_array_add(call->known, known);
 	}
 	return more;
@@ -390,6 +414,28 @@ static int undo_rename(Pool *pool, const Known *known, Error **err)
 	return volume_row_set(pool, known->volume, VOLUME_SNAPSHOT_INTENT, NULL, err);
 }
 
+static int restore_again(Pool *pool, const Known *known, Error **err)
+{
+	g_autoptr(SnapshotRow) row = NULL;
+	g_autoptr(Error) error = NULL;
+	log_info("Restoring a snapshot, which was cut off", "pool", pool->name, "volume",
+	    known->volume->disk_name, "snapshot", known->restore);
+	if (snapshot_row_find(pool, known->volume, known->restore, &row, &error) == 0 &&
+	    restore_whole(pool, known->volume, row, &error) == 0)
+		return 0;
+	log_error("A snapshot is restored in part: restore it again", "pool", pool->name, "volume",
+	    known->volume->disk_name, "snapshot", known->restore, "err", error->message);
+	return volume_row_set(pool, known->volume, VOLUME_RESTORE_INTENT, NULL, err);
+}
+
+static int undo_or_finish(Pool *pool, const Known *known, Error **err)
+{
+	return (*known->intent && undo_rename(pool, known, err) < 0) ||
+		(*known->restore && restore_again(pool, known, err) < 0) ?
+	    -1 :
+	    0;
+}
+
 static int find_lost(RepairCall *call, Error **err)
 {
 	g_autoptr(GHashTable) there = NULL;
@@ -398,7 +444,7 @@ static int find_lost(RepairCall *call, Error **err)
 		Known *known = call->known->pdata[i];
 		if (strcmp(path, known->volume->path) != 0) {
 			g_autoptr(GPtrArray) names = NULL;
-			if ((*known->intent && undo_rename(call->pool, known, err) < 0) ||
+			if (undo_or_finish(call->pool, known, err) < 0 ||
 			    snapshot_list_data(call->pool, known->volume, &names, err) < 0)
 				return -1;
 			g_clear_pointer(&there, g_hash_table_unref);

@@ -67,7 +67,7 @@ void volume_free(Volume *volume)
 gboolean volume_key_is_internal(const char *key)
 {
 	return strcmp(key, VOLUME_INTENT) == 0 || strcmp(key, VOLUME_SNAPSHOT_INTENT) == 0 ||
-	    strcmp(key, VOLUME_MOVING) == 0;
+	    strcmp(key, VOLUME_RESTORE_INTENT) == 0 || strcmp(key, VOLUME_MOVING) == 0;
 }
 
 char *volume_path(const Pool *pool, const Volume *volume, VolumePlace place)

@@ -73,6 +73,9 @@ int volume_row_set(
 #define VOLUME_INTENT "volatile.rename"
 /* OLD/NEW of a snapshot that is being renamed, likewise. */
 #define VOLUME_SNAPSHOT_INTENT "volatile.rename.snapshot"
+/* The snapshot that a machine's files and disk, one after the other, are set back to: a start that
+ * finds it begins again. */
+#define VOLUME_RESTORE_INTENT "volatile.restore.snapshot"
 /* On a volume that a move to another pool has copied, until one of the two is left: a start that
  * finds a custom volume with it removes it, and asks the instance whether a root volume is its own.
  */

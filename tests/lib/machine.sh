@@ -1,6 +1,7 @@
 # Virtual machines for a test script, after daemon.sh: `machine_setup` imports the test image as "vm", or
-# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it, or "drive": that of the host's drive. Machines are slow here without KVM: everything waits for what the
-# guest says on its console.
+# skips the script with the reason; MACHINE_AGENT is the incus-agent that runs in it, or "drive": that of the host's drive.
+# Machines are slow here without KVM: everything waits for what the guest says on its console, and where the firmware
+# is not what is tested, `incus init vm v1 --vm "${DIRECT[@]}"` boots the image's kernel without it.
 MACHINE_PATIENCE=${INCUS_TEST_MACHINE_PATIENCE:-150}
 
 machine_setup() { # [devices]: needs a pool "default"; this script finds disks that are no files, too
@@ -19,6 +20,8 @@ machine_setup() { # [devices]: needs a pool "default"; this script finds disks t
 	else
 		out=$("$LIB_DIR/make-vm-image" "${agent[@]}" "$TEST_DIR/machine") || skip "$out"
 	fi
+	DIRECT=(-c security.secureboot=false -c
+		"raw.qemu=-kernel $TEST_DIR/machine/kernel -initrd $TEST_DIR/machine/initrd -append '$(cat "$TEST_DIR/machine/cmdline")'")
 	# shellcheck disable=SC2086 # two files
 	incus image import $out --alias vm >/dev/null
 }
