@@ -87,7 +87,7 @@ static int find_map(
 static int start_program(const DeviceHost *host, const char *note, const DeviceMount *mount,
     const char *map, const int fds[2], Error **err)
 {
-	const char *program;
+	const char *program = NULL;
 	DeviceMount shared = *mount;
 	g_autofree char *place = g_path_get_dirname(note);
 	SpawnerCall call = { .timeout_ms = START_PATIENCE_MS };
