@@ -1,15 +1,16 @@
 #include "server/device/device.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
+#include "server/helper/packet.h"
 #include "server/key/key.h"
 #include <stdlib.h>
 #include <string.h>
 
 static const DeviceType *const types[] = { &device_nic, &device_disk, &device_none, &device_tpm,
-	&device_proxy, &device_unix_char, &device_unix_block };
+	&device_proxy, &device_unix_char, &device_unix_block, &device_usb, &device_gpu, &device_pci };
 
 /* Known to Incus, and not built in this version. */
-static const char *const others[] = { "unix-hotplug", "usb", "gpu", "infiniband", "pci" };
+static const char *const others[] = { "unix-hotplug", "infiniband" };
 
 void device_mount_free(DeviceMount *mount)
 {
@@ -22,6 +23,20 @@ void device_mount_free(DeviceMount *mount)
 	g_free(mount->filesystem);
 	g_free(mount->options);
 	g_free(mount);
+}
+
+void device_mount_pack(const DeviceMount *m, Packet *rq)
+{
+	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
+	    m->shift ? "shift," : "", m->is_file ? "file," : "", m->is_device ? "dev," : "",
+	    m->optional ? "opt," : "", NULL);
+	packet_add(rq, m->source);
+	packet_add(rq, m->beneath);
+	packet_add(rq, m->target);
+	packet_add(rq, m->propagation);
+	packet_add(rq, m->filesystem);
+	packet_add(rq, m->options);
+	packet_add(rq, flags);
 }
 
 gboolean device_host_is_machine(const DeviceHost *host)
@@ -50,6 +65,7 @@ void device_part_free(DevicePart *part)
 		return;
 	g_free(part->device);
 	g_free(part->source);
+	g_free(part->target);
 	g_free(part->cache);
 	g_free(part->bus);
 	g_free(part->link);
@@ -65,6 +81,14 @@ void device_start_config(DeviceStart *start, const char *key, const char *format
 	va_end(args);
 	g_ptr_array_add(start->lxc_config, g_strdup(key));
 	g_ptr_array_add(start->lxc_config, value);
+}
+
+char *device_share_path(const Config *config)
+{
+	const char *path = config_get(config, "path");
+	if (g_strcmp0(config_get(config, "type"), "disk") != 0 || !path || strcmp(path, "/") == 0)
+		return NULL;
+	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
 }
 
 int device_type_find(const Config *config, const DeviceType **ret_type, Error **err)

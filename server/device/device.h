@@ -19,6 +19,7 @@
 typedef struct DeviceHost DeviceHost;
 struct DeviceMount;
 struct DevicePart;
+struct Packet;
 struct DeviceHost {
 	Daemon *daemon; /* NULL: none runs, what only a server knows is not asked (lxd-to-incus) */
 	const char *project, *instance; /* names */
@@ -39,6 +40,8 @@ struct DeviceHost {
 	/* While an instance starts its keys stay in memory; this stores them now. For what must be
 	 * known after a crash, before it is made on the host. */
 	int (*volatile_sync)(const DeviceHost *host, Error **err);
+	/* The id map that an unprivileged container has, of IdRange. */
+	int (*unprivileged_map)(const DeviceHost *host, GArray **ret_map, Error **err);
 	/* Bind-mounts into the running container (see DeviceMount) or takes a mount away again. */
 	int (*mount_add)(const DeviceHost *host, const struct DeviceMount *mount, Error **err);
 	int (*mount_remove)(const DeviceHost *host, const char *target, Error **err);
@@ -63,31 +66,36 @@ typedef struct DeviceMount {
 	char *options;       /* "ro,nosuid,uid=1"; NULL: none */
 	gboolean readonly, recursive, optional;
 	gboolean shift;      /* idmap the source with the container's map */
+	gboolean of_volume;  /* the source is a custom volume */
 	gboolean is_file;    /* the source is not a directory */
 	gboolean is_device;  /* it is a device node, which is itself what is mounted */
 } DeviceMount;
 
 void device_mount_free(DeviceMount *mount);
+/* Adds its seven strings to a request to incus-spawner. */
+void device_mount_pack(const DeviceMount *mount, struct Packet *request);
 
 /* Whether it is a virtual machine, which gets parts instead of mounts and interfaces. */
 gboolean device_host_is_machine(const DeviceHost *host);
 /* Whether there is an instance and a server that can be asked of pools and networks. */
 gboolean device_host_serves(const DeviceHost *host);
 
-typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM } DevicePartKind;
+typedef enum DevicePartKind { PART_DISK, PART_CARD, PART_TPM, PART_SHARE, PART_HOST } DevicePartKind;
 
-/* What a virtual machine gets of a device: a disk, a network card, a TPM. */
+/* What a virtual machine gets of a device: a disk, a network card, a TPM, a folder. */
 typedef struct DevicePart {
 	DevicePartKind kind;
 	char *device;        /* the device's name */
 	int boot_order;      /* 0: not booted from */
-	/* disks: a file or block device */
+	/* disks: a file or block device; folders: virtiofsd's socket; hardware of the host's: its
+	 * unit (hardware.h), "usb 1 4" or "pci 0000:3b:00.0" */
 	char *source;
+	char *target; /* folders: where the guest mounts it */
 	gboolean cdrom, readonly, root;
 	char *cache, *bus;   /* "none", "writeback", "unsafe"; "virtio-scsi", "nvme", ...; or NULL */
 	/* cards: a tap interface, or the parent of a macvtap of libvirt's own */
 	char *link, *hwaddr;
-	gboolean direct;
+	const char *direct; /* the macvtap's mode: "bridge", "passthrough"; NULL: a tap */
 	unsigned mtu;
 } DevicePart;
 
@@ -123,6 +131,9 @@ typedef struct DeviceType {
 	/* After the instance started (init exists); a failure stops it again. May be NULL. */
 	int (*started)(const DeviceHost *host, const char *name, const Config *config, Error **err);
 	void (*stop)(const DeviceHost *host, const char *name, const Config *config);
+	/* It does not run, and did when an earlier server was killed or ended: what that left goes.
+	 * May be NULL. */
+	void (*left)(const DeviceHost *host, const char *name, const Config *config);
 	/* The instance outlived the server: counts again what stop will give back, and starts again what
 	 * did not. May be NULL. */
 	void (*adopt)(const DeviceHost *host, const char *name, const Config *config);
@@ -140,7 +151,7 @@ typedef struct DeviceType {
 } DeviceType;
 
 extern const DeviceType device_disk, device_none, device_tpm, device_proxy,
-    device_unix_char, device_unix_block;
+    device_unix_char, device_unix_block, device_usb, device_gpu, device_pci;
 extern const DeviceType device_nic; /* nic.c: all nictypes behind one row */
 /* An instance has one name on a managed network: ERROR_INVALID for two nics there, unless VLANs tell
  * them apart or the network gives no names. */
@@ -163,5 +174,8 @@ int device_root_size(const Devices *devices, uint64_t *ret_bytes, Error **err);
 /* Gives the root disk the size that it could not get while it was in use
  * (volatile.NAME.apply_quota); before its volume is mounted. */
 int device_root_settle(const DeviceHost *host, Error **err);
+/* Where a virtual machine's disk is seen as a folder of the host (g_free); NULL: it is no folder.
+ * "opt" means "/opt", as scripts for Incus write it. */
+char *device_share_path(const Config *config);
 /* Names in the order devices start (disks by path depth, then the others by name); g_free. */
 const char **device_sorted(const Devices *devices, guint *ret_n);

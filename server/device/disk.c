@@ -1,6 +1,7 @@
 /* Disks: the root volume, folders and files of the host, and custom volumes of a pool. */
 #include "server/device/disk_part.h"
 #include "server/device/drive.h"
+#include "server/device/share.h"
 #include "sdk/base/log.h"
 #include "sdk/base/names.h"
 #include "sdk/base/units.h"
@@ -102,9 +103,6 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 	if (!path && host && !device_host_is_machine(host))
 		return error_set(
 		    err, ERROR_INVALID, "Disk entry is missing the required \"path\" property");
-	if (path && device_host_is_machine(host))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Folders cannot be shared with virtual machines in this version: give a disk image, or a volume of type block, without \"path\"");
 	if (config_get(config, "pool")) {
 		g_autoptr(Pool) pool = NULL;
 		if (*source == '/')
@@ -115,7 +113,7 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 		if (pool_get(host->daemon, config_get(config, "pool"), &pool, err) < 0)
 			return -1;
 		return device_host_is_machine(host) ?
-		    disk_part_check(pool, host->project, source, err) :
+		    disk_part_check(pool, host->project, source, path != NULL, err) :
 		    pool_custom_check(pool, host->project, source, err);
 	}
 	if (name_check_absolute_path(source, err) < 0)
@@ -145,11 +143,16 @@ static int disk_validate(
 				 check_source(host, name, config, err);
 }
 
-/* "opt" means "/opt", as scripts for Incus write it. */
-static char *target_of(const Config *config)
+static gboolean is_share(const DeviceHost *host, const Config *config)
 {
-	const char *path = config_get(config, "path");
-	return *path == '/' ? g_strdup(path) : g_strconcat("/", path, NULL);
+	g_autofree char *path = device_host_is_machine(host) ? device_share_path(config) : NULL;
+	return path != NULL;
+}
+
+static void disk_left(const DeviceHost *host, const char *name, const Config *config)
+{
+	if (is_share(host, config))
+		share_stop(host, name);
 }
 
 static void disk_stop(const DeviceHost *host, const char *name, const Config *config)
@@ -157,6 +160,7 @@ static void disk_stop(const DeviceHost *host, const char *name, const Config *co
 	g_autoptr(Pool) pool = NULL;
 	if (g_strcmp0(config_get(config, "source"), DRIVE_CLOUD_INIT) == 0)
 		drive_cloud_init_remove(host, name);
+	disk_left(host, name, config);
 	if (disk_is_root(config) || !config_get(config, "pool") ||
 	    pool_get(host->daemon, config_get(config, "pool"), &pool, NULL) < 0)
 		return;
@@ -214,16 +218,44 @@ static int make_mount(const DeviceHost *host, const char *name, const Config *co
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_steal_pointer(&path);
 	mount->beneath = g_steal_pointer(&beneath);
-	mount->target = target_of(config);
+	mount->target = device_share_path(config);
 	mount->propagation = g_strdup(config_get(config, "propagation"));
+	mount->of_volume = config_get(config, "pool") != NULL;
 	mount->readonly = config_true(config, "readonly");
 	mount->recursive = config_true(config, "recursive");
-	mount->shift = shift && host->idmap && host->idmap->len > 0;
+	mount->shift = is_share(host, config) ? share_has_map(host, mount) :
+						shift && host->idmap && host->idmap->len > 0;
 	mount->options = g_strdup(config_get(config, "raw.mount.options"));
 	mount->is_file = !S_ISDIR(st.st_mode) &&
 	    !S_ISBLK(st.st_mode); /* what is on a block device is mounted */
 	*ret_mount = mount;
 	return 0;
+}
+
+static DevicePart *part_of_share(const DeviceHost *host, const char *name, const Config *config)
+{
+	DevicePart *part = share_part(host, name, device_share_path(config));
+	part->readonly = config_true(config, "readonly");
+	return part;
+}
+
+/* What a virtual machine gets of it; NULL and no error as above. */
+static int make_part(const DeviceHost *host, const char *name, const Config *config,
+    DevicePart **ret_part, Error **err)
+{
+	DeviceMount *mount;
+	*ret_part = NULL;
+	if (!is_share(host, config))
+		return disk_part_start(host, name, config, ret_part, err);
+	if (make_mount(host, name, config, &mount, err) < 0)
+		return -1;
+	int result = mount ? share_start(host, name, mount, err) : 0;
+	if (mount && result == 0)
+		*ret_part = part_of_share(host, name, config);
+	else if (mount)
+		disk_stop(host, name, config);
+	device_mount_free(mount);
+	return result;
 }
 
 static int size_of(const Config *config, const char *key, int64_t *ret_bytes, Error **err)
@@ -284,7 +316,7 @@ static int disk_start(
 	DeviceMount *mount;
 	DevicePart *part;
 	if (device_host_is_machine(host)) {
-		if (disk_part_start(host, name, config, &part, err) < 0)
+		if (make_part(host, name, config, &part, err) < 0)
 			return -1;
 		if (part)
 			g_ptr_array_add(out->parts, part);
@@ -302,7 +334,7 @@ static int disk_start(
 static int attach_part(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
 	g_autoptr(DevicePart) part = NULL;
-	if (disk_part_start(host, name, config, &part, err) < 0)
+	if (make_part(host, name, config, &part, err) < 0)
 		return -1;
 	if (!part || host->part_add(host, part, err) == 0)
 		return 0;
@@ -312,7 +344,9 @@ static int attach_part(const DeviceHost *host, const char *name, const Config *c
 
 static int detach_part(const DeviceHost *host, const char *name, const Config *config, Error **err)
 {
-	g_autoptr(DevicePart) part = device_part_new(PART_DISK, name, config);
+	g_autoptr(DevicePart) part = is_share(host, config) ?
+	    part_of_share(host, name, config) :
+	    device_part_new(PART_DISK, name, config);
 	if (host->part_remove(host, part, err) < 0)
 		return -1;
 	disk_stop(host, name, config);
@@ -343,7 +377,7 @@ static int disk_detach(const DeviceHost *host, const char *name, const Config *c
 		    "The root disk cannot be removed while the instance is running");
 	if (device_host_is_machine(host))
 		return detach_part(host, name, config, err);
-	g_autofree char *target = target_of(config);
+	g_autofree char *target = device_share_path(config);
 	if (host->mount_remove(host, target, err) < 0)
 		return -1;
 	disk_stop(host, name, config);
@@ -372,6 +406,7 @@ const DeviceType device_disk = {
 	.validate = disk_validate,
 	.start = disk_start,
 	.stop = disk_stop,
+	.left = disk_left,
 	.adopt = disk_adopt,
 	.attach = disk_attach,
 	.detach = disk_detach,

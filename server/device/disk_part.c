@@ -25,15 +25,20 @@ gboolean disk_required(const Config *config)
 	return !config_true(config, "optional");
 }
 
-int disk_part_check(Pool *pool, const char *project, const char *volume, Error **err)
+int disk_part_check(
+    Pool *pool, const char *project, const char *volume, gboolean folder, Error **err)
 {
 	gboolean block, iso;
 	if (pool_custom_content(pool, project, volume, &block, &iso, err) < 0)
 		return -1;
-	return block || iso ?
-	    0 :
-	    error_set(err, ERROR_UNSUPPORTED,
-		"Volume \"%s\" holds files, which cannot be shared with virtual machines in this version: use a volume of type block",
+	if ((block || iso) != folder)
+		return 0;
+	return folder ?
+	    error_set(err, ERROR_INVALID,
+		"Volume \"%s\" is a disk, which cannot have a \"path\" in a virtual machine",
+		volume) :
+	    error_set(err, ERROR_INVALID,
+		"Volume \"%s\" holds files: a \"path\" says where the virtual machine mounts it",
 		volume);
 }
 
@@ -79,8 +84,8 @@ static int file_source(const DeviceHost *host, const Config *config, DevicePart 
 		    0 :
 		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Disk source \"%s\" is no disk image or block device: folders cannot be shared with virtual machines in this version",
+		return error_set(err, ERROR_INVALID,
+		    "Disk source \"%s\" is no disk image or block device (a folder needs a \"path\")",
 		    path);
 	part->cdrom = S_ISREG(st.st_mode) && g_str_has_suffix(path, ".iso");
 	part->source = g_steal_pointer(&path);

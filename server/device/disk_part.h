@@ -8,8 +8,9 @@ gboolean disk_is_root(const Config *config);
 gboolean disk_is_drive(const Config *config);
 /* Whether its source must be there ("required", "optional"). */
 gboolean disk_required(const Config *config);
-/* A custom volume that a virtual machine can have: ERROR_NOT_FOUND, ERROR_UNSUPPORTED. */
-int disk_part_check(Pool *pool, const char *project, const char *volume, Error **err);
+/* A custom volume that a virtual machine can have: as a folder, or as a disk. */
+int disk_part_check(
+    Pool *pool, const char *project, const char *volume, gboolean folder, Error **err);
 /* The disk, mounted and counted as disk_stop() expects; NULL without error when its source is
  * missing and may be. */
 int disk_part_start(const DeviceHost *host, const char *name, const Config *config,

@@ -311,15 +311,31 @@ static void forget(const DeviceHost *host, const char *name, const Config *confi
 		nic_volatile_set(host, name, keys[i], NULL, NULL);
 }
 
+/* Of a card that is there. One that the machine has to itself keeps the address that the network
+ * knows it by. */
+static int card_hwaddr(const NicKind *kind, const DeviceHost *host, const char *name,
+    const Config *config, const char **ret_hwaddr, Error **err)
+{
+	const char *own = kind == &nic_physical ? nic_volatile(host, name, "last_state.hwaddr") :
+						  NULL;
+	if (!own || config_get(config, "hwaddr"))
+		return nic_hwaddr(host, name, config, ret_hwaddr, err);
+	*ret_hwaddr = own;
+	return 0;
+}
+
 /* A virtual machine's card, once the host's side of it is there. */
 static int start_card(const NicKind *kind, const DeviceHost *host, const char *name,
     const Config *config, DevicePart **ret_part, Error **err)
 {
 	const char *hwaddr;
 	g_autoptr(DevicePart) part = device_part_new(PART_CARD, name, config);
-	if (nic_hwaddr(host, name, config, &hwaddr, err) < 0 ||
-	    kind->start(host, name, config, &part->link, err) < 0)
+	if (kind->start(host, name, config, &part->link, err) < 0)
 		return -1;
+	if (card_hwaddr(kind, host, name, config, &hwaddr, err) < 0) {
+		kind->stop(host, name, config);
+		return -1;
+	}
 	part->hwaddr = g_strdup(hwaddr);
 	part->direct = kind->direct;
 	part->mtu = nic_mtu(config, NULL, part->link);
@@ -381,7 +397,7 @@ static int detach_card(const NicKind *kind, const DeviceHost *host, const char *
 {
 	const char *hwaddr;
 	g_autoptr(DevicePart) part = device_part_new(PART_CARD, name, config);
-	if (nic_hwaddr(host, name, config, &hwaddr, err) < 0)
+	if (card_hwaddr(kind, host, name, config, &hwaddr, err) < 0)
 		return -1;
 	part->hwaddr = g_strdup(hwaddr);
 	if (host->part_remove(host, part, err) < 0)

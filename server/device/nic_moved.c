@@ -1,4 +1,6 @@
-/* Nics that go into the container whole: a macvlan on a parent, or the parent itself (physical). */
+/* Nics that go into the container whole: a macvlan on a parent, or the parent itself (physical). A
+ * virtual machine gets a macvtap on it, which libvirt makes: of a physical one with the parent's
+ * own address, and nobody else can use the parent. */
 #include "server/device/nic_private.h"
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
@@ -109,8 +111,12 @@ static int prepare_physical(
 	    nic_volatile_set(host, name, "last_state.hwaddr", link.address, err) < 0 ||
 	    nic_volatile_set(host, name, "host_name", parent, err) < 0)
 		return -1;
-	change.address = config_get(config, "hwaddr");
 	change.mtu = nic_mtu(config, NULL, NULL);
+	if (device_host_is_machine(host)) { /* the macvtap brings the address */
+		change.up = 1;
+		return netlink_change(parent, &change, err);
+	}
+	change.address = config_get(config, "hwaddr");
 	if (!change.address && !change.mtu)
 		return 0;
 	change.up = 0;
@@ -195,17 +201,7 @@ static int detach_physical(
 	return 0;
 }
 
-static int validate_physical(
-    const DeviceHost *host, const char *name, const Config *config, Error **err)
-{
-	if (device_host_is_machine(host))
-		return error_set(err, ERROR_UNSUPPORTED,
-		    "Virtual machines cannot take a network card of the host in this version: use \"macvlan\" on \"%s\"",
-		    config_get(config, "parent"));
-	return validate(host, name, config, err);
-}
-
 const NicKind nic_macvlan = { "macvlan", validate, start_macvlan, stop_macvlan, attach_macvlan,
-	detach_macvlan, NULL, NULL, .direct = TRUE };
-const NicKind nic_physical = { "physical", validate_physical, start_physical, stop_physical,
-	attach_physical, detach_physical, NULL, NULL, .direct = FALSE };
+	detach_macvlan, NULL, NULL, .direct = "bridge" };
+const NicKind nic_physical = { "physical", validate, start_physical, stop_physical, attach_physical,
+	detach_physical, NULL, NULL, .direct = "passthrough" };

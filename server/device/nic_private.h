@@ -5,9 +5,9 @@
 #include "server/sys/netlink.h"
 
 /* One way a nic can be (nictype). start makes the interface that the container will take; it then
- * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. Of a
- * virtual machine start alone is asked: for a tap interface, or with `direct` for the parent of a
- * macvtap. */
+ * is in the host's namespace under the name put into *ret_link. attach makes it inside at once. Of
+ * a virtual machine start alone is asked: for a tap interface, or with `direct` for the parent of a
+ * macvtap in that mode. */
 typedef struct NicKind {
 	const char *nictype;
 	/* Demands beyond the key table; host may be NULL. */
@@ -22,7 +22,7 @@ typedef struct NicKind {
 	const char *const *live_keys;
 	int (*update)(const DeviceHost *host, const char *name, const Config *old_config,
 	    const Config *config, Error **err);
-	gboolean direct;
+	const char *direct; /* "bridge" or "passthrough"; NULL: a tap of our own */
 	/* What liblxc is to do with the interface inside, as lxc.net.N; may be NULL. */
 	void (*inside)(const Config *config, DeviceStart *out, unsigned n);
 } NicKind;

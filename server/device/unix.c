@@ -94,6 +94,17 @@ static uint32_t owner(const DeviceHost *host, const Config *config, const char *
 	return id_map_outside(host->idmap, user, value ? (uint32_t)strtoul(value, NULL, 10) : 0);
 }
 
+int device_check_owner_keys(const DeviceHost *host, const Config *config, Error **err)
+{
+	static const char *const keys[] = { "uid", "gid", "mode" };
+	for (gsize n = 0; device_host_is_machine(host) && n < G_N_ELEMENTS(keys); n++)
+		if (config_get(config, keys[n]))
+			return error_set(
+			    err, ERROR_INVALID, "\"%s\" is for containers only", keys[n]);
+	return 0;
+}
+
+/* mode: where the configuration says none. */
 static int make_node(const DeviceHost *host, const Config *config, const char *path, dev_t device,
     mode_t mode, Error **err)
 {
@@ -114,17 +125,29 @@ static int make_node(const DeviceHost *host, const Config *config, const char *p
 	return 0;
 }
 
-static DeviceMount *mount_of(const Config *config, const char *node)
+int unix_node_make(
+    const DeviceHost *host, const Config *config, const char *path, dev_t device, Error **err)
+{
+	return make_node(host, config, path, device, 0660, err);
+}
+
+DeviceMount *unix_node_mount(const char *node, const char *target)
 {
 	DeviceMount *mount = g_new0(DeviceMount, 1);
 	mount->source = g_strdup(node);
-	mount->target = target_of(config);
+	mount->target = g_strdup(target);
 	mount->options = g_strdup("dev,nosuid,noexec"); /* also where our folder is nodev */
 	mount->is_file = mount->is_device = TRUE;
 	return mount;
 }
 
-static char *rule_of(const Config *config, dev_t device)
+static DeviceMount *mount_of(const Config *config, const char *node)
+{
+	g_autofree char *target = target_of(config);
+	return unix_node_mount(node, target);
+}
+
+char *unix_node_rule(const Config *config, dev_t device)
 {
 	return g_strdup_printf(
 	    "%c %u:%u rwm", is_block(config) ? 'b' : 'c', major(device), minor(device));
@@ -147,7 +170,7 @@ static int prepare(const DeviceHost *host, const char *name, const Config *confi
 		return error_propagate(err, g_steal_pointer(&error));
 	}
 	*ret_node = device_file_path(host, "unix", name);
-	*ret_rule = rule_of(config, device);
+	*ret_rule = unix_node_rule(config, device);
 	return make_node(host, config, *ret_node, device, mode, err) < 0 ? -1 : 1;
 }
 
@@ -195,7 +218,7 @@ static int take_out(const DeviceHost *host, const char *name, const Config *conf
 	g_autofree char *target = target_of(config);
 	if (lstat(node, &st) < 0) /* it was not there */
 		return 0;
-	g_autofree char *rule = rule_of(config, st.st_rdev);
+	g_autofree char *rule = unix_node_rule(config, st.st_rdev);
 	if (host->mount_remove(host, target, err) < 0 ||
 	    host->device_rule(host, rule, FALSE, err) < 0)
 		return -1;

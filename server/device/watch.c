@@ -13,7 +13,7 @@ enum { SETTLE_MS = 50 };
 
 typedef struct Watched {
 	char *project, *instance, *device, *path;
-	dev_t seen; /* of the device that was there; 0: nothing */
+	dev_t seen; /* of the device that was there, or of a folder's content; 0: nothing */
 } Watched;
 
 static struct {
@@ -40,17 +40,51 @@ static char *key_of(const char *project, const char *instance, const char *devic
 	return g_strdup_printf("%s/%s/%s", project, instance, device);
 }
 
+static const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF;
+
+/* Of a folder what is in it and in its folders, as one number. */
+static dev_t look_below(const char *path, int depth)
+{
+	dev_t seen = 1;
+	struct stat st;
+	g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+	for (const char *name; folder && (name = g_dir_read_name(folder));) {
+		g_autofree char *inside = g_build_filename(path, name, NULL);
+		if (stat(inside, &st) < 0)
+			continue;
+		/* In any order: folders have none. */
+		seen += (g_str_hash(name) | 1) * (dev_t)(st.st_rdev + (dev_t)st.st_ino + 1);
+		if (S_ISDIR(st.st_mode) && depth > 0)
+			seen += look_below(inside, depth - 1);
+	}
+	return seen;
+}
+
 static dev_t look(const char *path)
 {
 	struct stat st;
-	return stat(path, &st) == 0 ? st.st_rdev : 0;
+	if (stat(path, &st) < 0)
+		return 0;
+	return S_ISDIR(st.st_mode) ? look_below(path, 1) : st.st_rdev;
+}
+
+/* Of a folder itself and the folders in it. lock held. */
+static void watch_below(const char *path)
+{
+	g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+	if (!folder || inotify_add_watch(watch.inotify, path, mask | IN_ONLYDIR) < 0)
+		return;
+	for (const char *name; (name = g_dir_read_name(folder));) {
+		g_autofree char *inside = g_build_filename(path, name, NULL);
+		inotify_add_watch(watch.inotify, inside, mask | IN_ONLYDIR);
+	}
 }
 
 /* The folder, or the nearest one above it that is there. lock held. */
 static void watch_folder(const Watched *w)
 {
-	const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF;
 	g_autofree char *folder = g_path_get_dirname(w->path);
+	watch_below(w->path);
 	while (inotify_add_watch(watch.inotify, folder, mask | IN_ONLYDIR) < 0 &&
 	    strcmp(folder, "/") != 0) {
 		char *up = g_path_get_dirname(folder);

@@ -1,7 +1,8 @@
 #pragma once
 /*
  * Waits for files of the host's that devices are made of (required=false) to come and go. One
- * thread, started with the first path, inotify on each path's folder, or on what there is of it.
+ * thread, started with the first path, inotify on each path's folder, or on what there is of it. Of
+ * a path that is a folder, what is in it and in the folders in it counts.
  */
 #include "server/device/device.h"
 

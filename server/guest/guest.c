@@ -2,7 +2,7 @@
 #include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "sdk/base/unix_socket.h"
-#include "server/guest/call.h"
+#include "server/guest/mount.h"
 #include "google/protobuf/empty.pb-c.h"
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +26,7 @@ struct Guest {
 	char *name, *socket;
 	void (*changed)(void *data, GuestEvent event);
 	void (*connected)(void *data, int fd);
+	GPtrArray *(*mounts)(void *data);
 	void *data;
 	void (*data_free)(void *data);
 	int stop_fd;
@@ -298,6 +299,20 @@ static void watch(GuestLink *link)
 	incus_stream_free(stream);
 }
 
+/* Before it is online for others: who gets an answer finds the folders there. */
+static void mount_all(GuestLink *link)
+{
+	Guest *guest = link->guest;
+	g_autoptr(GPtrArray) list = guest->mounts ? guest->mounts(guest->data) : NULL;
+	for (guint i = 0; list && i < list->len; i++) {
+		const GuestMount *mount = list->pdata[i];
+		g_autoptr(Error) err = NULL;
+		if (guest_mount_on(link, mount, 0, &err) < 0)
+			log_warn("A folder is not mounted in the virtual machine", "instance",
+			    guest->name, "path", mount->path, "err", err->message);
+	}
+}
+
 static void talk(Guest *guest, GuestLink *link)
 {
 	g_autoptr(Error) err = NULL;
@@ -305,6 +320,7 @@ static void talk(Guest *guest, GuestLink *link)
 		log_debug("Agent does not answer", "instance", guest->name, "err", err->message);
 		return;
 	}
+	mount_all(link);
 	turn(guest, link);
 	watch(link);
 	turn(guest, NULL);
@@ -370,6 +386,7 @@ Guest *guest_new(const GuestSpec *spec)
 	guest->socket = g_strdup(spec->socket);
 	guest->changed = spec->changed;
 	guest->connected = spec->connected;
+	guest->mounts = spec->mounts;
 	guest->data = spec->data;
 	guest->data_free = spec->data_free;
 	guest->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

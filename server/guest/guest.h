@@ -30,6 +30,9 @@ typedef struct GuestSpec {
 	 * until it is closed, on a thread of its own, for which guest_close() waits. NULL: the
 	 * guest has no such socket. */
 	void (*connected)(void *data, int fd);
+	/* What the agent is to mount whenever it comes online (GuestMount, owned); on the guest's
+	 * own thread, as above. NULL: nothing. */
+	GPtrArray *(*mounts)(void *data);
 	void *data;
 	void (*data_free)(void *data); /* with the last reference; NULL: not */
 } GuestSpec;

@@ -68,6 +68,10 @@ typedef enum SpawnOp {
 	 * fds: pidfd of init. n: listens inside, announces callers, -, mode, uid and gid of socket
 	 * files, uid and gid of who connects. -> empty once it serves. */
 	SPAWN_PROXY,
+	/* virtiofsd, which goes on until the virtual machine that connects to it has ended. strings: the
+	 * file for its "PID START-TIME", the program, a folder that it sees the source on, one mount
+	 * of 7, idmap lines ("": the host's ids). fds: the listening socket, its log. -> empty. */
+	SPAWN_SHARE,
 } SpawnOp;
 
 typedef enum DumpKind {

@@ -32,6 +32,21 @@ void devices_adopt(Instance *i)
 	instance_host_clear(&host);
 }
 
+void devices_left(Instance *i)
+{
+	guint n;
+	DeviceHost host;
+	instance_host(i, &host, NULL);
+	g_autofree const char **names = device_sorted(host.devices, &n);
+	for (guint k = 0; k < n; k++) {
+		const DeviceType *type;
+		Config *config = devices_get(host.devices, names[k]);
+		if (device_type_find(config, &type, NULL) == 0 && type->left)
+			type->left(&host, names[k], config);
+	}
+	instance_host_clear(&host);
+}
+
 void devices_stop(const DeviceHost *host)
 {
 	guint n;

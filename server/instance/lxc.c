@@ -63,20 +63,6 @@ static int settle(Instance *i, StartPlan *plan, Error **err)
 	return apply_templates(i, plan, err);
 }
 
-static void add_mount(Packet *rq, const DeviceMount *m)
-{
-	g_autofree char *flags = g_strconcat(m->readonly ? "ro," : "", m->recursive ? "rec," : "",
-	    m->shift ? "shift," : "", m->is_file ? "file," : "",
-	    m->is_device ? "dev," : "", m->optional ? "opt," : "", NULL);
-	packet_add(rq, m->source);
-	packet_add(rq, m->beneath);
-	packet_add(rq, m->target);
-	packet_add(rq, m->propagation);
-	packet_add(rq, m->filesystem);
-	packet_add(rq, m->options);
-	packet_add(rq, flags);
-}
-
 static void rotate_log(Instance *i)
 {
 	g_autofree char *logs = instance_log_path(i);
@@ -144,7 +130,7 @@ static int start_container(
 	for (guint n = 0; n < pairs->len; n++)
 		packet_add(rq, pairs->pdata[n]);
 	for (guint n = 0; n < plan->devices.mounts->len; n++)
-		add_mount(rq, plan->devices.mounts->pdata[n]);
+		device_mount_pack(plan->devices.mounts->pdata[n], rq);
 	if (checkpoint_request(i, plan->path, rq, err) < 0) {
 		packet_free(rq);
 		return -1;
@@ -252,7 +238,7 @@ int instance_mount_add(Instance *i, const DeviceMount *mount, Error **err)
 	if (instance_idmap(i, NULL, &idmap, err) < 0)
 		return -1;
 	Packet *rq = packet_new(SPAWN_MOUNT);
-	add_mount(rq, mount);
+	device_mount_pack(mount, rq);
 	packet_add(rq, idmap);
 	packet_add_fd(rq, r->init_fd);
 	return spawner_call(i->daemon->spawner, rq, NULL, NULL, err);

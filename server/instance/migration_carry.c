@@ -387,7 +387,7 @@ static int feed(Carry *c, Line *line, const ProtobufCBinaryData *data, Error **e
 
 static int open_line(Carry *c, const Pb__MigrationChannel *channel, Error **err)
 {
-	int fd;
+	int fd = -1;
 	guint n = count_lines(c);
 	if (c->sends || channel->number != n + 1 || channel->place == 0 ||
 	    channel->place > CARRY_PLACES || n >= LINES_MAX)

@@ -183,6 +183,7 @@ int devices_started(const DeviceHost *host, Error **err);
 void devices_stop(const DeviceHost *host);
 /* At the server's start, of an instance that runs since before, with its lock held. */
 void devices_adopt(Instance *i);
+void devices_left(Instance *i);
 /* Of device/watch.h. */
 void devices_changed(Daemon *d, const char *project, const char *instance, const char *device);
 

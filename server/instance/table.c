@@ -362,6 +362,11 @@ static int host_volatile_sync(const DeviceHost *host, Error **err)
 	return volatile_sync(host->instance_private, err);
 }
 
+static int host_unprivileged_map(const DeviceHost *host, GArray **ret_map, Error **err)
+{
+	return idmap_for(host->config, ret_map, NULL, err);
+}
+
 static int host_mount_add(const DeviceHost *host, const DeviceMount *mount, Error **err)
 {
 	return instance_mount_add(host->instance_private, mount, err);
@@ -409,6 +414,7 @@ void instance_host(Instance *i, DeviceHost *ret_host, GArray *idmap)
 		.instance_private = i,
 		.volatile_get = host_volatile_get,
 		.volatile_set = host_volatile_set, .volatile_sync = host_volatile_sync,
+		.unprivileged_map = host_unprivileged_map,
 		.mount_add = host_mount_add,
 		.mount_remove = host_mount_remove,
 		.device_rule = host_device_rule,
@@ -507,6 +513,8 @@ static void load_one(InstanceTable *table, Instance *i, GHashTable *volumes)
 	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&i->change);
 	if (runtime)
 		adopt(i, runtime);
+	else
+		devices_left(i);
 }
 
 /* Containers whose instance row is gone: their creation was cut short after they started. Where the

@@ -34,25 +34,26 @@ int instance_reexpand(Instance *i, Error **err)
 
 typedef struct DeviceStep {
 	const DeviceHost *host;
-	const Devices *before, *after;
+	Devices *now; /* what it has at the moment */
+	const Devices *after;
 	gboolean running;
 } DeviceStep;
 
 static int remove_device(const DeviceStep *s, const char *name, gboolean gone, Error **err)
 {
 	const DeviceType *type;
-	const Config *config = devices_get(s->before, name);
-	if (device_type_find(config, &type, NULL) < 0)
-		return 0;
-	if (s->running) {
+	const Config *config = devices_get(s->now, name);
+	gboolean known = device_type_find(config, &type, NULL) == 0;
+	if (known && s->running) {
 		if (!type->detach)
 			return error_set(err, ERROR_INVALID,
 			    "Device \"%s\" cannot be removed while the instance is running", name);
 		if (type->detach(s->host, name, config, err) < 0)
 			return error_prefix(err, "Failed to remove device \"%s\"", name);
 	}
-	if (gone && type->remove)
+	if (known && gone && type->remove)
 		type->remove(s->host, name, config);
+	g_hash_table_remove(s->now, name);
 	return 0;
 }
 
@@ -66,31 +67,35 @@ static int add_device(const DeviceStep *s, const char *name, Error **err)
 		return -1;
 	if (type->add && type->add(s->host, name, config, err) < 0)
 		return error_prefix(err, "Failed to add device \"%s\"", name);
-	if (!s->running)
-		return 0;
-	if (!type->attach)
+	if (s->running && !type->attach)
 		return error_set(err, ERROR_INVALID,
 		    "Device \"%s\" cannot be added while the instance is running", name);
-	return type->attach(s->host, name, config, err) < 0 ?
-	    error_prefix(err, "Failed to add device \"%s\"", name) :
-	    0;
+	if (s->running && type->attach(s->host, name, config, err) < 0)
+		return error_prefix(err, "Failed to add device \"%s\"", name);
+	devices_set(s->now, name, config);
+	return 0;
 }
 
 static int change_device(const DeviceStep *s, const char *name, Error **err)
 {
 	const DeviceType *type;
-	const Config *old = devices_get(s->before, name), *new = devices_get(s->after, name);
+	const Config *old = devices_get(s->now, name), *new = devices_get(s->after, name);
 	gboolean same_type = g_strcmp0(config_get(old, "type"), config_get(new, "type")) == 0;
 	if (same_type && device_type_find(new, &type, NULL) == 0 && type->can_update &&
-	    type->can_update(name, old, new))
-		return type->update ? type->update(s->host, name, old, new, err) : 0;
+	    type->can_update(name, old, new)) {
+		if (type->update && type->update(s->host, name, old, new, err) < 0)
+			return -1;
+		devices_set(s->now, name, new);
+		return 0;
+	}
 	if (remove_device(s, name, !same_type, err) < 0)
 		return -1;
 	return add_device(s, name, err);
 }
 
-/* Takes the running instance from one set of devices to the other, and back when that fails. */
-static int apply_devices(Instance *i, const Devices *before, const Devices *after, Error **err)
+/* Takes the running instance from one set of devices to the other; `now` follows, as far as it
+ * goes. */
+static int apply_devices(Instance *i, Devices *now, const Devices *after, Error **err)
 {
 	DeviceHost host;
 	guint n_old, n_new;
@@ -98,17 +103,15 @@ static int apply_devices(Instance *i, const Devices *before, const Devices *afte
 	if (instance_idmap(i, &idmap, NULL, err) < 0)
 		return -1;
 	instance_host(i, &host, idmap);
-	DeviceStep step = {
-		.host = &host, .before = before, .after = after, .running = host.running
-	};
-	g_autofree const char **old = device_sorted(before, &n_old);
+	DeviceStep step = { .host = &host, .now = now, .after = after, .running = host.running };
+	g_autofree const char **old = device_sorted(now, &n_old);
 	g_autofree const char **new = device_sorted(after, &n_new);
 	int result = 0;
 	while (n_old-- > 0 && result == 0)
 		if (!devices_get(after, old[n_old]))
 			result = remove_device(&step, old[n_old], TRUE, err);
 	for (guint k = 0; k < n_new && result == 0; k++) {
-		const Config *was = devices_get(before, new[k]);
+		const Config *was = devices_get(now, new[k]);
 		if (!was)
 			result = add_device(&step, new[k], err);
 		else if (!config_equal(was, devices_get(after, new[k])))
@@ -297,9 +300,9 @@ static int carry_out(Instance *i, const Saved *before, gboolean restored, Error 
 		instance_driver(i)->configured(i, before->expanded, i->expanded);
 	if (running && instance_driver(i)->update(i, before->expanded, i->expanded, err) < 0)
 		return -1;
-	if (apply_devices(i, before->expanded_devices, i->expanded_devices, err) < 0) {
-		g_autoptr(GHashTable) wanted = instance_expanded_devices(i);
-		apply_devices(i, wanted, before->expanded_devices, NULL);
+	g_autoptr(GHashTable) now = devices_copy(before->expanded_devices);
+	if (apply_devices(i, now, i->expanded_devices, err) < 0) {
+		apply_devices(i, now, before->expanded_devices, NULL);
 		return -1;
 	}
 	snapshot_schedule_changed(i);

@@ -1,6 +1,7 @@
 /* The driver of virtual machines: started, stopped and found again through libvirt. What runs is
  * QEMU's process; its end is seen through a pidfd, as a container's. */
 #include "server/instance/vm.h"
+#include "server/guest/mount.h"
 #include "server/instance/checkpoint.h"
 #include "server/instance/flow.h"
 #include "server/instance/guest_api.h"
@@ -96,6 +97,28 @@ static void inside_connected(void *data, int fd)
 		guest_api_serve(i, fd);
 }
 
+/* On the guest's thread. What was just taken out or plugged in is the flow's, which knows. */
+static GPtrArray *inside_mounts(void *data)
+{
+	const Inside *inside = data;
+	guint n;
+	GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)guest_mount_free);
+	g_autoptr(Instance) i = NULL;
+	if (instance_get(inside->daemon, inside->project, inside->name, &i, NULL) < 0)
+		return list;
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	g_autofree const char **names = device_sorted(devices, &n);
+	for (guint k = 0; k < n; k++) {
+		const Config *config = devices_get(devices, names[k]);
+		g_autofree char *path = device_share_path(config);
+		g_autofree char *tag = vm_disk_serial(names[k]);
+		if (path)
+			g_ptr_array_add(
+			    list, guest_mount_new(tag, path, config_true(config, "readonly")));
+	}
+	return list;
+}
+
 static Guest *watch_inside(Instance *i, const char *channel)
 {
 	g_autoptr(Config) config = instance_expanded_config(i);
@@ -104,6 +127,7 @@ static Guest *watch_inside(Instance *i, const char *channel)
 	return guest_new(&(GuestSpec){ .name = i->name,
 	    .socket = channel,
 	    .changed = inside_changed,
+	    .mounts = inside_mounts,
 	    .connected = config_false(config, "security.guestapi") ? NULL : inside_connected,
 	    .data = inside,
 	    .data_free = g_free });
@@ -191,7 +215,6 @@ static int refuse_unbuilt(const Config *config, Error **err)
 		    "libvirt writes QEMU's configuration here; what can be changed has a key of its own" },
 		{ "raw.apparmor",
 		    "virtual machines run without an AppArmor profile in this version" },
-		{ "raw.idmap", "virtual machines share no folders with the host in this version" },
 	};
 	for (gsize n = 0; n < G_N_ELEMENTS(refused); n++)
 		if (config_get(config, refused[n].key))
@@ -214,6 +237,8 @@ static int check(Daemon *d, const Config *expanded, Error **err)
 	if (config_true(expanded, "security.csm") && !config_false(expanded, "security.secureboot"))
 		return error_set(err, ERROR_INVALID,
 		    "Secure boot can't be enabled while CSM is turned on. Please set \"security.secureboot=false\" on the instance");
+	if (config_get(expanded, "raw.idmap") && idmap_for(expanded, NULL, NULL, err) < 0)
+		return -1;
 	return vm_size(expanded, &size, err);
 }
 

@@ -58,7 +58,7 @@ int vm_domain_xml(const VmDomain *domain, char **ret_xml, Error **err);
 /* `target`: "sdb", of disks. */
 int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
     char **ret_xml, Error **err);
-/* "incus_root": what a guest finds the disk by (g_free). */
+/* "incus_root": what a guest finds the disk or folder by (g_free). */
 char *vm_disk_serial(const char *device);
 
 /* core.libvirt_uri (g_free). */

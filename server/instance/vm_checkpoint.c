@@ -86,13 +86,35 @@ void vm_checkpoint_settle(Instance *i, int folder_fd)
 		    "A finished state is not kept", "instance", i->name, "err", error->message);
 }
 
+/* Part of what a machine is stands outside of QEMU with these, which so cannot save it. */
+static gboolean holds_state(const Config *device)
+{
+	static const char *const types[] = { "usb", "pci", "gpu", NULL };
+	g_autofree char *share = device_share_path(device);
+	return share || g_strv_contains(types, config_get(device, "type"));
+}
+
+static int check_devices(Instance *i, const char *what, Error **err)
+{
+	guint n;
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	g_autofree const char **names = device_sorted(devices, &n);
+	for (guint k = 0; k < n; k++)
+		if (holds_state(devices_get(devices, names[k])))
+			return error_set(err, ERROR_INVALID,
+			    "%s is not possible with device \"%s\", which is the host's (a shared folder or hardware): take it out first",
+			    what, names[k]);
+	return 0;
+}
+
 /* As Incus has it. */
 static int check_allowed(Instance *i, const char *what, Error **err)
 {
 	g_autoptr(Config) config = instance_expanded_config(i);
-	return config_true(config, "migration.stateful") ?
-	    0 :
-	    error_set(err, ERROR_INVALID, "%s requires migration.stateful to be set to true", what);
+	if (!config_true(config, "migration.stateful"))
+		return error_set(
+		    err, ERROR_INVALID, "%s requires migration.stateful to be set to true", what);
+	return check_devices(i, what, err);
 }
 
 static char *fresh_path(Instance *i, const InstanceFolder *folder)

@@ -4,6 +4,7 @@
 #include "server/instance/vm_layout.h"
 #include "server/device/drive.h"
 #include "sdk/base/units.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -111,7 +112,7 @@ static void add_card(XmlWriter *x, const DevicePart *part, int boot, const VmLay
 	xml_open(x, "interface", "type", part->direct ? "direct" : "ethernet", NULL);
 	xml_leaf(x, "mac", "address", part->hwaddr, NULL);
 	if (part->direct)
-		xml_leaf(x, "source", "dev", part->link, "mode", "bridge", NULL);
+		xml_leaf(x, "source", "dev", part->link, "mode", part->direct, NULL);
 	else if (part->link)
 		xml_leaf(x, "target", "dev", part->link, "managed", "no", NULL);
 	xml_leaf(x, "model", "type", "virtio", NULL);
@@ -125,12 +126,50 @@ static void add_card(XmlWriter *x, const DevicePart *part, int boot, const VmLay
 	xml_close(x);
 }
 
+/* virtiofsd is there already (device/share.h). */
+static void add_share(XmlWriter *x, const DevicePart *part)
+{
+	g_autofree char *tag = vm_disk_serial(part->device);
+	xml_open(x, "filesystem", "type", "mount", NULL);
+	xml_leaf(x, "driver", "type", "virtiofs", NULL);
+	xml_leaf(x, "source", "socket", part->source, NULL);
+	xml_leaf(x, "target", "dir", tag, NULL);
+	xml_close(x);
+}
+
+/* Hardware of the host's, which libvirt takes from the host's driver and gives back. */
+static void add_host_device(XmlWriter *x, const DevicePart *part)
+{
+	unsigned n[4];
+	gboolean usb = sscanf(part->source, "usb %u %u", &n[0], &n[1]) == 2;
+	if (!usb &&
+	    sscanf(part->source, "pci %x:%x:%x.%x", &n[0], &n[1], &n[2], &n[3]) != 4)
+		return;
+	char text[4][12];
+	for (int k = 0; k < (usb ? 2 : 4); k++)
+		g_snprintf(text[k], sizeof(text[k]), usb ? "%u" : "0x%x", n[k]);
+	xml_open(x, "hostdev", "mode", "subsystem", "type", usb ? "usb" : "pci", "managed", "yes",
+	    NULL);
+	xml_open(x, "source", NULL);
+	if (usb)
+		xml_leaf(x, "address", "bus", text[0], "device", text[1], NULL);
+	else
+		xml_leaf(x, "address", "domain", text[0], "bus", text[1], "slot", text[2],
+		    "function", text[3], NULL);
+	xml_close(x);
+	xml_close(x);
+}
+
 int vm_part_xml(Daemon *d, const char *uri, const DevicePart *part, const char *target,
     char **ret_xml, Error **err)
 {
 	g_autoptr(XmlWriter) x = xml_new();
 	if (part->kind == PART_CARD) {
 		add_card(x, part, 0, NULL);
+	} else if (part->kind == PART_SHARE) {
+		add_share(x, part);
+	} else if (part->kind == PART_HOST) {
+		add_host_device(x, part);
 	} else {
 		g_autofree char *source = part->source ? hypervisor_path(d, uri, part->source) :
 							 NULL;
@@ -174,6 +213,10 @@ static void add_parts(XmlWriter *x, const VmDomain *vm)
 			g_autofree char *source = hypervisor_path(d, vm->uri, part->source);
 			char target[] = { 's', 'd', (char)('a' + disks++ % 26), 0 };
 			add_disk(x, part, source, target, boot);
+		} else if (part->kind == PART_SHARE) {
+			add_share(x, part);
+		} else if (part->kind == PART_HOST) {
+			add_host_device(x, part);
 		} else {
 			xml_open(x, "tpm", "model", "tpm-crb", NULL);
 			xml_open(x, "backend", "type", "external", NULL);
@@ -211,10 +254,12 @@ static void add_memory(XmlWriter *x, const VmDomain *vm, const VmSize *size)
 {
 	xml_number(x, "memory", size->memory / 1024);
 	xml_number(x, "currentMemory", size->memory / 1024);
-	if (!config_true(vm->config, "limits.memory.hugepages"))
-		return;
 	xml_open(x, "memoryBacking", NULL);
-	xml_leaf(x, "hugepages", NULL);
+	if (config_true(vm->config, "limits.memory.hugepages"))
+		xml_leaf(x, "hugepages", NULL);
+	/* virtiofsd reads and writes there, also of folders that are plugged in later. */
+	xml_leaf(x, "source", "type", "memfd", NULL);
+	xml_leaf(x, "access", "mode", "shared", NULL);
 	xml_close(x);
 }
 
@@ -323,6 +368,19 @@ static void add_screen(XmlWriter *x, const VmDomain *vm)
 	xml_leaf(x, "audio", "id", "1", "type", "none", NULL);
 }
 
+/* Firmware looks for USB for a while, so only who may get a device of it has it. */
+static gboolean wants_usb(Instance *i)
+{
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	GHashTableIter iter;
+	void *config;
+	g_hash_table_iter_init(&iter, devices);
+	while (g_hash_table_iter_next(&iter, NULL, &config))
+		if (g_strcmp0(config_get(config, "type"), "usb") == 0)
+			return TRUE;
+	return FALSE;
+}
+
 static void add_devices(XmlWriter *x, const VmDomain *vm)
 {
 	xml_open(x, "devices", NULL);
@@ -332,10 +390,12 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	xml_open(x, "controller", "type", "virtio-serial", "index", "0", NULL);
 	add_place(x, vm->layout, "serial");
 	xml_close(x);
-	xml_leaf(x, "controller", "type", "usb", "model", "none", NULL);
+	xml_leaf(x, "controller", "type", "usb", "model",
+	    wants_usb(vm->instance) ? "qemu-xhci" : "none", NULL);
 	xml_leaf(x, "controller", "type", "pci", "index", "0", "model", "pcie-root", NULL);
-	/* Room for cards and disks that are plugged in later. */
-	for (int n = 0; n < 8; n++)
+	/* Six are taken; room for cards and folders that are plugged in later. Firmware looks at
+	 * each. */
+	for (int n = 0; n < 12; n++)
 		xml_leaf(x, "controller", "type", "pci", "model", "pcie-root-port", NULL);
 	add_parts(x, vm);
 	add_console(x, vm);

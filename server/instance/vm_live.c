@@ -1,5 +1,7 @@
 /* Changing a virtual machine that runs: CPUs, memory, disks, cards. */
+#include "server/guest/mount.h"
 #include "server/instance/vm_layout.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,6 +116,19 @@ gboolean vm_disk_target(const char *xml, const char *device, char ret_target[4])
 	return TRUE;
 }
 
+/* A machine has USB from its start, or not. */
+static int check_usb(const VmHandle *vm, const DevicePart *part, Error **err)
+{
+	if (part->kind != PART_HOST || !g_str_has_prefix(part->source, "usb "))
+		return 0;
+	char *now = vm->link.lv->domain_xml(vm->domain, 0);
+	gboolean has = now && strstr(now, "model='qemu-xhci'");
+	free(now);
+	return has ? 0 :
+		     error_set(err, ERROR_INVALID,
+			 "The virtual machine was started without USB: restart it with the device");
+}
+
 static int describe_part(Instance *i, const VmHandle *vm, const DevicePart *part, gboolean there,
     char **ret_xml, Error **err)
 {
@@ -145,43 +160,98 @@ static void note_layout(Instance *i)
 		    instance_name(i), "err", error->message);
 }
 
-int vm_part_add(Instance *i, const DevicePart *part, Error **err)
+/* As libvirt writes what add_host_device() asked for. */
+static gboolean has_host_device(const char *xml, const char *unit)
 {
-	g_auto(VmHandle) vm = { 0 };
-	g_autofree char *xml = NULL;
-	if (vm_open(i, &vm, err) < 0 || describe_part(i, &vm, part, FALSE, &xml, err) < 0)
-		return -1;
-	if (vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
-		return libvirt_error(vm.link.lv, err, "Cannot plug the device in");
-	note_layout(i);
-	return 0;
+	unsigned n[4];
+	g_autofree char *address = NULL;
+	if (sscanf(unit, "usb %u %u", &n[0], &n[1]) == 2)
+		address = g_strdup_printf("<address bus='%u' device='%u'/>", n[0], n[1]);
+	else if (sscanf(unit, "pci %x:%x:%x.%x", &n[0], &n[1], &n[2], &n[3]) == 4)
+		address = g_strdup_printf(
+		    "<address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>", n[0],
+		    n[1], n[2], n[3]);
+	return address && strstr(xml, address);
+}
+
+static gboolean is_there(const char *xml, const DevicePart *part)
+{
+	char target[4];
+	g_autofree char *tag = vm_disk_serial(part->device);
+	g_autofree char *folder = g_strdup_printf("<target dir='%s'/>", tag);
+	switch (part->kind) {
+	case PART_DISK:
+		return vm_disk_target(xml, part->device, target);
+	case PART_SHARE:
+		return strstr(xml, folder) != NULL;
+	case PART_HOST:
+		return has_host_device(xml, part->source);
+	default:
+		return strstr(xml, part->hwaddr) != NULL;
+	}
 }
 
 static gboolean has_part(const VmHandle *vm, const DevicePart *part)
 {
-	char target[4];
 	char *now = vm->link.lv->domain_xml(vm->domain, 0);
-	gboolean has = now &&
-	    (part->kind == PART_DISK ? vm_disk_target(now, part->device, target) :
-				       strstr(now, part->hwaddr) != NULL);
+	gboolean has = now && is_there(now, part);
 	free(now);
 	return has;
 }
 
 /* libvirt asks the guest and returns; a guest that does not react keeps the device. */
-int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
+static int take_out(Instance *i, const VmHandle *vm, const DevicePart *part, Error **err)
+{
+	g_autofree char *xml = NULL;
+	if (describe_part(i, vm, part, TRUE, &xml, err) < 0)
+		return -1;
+	if (vm->link.lv->domain_detach(vm->domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
+		return libvirt_error(vm->link.lv, err, "Cannot take the device out");
+	for (int n = 0; n < LEAVE_TRIES && has_part(vm, part); n++)
+		g_usleep(LEAVE_WAIT_US);
+	if (has_part(vm, part))
+		return error_set(
+		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
+	return 0;
+}
+
+/* A guest without an agent mounts it by itself, or when it has one. */
+static int mount_inside(Instance *i, const DevicePart *part, gboolean wanted, Error **err)
+{
+	g_autoptr(Runtime) r = instance_runtime(i);
+	g_autofree char *tag = vm_disk_serial(part->device);
+	GuestMount mount = { tag, part->target, part->readonly };
+	if (part->kind != PART_SHARE || !r || !guest_online(r->guest))
+		return 0;
+	return wanted ? guest_mount(r->guest, &mount, err) : guest_unmount(r->guest, &mount, err);
+}
+
+int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
 	g_autofree char *xml = NULL;
-	if (vm_open(i, &vm, err) < 0 || describe_part(i, &vm, part, TRUE, &xml, err) < 0)
+	if (vm_open(i, &vm, err) < 0 || check_usb(&vm, part, err) < 0 ||
+	    describe_part(i, &vm, part, FALSE, &xml, err) < 0)
 		return -1;
-	if (vm.link.lv->domain_detach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
-		return libvirt_error(vm.link.lv, err, "Cannot take the device out");
-	for (int n = 0; n < LEAVE_TRIES && has_part(&vm, part); n++)
-		g_usleep(LEAVE_WAIT_US);
-	if (has_part(&vm, part))
-		return error_set(
-		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
+	if (vm.link.lv->domain_attach(vm.domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
+		return libvirt_error(vm.link.lv, err, "Cannot plug the device in");
+	if (mount_inside(i, part, TRUE, err) < 0) {
+		take_out(i, &vm, part, NULL);
+		return -1;
+	}
+	note_layout(i);
+	return 0;
+}
+
+int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
+{
+	g_auto(VmHandle) vm = { 0 };
+	if (vm_open(i, &vm, err) < 0 || mount_inside(i, part, FALSE, err) < 0)
+		return -1;
+	if (take_out(i, &vm, part, err) < 0) {
+		mount_inside(i, part, TRUE, NULL);
+		return -1;
+	}
 	note_layout(i);
 	return 0;
 }

@@ -30,7 +30,7 @@ const Key key_rows_instance[] = {
 	{.name = "nvidia.require.driver", .type = KEY_STRING, .flags = KEY_CONTAINER, .help = "Driver version expression."},
 	{.name = "nvidia.runtime", .type = KEY_BOOL, .flags = KEY_CONTAINER, .initial = "false", .help = "Pass host NVIDIA/CUDA libs in."},
 	{.name = "raw.apparmor", .type = KEY_BLOB, .flags = KEY_LIVE | KEY_TEXT, .help = "Extra AppArmor profile lines."},
-	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst)."},
+	{.name = "raw.idmap", .type = KEY_BLOB, .flags = KEY_TEXT, .help = "Extra idmap lines (uid/gid/both host inst); in virtual machines, of the host's folders that they see."},
 	{.name = "raw.lxc", .type = KEY_BLOB, .flags = KEY_CONTAINER | KEY_TEXT, .check = raw_lxc_check, .help = "Extra liblxc config lines."},
 	{.name = "raw.qemu", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .check = raw_qemu_check, .help = "Arguments for QEMU, of which libvirt has a place for -kernel FILE, -initrd FILE and -append WORDS (files of the host): it then boots that kernel, by BIOS unless security.csm=false, and needs security.secureboot=false. Others are refused."},
 	{.name = "raw.qemu.conf", .type = KEY_BLOB, .flags = KEY_MACHINE | KEY_TEXT, .help = "Sections of QEMU's configuration: refused when set, since libvirt writes it."},

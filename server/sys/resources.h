@@ -8,3 +8,7 @@
 struct Pb__Resources;
 
 int resources_read(Arena *arena, struct Pb__Resources *out, Error **err);
+/* One chapter of it. */
+struct Pb__ResourcesGPU *resources_gpu(Arena *arena);
+struct Pb__ResourcesUSB *resources_usb(Arena *arena);
+struct Pb__ResourcesPCI *resources_pci(Arena *arena);

@@ -126,6 +126,7 @@ Pb__ResourcesUSB *resources_usb(Arena *arena)
 		device->product_id = sys_text(arena, "%s/idProduct", path);
 		device->vendor = sys_text(arena, "%s/manufacturer", path);
 		device->product = sys_text(arena, "%s/product", path);
+		device->serial = sys_text(arena, "%s/serial", path);
 		device->speed = g_ascii_strtod(sys_text(arena, "%s/speed", path), NULL);
 		fill_usb_interfaces(arena, device, path, *name);
 		out->devices = arena_append(arena, &out->n_devices, out->devices, device);

@@ -24,9 +24,6 @@ void pci_names(
 
 Pb__ResourcesCPU *resources_cpu(Arena *arena);
 Pb__ResourcesMemory *resources_memory(Arena *arena);
-Pb__ResourcesGPU *resources_gpu(Arena *arena);
 Pb__ResourcesNetwork *resources_network(Arena *arena);
 Pb__ResourcesStorage *resources_storage(Arena *arena);
-Pb__ResourcesUSB *resources_usb(Arena *arena);
-Pb__ResourcesPCI *resources_pci(Arena *arena);
 Pb__ResourcesSystem *resources_system(Arena *arena);

@@ -24,6 +24,7 @@ static const JobRow jobs[] = {
 	{ SPAWN_DUMP, job_dump },
 	{ SPAWN_CGROUP, job_cgroup },
 	{ SPAWN_PROXY, job_proxy },
+	{ SPAWN_SHARE, job_share },
 	{ 0, NULL },
 };
 

@@ -236,18 +236,6 @@ static int first_worker(Proxy *proxy)
 
 /* ---- the supervisor ---- */
 
-static int note_write(const Proxy *proxy)
-{
-	char text[64], fresh[4200];
-	int length = snprintf(
-	    text, sizeof(text), "%d %llu\n", (int)getpid(), pid_start_time(getpid()));
-	snprintf(fresh, sizeof(fresh), "%s.new", proxy->note);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || write(fd, text, (size_t)length) != length || close(fd) < 0)
-		return -1;
-	return rename(fresh, proxy->note);
-}
-
 /* Nothing of the daemon's is held: it may end before us. */
 static void settle(void)
 {
@@ -306,7 +294,7 @@ void job_proxy(Job *job)
 	proxy_listen(job, &proxy);
 	settle();
 	int signals = watch_signals();
-	if (signals < 0 || first_worker(&proxy) < 0 || note_write(&proxy) < 0) {
+	if (signals < 0 || first_worker(&proxy) < 0 || note_write(proxy.note) < 0) {
 		int error = errno;
 		remove_files(&proxy);
 		job_fail(job, error, "The forwarder does not start");

@@ -35,6 +35,7 @@ void job_check(Job *job);
 void job_mappable(Job *job);
 void job_dump(Job *job);
 void job_proxy(Job *job);
+void job_share(Job *job);
 void job_cgroup(Job *job);
 
 /* Answers with errno and a message and ends the child. */
@@ -90,6 +91,8 @@ int tree_open(Job *job, const MountSpec *spec, int userns, int *ret_is_file);
 int mntns_private(void);
 int pidfd_open_pid(pid_t pid);
 unsigned long long pid_start_time(pid_t pid);
+/* Writes "PID START-TIME" of this process for who looks for it later. 0, or -1 with errno. */
+int note_write(const char *path);
 /* Enters namespaces (CLONE_NEW*) of the process behind pidfd; as root of its user namespace when
  * that is among them. 0 or -1. */
 int namespaces_enter(int pidfd, int flags);
