@@ -754,6 +754,7 @@ def prepare(s, image):
 
 def clean(s):
     drop_many(s)
+    s.run("delete", "-f", "b-v", check=False)
     drop_second(s)
     drop_heavy(s)
     for profile in ("bench", "bench-nic"):
