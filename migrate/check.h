@@ -4,7 +4,7 @@
  */
 #include "migrate/migration.h"
 
-int check_keys(Migration *m, Error **err);    /* check_keys.c: settings and names */
+int check_keys(Migration *m, Error **err); /* check_keys.c: settings and names */
 int check_objects(
     Migration *m, Error **err); /* check_objects.c: instances, devices, networks, each as a whole */
 int check_devices(Migration *m, Error **err); /* check_devices.c, for check_objects() */

@@ -208,6 +208,7 @@ static int release_source(Migration *m, Error **err)
 	if (running)
 		return error_set(
 		    err, ERROR_BUSY, "Instances of LXD's run still, which it left: %s", running);
+	left_helpers_end(&m->source);
 	const char *directory = m->source.directory, *space = m->source.kind->mounts;
 	return mounts_release(m->journal, directory, space, err) < 0 ?
 	    -1 :

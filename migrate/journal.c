@@ -63,8 +63,8 @@ static int open_file(const char *target, int flags, Journal **ret_journal, Error
 	journal->fd = open(path, flags | O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (journal->fd < 0)
 		return errno == EEXIST ?
-		    error_set(err, ERROR_EXISTS, "There is a journal in \"%s\" already",
-			journal->folder) :
+		    error_set(err, ERROR_EXISTS,
+			"Another lxd-to-incus has begun on \"%s\" since this one looked", target) :
 		    error_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_INTERNAL, errno,
 			"Journal \"%s\"", path);
 	if (flock(journal->fd, LOCK_EX | LOCK_NB) < 0)

@@ -1,4 +1,6 @@
 #include "migrate/left_running.h"
+#include "sdk/base/log.h"
+#include "sdk/base/spawn.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -32,34 +34,88 @@ static gboolean is_elsewhere(const Source *source)
 	    (recorded.st_dev != here.st_dev || recorded.st_ino != here.st_ino);
 }
 
-static char *instance_of(const Source *source, const char *line, gsize length)
+/* Calls `take` with the words of each process (one after the other, each ended by a NUL). */
+static void each_process(
+    void (*take)(const Source *source, pid_t pid, const char *line, gsize length, void *data),
+    const Source *source, void *data)
 {
-	const char *const directories[] = { source->directory, source->named,
-		is_elsewhere(source) ? NULL : source->recorded };
-	for (size_t i = 0; i < G_N_ELEMENTS(directories) && directories[i]; i++) {
-		const char *name = monitor_name(line, directories[i]);
-		if (!name)
-			name = machine_name(line, length, directories[i]);
-		if (name)
-			return g_strndup(name, strcspn(name, " "));
-	}
-	return NULL;
-}
-
-char *left_running(const Source *source)
-{
-	GString *names = g_string_new(NULL);
 	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
 	for (const char *pid; proc && (pid = g_dir_read_name(proc));) {
 		g_autofree char *path = g_build_filename("/proc", pid, "cmdline", NULL);
 		g_autofree char *line = NULL;
 		gsize length = 0;
-		if (!g_ascii_isdigit(*pid) || !g_file_get_contents(path, &line, &length, NULL) ||
-		    length == 0)
-			continue;
-		g_autofree char *name = instance_of(source, line, length);
-		if (name)
-			g_string_append_printf(names, "%s%s", names->len ? ", " : "", name);
+		if (g_ascii_isdigit(*pid) && g_file_get_contents(path, &line, &length, NULL) &&
+		    length > 0)
+			take(source, (pid_t)g_ascii_strtoll(pid, NULL, 10), line, length, data);
 	}
+}
+
+/* The directory as processes may name it; ended by NULL. */
+static void directories(const Source *source, const char *ret[4])
+{
+	ret[0] = source->directory;
+	ret[1] = source->named;
+	ret[2] = is_elsewhere(source) ? NULL : source->recorded;
+	ret[3] = NULL;
+}
+
+/* ---- instances ---- */
+
+static void take_instance(
+    const Source *source, pid_t pid, const char *line, gsize length, void *data)
+{
+	const char *names[4], *name = NULL;
+	GString *all = data;
+	directories(source, names);
+	for (size_t i = 0; names[i] && !name; i++) {
+		name = monitor_name(line, names[i]);
+		if (!name)
+			name = machine_name(line, length, names[i]);
+	}
+	if (name)
+		g_string_append_printf(
+		    all, "%s%.*s", all->len ? ", " : "", (int)strcspn(name, " "), name);
+}
+
+char *left_running(const Source *source)
+{
+	GString *names = g_string_new(NULL);
+	each_process(take_instance, source, names);
 	return g_string_free(names, names->len == 0);
+}
+
+/* ---- helpers ---- */
+
+/* `dnsmasq ... --dhcp-hostsfile=DIR/networks/NAME/dnsmasq.hosts`, `lxd forkproxy ...
+ * DIR/devices/...`
+ */
+static gboolean is_helper(const char *line, gsize length, const char *directory)
+{
+	static const char *const commands[] = { "forkproxy", "forkdns", NULL };
+	const char *program = strrchr(line, '/') ? strrchr(line, '/') + 1 : line;
+	const char *second = line + strlen(line) + 1;
+	gboolean lxd = strcmp(program, "lxd") == 0 && second < line + length &&
+	    g_strv_contains(commands, second);
+	g_autofree char *folder = g_strconcat(directory, lxd ? "/" : "/networks/", NULL);
+	return (lxd || strcmp(program, "dnsmasq") == 0) &&
+	    memmem(line, length, folder, strlen(folder));
+}
+
+static void take_helper(const Source *source, pid_t pid, const char *line, gsize length, void *data)
+{
+	enum { PATIENCE_MS = 5000 };
+	const char *names[4];
+	gboolean helper = FALSE;
+	directories(source, names);
+	for (size_t i = 0; names[i] && !helper; i++)
+		helper = is_helper(line, length, names[i]);
+	if (!helper)
+		return;
+	log_info("LXD left this process: it is ended", "program", line);
+	spawn_stop(pid, PATIENCE_MS);
+}
+
+void left_helpers_end(const Source *source)
+{
+	each_process(take_helper, source, NULL);
 }

@@ -1,9 +1,12 @@
 #pragma once
 /*
- * Instances of LXD's that run although LXD does not: it was killed, or stopped without them. What
- * they write to must not move, and Incus would start each a second time.
+ * What LXD left when it was killed, or was stopped without it.
  */
 #include "migrate/source.h"
 
-/* Their names ("c1, c2"; g_free); NULL: none. */
+/* Instances that run ("c1, c2"; g_free), NULL: none. What they write to must not move, and Incus
+ * would start each a second time. */
 char *left_running(const Source *source);
+/* Ends name servers and forwarders: they have addresses that Incus's need. LXD starts its own again
+ * when it starts. */
+void left_helpers_end(const Source *source);

@@ -182,9 +182,11 @@ static int migrate(Migration *m, Error **err)
 		return -1;
 	g_autofree char *back = target_way_back(&m->target);
 	if (convert_run(m, err) < 0)
-		return error_prefix(err,
-		    "Not done (\"%s\" undoes it, another run goes on once the cause is gone)",
-		    back);
+		return m->journal ?
+		    error_prefix(err,
+			"Not done (\"%s\" undoes it, another run goes on once the cause is gone)",
+			back) :
+		    error_prefix(err, "Nothing was changed");
 	/* What was proven is worth knowing, also where the end is not good. */
 	int started = convert_start(m, err);
 	if (keep_report(m, started == 0 ? err : NULL) < 0)

@@ -3,6 +3,7 @@
 #include "migrate/table.h"
 #include "sdk/base/log.h"
 #include "incus/v1/instance.pb-c.h"
+#include "incus/v1/network.pb-c.h"
 #include <incus/call.h>
 #include <incus/operation.h>
 #include <string.h>
@@ -130,28 +131,37 @@ int proof_rows(Migration *m, const RowsContext *context, Db *ours, Error **err)
 
 /* ---- instances that ran ---- */
 
-typedef struct Ran {
+typedef struct Named {
 	char *project, *name;
-} Ran;
+} Named;
 
-static void ran_free(void *data)
+static void named_free(void *data)
 {
-	Ran *ran = data;
-	g_free(ran->project);
-	g_free(ran->name);
-	g_free(ran);
+	Named *named = data;
+	g_free(named->project);
+	g_free(named->name);
+	g_free(named);
 }
 
-static int take_ran(Rows *row, void *data, Error **err)
+static int take_named(Rows *row, void *data, Error **err)
 {
-	Ran *ran = g_new0(Ran, 1);
-	ran->project = g_strdup(rows_text(row, 0));
-	ran->name = g_strdup(rows_text(row, 1));
-	g_ptr_array_add(data, ran);
+	Named *named = g_new0(Named, 1);
+	named->project = g_strdup(rows_text(row, 0));
+	named->name = g_strdup(rows_text(row, 1));
+	g_ptr_array_add(data, named);
 	return 0;
 }
 
-static int is_running(incus_client *client, const Ran *ran, gboolean *ret, incus_error **err)
+/* A line of the report. */
+static void tell(Migration *m, const char *what, const Named *named, const char *state)
+{
+	char *text = g_strdup_printf("%s%s \"%s\" of project \"%s\": %s\n", m->report, what,
+	    named->name, named->project, state);
+	g_free(m->report);
+	m->report = text;
+}
+
+static int is_running(incus_client *client, const Named *ran, gboolean *ret, incus_error **err)
 {
 	Pb__GetInstanceRequest in = PB__GET_INSTANCE_REQUEST__INIT;
 	void *reply;
@@ -164,7 +174,7 @@ static int is_running(incus_client *client, const Ran *ran, gboolean *ret, incus
 	return 0;
 }
 
-static int start(incus_client *client, const Ran *ran, incus_error **err)
+static int start(incus_client *client, const Named *ran, incus_error **err)
 {
 	Pb__UpdateInstanceStateRequest in = PB__UPDATE_INSTANCE_STATE_REQUEST__INIT;
 	Pb__InstanceStatePut state = PB__INSTANCE_STATE_PUT__INIT;
@@ -181,8 +191,7 @@ static int start(incus_client *client, const Ran *ran, incus_error **err)
 	return result;
 }
 
-/* One after the other: what cannot start is told, and the others start all the same. */
-static void see_running(Migration *m, incus_client *client, const Ran *ran, guint *failed)
+static void see_running(Migration *m, incus_client *client, const Named *ran, guint *failed)
 {
 	gboolean running = FALSE;
 	incus_error *problem = NULL;
@@ -191,37 +200,76 @@ static void see_running(Migration *m, incus_client *client, const Ran *ran, guin
 		result = start(client, ran, &problem);
 	if (result == 0)
 		result = is_running(client, ran, &running, &problem);
-	const char *why = running ? "runs" : problem ? problem->message : "does not run";
-	char *text = g_strdup_printf(
-	    "%sInstance \"%s\" of project \"%s\": %s\n", m->report, ran->name, ran->project, why);
-	g_free(m->report);
-	m->report = text;
+	tell(m, "Instance", ran, running ? "runs" : problem ? problem->message : "does not run");
 	*failed += !running;
 	incus_error_free(problem);
 }
 
+/* ---- networks ---- */
+
+static void see_network(Migration *m, incus_client *client, const Named *network, guint *failed)
+{
+	Pb__GetNetworkRequest in = PB__GET_NETWORK_REQUEST__INIT;
+	incus_error *problem = NULL;
+	void *reply = NULL;
+	in.project = network->project;
+	in.name = network->name;
+	int result = incus_call_unary(client, incus_method("GetNetwork"), &in, &reply, &problem);
+	gboolean up = result == 0 && strcmp(((Pb__Network *)reply)->status, "Created") == 0;
+	tell(m, "Network", network,
+	    up		? "is up" :
+		problem ? problem->message :
+			  "does not come up (\"incus warning list\" says why)");
+	*failed += !up;
+	incus_message_free(reply);
+	incus_error_free(problem);
+}
+
+/* ---- all of it ---- */
+
+static char *networks_sql(const LxdDatabase *lxd)
+{
+	return g_strdup_printf("SELECT %s, n.name FROM networks n ORDER BY 1, 2",
+	    lxd->schema < 34 ? "'default'" :
+			       "(SELECT j.name FROM projects j WHERE j.id = n.project_id)");
+}
+
+/* One after the other: what is not there is told, and the others are looked at all the same. */
+static int see_each(Migration *m, incus_client *client, const char *sql,
+    void (*see)(Migration *m, incus_client *client, const Named *named, guint *failed),
+    guint *ret_failed, Error **err)
+{
+	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(named_free);
+	if (lxd_database_each(m->lxd, sql, take_named, list, err) < 0)
+		return -1;
+	for (guint i = 0; i < list->len; i++)
+		see(m, client, list->pdata[i], ret_failed);
+	return 0;
+}
+
 int proof_running(Migration *m, Error **err)
 {
-	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(ran_free);
+	static const char instances_sql[] =
+	    "SELECT p.name, i.name FROM instances i JOIN projects p ON p.id = i.project_id"
+	    " JOIN instances_config c ON c.instance_id = i.id"
+	    " WHERE c.key = 'volatile.last_state.power' AND c.value = 'RUNNING' ORDER BY 1, 2";
 	g_autofree char *socket = g_build_filename(m->target.directory, "unix.socket", NULL);
+	g_autofree char *networks = networks_sql(m->lxd);
 	incus_client *client = NULL;
 	incus_error *problem = NULL;
-	guint failed = 0;
-	if (lxd_database_each(m->lxd,
-		"SELECT p.name, i.name FROM instances i JOIN projects p ON p.id = i.project_id"
-		" JOIN instances_config c ON c.instance_id = i.id"
-		" WHERE c.key = 'volatile.last_state.power' AND c.value = 'RUNNING' ORDER BY 1, 2",
-		take_ran, list, err) < 0)
-		return -1;
+	guint down = 0, ended = 0;
 	if (incus_connect_unix(socket, &client, &problem) < 0) {
 		error_set(err, ERROR_UNAVAILABLE, "Incus does not answer: %s", problem->message);
 		incus_error_free(problem);
 		return -1;
 	}
-	for (guint i = 0; i < list->len; i++)
-		see_running(m, client, list->pdata[i], &failed);
+	int result = see_each(m, client, networks, see_network, &down, err);
+	if (result == 0)
+		result = see_each(m, client, instances_sql, see_running, &ended, err);
 	incus_client_free(client);
-	return failed ? error_set(err, ERROR_INTERNAL, "%u of %u instances that ran do not run",
-			    failed, list->len) :
-			0;
+	if (result == 0 && (down || ended))
+		return error_set(err, ERROR_INTERNAL,
+		    "Not all is as it was (see above): %u networks are not up, %u instances that ran do not run",
+		    down, ended);
+	return result;
 }
