@@ -1,4 +1,5 @@
 #include "migrate/check.h"
+#include "migrate/left_running.h"
 #include "migrate/plan.h"
 #include "migrate/rows.h"
 #include "migrate/tool.h"
@@ -133,6 +134,35 @@ static int check_empty(Migration *m, Error **err)
 	return 0;
 }
 
+static int check_left_running(Migration *m, Error **err)
+{
+	g_autofree char *names = m->source.running ? NULL : left_running(&m->source);
+	if (names)
+		findings_add(m->findings, FINDING_REFUSED, "source", m->source.directory,
+		    "LXD does not run, but instances of it do: %s; start LXD, which knows how to stop "
+		    "them, or stop them",
+		    names);
+	return 0;
+}
+
+static int take_ephemeral(Rows *row, void *data, Error **err)
+{
+	const Migration *m = data;
+	g_autofree char *where = g_strdup_printf("instance \"%s\"", rows_text(row, 0));
+	findings_add(m->findings, FINDING_NOTE, "source", where,
+	    "It is ephemeral: LXD deletes it when it is stopped for the migration");
+	return 0;
+}
+
+static int check_ephemeral(Migration *m, Error **err)
+{
+	static const char sql[] =
+	    "SELECT j.name || '/' || i.name FROM instances i JOIN projects j ON j.id = i.project_id"
+	    " JOIN instances_config c ON c.instance_id = i.id WHERE i.ephemeral = 1"
+	    " AND c.key = 'volatile.last_state.power' AND c.value = 'RUNNING' ORDER BY 1";
+	return m->source.running ? lxd_database_each(m->lxd, sql, take_ephemeral, m, err) : 0;
+}
+
 /* It shifted owners in a file system of its own; instances that were running on it have their
  * owners of inside on disk, as ours have. */
 static int check_shiftfs(Migration *m, Error **err)
@@ -148,6 +178,8 @@ static const struct {
 	int (*run)(Migration *m, Error **err);
 } checks[] = {
 	{ "source", check_empty },
+	{ "instances that run", check_left_running },
+	{ "ephemeral instances", check_ephemeral },
 	{ "version", check_version },
 	{ "cluster", check_cluster },
 	{ "target", check_target },

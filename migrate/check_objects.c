@@ -61,13 +61,14 @@ static int check_each(Objects *objects, const char *sql, Error **err)
 /* What ran is to run in the end: that is known before anything is moved. */
 void check_starts(Migration *m, gboolean ran, const char *check, const char *where, const char *why)
 {
+	const char *who = g_str_has_prefix(where, "profile ") ? "what has it" : "it";
 	if (ran)
 		findings_add(m->findings, FINDING_REFUSED, check, where,
-		    "%s: what has it runs now and would not start (change that, or stop the instance)",
-		    why);
+		    "%s: %s runs now and would not start (change that, or stop the instance)", why,
+		    who);
 	else
 		findings_add(m->findings, FINDING_NOTE, check, where,
-		    "%s: what has it does not start until that is changed", why);
+		    "%s: %s does not start until that is changed", why, who);
 }
 
 /* ---- instances ---- */

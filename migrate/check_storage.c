@@ -197,7 +197,9 @@ static void check_volume(StorageCall *call, const CheckedVolume *volume)
 static const char volumes_sql[] =
     "SELECT p.name, j.name, v.name, v.type, NULL, NULL FROM storage_volumes v"
     " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id"
-    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name, s.expiry_date FROM storage_volumes_snapshots s"
+    " UNION ALL SELECT p.name, j.name, v.name, v.type, s.name, coalesce((SELECT n.expiry_date FROM instances_snapshots n"
+    " JOIN instances i ON i.id = n.instance_id WHERE i.name = v.name AND i.project_id = v.project_id"
+    " AND i.type * 3 = v.type AND n.name = s.name), s.expiry_date) FROM storage_volumes_snapshots s"
     " JOIN storage_volumes v ON v.id = s.storage_volume_id"
     " JOIN storage_pools p ON p.id = v.storage_pool_id JOIN projects j ON j.id = v.project_id";
 

@@ -3,6 +3,7 @@
 #include "migrate/backup_file.h"
 #include "migrate/clients.h"
 #include "migrate/journal.h"
+#include "migrate/left_running.h"
 #include "migrate/links.h"
 #include "migrate/mounts.h"
 #include "migrate/older.h"
@@ -203,6 +204,10 @@ static int move_trees(Migration *m, Error **err)
 
 static int release_source(Migration *m, Error **err)
 {
+	g_autofree char *running = left_running(&m->source);
+	if (running)
+		return error_set(
+		    err, ERROR_BUSY, "Instances of LXD's run still, which it left: %s", running);
 	const char *directory = m->source.directory, *space = m->source.kind->mounts;
 	return mounts_release(m->journal, directory, space, err) < 0 ?
 	    -1 :

@@ -163,21 +163,36 @@ static int keep_report(const Migration *m, Error **err)
 	return file_write_plain(path, m->report, 0600, err);
 }
 
+/* What somebody wants to know who did this for the first time. */
+static void show_end(const Migration *m)
+{
+	g_autofree char *back = target_way_back(&m->target);
+	g_autofree char *folder = journal_folder(m->target.directory);
+	if (!m->options->json)
+		printf(
+		    "\nDone: Incus has taken over (see \"incus list --all-projects\"), LXD is stopped.\n"
+		    "This goes back to it:\n  %s\n"
+		    "To stay with Incus for good, remove LXD's package and the folder \"%s\".\n",
+		    back, folder);
+}
+
 static int migrate(Migration *m, Error **err)
 {
 	if (open_log(m, err) < 0)
 		return -1;
+	g_autofree char *back = target_way_back(&m->target);
 	if (convert_run(m, err) < 0)
 		return error_prefix(err,
-		    "Not done (lxd-to-incus --rollback undoes it, another run goes on once the cause "
-		    "is gone)");
+		    "Not done (\"%s\" undoes it, another run goes on once the cause is gone)",
+		    back);
 	/* What was proven is worth knowing, also where the end is not good. */
 	int started = convert_start(m, err);
 	if (keep_report(m, started == 0 ? err : NULL) < 0)
 		return -1;
 	if (started < 0)
 		return error_prefix(err,
-		    "Everything is moved, Incus is left as it is now (lxd-to-incus --rollback goes back)");
+		    "Everything is moved, Incus is left as it is now (\"%s\" goes back)", back);
+	show_end(m);
 	if (offer_removal(m, err) < 0)
 		return -1;
 	if (m->target.systemd || m->target.was_running)

@@ -42,6 +42,13 @@ int target_find(const char *directory, Target *ret_target, Error **err)
 	return 0;
 }
 
+char *target_way_back(const Target *target)
+{
+	return strcmp(target->directory, default_directory) == 0 ?
+	    g_strdup("lxd-to-incus --rollback") :
+	    g_strdup_printf("lxd-to-incus --target %s --rollback", target->directory);
+}
+
 void target_clear(Target *target)
 {
 	g_free(target->directory);

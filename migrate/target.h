@@ -13,6 +13,8 @@ typedef struct Target {
 
 int target_find(const char *directory, Target *ret_target, Error **err);
 void target_clear(Target *target);
+/* The command that undoes a migration there. g_free. */
+char *target_way_back(const Target *target);
 /* What an Incus there has already, for people; NULL: nothing that would be lost. g_free. */
 int target_content(const Target *target, char **ret_content, Error **err);
 /* Stops the daemon and its instances; of a daemon that was killed what it left: it is started once

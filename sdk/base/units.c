@@ -179,7 +179,7 @@ invalid:
 /* One "3d": adds it to *date; the letter may come once. */
 static int expiry_part(GDateTime **date, const char *part, unsigned *seen)
 {
-	static const char letters[] = "MHdwmy";
+	static const char letters[] = "SMHdwmy";
 	const char *rest = part;
 	int64_t number;
 	if (digits(&rest, &number) < 0 || number > 1000000 || !*rest || rest[1] ||
@@ -190,7 +190,8 @@ static int expiry_part(GDateTime **date, const char *part, unsigned *seen)
 		return -1;
 	*seen |= bit;
 	int n = (int)number;
-	GDateTime *later = *rest == 'M' ? g_date_time_add_minutes(*date, n)
+	GDateTime *later = *rest == 'S' ? g_date_time_add_seconds(*date, n)
+	    : *rest == 'M' ? g_date_time_add_minutes(*date, n)
 	    : *rest == 'H' ? g_date_time_add_hours(*date, n)
 	    : *rest == 'd' ? g_date_time_add_days(*date, n)
 	    : *rest == 'w' ? g_date_time_add_weeks(*date, n)

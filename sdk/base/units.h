@@ -23,8 +23,8 @@ int units_parse_int(
     const char *text, int64_t minimum, int64_t maximum, int64_t *ret_value, Error **err);
 /* "1h30m", "10s", "500ms"; a number alone is seconds. Milliseconds. */
 int units_parse_duration(const char *text, int64_t *ret_ms, Error **err);
-/* "1M 2H 3d 4w 5m 6y": minutes, hours, days, weeks, months, years after `from` (seconds since
- * 1970, UTC calendar); "" or "0..." of nothing gives *ret_expiry 0 = never. */
+/* "30S 1M 2H 3d 4w 5m 6y": seconds, minutes, hours, days, weeks, months, years after `from` (seconds
+ * since 1970, UTC calendar); "" or "0..." of nothing gives *ret_expiry 0 = never. */
 int units_parse_expiry(const char *text, int64_t from, int64_t *ret_expiry, Error **err);
 /* CPU sets: "0-3,5" gives bits; a NULL-terminated walk is not needed: n <= 4096. The caller frees
  * with g_array_unref; elements are unsigned, sorted, unique. */

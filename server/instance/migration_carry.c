@@ -1,5 +1,6 @@
 #include "server/instance/migration_carry.h"
 #include "sdk/base/file.h"
+#include "sdk/base/log.h"
 #include "sdk/base/own.h"
 #include "server/instance/migration_data.h"
 #include <errno.h>
@@ -46,7 +47,7 @@ typedef struct Carry {
 	Error *failure;	  /* of the other thread's side; under lock */
 	/* For the progress, by the thread that sees what is sent. */
 	guint shown;
-	uint64_t bytes[CARRY_PLACES];
+	uint64_t bytes[CARRY_PLACES], wire[CARRY_PLACES]; /* towards the receiver */
 	int64_t started_us, sent_us;
 	uint8_t *in, *out, *fed;
 } Carry;
@@ -114,8 +115,19 @@ static void shut_all(Carry *c)
 	g_mutex_unlock(&c->lock);
 }
 
+/* For those who look where a move's time goes. */
+static void trace(const Carry *c)
+{
+	for (guint n = 0; n < CARRY_PLACES; n++) {
+		g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, c->bytes[n]);
+		g_autofree char *wire = g_strdup_printf("%" G_GUINT64_FORMAT, c->wire[n]);
+		log_debug("Carried", "what", c->places[n].name, "bytes", bytes, "packed", wire);
+	}
+}
+
 static void carry_clear(Carry *c)
 {
+	trace(c);
 	for (guint n = 0; n < CARRY_PLACES; n++) {
 		own_close_fd(&c->listeners[n]);
 		if (c->sends)
@@ -254,8 +266,10 @@ static int send_some(Carry *c, Line *line, Error **err)
 		return error_set(err, ERROR_INTERNAL, "Cannot compress what is carried");
 	channel.number = line->number;
 	channel.data = (ProtobufCBinaryData){ out.pos, c->out };
-	if (c->sends)
+	if (c->sends) {
+		c->wire[line->place] += out.pos;
 		count(c, line->place, (size_t)n);
+	}
 	return say(c, &channel, err);
 }
 
@@ -354,6 +368,7 @@ static int unexpected(Error **err)
 static int feed(Carry *c, Line *line, const ProtobufCBinaryData *data, Error **err)
 {
 	ZSTD_inBuffer in = { data->data, data->len, 0 };
+	c->wire[line->place] += c->sends ? 0 : data->len;
 	for (gboolean full = FALSE; in.pos < in.size || full;) {
 		ZSTD_outBuffer out = { c->fed, CHUNK, 0 };
 		size_t left = ZSTD_decompressStream(line->unpack, &out, &in);

@@ -111,9 +111,8 @@ static void read_disk(Instance *i, StateDepth depth, Arena *arena, Pb__InstanceS
 	int64_t used = -1, total = 0;
 	if (device_root_disk(devices, &name, &root, NULL) < 0 ||
 	    pool_get(i->daemon, config_get(root, "pool"), &pool, NULL) < 0 ||
-	    (depth == STATE_ROW && pool_usage_walks(pool)) ||
-	    pool_instance_usage(
-		pool, i->project, i->name, instance_type_name(i->type), &used, &total, NULL) < 0 ||
+	    pool_instance_usage(pool, i->project, i->name, instance_type_name(i->type),
+		depth == STATE_ROW, &used, &total, NULL) < 0 ||
 	    used < 0)
 		return;
 	Pb__InstanceState__DiskEntry *entry = arena_message(

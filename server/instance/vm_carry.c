@@ -163,6 +163,7 @@ static int run_out(void *data, Error **err)
 	    (int)strlen(cookie) + 1, &answer, &length, FLAGS | VIR_MIGRATE_AUTO_CONVERGE);
 	if (result < 0)
 		result = libvirt_error(lv, err, "It did not move");
+	live_trace(out->instance, "source: libvirt is done");
 	free(answer);
 	return result;
 }
@@ -333,10 +334,14 @@ static int take(Instance *i, const StartPlan *plan, const HypervisorLink *link, 
     const CarryPlace places[CARRY_PLACES], Error **err)
 {
 	const StartGate *gate = plan->gate;
+	live_trace(i, "target: prepare");
 	if (prepare(i, plan, link, xml, places, err) < 0)
 		return -1;
-	if (migration_carry_in(gate->peer, places, gate->op, err) == 0)
+	live_trace(i, "target: carry");
+	if (migration_carry_in(gate->peer, places, gate->op, err) == 0) {
+		live_trace(i, "target: finish");
 		return finish(i, link, FALSE, err);
+	}
 	finish(i, link, TRUE, NULL);
 	return -1;
 }

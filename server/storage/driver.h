@@ -75,8 +75,6 @@ struct StorageDriver {
 	/* Of a driver that keeps virtual machines as two volumes: its row for one (driver_pair.h). */
 	const StorageDriver *one;
 	const char *files_size; /* of the smaller one, where it has to have a size */
-	gboolean usage_walks; /* volume_usage reads the whole tree: asked for one volume, never for
-				 a list */
 	/* The version that GET /1.0 shows ("1", "6.2", ...; g_free): asks the tools and the kernel.
 	 * ERROR_UNSUPPORTED, saying what is missing, where the driver cannot run. */
 	int (*probe)(char **ret_version, Error **err);
@@ -138,6 +136,10 @@ struct StorageDriver {
 	char *(*volume_block_path)(DriverPool *pool, const DriverVolume *volume);
 	/* Bytes; -1 unknown. NULL: unknown. */
 	int (*volume_usage)(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+	    int64_t *ret_total, Error **err);
+	/* The same for rows of lists, where volume_usage reads whole trees or starts programs: what
+	 * a call or two tell. NULL: volume_usage. */
+	int (*volume_usage_quick)(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
 	    int64_t *ret_total, Error **err);
 	/* 0 removes the limit. ERROR_INVALID where it cannot shrink. NULL: accepted and not
 	 * enforced. */

@@ -128,9 +128,15 @@ static int dir_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_
 	return 0;
 }
 
+static int dir_volume_usage_quick(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
+{
+	*ret_used = *ret_total = -1;
+	return 0;
+}
+
 const StorageDriver driver_dir = {
 	.name = "dir",
-	.usage_walks = TRUE,
 	.probe = dir_probe,
 	.pool_prepare = dir_pool_prepare,
 	.pool_create = dir_pool_mount,
@@ -142,4 +148,5 @@ const StorageDriver driver_dir = {
 	.volume_delete = dir_volume_delete,
 	.volume_rename = driver_path_rename,
 	.volume_usage = dir_volume_usage,
+	.volume_usage_quick = dir_volume_usage_quick,
 };

@@ -376,21 +376,36 @@ static char *lvm_block_path(DriverPool *pool, const DriverVolume *volume)
 	return lvm_volume_device(lvm_pool_group(pool), name);
 }
 
-static int lvm_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+static int lvm_volume_usage_quick(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
     int64_t *ret_total, Error **err)
 {
 	struct statvfs fs;
-	g_autofree char *name = lvm_name(volume);
-	g_autoptr(LvmVolume) found = NULL;
 	*ret_used = *ret_total = -1;
 	if (!volume->snapshot && filesystem_is_mounted(volume->path) &&
 	    statvfs(volume->path, &fs) == 0) {
 		*ret_total = (int64_t)((uint64_t)fs.f_blocks * fs.f_frsize);
 		*ret_used = *ret_total - (int64_t)((uint64_t)fs.f_bfree * fs.f_frsize);
-		return 0;
 	}
+	return 0;
+}
+
+/* What a thin volume takes is known while it is active, which it may stay: who mounts it meanwhile
+ * wants it so. */
+static int lvm_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
+{
+	g_autofree char *name = lvm_name(volume), *lv = full(pool, name);
+	g_autoptr(LvmVolume) found = NULL;
+	if (lvm_volume_usage_quick(pool, volume, ret_used, ret_total, err) == 0 && *ret_used >= 0)
+		return 0;
 	if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0)
 		return -1;
+	if (found->used < 0 && lvm_pool_thin(pool) &&
+	    lvm_run(NULL, "lvchange", "-y", "-ay", "-K", lv, NULL) == 0) {
+		g_clear_pointer(&found, lvm_volume_free);
+		if (lvm_volume_find(lvm_pool_group(pool), name, &found, err) < 0)
+			return -1;
+	}
 	*ret_total = found->bytes;
 	*ret_used = found->used < 0 ? -1 : (int64_t)((double)found->bytes * found->used / 100);
 	return 0;
@@ -549,6 +564,7 @@ static const StorageDriver lvm_one = {
 	.volume_unmount = lvm_volume_unmount,
 	.volume_block_path = lvm_block_path,
 	.volume_usage = lvm_volume_usage,
+	.volume_usage_quick = lvm_volume_usage_quick,
 	.volume_set_size = lvm_volume_set_size,
 	.snapshot_list = lvm_snapshot_list,
 	.snapshot_create = lvm_snapshot_create,

@@ -162,6 +162,14 @@ int pair_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret
 	return pool->driver->one->volume_usage(pool, volume, ret_used, ret_total, err);
 }
 
+int pair_volume_usage_quick(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
+{
+	const StorageDriver *one = pool->driver->one;
+	return (one->volume_usage_quick ? one->volume_usage_quick : one->volume_usage)(
+	    pool, volume, ret_used, ret_total, err);
+}
+
 /* The disk's; the file system has its size from its key. */
 int pair_volume_set_size(DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err)
 {

@@ -28,6 +28,8 @@ int pair_volume_unmount(DriverPool *pool, const DriverVolume *volume, Error **er
 char *pair_block_path(DriverPool *pool, const DriverVolume *volume);
 int pair_volume_usage(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
     int64_t *ret_total, Error **err);
+int pair_volume_usage_quick(DriverPool *pool, const DriverVolume *volume, int64_t *ret_used,
+    int64_t *ret_total, Error **err);
 int pair_volume_set_size(
     DriverPool *pool, const DriverVolume *volume, int64_t bytes, Error **err);
 /* Those that both halves have. */
@@ -57,6 +59,7 @@ int pair_backup_receive(DriverPool *pool, const DriverVolume *volume,
 	.volume_mend = pair_volume_mend, .volume_clone = pair_volume_clone,                        \
 	.volume_mount = pair_volume_mount, .volume_unmount = pair_volume_unmount,                  \
 	.volume_block_path = pair_block_path, .volume_usage = pair_volume_usage,                   \
-	.volume_set_size = pair_volume_set_size, .snapshot_list = pair_snapshot_list,              \
+	.volume_usage_quick = pair_volume_usage_quick, .volume_set_size = pair_volume_set_size,    \
+	.snapshot_list = pair_snapshot_list,                                                       \
 	.snapshot_create = pair_snapshot_create, .snapshot_delete = pair_snapshot_delete,          \
 	.snapshot_rename = pair_snapshot_rename, .snapshot_restore = pair_snapshot_restore

@@ -1,5 +1,4 @@
 #include "sdk/base/file.h"
-#include "sdk/base/spawn.h"
 #include "sdk/base/units.h"
 #include "server/storage/disk_name.h"
 #include "server/storage/driver_pair.h"
@@ -176,19 +175,10 @@ static char *ghost_of(const DriverPool *pool, const char *dataset)
 	return g_strndup(origin, strcspn(origin, "@"));
 }
 
-/* udev may be looking at a zvol that has just come or changed its name: that is over soon. */
-static int destroy_now(const char *dataset)
-{
-	if (zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL) == 0)
-		return 0;
-	spawn_simple(NULL, "udevadm", "settle", "--timeout=10", NULL);
-	return zfs_run(NULL, "zfs", "destroy", "-r", dataset, NULL);
-}
-
 int zfs_destroy(const DriverPool *pool, const char *dataset, Error **err)
 {
 	g_autofree char *ghost = ghost_of(pool, dataset);
-	if (destroy_now(dataset) < 0) {
+	if (zfs_remove("-r", dataset, NULL) < 0) {
 		g_autofree char *name = g_uuid_string_random();
 		g_autofree char *to = g_strdup_printf(
 		    "%s/deleted/ghosts/%s", zfs_pool_dataset(pool), name);

@@ -37,9 +37,8 @@ static int destroy_snapshot(
 		return 0;
 	g_autofree char *dataset = zfs_dataset(pool, snapshot), *unique = zfs_unique("deleted");
 	g_autofree char *gone = g_strdup_printf("%s@%s", dataset, unique);
-	return zfs_run(err, "zfs", "rename", name, gone, NULL) < 0 ?
-	    -1 :
-	    zfs_run(err, "zfs", "destroy", "-d", gone, NULL);
+	return zfs_run(err, "zfs", "rename", name, gone, NULL) < 0 ? -1 :
+								     zfs_remove("-d", gone, err);
 }
 
 int zfs_snapshot_delete(DriverPool *pool, const DriverVolume *snapshot, Error **err)
@@ -163,7 +162,7 @@ static int copy_whole(
 		zfs_run(NULL, "zfs", "destroy", "-r", target, NULL);
 		return -1;
 	}
-	return zfs_run(err, "zfs", "destroy", received, NULL);
+	return zfs_remove(NULL, received, err);
 }
 
 static int make_clone(const char *origin, const ZfsKind *kind, const char *target, Error **err)
@@ -215,8 +214,7 @@ int zfs_volume_clone(
 		return -1;
 	int result = copy_from(pool, from, origin, &kind, target, err);
 	/* It stays for as long as something was made of it. */
-	if (fresh && zfs_run(result == 0 ? err : NULL, "zfs", "destroy", "-d", origin, NULL) < 0 &&
-	    result == 0) {
+	if (fresh && zfs_remove("-d", origin, result == 0 ? err : NULL) < 0 && result == 0) {
 		zfs_destroy(pool, target, NULL);
 		return -1;
 	}

@@ -82,7 +82,7 @@ int zfs_volume_send(
 	if (zfs_run(err, "zfs", "snapshot", name, NULL) < 0)
 		return -1;
 	int result = send_snapshot(name, since, fd, err);
-	return zfs_run(result == 0 ? err : NULL, "zfs", "destroy", name, NULL) < 0 ? -1 : result;
+	return zfs_remove(NULL, name, result == 0 ? err : NULL) < 0 ? -1 : result;
 }
 
 /* Whoever receives it would have its kernel read a file system that anybody may have written. */
@@ -207,7 +207,7 @@ static int drop_devices(DriverPool *pool, const DriverVolume *volume, Error **er
 static int settle(DriverPool *pool, const DriverVolume *volume, const ZfsStream *stream,
     const char *dataset, const char *name, Error **err)
 {
-	if (zfs_run(err, "zfs", "destroy", name, NULL) < 0)
+	if (zfs_remove(NULL, name, err) < 0)
 		return -1;
 	if (volume->content != CONTENT_FILESYSTEM)
 		return 0;

@@ -202,28 +202,31 @@ int pool_instance_unmount(
 	    volume_unmount(p, volume, err);
 }
 
+static int usage(Pool *p, const Volume *volume, gboolean quick, int64_t *ret_used,
+    int64_t *ret_total, Error **err)
+{
+	const StorageDriver *driver = p->driver;
+	*ret_used = *ret_total = -1;
+	if (!driver->volume_usage)
+		return 0;
+	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
+	return (quick && driver->volume_usage_quick ? driver->volume_usage_quick :
+						      driver->volume_usage)(
+	    &call->pool, &call->volume, ret_used, ret_total, err);
+}
+
 int volume_usage(Pool *p, const Volume *volume, int64_t *ret_used, int64_t *ret_total, Error **err)
 {
-	if (!p->driver->volume_usage) {
-		*ret_used = *ret_total = -1;
-		return 0;
-	}
-	g_autoptr(DriverCall) call = driver_call_new(p, volume, PLACE_OWN, NULL);
-	return p->driver->volume_usage(&call->pool, &call->volume, ret_used, ret_total, err);
+	return usage(p, volume, FALSE, ret_used, ret_total, err);
 }
 
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
-    int64_t *ret_used, int64_t *ret_total, Error **err)
+    gboolean quick, int64_t *ret_used, int64_t *ret_total, Error **err)
 {
 	g_autoptr(Volume) volume = NULL;
 	return root_volume(p, project, name, type, &volume, err) < 0 ?
 	    -1 :
-	    volume_usage(p, volume, ret_used, ret_total, err);
-}
-
-gboolean pool_usage_walks(const Pool *p)
-{
-	return p->driver && p->driver->usage_walks;
+	    usage(p, volume, quick, ret_used, ret_total, err);
 }
 
 int volume_set_size(Pool *p, const Volume *volume, int64_t bytes, Error **err)

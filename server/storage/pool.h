@@ -94,11 +94,9 @@ int pool_instance_unmount(Pool *p, const char *project, const char *name, const 
 /* The file or device of a virtual machine's root disk (g_free). */
 int pool_instance_disk(Pool *p, const char *project, const char *name, const char *type,
     char **ret_path, Error **err);
-/* Bytes; -1 when the driver cannot tell. */
+/* Bytes; -1 when the driver cannot tell; quick: or not as quickly as each row of a list wants it. */
 int pool_instance_usage(Pool *p, const char *project, const char *name, const char *type,
-    int64_t *ret_used, int64_t *ret_total, Error **err);
-/* Whether pool_instance_usage() reads the whole tree: too slow for each row of a list. */
-gboolean pool_usage_walks(const Pool *p);
+    gboolean quick, int64_t *ret_used, int64_t *ret_total, Error **err);
 /* 0 removes the limit. dir without project quotas accepts and notes it in the log. */
 int pool_instance_set_size(Pool *p, const char *project, const char *name, const char *type,
     int64_t bytes, Error **err);

@@ -6,6 +6,7 @@
 #include "server/storage/pool_config.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/volume_block.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ int pool_recover_open(Daemon *d, const char *name, const char *driver_name, cons
 {
 	const StorageDriver *driver;
 	g_autoptr(Pool) known = NULL;
+	const char *source = config_get(config, "source");
 	if (name_check_pool(name, err) < 0)
 		return error_prefix(err, "Invalid storage pool name");
 	if (driver_find(driver_name, &driver, err) < 0 ||
@@ -33,6 +35,10 @@ int pool_recover_open(Daemon *d, const char *name, const char *driver_name, cons
 		return -1;
 	if (pool_get(d, name, &known, NULL) == 0)
 		return error_set(err, ERROR_EXISTS, "The storage pool already exists");
+	/* A driver that knows the pool by its name would do without. */
+	if (source && *source == '/' && access(source, F_OK) < 0)
+		return error_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_INVALID, errno,
+		    "Cannot open the source \"%s\" of storage pool \"%s\"", source, name);
 	g_autoptr(Pool) pool = pool_new(d, 0, name, driver->name, "", (Config *)config);
 	pool->driver = driver;
 	if (mount_unknown(pool, err) < 0) {
@@ -121,15 +127,22 @@ static Volume *volume_of(const Pool *pool, VolumeType type, const char *disk_nam
 	return volume_new(pool, type, project, name);
 }
 
-/* Drivers that keep disks as files have just that one in the volume. */
-static void guess_content(Volume *volume)
+/* Drivers that keep disks as files have just that one in the volume; others tell it by the name. */
+static gboolean find_content(Pool *pool, Volume *volume)
 {
 	const VolumeContent kinds[] = { CONTENT_BLOCK, CONTENT_ISO };
+	gboolean found = volume_exists(pool, volume, PLACE_OWN);
 	for (size_t i = 0; volume->type == VOLUME_CUSTOM && i < G_N_ELEMENTS(kinds); i++) {
+		g_autoptr(Volume) disk = volume_new(
+		    pool, volume->type, volume->project, volume->name);
 		g_autofree char *file = volume_block_file(volume->path, kinds[i]);
-		if (access(file, F_OK) == 0)
-			volume->content = kinds[i];
+		disk->content = kinds[i];
+		if (found ? access(file, F_OK) < 0 : !volume_exists(pool, disk, PLACE_OWN))
+			continue;
+		volume->content = kinds[i];
+		return TRUE;
 	}
+	return found;
 }
 
 static int list_type(Pool *pool, VolumeType type, GPtrArray *volumes, Error **err)
@@ -142,10 +155,9 @@ static int list_type(Pool *pool, VolumeType type, GPtrArray *volumes, Error **er
 	for (guint i = 0; i < n; i++) {
 		g_autoptr(Volume) volume = volume_of(pool, type, keys[i]);
 		if (!volume || strcmp(volume->disk_name, keys[i]) != 0 ||
-		    !volume_exists(pool, volume, PLACE_OWN) ||
+		    !find_content(pool, volume) ||
 		    (pool->id && volume_row_find(pool, volume, NULL, NULL, NULL) == 0))
 			continue;
-		guess_content(volume);
 		g_ptr_array_add(volumes, g_steal_pointer(&volume));
 	}
 	return 0;
@@ -225,13 +237,25 @@ int pool_recover_volume(Pool *pool, const Volume *volume, const char *descriptio
 	return -1;
 }
 
+/* Devices are there while it is mounted. */
+static int find_size(Pool *pool, const Volume *disk, Config *config, Error **err)
+{
+	if (volume_mount(pool, disk, err) < 0)
+		return -1;
+	g_autofree char *path = volume_block_path(pool, disk, PLACE_OWN);
+	int64_t bytes = path ? volume_block_size(path) : -1;
+	g_autofree char *size = g_strdup_printf("%" PRId64, bytes);
+	config_set(config, "size", size);
+	if (volume_unmount(pool, disk, err) < 0)
+		return -1;
+	return bytes >= 0 ? 0 :
+			    error_set(err, ERROR_INTERNAL, "Cannot find the size of \"%s\"", path);
+}
+
 int pool_recover_custom(Pool *pool, const Volume *volume, const GPtrArray *snapshots, Error **err)
 {
 	g_autoptr(Config) config = config_new();
-	if (volume->content != CONTENT_FILESYSTEM) {
-		g_autofree char *path = volume_block_path(pool, volume, PLACE_OWN);
-		g_autofree char *size = g_strdup_printf("%" PRId64, volume_block_size(path));
-		config_set(config, "size", size);
-	}
+	if (volume->content != CONTENT_FILESYSTEM && find_size(pool, volume, config, err) < 0)
+		return -1;
 	return pool_recover_volume(pool, volume, "", config, snapshots, NULL, NULL, err);
 }

@@ -1,4 +1,5 @@
 #include "server/storage/custom_volume.h"
+#include "sdk/base/moment_message.h"
 #include "server/project/project.h"
 #include "server/storage/pool_private.h"
 #include "server/storage/pool_used.h"
@@ -59,9 +60,7 @@ static void add_row(DescribeCall *call, Rows *rows)
 	m->content_type = (char *)volume_content_name((VolumeContent)rows_int(rows, 4));
 	m->project = arena_strdup(call->arena, rows_text(rows, 5));
 	m->location = arena_strdup(call->arena, "none");
-	m->created_at = arena_message(
-	    call->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp);
-	m->created_at->seconds = rows_time(rows, 6);
+	m->created_at = seconds_to_message(rows_time(rows, 6), call->arena);
 	g_ptr_array_add(call->volumes, d);
 	g_hash_table_insert(call->by_id, &d->id, d);
 	if (d->type == VOLUME_CUSTOM)

@@ -115,6 +115,20 @@ int zfs_run(Error **err, const char *tool, ...)
 	return result;
 }
 
+static int destroy(const char *how, const char *name, Error **err)
+{
+	return how ? zfs_run(err, "zfs", "destroy", how, name, NULL) :
+		     zfs_run(err, "zfs", "destroy", name, NULL);
+}
+
+int zfs_remove(const char *how, const char *name, Error **err)
+{
+	if (destroy(how, name, NULL) == 0)
+		return 0;
+	spawn_simple(NULL, "udevadm", "settle", "--timeout=10", NULL);
+	return destroy(how, name, err);
+}
+
 int zfs_stream(const char *const *argv, int input, int output, Error **err)
 {
 	int result = program_stream(argv, input, output, err);

@@ -9,6 +9,9 @@
 /* What changes something: `zfs_run(&err, "zfs", "destroy", name, NULL)`. */
 int zfs_run(Error **err, const char *tool, ...) G_GNUC_NULL_TERMINATED;
 int zfs_run_vector(const char *const *argv, Error **err);
+/* `zfs destroy`, how "-r", "-d" or NULL. udev may be looking at a zvol or its snapshot that has
+ * just come or changed its name: that is over soon, and tried again. */
+int zfs_remove(const char *how, const char *name, Error **err);
 /* Its standard input or output is a stream; 0: none. */
 int zfs_stream(const char *const *argv, int input, int output, Error **err);
 /* Reads all names below `root` at once, for who will ask for most of them now (a start): the

@@ -6,7 +6,7 @@ Starts a private incusd of BIN_DIR (use the release build) in its own folder, me
 on the unix socket, and removes everything. The peer (another incusd already running, its client and INCUS_DIR) is measured by
 the same commands in the same minutes: it needs a pool `default`, and images may be imported there under names that begin with
 "bench-". BENCH_IMAGE=A.tar.zst:B.tar.xz adds imports of these images. Nothing is timed in CI: figures are ratios of one run on one host."""
-import argparse, concurrent.futures, glob, json, os, signal, socket, statistics, subprocess, sys, tempfile, time, shutil
+import argparse, concurrent.futures, glob, json, os, re, signal, socket, statistics, subprocess, sys, tempfile, threading, time, shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -369,7 +369,7 @@ def make_second(s):
     bin_dir, port = os.path.dirname(s.client), free_port()
     directory = s.directory + "2"
     os.mkdir(directory)
-    process, _ = start_daemon(bin_dir, directory)
+    process, _ = start_daemon(bin_dir, directory, "--debug")
     two = s.second = Side(s.client, directory, process.pid)
     two.process = process
     s.run("config", "set", "core.https_address", f"127.0.0.1:{free_port()}")
@@ -383,7 +383,7 @@ def make_second(s):
 def drop_second(s):
     two = getattr(s, "second", None)
     if two:
-        s.run("delete", "-f", "two:b-hc", "two:b-s", check=False)
+        s.run("delete", "-f", "two:b-hc", "two:b-s", "two:b-v", check=False)
         two.run("storage", "delete", "bench-btrfs", check=False)
         stop_daemon(two.process)
         shutil.rmtree(two.env["INCUS_CONF"], ignore_errors=True)
@@ -513,8 +513,13 @@ def answers(s, name, *command):
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def launch_machine(s, name):
-    """Milliseconds from the command to an agent that answers."""
+def machine_kernel():
+    """Options that boot the image's own kernel, without firmware."""
+    m = TOOLS + "/machine"
+    return ["-c", f"raw.qemu=-kernel {m}/kernel -initrd {m}/initrd -append '{open(m + '/cmdline').read()}'"]
+
+
+def make_machine_image(s):
     if not getattr(s, "machine", False):
         agent = os.path.dirname(s.client) + "/incus-agent"
         out = subprocess.run([HERE + "/../lib/make-vm-image", "--agent", agent, TOOLS + "/machine"], stdout=subprocess.PIPE)
@@ -522,25 +527,45 @@ def launch_machine(s, name):
             sys.exit(out.stdout.decode())
         s.run("image", "import", *out.stdout.decode().split(), "--alias", "bench-vm")
         s.machine = True
+
+
+def launch_machine(s, name, direct=False):
+    """Milliseconds from the command to an agent that answers."""
+    make_machine_image(s)
+    options = machine_kernel() if direct else []
     start = time.perf_counter()
-    s.run("launch", "bench-vm", name, "--vm", "-p", "bench", "-q", "-c", "security.secureboot=false", "-c", "limits.memory=256MiB")
+    s.run("launch", "bench-vm", name, "--vm", "-p", "bench", "-q", "-c", "security.secureboot=false",
+          "-c", "limits.memory=256MiB", *options)
+    wait_agent(s, name, start)
+    return (time.perf_counter() - start) * 1000
+
+
+def wait_agent(s, name, start):
     while not answers(s, name):
         if time.perf_counter() - start > 300:
             sys.exit(f"the agent of {name} does not answer")
         time.sleep(0.05)  # asking without a pause would take the processors from the machine
-    return (time.perf_counter() - start) * 1000
 
 
-@figure("launch of the test machine through OVMF, to its agent's answer", 8000, "ms", "vm")
-def machine_launch(s, n):
+def machine_launches(s, n, direct):
     if not s.pid or machines_missing():
         print("# virtual machines: skipped,", machines_missing() or "not for a peer", file=sys.stderr)
         return []
     out = []
     for _ in range(min(n, 3)):
-        out.append(launch_machine(s, "b-v"))
+        out.append(launch_machine(s, "b-v", direct))
         s.run("delete", "-f", "b-v")
     return out
+
+
+@figure("launch of the test machine's kernel, to its agent's answer", 4000, "ms", "vm")
+def machine_launch_direct(s, n):
+    return machine_launches(s, n, True)
+
+
+@figure("launch of the test machine through OVMF, to its agent's answer", 8000, "ms", "vm")
+def machine_launch(s, n):
+    return machine_launches(s, n, False)
 
 
 @figure("exec v -- true, its agent warm", 40, "ms", "vm")
@@ -551,6 +576,83 @@ def machine_exec(s, n):
     out = [s.run("exec", "b-v", "--", "true") for _ in range(3 * n)]
     s.run("delete", "-f", "b-v")
     return out
+
+
+class Listener:
+    """When each number of a machine that counts was heard: its own clock stands still with it."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
+        self.heard = []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            number = int(self.socket.recv(64).split()[0])
+            self.heard.append((time.perf_counter(), number))
+
+    def gap(self, since):
+        """The longest time without a number, in milliseconds, since the one of that index."""
+        heard = self.heard[since - 1:]
+        if any(b[1] <= a[1] for a, b in zip(heard, heard[1:])):
+            sys.exit("the machine's counter went back")
+        return max(b[0] - a[0] for a, b in zip(heard, heard[1:])) * 1000
+
+
+def make_counting_machine(s):
+    """The machine b-v with 256 MB of memory and a disk of 64 MB; returns who hears its numbers."""
+    make_machine_image(s)
+    address = subprocess.check_output([s.client, "network", "get", "benchbr0", "ipv4.address"], env=s.env).decode().split("/")[0]
+    listener = Listener(address)
+    s.run("init", "bench-vm", "b-v", "--vm", "--no-profiles", "-s", "default", "-d", "root,size=64MB", "-q", "-c", "migration.stateful=true",
+          "-c", "security.secureboot=false", "-c", "limits.memory=256MB", *machine_kernel())
+    s.run("config", "device", "add", "b-v", "eth0", "nic", "nictype=bridged", "parent=benchbr0")
+    s.run("start", "b-v")
+    wait_agent(s, "b-v", time.perf_counter())
+    s.run("file", "push", TOOLS + "/count", "b-v/root/count")
+    port = listener.socket.getsockname()[1]
+    s.run("exec", "b-v", "--", "sh", "-c", f"setsid /root/count {address} {port} </dev/null >/dev/null 2>&1 &")
+    while len(listener.heard) < 100:
+        time.sleep(0.1)
+    return listener
+
+
+def machine_moves(s, n):
+    """Of each move there and back: milliseconds, milliseconds without a number, MB of memory as they travelled."""
+    if getattr(s, "moves", None) is None:
+        s.moves = []
+        if not s.pid or machines_missing():
+            return s.moves
+        make_second(s)
+        listener = make_counting_machine(s)
+        here, there = "local", "two"
+        for _ in range(2 * min(n, 3)):
+            time.sleep(1)
+            before = len(listener.heard)
+            took = s.run("move", f"{here}:b-v", f"{there}:")
+            here, there = there, here
+            time.sleep(0.5)
+            log = open(s.second.directory + ".log").read()
+            packed = re.findall(r'Carried.*what="?memory"?.*packed="?([0-9]+)', log)
+            s.moves.append((took, listener.gap(before), int(packed[-1]) / 1e6))
+        s.run("delete", "-f", f"{here}:b-v")
+    return s.moves
+
+
+@figure("live move of the test machine between two servers: all of it", 4000, "ms", "vm")
+def machine_move(s, n):
+    return [move[0] for move in machine_moves(s, n)]
+
+
+@figure("live move of the test machine between two servers: downtime", 150, "ms", "vm")
+def machine_move_downtime(s, n):
+    return [move[1] for move in machine_moves(s, n)]
+
+
+@figure("live move of the test machine between two servers: its memory on the wire", 30, "MB", "vm")
+def machine_move_memory(s, n):
+    return [move[2] for move in machine_moves(s, n)]
 
 
 def running(s):
@@ -659,10 +761,10 @@ def clean(s):
     shutil.rmtree(s.env["INCUS_CONF"], ignore_errors=True)
 
 
-def start_daemon(bin_dir, directory):
+def start_daemon(bin_dir, directory, *options):
     env = dict(os.environ, INCUS_DIR=directory)
     start = time.perf_counter()
-    p = subprocess.Popen([bin_dir + "/incusd", "--logfile", directory + ".log"], env=env, stdin=subprocess.DEVNULL)
+    p = subprocess.Popen([bin_dir + "/incusd", "--logfile", directory + ".log", *options], env=env, stdin=subprocess.DEVNULL)
     subprocess.run([bin_dir + "/incus", "admin", "waitready", "--timeout=30"], env=env, check=True)
     return p, (time.perf_counter() - start) * 1000
 

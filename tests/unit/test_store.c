@@ -200,7 +200,7 @@ static void test_instance_volumes(void **state)
 	assert_string_equal(err->message, "The storage pool is currently in use");
 	g_clear_pointer(&err, error_free);
 	int64_t used, total;
-	must(pool_instance_usage(pool, "default", "c9", "container", &used, &total, &err), err);
+	must(pool_instance_usage(pool, "default", "c9", "container", FALSE, &used, &total, &err), err);
 	assert_true(used > 0);
 	must(pool_instance_delete(pool, "default", "c9", "container", &err), err);
 	must(pool_instance_delete(pool, "default", "c9", "container", &err), err);

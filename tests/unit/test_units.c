@@ -58,6 +58,8 @@ static void test_times(void **state)
 	assert_int_equal(
 	    units_parse_expiry("1m", 1706659200, &value, &err), 0); /* 31 January 2024 */
 	assert_int_equal(value, 1709164800);                                       /* 29 February */
+	assert_int_equal(units_parse_expiry("90S", 1000, &value, &err), 0);
+	assert_int_equal(value, 1090);
 	assert_int_equal(units_parse_expiry("", 1000, &value, &err), 0);
 	assert_int_equal(value, 0);
 	assert_int_equal(units_parse_expiry("1H 1H", 0, &value, NULL), -1);
