@@ -82,6 +82,8 @@ static int mount_folder(const Pb__AgentMount *in, Error **err)
 	if (errno == ENODEV)
 		return error_set(
 		    err, ERROR_UNSUPPORTED, "The guest's kernel does not know virtiofs");
+	if (errno == EINVAL)
+		return error_set(err, ERROR_NOT_FOUND, "There is no device of it");
 	return error_errno(err, ERROR_INTERNAL, errno, "Cannot mount on \"%s\"", in->path);
 }
 

@@ -177,5 +177,7 @@ int device_root_settle(const DeviceHost *host, Error **err);
 /* Where a virtual machine's disk is seen as a folder of the host (g_free); NULL: it is no folder.
  * "opt" means "/opt", as scripts for Incus write it. */
 char *device_share_path(const Config *config);
+/* Among the instance's logs, what the server of that folder says (g_free). */
+char *device_share_log(const char *name);
 /* Names in the order devices start (disks by path depth, then the others by name); g_free. */
 const char **device_sorted(const Devices *devices, guint *ret_n);

@@ -121,6 +121,10 @@ static int check_source(const DeviceHost *host, const char *name, const Config *
 	if (host && disk_required(config) && lstat(source, &st) < 0)
 		return error_set(
 		    err, ERROR_INVALID, "Missing source path \"%s\" for disk \"%s\"", source, name);
+	if (device_host_is_machine(host) && !path && stat(source, &st) == 0 && S_ISDIR(st.st_mode))
+		return error_set(err, ERROR_INVALID,
+		    "Disk source \"%s\" is a folder: a \"path\" says where the virtual machine mounts it",
+		    source);
 	return 0;
 }
 

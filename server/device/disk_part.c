@@ -85,7 +85,7 @@ static int file_source(const DeviceHost *host, const Config *config, DevicePart 
 		    error_errno(err, ERROR_INTERNAL, errno, "Cannot read \"%s\"", path);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return error_set(err, ERROR_INVALID,
-		    "Disk source \"%s\" is no disk image or block device (a folder needs a \"path\")",
+		    "Disk source \"%s\" is no disk image or block device",
 		    path);
 	part->cdrom = S_ISREG(st.st_mode) && g_str_has_suffix(path, ".iso");
 	part->source = g_steal_pointer(&path);

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { START_PATIENCE_MS = 30000, STOP_PATIENCE_MS = 5000 };
+enum { START_PATIENCE_MS = 30000, LEAVE_PATIENCE_MS = 500, STOP_PATIENCE_MS = 5000 };
 
 /* Neither is a program for people, and so in no PATH. */
 static int find_program(const char **ret_program, Error **err)
@@ -41,11 +41,16 @@ static int make_socket(const char *path, Error **err)
 	return own_steal_fd(&fd);
 }
 
+char *device_share_log(const char *name)
+{
+	g_autofree char *device = g_strdelimit(g_strdup(name), "/", '-');
+	return g_strdup_printf("virtiofsd.%s.log", device);
+}
+
 static int open_log(const DeviceHost *host, const char *name, Error **err)
 {
 	g_autofree char *instance = device_host_file_name(host);
-	g_autofree char *device = g_strdelimit(g_strdup(name), "/", '-');
-	g_autofree char *file = g_strdup_printf("virtiofsd.%s.log", device);
+	g_autofree char *file = device_share_log(name);
 	g_autofree char *folder = g_build_filename(host->daemon->dir, "logs", instance, NULL);
 	g_autofree char *path = g_build_filename(folder, file, NULL);
 	if (file_mkdir_all(folder, 0700, err) < 0)
@@ -138,7 +143,8 @@ void share_stop(const DeviceHost *host, const char *name)
 	g_autofree char *note = device_file_path(host, "virtiofsd", name);
 	g_autofree char *socket = device_file_path(host, "share", name);
 	autofd int process = process_open_noted(note);
-	if (process >= 0)
+	/* It ends after QEMU by itself, and then nothing of it holds the folder any more. */
+	if (process >= 0 && !process_wait(process, LEAVE_PATIENCE_MS))
 		process_end(process, STOP_PATIENCE_MS);
 	device_file_remove(note);
 	device_file_remove(socket);

@@ -28,6 +28,7 @@ static const struct {
 	{LOGS_OWN, "qemu.log", NULL, TRUE},
 	{LOGS_OWN, "qemu.conf", NULL, TRUE},
 	{LOGS_OWN, "console.log", NULL, FALSE},
+	{LOGS_OWN, "virtiofsd.", ".log", TRUE},
 	{LOGS_OWN, "forkexec", ".log", FALSE},
 	{LOGS_OWN, "forkstart", ".log", FALSE},
 	{LOGS_OWN, "migration_", ".log", FALSE},

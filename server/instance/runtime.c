@@ -280,7 +280,7 @@ static void trim_consoles(InstanceTable *table)
 	for (guint n = 0; n < all->len; n++)
 		if (instance_type(all->pdata[n]) == INSTANCE_MACHINE &&
 		    instance_running(all->pdata[n]))
-			vm_console_trim(all->pdata[n]);
+			vm_logs_trim(all->pdata[n]);
 }
 
 static void *watcher_main(void *data)

@@ -104,4 +104,4 @@ int vm_screen_shot(Instance *i, int *ret_fd, uint64_t *ret_size, Error **err);
 int vm_console_open(Instance *i, Console *ret_console, Error **err);
 int vm_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err);
 /* A guest may write there for ever: keeps the end of it. */
-void vm_console_trim(Instance *i);
+void vm_logs_trim(Instance *i);

@@ -51,18 +51,34 @@ static char *log_path(Instance *i)
 	return g_build_filename(logs, "console.log", NULL);
 }
 
-void vm_console_trim(Instance *i)
+static void trim(const char *path)
 {
 	struct stat st;
-	g_autofree char *path = log_path(i);
 	g_autofree char *kept = g_malloc(LOG_KEPT);
 	autofd int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= LOG_MOST)
 		return;
 	ssize_t n = pread(fd, kept, LOG_KEPT, st.st_size - LOG_KEPT);
-	/* QEMU appends, whatever the length is. */
+	/* Who writes there appends, whatever the length is. */
 	if (n > 0 && ftruncate(fd, 0) == 0)
 		file_write_all(fd, kept, (size_t)n);
+}
+
+void vm_logs_trim(Instance *i)
+{
+	guint n;
+	g_autofree char *console = log_path(i);
+	g_autofree char *logs = instance_log_path(i);
+	g_autoptr(GHashTable) devices = instance_expanded_devices(i);
+	g_autofree const char **names = device_sorted(devices, &n);
+	trim(console);
+	for (guint k = 0; k < n; k++) {
+		g_autofree char *share = device_share_path(devices_get(devices, names[k]));
+		g_autofree char *file = share ? device_share_log(names[k]) : NULL;
+		g_autofree char *path = file ? g_build_filename(logs, file, NULL) : NULL;
+		if (path)
+			trim(path);
+	}
 }
 
 int vm_console_log(Instance *i, gboolean clear, int *ret_fd, uint64_t *ret_size, Error **err)

@@ -12,6 +12,8 @@
 
 #define MEMORY_DEFAULT "1GiB"
 
+enum { MEMORY_GRAIN = 1 << 20 };
+
 /* ---- sizes ---- */
 
 int vm_size(const Config *config, VmSize *ret_size, Error **err)
@@ -23,9 +25,11 @@ int vm_size(const Config *config, VmSize *ret_size, Error **err)
 	if (units_parse_bytes_or_percent(
 		memory ? memory : MEMORY_DEFAULT, total, &ret_size->memory, err) < 0)
 		return error_prefix(err, "Invalid limits.memory");
-	if (ret_size->memory < 1 << 20)
+	if (ret_size->memory < MEMORY_GRAIN)
 		return error_set(err, ERROR_INVALID,
 		    "Virtual machines need more memory than limits.memory says");
+	/* libvirt does so when it starts one, but not when one comes in. */
+	ret_size->memory = (ret_size->memory + MEMORY_GRAIN - 1) / MEMORY_GRAIN * MEMORY_GRAIN;
 	if (cpu && units_parse_int(cpu, 1, 4096, &count, NULL) < 0) {
 		if (units_parse_cpuset(cpu, &ret_size->pins, err) < 0)
 			return error_prefix(err, "Invalid limits.cpu");
@@ -398,7 +402,8 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	add_agent(x, vm);
 	add_screen(x, vm);
 	add_agent_drive(x, vm);
-	xml_open(x, "memballoon", "model", "virtio", NULL);
+	/* What the guest has freed costs the host nothing, and is not saved or carried. */
+	xml_open(x, "memballoon", "model", "virtio", "freePageReporting", "on", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
 	add_place(x, vm->layout, "balloon");
 	xml_close(x);

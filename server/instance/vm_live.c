@@ -191,10 +191,13 @@ static gboolean is_there(const char *xml, const DevicePart *part)
 	}
 }
 
-static gboolean has_part(const VmHandle *vm, const DevicePart *part)
+/* 1, 0, -1: libvirt does not say. */
+static int has_part(const VmHandle *vm, const DevicePart *part, Error **err)
 {
 	char *now = vm->link.lv->domain_xml(vm->domain, 0);
-	gboolean has = now && is_there(now, part);
+	if (!now)
+		return libvirt_error(vm->link.lv, err, "Cannot read the virtual machine");
+	int has = is_there(now, part);
 	free(now);
 	return has;
 }
@@ -207,12 +210,13 @@ static int take_out(Instance *i, const VmHandle *vm, const DevicePart *part, Err
 		return -1;
 	if (vm->link.lv->domain_detach(vm->domain, xml, VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return libvirt_error(vm->link.lv, err, "Cannot take the device out");
-	for (int n = 0; n < LEAVE_TRIES && has_part(vm, part); n++)
+	int has;
+	for (int n = 0; (has = has_part(vm, part, err)) == 1 && n < LEAVE_TRIES; n++)
 		g_usleep(LEAVE_WAIT_US);
-	if (has_part(vm, part))
+	if (has == 1)
 		return error_set(
 		    err, ERROR_TIMEOUT, "The guest does not let go of device \"%s\"", part->device);
-	return 0;
+	return has;
 }
 
 /* A guest without an agent mounts it by itself, or when it has one. */
@@ -246,8 +250,12 @@ int vm_part_add(Instance *i, const DevicePart *part, Error **err)
 int vm_part_remove(Instance *i, const DevicePart *part, Error **err)
 {
 	g_auto(VmHandle) vm = { 0 };
-	if (vm_open(i, &vm, err) < 0 || mount_inside(i, part, FALSE, err) < 0)
+	if (vm_open(i, &vm, err) < 0)
 		return -1;
+	/* One whose source was missing, or that left when nobody waited any more. */
+	int has = has_part(&vm, part, err);
+	if (has <= 0 || mount_inside(i, part, FALSE, err) < 0)
+		return has == 0 ? 0 : -1;
 	if (take_out(i, &vm, part, err) < 0) {
 		mount_inside(i, part, TRUE, NULL);
 		return -1;

@@ -53,7 +53,7 @@ int process_open_peer(int socket)
 	return getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &process, &length) < 0 ? -1 : process;
 }
 
-static gboolean ended(int pidfd, int timeout_ms)
+int process_wait(int pidfd, int timeout_ms)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 	gint64 end = g_get_monotonic_time() + timeout_ms * (gint64)1000;
@@ -67,14 +67,14 @@ static gboolean ended(int pidfd, int timeout_ms)
 
 int process_has_ended(int pidfd)
 {
-	return ended(pidfd, 0);
+	return process_wait(pidfd, 0);
 }
 
 void process_end(int pidfd, int timeout_ms)
 {
 	syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
-	if (ended(pidfd, timeout_ms))
+	if (process_wait(pidfd, timeout_ms))
 		return;
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	ended(pidfd, timeout_ms);
+	process_wait(pidfd, timeout_ms);
 }

@@ -16,5 +16,7 @@ int process_open_noted(const char *path);
 int process_open_peer(int socket);
 /* Whether it has ended by now. */
 int process_has_ended(int pidfd);
+/* Whether it has within timeout_ms. */
+int process_wait(int pidfd, int timeout_ms);
 /* SIGTERM, after timeout_ms SIGKILL, and waits for its end. Closes nothing. */
 void process_end(int pidfd, int timeout_ms);
