@@ -26,12 +26,14 @@ static const char *machine_name(const char *line, gsize length, const char *dire
 	return program;
 }
 
-/* Of a copy that is looked at LXD's records name another directory, which may have its own LXD. */
-static gboolean is_elsewhere(const Source *source)
+/* A process that names this directory may see another one there: of a copy that is looked at LXD's
+ * records name the first one, which may have its own LXD. */
+static gboolean is_there(const Source *source, pid_t pid, const char *directory)
 {
-	struct stat recorded, here;
-	return stat(source->recorded, &recorded) == 0 && stat(source->directory, &here) == 0 &&
-	    (recorded.st_dev != here.st_dev || recorded.st_ino != here.st_ino);
+	struct stat seen, here;
+	g_autofree char *path = g_strdup_printf("/proc/%d/root%s", (int)pid, directory);
+	return stat(path, &seen) < 0 || stat(source->directory, &here) < 0 ||
+	    (seen.st_dev == here.st_dev && seen.st_ino == here.st_ino);
 }
 
 /* Calls `take` with the words of each process (one after the other, each ended by a NUL). */
@@ -55,7 +57,7 @@ static void directories(const Source *source, const char *ret[4])
 {
 	ret[0] = source->directory;
 	ret[1] = source->named;
-	ret[2] = is_elsewhere(source) ? NULL : source->recorded;
+	ret[2] = source->recorded;
 	ret[3] = NULL;
 }
 
@@ -71,6 +73,8 @@ static void take_instance(
 		name = monitor_name(line, names[i]);
 		if (!name)
 			name = machine_name(line, length, names[i]);
+		if (name && !is_there(source, pid, names[i]))
+			name = NULL;
 	}
 	if (name)
 		g_string_append_printf(
@@ -108,7 +112,7 @@ static void take_helper(const Source *source, pid_t pid, const char *line, gsize
 	gboolean helper = FALSE;
 	directories(source, names);
 	for (size_t i = 0; names[i] && !helper; i++)
-		helper = is_helper(line, length, names[i]);
+		helper = is_helper(line, length, names[i]) && is_there(source, pid, names[i]);
 	if (!helper)
 		return;
 	log_info("LXD left this process: it is ended", "program", line);
