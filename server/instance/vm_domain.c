@@ -402,8 +402,7 @@ static void add_devices(XmlWriter *x, const VmDomain *vm)
 	add_agent(x, vm);
 	add_screen(x, vm);
 	add_agent_drive(x, vm);
-	/* What the guest has freed costs the host nothing, and is not saved or carried. */
-	xml_open(x, "memballoon", "model", "virtio", "freePageReporting", "on", NULL);
+	xml_open(x, "memballoon", "model", "virtio", NULL);
 	xml_leaf(x, "stats", "period", "10", NULL);
 	add_place(x, vm->layout, "balloon");
 	xml_close(x);

@@ -15,7 +15,7 @@ world() {
 	query+=", (SELECT count(*) FROM storage_volumes WHERE type <> 1) AS storage_volumes"
 	query+=", (SELECT count(*) FROM storage_volumes_config c JOIN storage_volumes v ON v.id = c.storage_volume_id WHERE v.type <> 1) AS configs"
 	incus admin sql global "SELECT ${query#, }"
-	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -regex './storage-pools/[^/]*/images' \) -prune -o -print 2>/dev/null || true) | sort
+	(cd "$INCUS_DIR" && find . \( -path ./database -o -path ./logs -o -regex './storage-pools/[^/]*/images' \) -prune -o -print 2>/dev/null || true) | sed 's|/qemu/ram/[0-9]*-|/qemu/ram/ID-|' | sort # libvirt's number of a run
 	awk -v d="$TEST_DIR/" 'index($2, d) == 1 {print $2}' "/proc/$DAEMON_PID/mounts" | sort
 	ip -o link | grep -o "v[0-9]*$NAME[^:@]*" | sort || true
 	nft list ruleset | grep -o "v[0-9]*$NAME[^\"]*" | sort -u || true
