@@ -238,7 +238,8 @@ static char *naming_network(const DeviceHost *host, const Config *config)
 	g_autofree char *parent = NULL;
 	g_autoptr(Network) network = NULL;
 	if (!device_host_serves(host) || g_strcmp0(config_get(config, "type"), "nic") != 0 ||
-	    config_get(config, "vlan") || find_kind(config, &kind, NULL) < 0 || strcmp(kind->nictype, "bridged") != 0 ||
+	    config_get(config, "vlan") || find_kind(config, &kind, NULL) < 0 ||
+	    strcmp(kind->nictype, "bridged") != 0 ||
 	    nic_parent(host, config, &parent, &network, NULL) < 0 || !network)
 		return NULL;
 	g_autoptr(Config) settings = network_config(network);

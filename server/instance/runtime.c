@@ -85,13 +85,6 @@ static void netlink_open(Daemon *d, Runtime *r)
 		r->netlink_fd = packet_take_fd(answer, 0);
 }
 
-/* Nobody may have waited for it yet. */
-static gboolean has_ended(int pidfd)
-{
-	struct pollfd end = { .fd = pidfd, .events = POLLIN };
-	return poll(&end, 1, 0) > 0;
-}
-
 /* The runtime that DIRECTORY/state tells of, NULL when that is not alive. */
 static Runtime *read_state(Daemon *d, const char *directory)
 {
@@ -119,8 +112,9 @@ static Runtime *read_state(Daemon *d, const char *directory)
 	if (r->monitor_fd < 0)
 		return NULL;
 	r->init_fd = process_open(r->init, r->init_start);
-	/* On its way out: nothing may start beside it, and its state is not to be dropped. */
-	if (r->init_fd < 0 || has_ended(r->init_fd)) {
+	/* On its way out, or nobody has waited for it yet: nothing may start beside it, and its
+	 * state is not to be dropped. */
+	if (r->init_fd < 0 || process_has_ended(r->init_fd)) {
 		runtime_wait(r, 10000);
 		return NULL;
 	}
