@@ -46,7 +46,7 @@ static const struct {
 	{ "netdev", "network cards are devices of the instance" },
 	{ "nic", "network cards are devices of the instance" },
 	{ "tpmdev", "a TPM is a device of the instance" },
-	{ "device", "what it has are devices of the instance" },
+	{ "device", "devices of the instance are for that" },
 };
 
 static int refuse(const char *argument, const char *name, Error **err)
